@@ -1,0 +1,1 @@
+"""Scalewise: five papers on scale variance in object detection, rebuilt as one pipeline."""

@@ -1,0 +1,44 @@
+"""The command line that all stages share: one optional name, a preset, and errors of one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from pipeline import config
+from pipeline.errors import InputError
+
+
+def run(
+    main: Callable[[argparse.Namespace], None],
+    description: str | None,
+    name: str | None = None,
+    arguments: Sequence[str] | None = None,
+    extend: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> None:
+    """Parse the command line, call `main`, and end with exit code 2 and one sentence on bad input.
+
+    Args:
+        main: the stage; gets `preset`, `verbose` and, where it has one, its positional `name`.
+        description: the stage module's docstring.
+        name: what the positional argument names (`experiment`, `table`, ...), None where there is none.
+        arguments: the command line, by default the process's own.
+        extend: adds further options to the parser.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if name:
+        parser.add_argument("name", metavar=name.upper(), help=f"name of the {name}")
+    parser.add_argument("--preset", help="name of a file in workflow/presets (default: the one in params.yaml)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the traceback of an input error")
+    if extend:
+        extend(parser)
+    options = parser.parse_args(arguments)
+    try:
+        options.preset = options.preset or config.active_preset()
+        main(options)
+    except InputError as error:
+        if options.verbose:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

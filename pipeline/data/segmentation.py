@@ -1,0 +1,90 @@
+"""Checking COCO segmentations, polygons and run-length codes, and their areas.
+
+Done in plain Python: pycocotools reads malformed codes past their end and allocates by the length of a polygon.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+MOST_DIGITS = 12  # of 5 bits each: run lengths below 2^60
+
+
+def as_float(value: Any) -> float | None:
+    """Return a JSON number as float (an integer too large for one is infinite), None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def check_segmentation(value: Any, width: int, height: int) -> tuple[Any, float, int]:
+    """Return the usable part of a segmentation (None if there is none), its area, and how many polygons were dropped.
+
+    Polygons without area or with points further outside than one image size are dropped. The area of polygons is the
+    sum of their shoelace areas in square pixels, that of a run-length code the number of its pixels.
+    """
+    if isinstance(value, dict):
+        area = run_length_area(value, width, height)
+        return (None, 0.0, 0) if area == 0 else ({"size": [height, width], "counts": value["counts"]}, float(area), 0)
+    if not isinstance(value, list):
+        return None, 0.0, 0
+    kept, total = [], 0.0
+    for polygon in value:
+        area = polygon_area(polygon, width, height)
+        if area > 0:
+            kept.append([float(number) for number in polygon])
+            total += area
+    return kept or None, total, len(value) - len(kept)
+
+
+def polygon_area(polygon: Any, width: int, height: int) -> float:
+    """Return the shoelace area of `[x1, y1, x2, y2, ...]`, or 0 where it is no polygon of this image."""
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        return 0.0
+    numbers = [as_float(value) for value in polygon]
+    if any(number is None for number in numbers):
+        return 0.0
+    xs, ys = numbers[0::2], numbers[1::2]
+    if not all(-width <= x <= 2 * width for x in xs) or not all(-height <= y <= 2 * height for y in ys):
+        return 0.0
+    following = zip(xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True)
+    return abs(sum(x * next_y - next_x * y for x, y, (next_x, next_y) in zip(xs, ys, following, strict=True))) / 2
+
+
+def run_length_area(code: dict, width: int, height: int) -> int:
+    """Return the pixels set in `{"size": [h, w], "counts": ...}`, or 0 where it is no code of this image."""
+    counts = code.get("counts")
+    if code.get("size") != [height, width]:
+        return 0
+    if isinstance(counts, str):
+        counts = decode_counts(counts)
+    if not isinstance(counts, list) or any(type(run) is not int or run < 0 for run in counts):
+        return 0
+    return sum(counts[1::2]) if sum(counts) == width * height else 0
+
+
+def decode_counts(text: str) -> list[int] | None:
+    """Return the run lengths of COCO's compressed code, or None where it is malformed.
+
+    Groups of 5 bits, lowest first, in characters from 48 on; bit 32 says that another group follows, bit 16 of the last
+    group is the sign; from the fourth run on a number is the difference to the run two before (cocoapi, maskApi.c).
+    """
+    runs: list[int] = []
+    number, digits = 0, 0
+    for character in text:
+        group = ord(character) - 48
+        if not 0 <= group < 64 or digits == MOST_DIGITS:
+            return None
+        number |= (group & 31) << (5 * digits)
+        digits += 1
+        if group & 32:
+            continue
+        if group & 16:
+            number -= 1 << (5 * digits)
+        runs.append(number + runs[-2] if len(runs) > 2 else number)
+        number, digits = 0, 0
+    return runs if digits == 0 else None

@@ -1,0 +1,62 @@
+"""Where a preset's data comes from: the embedded generator, a COCO-format folder, or a VOC folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import config, paths
+from pipeline.data.verify import Source, verify
+from pipeline.errors import InputError
+
+NOTE = "This preset reads its images from the paths in workflow/presets/{name}.yaml; nothing is made here.\n"
+
+
+def synthesize(preset: config.Preset) -> None:
+    """Write the preset's ScaleWorld scenes in COCO form to `paths.raw`; a note where the data lies elsewhere."""
+    folder = paths.raw(preset.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    if preset.data.kind != "scaleworld":
+        (folder / "README.txt").write_text(NOTE.format(name=preset.name), encoding="utf-8")
+        return
+    from pipeline.data.scaleworld import write_split
+
+    for split, count in (("train", preset.data.train_images), ("val", preset.data.val_images)):
+        if count < 1:
+            raise InputError(f"Preset {preset.name}: data.{split}_images is {count}; ScaleWorld needs at least one scene.")
+        write_split(folder, split, count, preset.data.seed, preset.factor)
+
+
+def verify_preset(preset: config.Preset) -> dict[str, Any]:
+    """Check the preset's data and write its normalised form beside `paths.manifest`; return the manifest."""
+    data = preset.data
+    if data.kind == "scaleworld":
+        folder = paths.raw(preset.name)
+        sources = {
+            split: Source(folder / f"annotations/instances_{split}.json", folder / f"images/{split}")
+            for split in ("train", "val")
+        }
+    else:
+        sources = {split: named_source(preset, split) for split in ("train", "val")}
+    out = paths.manifest(preset.name).parent
+    return verify(
+        preset.name,
+        data.kind,
+        sources,
+        preset.pixel_factor,
+        out,
+        missing_images=data.missing_images,
+        seed=data.seed if data.kind == "scaleworld" else None,
+    )
+
+
+def named_source(preset: config.Preset, split: str) -> Source:
+    """Return the source of a split as the preset names it. Raises InputError where it names too little."""
+    place, named = f"workflow/presets/{preset.name}.yaml: data.{split}", getattr(preset.data, split)
+    if preset.data.kind == "voc":
+        if not (named.voc and named.split):
+            raise InputError(f"{place} must name `voc` (the VOCdevkit folder) and `split`, found {named!r}.")
+        return Source(voc_root=Path(named.voc), voc_split=named.split, voc_years=named.years)
+    if not (named.images and named.annotations):
+        raise InputError(f"{place} must name `images` (a folder) and `annotations` (an instances JSON); add both.")
+    return Source(Path(named.annotations), Path(named.images))

@@ -1,0 +1,74 @@
+"""Resizing, flipping and cropping of an image with its target; every function returns new objects."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Target = dict[str, Tensor]
+
+
+def fitting_scale(height: int, width: int, short_side: float, long_side: float) -> float:
+    """Return the factor that brings the short side to `short_side`, or the long one to `long_side` if that is less."""
+    return min(short_side / min(height, width), long_side / max(height, width))
+
+
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Return the whole-pixel size (height, width) of an image scaled by `scale`."""
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize uint8 [3, H, W] to float [3, h, w] in 0-1, bilinear, with antialiasing where it shrinks."""
+    pixels = image.unsqueeze(0).float().div_(255)
+    if tuple(image.shape[-2:]) == tuple(size):
+        return pixels[0]
+    shrinks = size[0] < image.shape[-2]
+    return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=shrinks)[0]
+
+
+def resize_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Scale xyxy boxes [n, 4] from an image of size `old` (h, w) to one of size `new`."""
+    ratio_h, ratio_w = new[0] / old[0], new[1] / old[1]
+    return boxes * boxes.new_tensor([ratio_w, ratio_h, ratio_w, ratio_h])
+
+
+def flip(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mirror an image [3, H, W] and its xyxy boxes [n, 4] left to right."""
+    width = image.shape[-1]
+    mirrored = boxes.clone()
+    mirrored[:, 0], mirrored[:, 2] = width - boxes[:, 2], width - boxes[:, 0]
+    return image.flip(-1), mirrored
+
+
+def crop(image: Tensor, boxes: Tensor, window: tuple[int, int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut a window (x1, y1, x2, y2) out of an image.
+
+    Returns:
+        The crop [3, h, w]; the boxes [n, 4] clipped to it (empty ones have no area); the visible share [n] of each box.
+    """
+    x1, y1, x2, y2 = window
+    shifted = boxes - boxes.new_tensor([x1, y1, x1, y1])
+    clipped = shifted.clone()
+    clipped[:, 0::2] = shifted[:, 0::2].clamp(0, x2 - x1)
+    clipped[:, 1::2] = shifted[:, 1::2].clamp(0, y2 - y1)
+    visible = areas(clipped) / areas(boxes).clamp(min=1e-9)
+    return image[:, y1:y2, x1:x2], clipped, visible
+
+
+def areas(boxes: Tensor) -> Tensor:
+    """Return the areas [n] of half-open xyxy boxes [n, 4]."""
+    return (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
+
+
+def sides(boxes: Tensor) -> Tensor:
+    """Return sqrt(w h) [n] of xyxy boxes [n, 4], the scale in which valid ranges are written."""
+    return areas(boxes).sqrt()
+
+
+def generator(*key: int) -> torch.Generator:
+    """Return a random generator that depends on the whole numbers of `key` alone: no state to save or restore."""
+    from numpy.random import SeedSequence
+
+    return torch.Generator().manual_seed(int(SeedSequence(key).generate_state(1, "uint64")[0] >> 1))

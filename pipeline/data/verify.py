@@ -1,0 +1,181 @@
+"""Verification: any source of annotated images becomes one normalised form, and every problem is an error or a count.
+
+The later stages read only what is written here: `train.json`, `val.json` and `manifest.json`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.coco import read_instances
+from pipeline.data.exclusions import Exclusions, shown
+from pipeline.data.images import check_images, check_root
+from pipeline.data.manifest import split_entry, write_manifest
+from pipeline.data.voc import read_voc
+from pipeline.errors import InputError
+from pipeline.files import write_json
+
+ANNOTATION_KEYS = ("bbox", "area", "iscrowd", "difficult", "segmentation")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one split comes from: an instances file and an image folder, or a split of a VOC folder."""
+
+    annotations: Path | None = None
+    images_root: Path | None = None
+    voc_root: Path | None = None
+    voc_split: str | None = None
+    voc_years: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where it names neither or both."""
+        coco = self.annotations is not None and self.images_root is not None
+        voc = self.voc_root is not None and self.voc_split is not None
+        if coco == voc:
+            raise ValueError("a source needs annotations and images_root, or voc_root and voc_split, and not both.")
+
+    @property
+    def place(self) -> str:
+        """What errors call it."""
+        return str(self.annotations) if self.voc_root is None else f"{self.voc_root} ({self.voc_split})"
+
+
+def verify(
+    preset: str,
+    kind: str,
+    sources: Mapping[str, Source],
+    factor: float,
+    out_dir: Path,
+    check_pixels: bool = True,
+    category_from: str = "train",
+    missing_images: str = "error",
+    seed: int | None = None,
+) -> dict:
+    """Check all sources, write `<split>.json` in normalised form and `manifest.json`, and return the manifest.
+
+    Args:
+        preset: the preset's name, kept in the manifest.
+        kind: what the data is (`scaleworld`, `coco`, `voc`), kept in the manifest.
+        sources: split name to source.
+        factor: the preset's factor for lengths in pixels; it scales the borders of small, medium and large.
+        out_dir: where the files go.
+        check_pixels: decode every image to its end (else only headers are read and contents hashed).
+        category_from: the split whose categories come first, in the order of their ids.
+        missing_images: `error`, or `exclude` to leave out and count images without a file.
+        seed: the seed that made the data, kept in the manifest.
+
+    Raises InputError at the first mistake that is not a counted exclusion; nothing is written then.
+    """
+    if category_from not in sources:
+        raise ValueError(f"category_from is {category_from!r}, but the sources are {', '.join(sources)}.")
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f"factor is {factor}, but it must be positive.")
+    order = [category_from, *(name for name in sources if name != category_from)]
+    splits: dict[str, tuple[dict, Exclusions, list[list]]] = {}
+    categories: list[dict] = []
+    for name in order:
+        coco, exclusions = _read(sources[name], categories, missing_images)
+        new = new_categories(categories, coco["categories"], category_from, sources[name].place)
+        _count_new(coco, new if name != category_from else [], exclusions)
+        categories += new
+        root = Path(coco["images_root"])
+        files = check_images(coco, root, sources[name].place, exclusions, check_pixels, missing_images)
+        _check_not_empty(coco, sources[name].place, needs_objects=name == category_from)
+        splits[name] = coco, exclusions, files
+
+    contiguous = [
+        {"id": number, "original_id": category["id"], "name": category["name"]}
+        for number, category in enumerate(categories, start=1)
+    ]
+    manifest = {"preset": preset, "kind": kind, "factor": factor}
+    manifest |= {} if seed is None else {"seed": seed}
+    manifest |= {"categories": contiguous, "shared_images": _shared(splits, category_from), "splits": {}}
+    for name in sources:
+        coco, exclusions, files = splits[name]
+        normal = normalise(coco, contiguous)
+        path = Path(out_dir) / f"{name}.json"
+        write_json(path, normal, indent=None)
+        manifest["splits"][name] = split_entry(normal, path, factor, exclusions, files)
+    write_manifest(Path(out_dir) / "manifest.json", manifest)
+    return manifest
+
+
+def new_categories(known: list[dict], found: list[dict], first: str, place: str) -> list[dict]:
+    """Return the categories of a split that are not known yet.
+
+    Raises InputError where an id has another name, or a name another id, than in the split `first`: joining such files
+    would train on one class and score another.
+    """
+    names = {category["id"]: category["name"] for category in known}
+    ids = {category["name"]: category["id"] for category in known}
+    new = []
+    for category in found:
+        key, name = category["id"], category["name"]
+        if key in names and names[key] != name:
+            raise InputError(
+                f"{place} calls category {key} {shown(name)}, but in {first} it is {shown(names[key])}; "
+                "use one list of categories for all splits."
+            )
+        if key not in names:
+            if name in ids:
+                raise InputError(
+                    f"{place} gives category {shown(name)} the id {key}, but in {first} it is {ids[name]}; "
+                    "use one list of categories for all splits."
+                )
+            new.append(category)
+    return new
+
+
+def normalise(coco: dict, categories: list[dict]) -> dict:
+    """Return the data set with contiguous category ids, keys in a fixed order, ready to be written."""
+    number = {category["original_id"]: category["id"] for category in categories}
+    annotations = []
+    for annotation in coco["annotations"]:
+        entry = {"id": annotation["id"], "image_id": annotation["image_id"]}
+        entry["category_id"] = number[annotation["category_id"]]
+        annotations.append(entry | {key: annotation[key] for key in ANNOTATION_KEYS if key in annotation})
+    return {
+        "images_root": coco["images_root"],
+        "images": coco["images"],
+        "annotations": annotations,
+        "categories": [{key: category[key] for key in ("id", "name", "original_id")} for category in categories],
+    }
+
+
+def _read(source: Source, known: list[dict], missing_images: str) -> tuple[dict, Exclusions]:
+    if source.voc_root is not None:
+        names = [category["name"] for category in known]
+        coco, counts, examples = read_voc(source.voc_root, source.voc_split, source.voc_years, names, missing_images)
+    else:
+        check_root(source.images_root)
+        coco, counts, examples = read_instances(source.annotations, source.images_root, missing_images)
+        coco["images_root"] = Path(source.images_root).as_posix()
+    return coco, Exclusions(counts, examples)
+
+
+def _count_new(coco: dict, new: list[dict], exclusions: Exclusions) -> None:
+    names = {category["id"]: category["name"] for category in new}
+    for annotation in coco["annotations"]:
+        if annotation["category_id"] in names:
+            name = names[annotation["category_id"]]
+            exclusions.add("category_not_in_train", f"annotation {annotation['id']}: {shown(name)}")
+
+
+def _check_not_empty(coco: dict, place: str, needs_objects: bool) -> None:
+    if not coco["images"]:
+        raise InputError(f"{place} has no image left, because the file of each is missing; correct the image folder.")
+    if needs_objects and all(annotation["iscrowd"] for annotation in coco["annotations"]):
+        raise InputError(
+            f"{place} has no usable box ({len(coco['annotations'])} crowd or difficult, the others left out), so there "
+            "is nothing to train on; check the annotations."
+        )
+
+
+def _shared(splits: dict[str, tuple[dict, Exclusions, list[list]]], first: str) -> int:
+    """Count files of the other splits whose content is also in the first one."""
+    digests = {digest for _, _, digest in splits[first][2]}
+    return sum(digest in digests for name in splits if name != first for _, _, digest in splits[name][2])

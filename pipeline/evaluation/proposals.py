@@ -1,0 +1,97 @@
+"""Recall of class-free object proposals (SNIP, table 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as masks
+
+from pipeline.evaluation.matching import match_image
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+SIZES = (0, 25, 50, 100, None)  # px, the columns of SNIP's table 3 and what lies above them
+
+SizeRanges = dict[str, tuple[float, float | None]]
+
+
+def scaled_size_ranges(factor: float = 1.0) -> SizeRanges:
+    """Return SNIP's ranges of sqrt(w * h) in px times `factor`, under names in unscaled px: `0_25`, ... `100_up`."""
+    return {
+        f"{low}_{'up' if high is None else high}": (low * factor, None if high is None else high * factor)
+        for low, high in pairwise(SIZES)
+    }
+
+
+def average_recall(
+    gt_boxes: Sequence[Any],
+    proposals: Sequence[Any],
+    limits: Sequence[int] = (300, 900),
+    size_ranges: SizeRanges | None = None,
+) -> dict[int, dict[str, float | None]]:
+    """Return recall over all objects of all images, as COCO's AR with categories left aside.
+
+    In order of score, each proposal takes the free object of the highest IoU at or above the threshold; recall is the
+    share of objects taken.
+
+    Args:
+        gt_boxes: [n, 4] an image, half-open xyxy in px (tensors or arrays), without crowds.
+        proposals: [m, 4] an image, best score first.
+        limits: how many proposals an image count.
+        size_ranges: name -> (lo, hi), lo <= sqrt(w * h) < hi, so that each object falls in one; None: SNIP's.
+
+    Returns:
+        limit -> `ar` (mean over IoU .50:.05:.95), `ar50`, `ar75`, and `recall50_<name>` for each range; fractions of
+        1, `None` where there is no object.
+
+    Raises:
+        ValueError: different numbers of images, or boxes that are not [n, 4].
+    """
+    if len(gt_boxes) != len(proposals):
+        raise ValueError(f"Each image needs boxes and proposals, got {len(gt_boxes)} and {len(proposals)} images.")
+    ranges = scaled_size_ranges() if size_ranges is None else size_ranges
+    bounds = [(0.0, None), *ranges.values()]
+    found = np.zeros((len(limits), len(bounds), len(IOU_THRESHOLDS)))
+    total = np.zeros(len(bounds))
+    for truth, proposed in zip(gt_boxes, proposals, strict=True):
+        objects, candidates = _xywh(truth), _xywh(proposed)
+        if len(objects) == 0:
+            continue
+        size = np.sqrt(objects[:, 2] * objects[:, 3])
+        outside = np.stack([(size < low) | (size >= (math.inf if high is None else high)) for low, high in bounds])
+        total += (~outside).sum(axis=1)
+        if len(candidates) == 0:
+            continue
+        no_crowd = np.zeros(len(objects), dtype=bool)
+        ious = masks.iou(candidates, objects, no_crowd.astype(np.uint8))
+        matched, ignored = match_image(ious, outside, no_crowd, IOU_THRESHOLDS)
+        hits = np.cumsum(matched & ~ignored, axis=2)  # greedy in order of score: a limit is a prefix
+        for i, limit in enumerate(limits):
+            if limit > 0:
+                found[i] += hits[:, :, min(limit, len(candidates)) - 1]
+    return {limit: _summary(found[i], total, list(ranges)) for i, limit in enumerate(limits)}
+
+
+def _summary(found: np.ndarray, total: np.ndarray, names: list[str]) -> dict[str, float | None]:
+    recall = [(found[a] / total[a]).tolist() if total[a] else None for a in range(len(total))]
+    whole = recall[0]
+    summary = {
+        "ar": sum(whole) / len(whole) if whole else None,
+        "ar50": whole[0] if whole else None,
+        "ar75": whole[5] if whole else None,
+    }
+    return summary | {
+        f"recall50_{name}": part[0] if part else None for name, part in zip(names, recall[1:], strict=True)
+    }
+
+
+def _xywh(boxes: Any) -> np.ndarray:
+    corners = np.asarray(boxes, dtype=np.float64)
+    if corners.size == 0:
+        return np.zeros((0, 4))
+    if corners.ndim != 2 or corners.shape[1] != 4:
+        raise ValueError(f"boxes must be [n, 4], got {list(corners.shape)}.")
+    return np.ascontiguousarray(np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1))

@@ -1,0 +1,67 @@
+"""Merging the detections of an image pyramid (SNIP, section 5; SNIPER's `Tester.aggregate`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.evaluation.suppression import soft_nms
+
+Range = tuple[float | None, float | None]
+
+
+def merge_pyramid(
+    detections: Sequence[dict[str, Tensor]],
+    valid_ranges: Sequence[Range],
+    sigma: float = 0.55,
+    max_detections: int | None = 200,
+    method: str = "gaussian",
+    iou_threshold: float = 0.3,
+    score_threshold: float = 0.001,
+) -> dict[str, Tensor]:
+    """Keep each resolution's detections of valid size, join them, suppress class by class, and cut.
+
+    Args:
+        detections: one dict a resolution: `boxes` [n, 4] half-open xyxy in original px, `scores` [n], `labels` [n].
+        valid_ranges: (lo, hi) a resolution, closed, on sqrt(w * h) in original px; None is an open end.
+        sigma, method, iou_threshold, score_threshold: those of `soft_nms`.
+        max_detections: an image; ties with the last one are kept, so there may be more. None keeps all.
+
+    Returns:
+        `boxes`, `scores`, `labels` in falling order of the decayed score.
+
+    Raises:
+        ValueError: no resolution, as many ranges as there are not resolutions, or a range that ends before it starts.
+
+    Differs from the paper: the ranges of inference and the soft-NMS are not given there; they are SNIPER's.
+    """
+    if not detections or len(detections) != len(valid_ranges):
+        raise ValueError(f"Each resolution needs one range, got {len(detections)} and {len(valid_ranges)}.")
+    valid = [_of_valid_size(found, *ends) for found, ends in zip(detections, valid_ranges, strict=True)]
+    boxes, scores, labels = (torch.cat([found[key] for found in valid]) for key in ("boxes", "scores", "labels"))
+    kept, decayed = [torch.zeros(0, dtype=torch.int64, device=boxes.device)], [scores[:0]]
+    for label in labels.unique():
+        members = torch.nonzero(labels == label).flatten()
+        picked, live = soft_nms(boxes[members], scores[members], method, sigma, iou_threshold, score_threshold)
+        kept.append(members[picked])
+        decayed.append(live)
+    index, scores = torch.cat(kept), torch.cat(decayed)
+    if max_detections is not None and len(scores) > max_detections:
+        cut = scores >= scores.topk(max_detections).values[-1] if max_detections else scores > torch.inf
+        index, scores = index[cut], scores[cut]
+    order = torch.argsort(scores, descending=True, stable=True)
+    index = index[order]
+    return {"boxes": boxes[index], "scores": scores[order], "labels": labels[index]}
+
+
+def _of_valid_size(found: dict[str, Tensor], low: float | None, high: float | None) -> dict[str, Tensor]:
+    low, high = -torch.inf if low is None else low, torch.inf if high is None else high
+    if high < low:
+        raise ValueError(f"A valid range is (lo, hi) with lo <= hi, None for an open end, got ({low}, {high}).")
+    boxes = found["boxes"].reshape(-1, 4)
+    width, height = (boxes[:, 2:] - boxes[:, :2]).double().clamp(min=0).unbind(1)
+    size = (width * height).sqrt()
+    inside = (size >= low) & (size <= high)
+    return {"boxes": boxes[inside], "scores": found["scores"][inside], "labels": found["labels"][inside]}

@@ -1,0 +1,89 @@
+"""Reading and atomic writing of the small text files that stages exchange."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside `path` and move it there when the block ends without an error.
+
+    A reader, or a process killed half-way, sees the old file or the new one, never a part of it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600, which a shared cluster cannot read
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any, indent: int | None = 1) -> None:
+    """Write JSON atomically; NaN and infinity are refused, a missing number is `None`."""
+    write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read JSON. Raises InputError with file, line and column where it is missing or malformed."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
+            "repair or re-download it."
+        ) from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, nesting of thousands of levels
+        raise InputError(f"{path} is no JSON that can be read: {error}; repair or re-download it.") from error
+
+
+def read_yaml(path: str | os.PathLike) -> Any:
+    """Read YAML with the safe loader. Raises InputError where it is missing or malformed."""
+    text = read_text(path)
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}; repair it.") from error
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Read UTF-8 text. Raises InputError where the file is missing, a folder, or not UTF-8."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; make it, or correct the path that names it.") from error
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{path} cannot be read as a file: {error.strerror}; correct the path.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

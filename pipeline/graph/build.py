@@ -1,0 +1,177 @@
+"""Build a target: DVC says which stages are out of date, Snakemake runs those and what is above them, in parallel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline import code_digest, paths
+from pipeline.errors import InputError
+from pipeline.graph import declared, doors
+from pipeline.graph.progress import Progress, duration
+
+LOG = Path("logs/build.log")
+
+
+class BuildError(Exception):
+    """A stage failed; what it printed last has been shown."""
+
+
+def build(target: str, cores: int) -> None:
+    """Bring a stage (`quickstart`, `report`, `dst_t2`) or a file, and all that it needs, up to date.
+
+    Raises:
+        BuildError: a stage failed.
+        InputError: no such target, or another build is running.
+    """
+    begin = time.monotonic()
+    known = declared.stages()
+    stage = target_stage(target, known)
+    for sentence in doors.repair():
+        say(sentence)
+    if code_digest.stale():
+        doors.dvc("repro", "--single-item", "code")
+    stale = doors.status(stage.address)
+    if "code" in stale:  # edited, but in no stage's closure; or its lock is another clone's
+        doors.dvc("repro", "--single-item", "code")
+        stale = doors.status(stage.address)
+    if stale:
+        needed = declared.ancestors(stage.address, known)
+        say(f"{len(stale)} of the {len(needed)} stages of {target} are out of date; building with {cores} cores.")
+        settle(out for name in needed for out in known[name].outs)
+        run_snakemake(stage.outs[0], [out for name in stale for out in known[name].outs], cores)
+        left = doors.status(stage.address)
+        if left:
+            raise BuildError(f"DVC still calls {', '.join(sorted(left))} out of date; `dvc status` says why.")
+        if not doors.nothing_to_do(stage.outs[0]):
+            doors.touch(stage.outs[0])
+    spent = duration(time.monotonic() - begin)
+    say(f"{target} {'is built' if stale else 'is up to date'}: {stage.outs[0]} ({spent})")
+
+
+def target_stage(target: str, known: dict[str, declared.Stage]) -> declared.Stage:
+    """Return the stage that a target means: a stage's name or address, or a file that a stage writes."""
+    for stage in known.values():
+        if target in stage.outs:
+            return stage
+    return declared.one(target, known)
+
+
+def settle(outs: Iterable[str]) -> None:
+    """Give all existing outputs one time, so that Snakemake sees none as older than its inputs: DVC has judged that.
+
+    Times say nothing after a checkout by git or DVC. Snakemake keeps a folder's time in a file inside it.
+    """
+    now = time.time()
+    for out in outs:
+        path = paths.ROOT / out
+        for file in (path, path / ".snakemake_timestamp"):
+            if file.exists():
+                os.utime(file, (now, now))
+
+
+def run_snakemake(target: str, stale: list[str], cores: int) -> None:
+    """Let Snakemake rebuild `target` with the files in `stale` taken as out of date, and report stage by stage."""
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--rerun-triggers", "mtime"]
+    command += ["--forcerun", *stale, "--prioritize", *first(stale), "--", target]
+    environment = doors.environment(**{doors.MARK: f"{paths.ROOT}:{os.getpid()}"})
+    progress = Progress(say, paths.ROOT)
+    log = paths.ROOT / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, interrupted)
+    process = subprocess.Popen(
+        command, cwd=paths.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        with open(log, "w", encoding="utf-8") as copy:
+            for line in process.stdout:
+                copy.write(line)
+                copy.flush()
+                progress.line(line.rstrip("\n"))
+        process.wait()
+    except KeyboardInterrupt:
+        stop(process)
+        raise BuildError(
+            "Stopped. The same command goes on from here: trainings resume from their checkpoints."
+        ) from None
+    if process.returncode:
+        for job in progress.failed:
+            say(f"\n{job.name} failed. The last lines of {job.log}:\n{progress.tail(job, 20)}")
+        if not progress.failed:
+            say("\n".join(log.read_text(encoding="utf-8").splitlines()[-20:]))
+        raise BuildError(f"The build stopped; all that finished is kept, and the same command goes on. Details: {LOG}")
+
+
+def first(stale: list[str]) -> list[str]:
+    """Return what to build first: inits stand at the start of the longest chain (pretrain, GSL, decompose, FD)."""
+    inits = [out for out in stale if out.startswith("data/init/")]
+    return inits or stale[:1]
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End Snakemake and all that it started."""
+    import psutil
+
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.terminate()
+    for member in family:
+        try:
+            member.terminate()
+        except psutil.NoSuchProcess:
+            continue
+    _, alive = psutil.wait_procs(family, timeout=10)
+    for member in alive:
+        doors.kill(member)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def accept(target: str) -> None:
+    """Take the committed results of a target as they are, without training: both doors then have nothing to do for it.
+
+    Raises:
+        InputError: an input in the work tree is not the one that the committed results were made from.
+    """
+    stage = target_stage(target, declared.stages())
+    for sentence in doors.repair():
+        say(sentence)
+    if code_digest.stale():
+        doors.dvc("repro", "--single-item", "code")
+    plan = doors.dvc("repro", "--allow-missing", "--dry", stage.address)
+    stale = [
+        line.split("'")[1]
+        for line in plan.splitlines()
+        if line.startswith(("Running stage", "Stage '")) and "'" in line
+    ]
+    stale = [name for name in stale if f"Running stage '{name}'" in plan]
+    if stale:
+        raise InputError(
+            f"The committed results of {target} were made from other inputs than those here: {', '.join(stale)} would "
+            f"run; build them (`python -m pipeline.graph build {target}`), or take the inputs back (`git diff`)."
+        )
+    doors.touch(stage.outs[0])
+    if not doors.nothing_to_do(stage.outs[0]):
+        raise InputError(f"Snakemake still has something to do for {target}; `snakemake -n {stage.outs[0]}` says what.")
+    say(
+        f"{target} is accepted as committed; nothing was trained. Both now have nothing to do:\n"
+        f"  dvc repro --allow-missing {stage.address}\n  snakemake --cores 1 {stage.outs[0]}\n"
+        "Weights and detections are not in git: a plain `dvc repro` or `make quickstart` would make them anew."
+    )
+
+
+def say(text: str) -> None:
+    print(text, flush=True)

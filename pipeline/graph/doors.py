@@ -1,0 +1,122 @@
+"""Calls of DVC and Snakemake by their command lines, with this Python's own folder first in the path."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline import paths
+from pipeline.errors import InputError
+from pipeline.files import read_yaml
+
+MARK = "SCALEWISE_BUILD"  # names the build that a process belongs to, so that a killed build's remains are found
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return the environment of both tools: `python`, `dvc` and `snakemake` are this environment's."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | extra
+
+
+def dvc(*arguments: str) -> str:
+    """Run `dvc --wait-for-lock ...` and return what it prints. Raises InputError with its last line where it fails."""
+    return called("dvc", "--wait-for-lock", *arguments)
+
+
+def snakemake(*arguments: str) -> str:
+    """Run `snakemake ...` and return what it prints, messages included. Raises InputError where it fails."""
+    return called("snakemake", *arguments)
+
+
+def called(tool: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", tool, *arguments]
+    done = subprocess.run(command, cwd=paths.ROOT, env=environment(), text=True, capture_output=True)
+    if done.returncode:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        shown = "\n  ".join(lines[-20:])
+        raise InputError(f"`{tool} {' '.join(arguments)}` ended with code {done.returncode}:\n  {shown}")
+    return done.stdout if tool == "dvc" else done.stdout + done.stderr
+
+
+def status(address: str) -> dict[str, list]:
+    """Return DVC's reasons for every stage out of date, among a stage and all that it needs."""
+    text = dvc("status", "--json", "--with-deps", address)
+    return json.loads(text[text.index("{") :]) if "{" in text else {}
+
+
+def nothing_to_do(target: str) -> bool:
+    """Whether Snakemake sees nothing to be done for a target."""
+    return "Nothing to be done" in snakemake("--dry-run", target)
+
+
+def touch(target: str) -> None:
+    """Make Snakemake's records of a target's files agree with the files; missing files stay missing."""
+    snakemake("--touch", "--forceall", "--cores", "1", target)
+
+
+def repair() -> list[str]:
+    """Undo what a killed run can leave behind, and return a sentence for each thing done.
+
+    DVC does not write dvc.lock atomically: an interrupt can leave an empty or torn one, with which DVC refuses the
+    whole graph. Without it DVC restores results from its run cache. Processes of a build that was killed are ended, and
+    Snakemake's lock of the folder is taken away where no Snakemake runs.
+
+    Raises:
+        InputError: another build, or a Snakemake started by hand, is running in this folder.
+    """
+    done = end_orphans()
+    for path in [paths.ROOT / "dvc.lock", *sorted(paths.ROOT.glob("workflow/papers/**/dvc.lock"))]:
+        if path.is_file() and torn(path):
+            path.unlink()
+            done.append(f"removed {path.relative_to(paths.ROOT)}, torn by a killed run; DVC's run cache restores it")
+    if any((paths.ROOT / ".snakemake/locks").glob("*")):
+        snakemake("--unlock")
+        done.append("unlocked Snakemake after a killed run")
+    return done
+
+
+def torn(lock: Path) -> bool:
+    """Whether a dvc.lock is not what DVC writes."""
+    try:
+        content = read_yaml(lock)
+    except InputError:
+        return True
+    return not isinstance(content, dict) or "schema" not in content
+
+
+def end_orphans() -> list[str]:
+    """End what is left of killed builds of this folder; raise InputError where a live build is running."""
+    import psutil
+
+    done = []
+    for process in psutil.process_iter():
+        try:
+            mark = process.environ().get(MARK, "")
+            by_hand = Path(process.cwd()) == paths.ROOT and any("snakemake" in a for a in process.cmdline()[:3])
+        except (psutil.Error, OSError):
+            continue
+        root, _, builder = mark.rpartition(":")
+        if root == str(paths.ROOT) and process.pid != os.getpid():
+            if builder == str(os.getpid()) or not builder.isdigit():
+                continue
+            if psutil.pid_exists(int(builder)):
+                raise InputError(f"Another build (process {builder}) is running in this folder; wait for it or end it.")
+            done.append(f"ended process {process.pid}, left over from a killed build")
+            kill(process)
+        elif by_hand and process.pid not in (os.getpid(), os.getppid()):
+            raise InputError(f"Snakemake (process {process.pid}) is running in this folder; wait for it or end it.")
+    return done
+
+
+def kill(process) -> None:
+    """Kill one process and wait until it is gone."""
+    import psutil
+
+    try:
+        process.kill()
+        process.wait(10)
+    except psutil.Error:
+        pass

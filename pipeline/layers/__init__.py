@@ -1,0 +1,18 @@
+"""The papers' layers; they know nothing of detectors."""
+
+from pipeline.layers.decomposed import DecomposedConv2d, SubConv, decompose
+from pipeline.layers.global_scale import GlobalScaleConv2d, fractional_dilation_conv2d
+from pipeline.layers.multi_scale_fusion import MultiScaleFusion
+from pipeline.layers.psconv import PSConv2d
+from pipeline.layers.three_branch import ThreeBranchPSConv2d
+
+__all__ = [
+    "DecomposedConv2d",
+    "GlobalScaleConv2d",
+    "MultiScaleFusion",
+    "PSConv2d",
+    "SubConv",
+    "ThreeBranchPSConv2d",
+    "decompose",
+    "fractional_dilation_conv2d",
+]

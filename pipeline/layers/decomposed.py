@@ -1,0 +1,152 @@
+"""Scale decomposition: a learnt fractional scale as one or two ordinary dilated convolutions (POD, section 3.2)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+_SLACK = 1e-9  # |0.95 - 1| is 0.050000000000000044 in binary
+
+
+class SubConv(NamedTuple):
+    """One ordinary convolution of a decomposition; pairs are (height, width)."""
+
+    kernel: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int]
+    out_channels: int
+
+
+def decompose(scale_h: float, scale_w: float, out_channels: int, tolerance: float = 0.05) -> list[SubConv]:
+    """Split a scale into sub-convolutions in output-channel order, the lower first (POD, section 3.2, figure 3).
+
+    An axis within `tolerance` of an integer is rounded. Both: one convolution. One: the other axis takes floor and
+    ceil, its fraction being the share of the upper one. None: (floor, floor) and (ceil, ceil), the share being the mean
+    fraction. An axis with dilation 0 has kernel 1 and padding 0.
+
+    Differs from the paper: it does not say how channels round; the lower part is floor((1 - share) * C_out + 0.5),
+    and a part without channels is left out.
+
+    Raises:
+        ValueError: a scale that is negative or not finite, or fewer than one channel.
+    """
+    scales = (float(scale_h), float(scale_w))
+    if any(not math.isfinite(scale) or scale < 0 for scale in scales):
+        raise ValueError(f"Scales must be finite and not negative, got {scales}; clamp them at 0.")
+    if out_channels < 1:
+        raise ValueError(f"out_channels must be positive, got {out_channels}.")
+    lower, upper, fractions = [], [], []
+    for scale in scales:
+        rounded = math.floor(scale + 0.5)
+        if abs(scale - rounded) <= tolerance + _SLACK:
+            lower.append(rounded)
+            upper.append(rounded)
+        else:
+            lower.append(math.floor(scale))
+            upper.append(math.floor(scale) + 1)
+            fractions.append(scale - math.floor(scale))
+    share = sum(fractions) / len(fractions) if fractions else 0.0
+    lower_channels = math.floor((1 - share) * out_channels + 0.5 + _SLACK)
+    parts = ((lower, lower_channels), (upper, out_channels - lower_channels))
+    return [_sub_conv(dilations, channels) for dilations, channels in parts if channels]
+
+
+def _sub_conv(dilations: Sequence[int], out_channels: int) -> SubConv:
+    kernel = tuple(3 if dilation else 1 for dilation in dilations)
+    return SubConv(kernel, tuple(max(1, dilation) for dilation in dilations), tuple(dilations), out_channels)
+
+
+class DecomposedConv2d(nn.Module):
+    """The sub-convolutions of one 3x3 convolution, their outputs concatenated (POD, section 3.2).
+
+    Row r of the whole belongs to the group that row r of the undecomposed convolution belongs to; where groups > 1 a
+    sub-convolution is therefore stored as up to three `convs`, each on the input channels of its groups.
+
+    Raises:
+        ValueError: no sub-convolution, or channels that groups does not divide.
+    """
+
+    def __init__(
+        self, in_channels: int, sub_convs: Sequence[SubConv], stride: int = 1, groups: int = 1, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.sub_convs = [SubConv(*sub) for sub in sub_convs]
+        self.in_channels, self.stride, self.groups = in_channels, stride, groups
+        self.out_channels = sum(sub.out_channels for sub in self.sub_convs)
+        if not self.sub_convs:
+            raise ValueError("sub_convs is empty; give the list that decompose() returns.")
+        for name, channels in (("in_channels", in_channels), ("the sum of out_channels", self.out_channels)):
+            if groups < 1 or channels % groups:
+                raise ValueError(f"{name} must be a multiple of groups = {groups}, got {channels}.")
+        depth, height = in_channels // groups, self.out_channels // groups
+        self.convs = nn.ModuleList()
+        self._inputs: list[slice] = []
+        first = 0
+        for sub in self.sub_convs:
+            for start, stop in _group_spans(first, first + sub.out_channels, height):
+                whole = max(1, (stop - start) // height)
+                begin = start // height * depth
+                self._inputs.append(slice(begin, begin + whole * depth))
+                conv = nn.Conv2d(
+                    whole * depth, stop - start, sub.kernel, stride, sub.padding, sub.dilation, whole, bias
+                )
+                self.convs.append(conv)
+            first += sub.out_channels
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Kaiming normal, fan out of the whole layer, so that a narrow part is no louder; zero bias."""
+        for conv in self.convs:
+            fan_out = self.out_channels * conv.kernel_size[0] * conv.kernel_size[1]
+            nn.init.normal_(conv.weight, std=math.sqrt(2.0 / fan_out))
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve x [N, C_in, H, W] to [N, C_out, floor((H - 1) / stride) + 1, ...]."""
+        if len(self.convs) == 1:
+            return self.convs[0](x)
+        if self.groups == 1:
+            return torch.cat([conv(x) for conv in self.convs], dim=1)
+        return torch.cat([conv(x[:, part]) for conv, part in zip(self.convs, self._inputs, strict=True)], dim=1)
+
+    @torch.no_grad()
+    def transfer_(self, weight: Tensor, mode: str = "centre") -> DecomposedConv2d:
+        """Copy the rows of a GSL or plain weight [C_out, C_in/groups, 3, 3] into the sub-convolutions, in place.
+
+        Args:
+            weight: the weight of the undecomposed convolution.
+            mode: what a kernel axis of 1 takes. "centre" is the paper's "values of corresponding position"; "sum"
+                adds the axis up, which is what dilation 0 computes.
+
+        Raises:
+            ValueError: another mode or a weight of another shape.
+        """
+        if mode not in ("centre", "sum"):
+            raise ValueError(f"mode must be 'centre' or 'sum', got {mode!r}.")
+        expected = [self.out_channels, self.in_channels // self.groups, 3, 3]
+        if list(weight.shape) != expected:
+            raise ValueError(f"Expected a weight of shape {expected}, got {list(weight.shape)}.")
+        first = 0
+        for conv in self.convs:
+            rows = weight[first : first + conv.out_channels]
+            first += conv.out_channels
+            for axis, size in zip((2, 3), conv.kernel_size, strict=True):
+                if size == 1:
+                    rows = rows.narrow(axis, 1, 1) if mode == "centre" else rows.sum(axis, keepdim=True)
+            conv.weight.copy_(rows)
+        return self
+
+
+def _group_spans(start: int, stop: int, height: int) -> list[tuple[int, int]]:
+    """Cut rows [start, stop) into a part of a group, whole groups and a part of a group."""
+    cuts = {start, stop}
+    for cut in (-(-start // height) * height, stop // height * height):
+        if start < cut < stop:
+            cuts.add(cut)
+    return list(itertools.pairwise(sorted(cuts)))

@@ -1,0 +1,148 @@
+"""Global scale learner: a 3x3 convolution whose dilation is predicted from the whole image (POD, section 3.1)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
+    """Convolve each image with its own fractional dilation, exactly; differentiable in x, weight and scales.
+
+    Tap (i, j) of the kernel reads x at (stride * h + i * d_h, stride * w + j * d_w) by bilinear interpolation, zero
+    outside (POD, equation 2). Each axis is linear between the dilations floor(d) and floor(d) + 1, so the result is a
+    blend of at most four convolutions with integer dilation; dilation 0 is the kernel summed over that axis. At an
+    integer scale the gradient to it is the derivative towards larger scales. Negative scales count as 0.
+
+    Args:
+        x: [N, C_in, H, W].
+        weight: [C_out, C_in / groups, k, k], k odd.
+        scales: [N, 2], (d_h, d_w) of every image.
+
+    Returns:
+        [N, C_out, floor((H - 1) / stride) + 1, floor((W - 1) / stride) + 1].
+
+    Raises:
+        ValueError: an even kernel, scales of another shape, or a scale that is not finite.
+    """
+    if weight.shape[2] % 2 == 0 or weight.shape[3] % 2 == 0:
+        raise ValueError(f"The kernel must be odd in both axes, got {list(weight.shape[2:])}.")
+    if scales.shape != (x.shape[0], 2):
+        raise ValueError(f"Expected scales of shape {[x.shape[0], 2]} (height, width), got {list(scales.shape)}.")
+    if x.is_meta or x.shape[0] == 0:  # there are no scales to read: shapes and cost of scale 1
+        return _dilated(x, weight, (1, 1), stride, groups)
+    scales = scales.to(torch.promote_types(scales.dtype, torch.float32)).clamp(min=0)
+    values = scales.detach().double().tolist()
+    if not all(math.isfinite(value) for pair in values for value in pair):
+        raise ValueError(f"Scales must be finite, got {values}; training has diverged.")
+    floors = [(math.floor(h), math.floor(w)) for h, w in values]
+    upper = (scales - scales.new_tensor(floors))[:, :, None, None, None]  # [N, 2, 1, 1, 1]
+    blend = torch.stack([1 - upper, upper])  # [floor or ceil, N, 2, 1, 1, 1]
+
+    pairs = sorted(set(floors))
+    if len(pairs) == 1:
+        return _blend(x, weight, pairs[0], blend, stride, groups)
+    rows = [[row for row, pair in enumerate(floors) if pair == wanted] for wanted in pairs]
+    parts = []
+    for pair, indices in zip(pairs, rows, strict=True):
+        index = torch.tensor(indices, device=x.device)
+        parts.append(_blend(x[index], weight, pair, blend[:, index], stride, groups))
+    order = torch.tensor([row for indices in rows for row in indices], device=x.device)
+    return torch.cat(parts)[order.argsort()]
+
+
+def _blend(x: Tensor, weight: Tensor, floor: tuple[int, int], blend: Tensor, stride: int, groups: int) -> Tensor:
+    """Blend the four corners of one floor pair; blend [floor or ceil, N, 2, 1, 1, 1] is float32 or better."""
+    learning = torch.is_grad_enabled() and blend.requires_grad
+    shares, corners = [], []
+    for a in (0, 1):
+        for b in (0, 1):
+            share = blend[a, :, 0] * blend[b, :, 1]
+            # A corner without weight adds nothing, but where scales learn it carries their gradient.
+            if learning or share.any():
+                shares.append(share)
+                corners.append(_dilated(x, weight, (floor[0] + a, floor[1] + b), stride, groups))
+    if len(corners) == 1:
+        return corners[0]  # its share is 1
+    return _WeightedSum.apply(torch.stack(shares), *corners)
+
+
+class _WeightedSum(torch.autograd.Function):
+    """sum_k shares[k] * corners[k] with an image's share in float32 and its gradient summed in float32.
+
+    Autograd's own product would promote bfloat16 maps to float32 (a third slower) or round the gradients of the
+    shares, whose differences are what the scales learn from.
+    """
+
+    @staticmethod
+    def forward(ctx, shares: Tensor, *corners: Tensor) -> Tensor:
+        """Sum; shares [K, N, 1, 1, 1], corners K times [N, C, H, W]."""
+        ctx.save_for_backward(shares, *corners)
+        first, *others = shares.to(corners[0].dtype)
+        y = corners[0] * first
+        for corner, share in zip(corners[1:], others, strict=True):
+            y.addcmul_(corner, share)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Give every corner its share of the gradient, and every share the gradient's product with its corner."""
+        shares, *corners = ctx.saved_tensors
+        to_shares = None
+        if ctx.needs_input_grad[0]:
+            to_shares = torch.stack([(grad * corner).sum((1, 2, 3), dtype=shares.dtype) for corner in corners])
+            to_shares = to_shares.view_as(shares)
+        return to_shares, *(grad * share for share in shares.to(grad.dtype))
+
+
+def _dilated(x: Tensor, weight: Tensor, dilation: tuple[int, int], stride: int, groups: int) -> Tensor:
+    """Convolve with an integer dilation an axis, 0 included, padded so that the size depends on stride alone."""
+    padding, steps = [], []
+    for axis, size in enumerate(dilation):
+        size = min(size, x.shape[2 + axis])  # beyond the map all taps but the centre read zeros
+        if size == 0:
+            weight = weight.sum(2 + axis, keepdim=True)
+        padding.append(size * (weight.shape[2 + axis] // 2))
+        steps.append(max(1, size))
+    return F.conv2d(x, weight, None, stride, padding, steps, groups)
+
+
+class GlobalScaleConv2d(nn.Conv2d):
+    """A 3x3 convolution that predicts its dilation for every image: 1 + Linear(global average of the input).
+
+    The scale is clamped at 0. Zero weight and zero bias of `scale_predictor` make it start at scale 1, where it equals
+    the plain convolution with the same `weight [C_out, C_in/groups, 3, 3]`.
+
+    Differs from the paper: it does not say where the scale starts; He initialisation would start it near 0.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, groups: int = 1, bias: bool = False
+    ) -> None:
+        super().__init__(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=bias)
+        self.scale_predictor = nn.Linear(in_channels, 2)
+        nn.init.zeros_(self.scale_predictor.weight)
+        nn.init.zeros_(self.scale_predictor.bias)
+
+    def reset_parameters(self) -> None:
+        """Kaiming normal, fan out; zero bias."""
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def predict_scales(self, x: Tensor) -> Tensor:
+        """Predict (d_h, d_w) [N, 2] for x [N, C_in, H, W]; float32 at least, whatever autocast says."""
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+            predictor = self.scale_predictor
+            dtype = torch.promote_types(x.dtype, predictor.weight.dtype)
+            pooled = x.mean((2, 3), dtype=torch.promote_types(dtype, torch.float32))
+            offset = F.linear(pooled, predictor.weight.to(pooled.dtype), predictor.bias.to(pooled.dtype))
+            return (1 + offset).clamp(min=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve x [N, C_in, H, W] with the scales it predicts."""
+        y = fractional_dilation_conv2d(x, self.weight, self.predict_scales(x), self.stride[0], self.groups)
+        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]

@@ -1,0 +1,104 @@
+"""Multi-scale fusion module: branches that see a block's features at several sizes (MSFM, section 3.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class MultiScaleFusion(nn.Module):
+    """M(x) = x + U(C(F_1(S(x)), ..., F_n(S(x)))), F_s: resize by s, `convs` times 3x3 + GN + ReLU, resize back.
+
+    S squeezes to channels / ratio (1x1, GN, ReLU), U restores (1x1, GN), C adds or concatenates. It equals the
+    identity at the start, which keeps a pre-trained backbone: U's norm starts at zero.
+
+    Differs from the paper: it states no norm around S and U and no start; its printed parameter counts want a bias
+    and a norm on every convolution. Groups are the largest common divisor of `norm_groups` and the channels.
+
+    Args:
+        channels: of the input and the output.
+        ratio: of squeezing.
+        scales: one branch each.
+        convs: 3x3 convolutions in a branch, an int or one a scale.
+        norm_groups: of the branches' group norms.
+        fusion: "add" or "concat".
+
+    Raises:
+        ValueError: an argument that does not fit.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        ratio: int,
+        scales: Sequence[float] = (0.5, 0.7, 1.0, 1.4, 2.0),
+        convs: int | Sequence[int] = 2,
+        norm_groups: int = 32,
+        fusion: str = "add",
+    ) -> None:
+        super().__init__()
+        self.scales = tuple(float(scale) for scale in scales)
+        depths = (convs,) * len(self.scales) if isinstance(convs, int) else tuple(convs)
+        if ratio < 1 or channels < ratio or channels % ratio:
+            raise ValueError(f"ratio must divide channels = {channels}, got {ratio}.")
+        if not self.scales or any(not math.isfinite(scale) or scale <= 0 for scale in self.scales):
+            raise ValueError(f"scales must be positive numbers, got {scales}.")
+        if len(depths) != len(self.scales) or any(depth < 1 for depth in depths):
+            raise ValueError(f"convs must be positive, one or {len(self.scales)} of them, got {convs}.")
+        if norm_groups < 1:
+            raise ValueError(f"norm_groups must be positive, got {norm_groups}.")
+        if fusion not in ("add", "concat"):
+            raise ValueError(f"fusion must be 'add' or 'concat', got {fusion!r}.")
+        self.fusion = fusion
+        middle = channels // ratio
+        fused = middle if fusion == "add" else middle * len(self.scales)
+        self.squeeze = nn.Sequential(*_conv_norm(channels, middle, 1, norm_groups), nn.ReLU(inplace=True))
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                *[
+                    layer
+                    for _ in range(depth)
+                    for layer in (*_conv_norm(middle, middle, 3, norm_groups), nn.ReLU(inplace=True))
+                ]
+            )
+            for depth in depths
+        )
+        self.unsqueeze = nn.Sequential(*_conv_norm(fused, channels, 1, norm_groups))
+        nn.init.zeros_(self.unsqueeze[-1].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fuse x [N, C, H, W] into the same shape."""
+        squeezed = self.squeeze(x)
+        size = squeezed.shape[2:]
+        features = []
+        for scale, branch in zip(self.scales, self.branches, strict=True):
+            scaled = [max(1, math.floor(side * scale)) for side in size]
+            features.append(_resize(branch(_resize(squeezed, scaled)), size))
+        fused = sum(features[1:], features[0]) if self.fusion == "add" else torch.cat(features, dim=1)
+        return x + self.unsqueeze(fused).to(x.dtype)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Group norm that accepts a group of one value (a 1x1 map), which it maps to its bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_cuda:
+            x = x.contiguous()  # the CPU kernel is ten times slower in channels_last
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def _conv_norm(in_channels: int, out_channels: int, kernel: int, norm_groups: int) -> tuple[nn.Conv2d, nn.GroupNorm]:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.zeros_(conv.bias)
+    return conv, _GroupNorm(math.gcd(norm_groups, out_channels), out_channels)
+
+
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

@@ -1,0 +1,38 @@
+"""Normalise images and pad a batch to one size; resizing belongs to the data code, which owns every image's scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in 0-1
+STD = (0.229, 0.224, 0.225)
+
+
+class Batching(nn.Module):
+    """The `transform` of torchvision's detectors, without its resizing.
+
+    Multi-scale training, collages and pyramids decide the size of each image before the model sees it.
+    """
+
+    def __init__(self, divisor: int = 32) -> None:
+        super().__init__()
+        self.divisor = divisor
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    def forward(
+        self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
+        """Return images [3, H, W] in 0-1 as one ImageList [N, 3, H', W'], zero (mean) padded, and the targets."""
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        height, width = (-(-max(side) // self.divisor) * self.divisor for side in zip(*sizes, strict=True))
+        batch = images[0].new_zeros((len(images), 3, height, width))
+        for row, image in zip(batch, images, strict=True):
+            row[:, : image.shape[-2], : image.shape[-1]] = (image - self.mean) / self.std
+        return ImageList(batch.contiguous(memory_format=torch.channels_last), sizes), targets
+
+    def postprocess(self, result: list[dict[str, Tensor]], image_shapes: list, original_sizes: list) -> list:
+        """Leave detections in the pixels of the image given."""
+        return result

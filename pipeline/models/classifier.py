@@ -1,0 +1,29 @@
+"""Image classifier: a backbone, the mean over positions, and one linear layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pipeline.config import Spec
+from pipeline.models.backbones import build_resnet
+
+
+class Classifier(nn.Module):
+    """Backbone `body` with torchvision's `fc` behind the mean over positions."""
+
+    def __init__(self, body: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.fc = nn.Linear(body.out_channels[-1], classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images [N, 3, H, W] to logits [N, classes]."""
+        features = self.body(images)[str(self.body.stages - 1)]
+        return self.fc(features.mean(dim=(2, 3))).float()
+
+
+def build_resnet_classifier(spec: Spec, classes: int = 1000) -> Classifier:
+    """Build the classifier of a specification; batch norm learns its statistics here."""
+    experiment = spec.experiment
+    body = build_resnet(experiment.backbone, spec.preset.model, spec.recipe.norm, experiment.method)
+    return Classifier(body, classes)

@@ -1,0 +1,1 @@
+"""Tables, figures, galleries and pages, made from metrics files; imports no torch."""

@@ -1,0 +1,91 @@
+"""What stands beside every number: preset, sizes, data, seeds, stand-ins and the verdict rule, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline import config, paths
+from pipeline.reporting.comparison import stand_ins
+from pipeline.reporting.markdown import listing, plural
+from pipeline.reporting.results import Results, load_experiment
+
+DATA = {
+    "scaleworld": "ScaleWorld (rendered scenes, made here)",
+    "coco": "photographs of a COCO-format folder",
+    "voc": "photographs of a PASCAL VOC folder",
+}
+
+
+def beside_table(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
+    """Return the bullet list that stands under a table made of some evaluations."""
+    experiments = list(dict.fromkeys(paths.split_evaluation(name)[0] for name in evaluations))
+    lines = [numbers_of(results), sizes_of(results, evaluations, seeds, evaluated), comparability(results)]
+    lines += [f"Differs from the paper: {text}." for text in stand_ins(experiments)]
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def numbers_of(results: Results) -> str:
+    """Return the sentence that names a number after its preset: a mini number is called a mini number."""
+    return (
+        f"These are **{results.name} numbers**: preset `{results.name}`, {results.preset.title}, "
+        f"on {DATA[results.preset.data.kind]}."
+    )
+
+
+def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
+    """Return images (where `evaluated`), short side, steps and seeds of some evaluations."""
+    images = sorted({m["images"] for m in map(results.metrics, evaluations) if m and m.get("images") is not None})
+    trainings = [t for t in (results.training(paths.split_evaluation(name)[0]) for name in evaluations) if t]
+    steps = sorted({t["steps"] for t in trainings})
+    batches = sorted({config.resolve(t["experiment"], results.name).batch for t in trainings})
+    sides = sorted({side for name in evaluations for side in short_sides(results, name)})
+    parts = [
+        f"{_span(images)} validation images" if images else "Nothing evaluated yet",
+        f"short side {listing([str(side) for side in sides])} px",
+        f"{_span(steps)} training steps of {_span(batches)} images" if steps and batches else "no training summary",
+        f"{plural(seeds, 'training')} of each experiment",
+    ]
+    return "; ".join(parts if evaluated else parts[1:]).capitalize() + "."
+
+
+def short_sides(results: Results, evaluation: str) -> list[int]:
+    """Return the short sides in pixels at which an evaluation tests: the papers', times the preset's factor."""
+    name, test = paths.split_evaluation(evaluation)
+    tests = load_experiment(name).tests
+    return [round(side * results.preset.factor) for side in tests.get(test, config.Test()).short_sides]
+
+
+def comparability(results: Results) -> str:
+    """Return what of the published numbers may be compared with ours."""
+    if results.name == "full":
+        return "Published and ours are both of the papers' data and sizes."
+    return (
+        "Published numbers are from the papers' own data (mostly COCO) at full size: "
+        "compare the sign of a gain, not the level."
+    )
+
+
+def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
+    """Return the rule of the verdict in one line, with the noise that some evaluations are judged by."""
+    necks = {load_experiment(paths.split_evaluation(name)[0]).neck for name in evaluations}
+    counts = [
+        f"{results.noise[neck]['dof'] + 1} equal {neck.upper()} baselines"
+        for neck in sorted(necks & set(results.noise))
+    ]
+    noise = (
+        f"the run-to-run noise of {listing(counts)}"
+        if counts
+        else "run-to-run noise, which nobody measured for this preset yet (`data/noise.json`)"
+    )
+    floor = 100 * results.preset.verdicts.min_baseline_ap50
+    return (
+        "Verdict: a gain is `undecided` unless its 95 % interval, from a paired bootstrap over images and "
+        f"{noise}, excludes zero; then `agrees` or `contradicts` by the sign of the published gain, or "
+        "`decided up` / `decided down` where the paper prints none for this pair. "
+        "`inactive`: the method changed nothing in this run. "
+        f"`undertrained`: the baseline's AP50 is below {floor:.0f}."
+    )
+
+
+def _span(values: Sequence[int]) -> str:
+    return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"

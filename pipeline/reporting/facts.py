@@ -1,0 +1,64 @@
+"""What happened inside the runs, in sentences, read from the figures' data."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from pipeline import paths
+from pipeline.files import read_text
+from pipeline.reporting.results import MOVED, Results
+
+
+def learnt_facts(results: Results, paper: str) -> list[str]:
+    """Return a paper's facts, none where nothing was run."""
+    facts = {"pod": scale_facts, "dst": collage_facts, "snip": valid_facts}
+    return facts[paper](results) if paper in facts else []
+
+
+def scale_facts(results: Results) -> list[str]:
+    """Say how far POD's scales moved."""
+    rows = _figure_data(results, "scales")
+    if not rows:
+        return []
+    far = max(rows, key=lambda row: abs(float(row["mean"]) - 1))
+    moved = sum(abs(float(row["mean"]) - 1) >= MOVED for row in rows)
+    spread = max(float(row["std"] or 0) / abs(float(row["mean"])) for row in rows if float(row["mean"]))
+    direction = {"h": "height", "w": "width"}[far["direction"]]
+    return [
+        f"{moved} of {len(rows)} learnt scales (a height and a width a block) moved by {MOVED} or more; "
+        f"the furthest is {float(far['mean']):.2f} ({far['layer']}, {direction}).",
+        f"The largest deviation of a scale over images is {100 * spread:.1f} % of its mean "
+        f"({int(far['images']):,} images).",
+    ]
+
+
+def collage_facts(results: Results) -> list[str]:
+    """Say how often DST fed collages, and what small objects carried of the loss."""
+    rows = _figure_data(results, "collage")
+    facts = []
+    for name in dict.fromkeys(row["experiment"] for row in rows):
+        shares = [float(row["small_share"]) for row in rows if row["experiment"] == name and row["small_share"]]
+        collages = [float(row["collage"]) for row in rows if row["experiment"] == name and row["collage"]]
+        sentence = f"`{name}`: small objects carried {100 * _mean(shares):.1f} % of the regression loss on average"
+        if collages:
+            sentence += f"; {100 * _mean(collages):.1f} % of the steps were collages"
+        if shares:
+            facts.append(sentence + ".")
+    return facts
+
+
+def valid_facts(results: Results) -> list[str]:
+    """Say which share of objects SNIP trained on."""
+    rows = _figure_data(results, "valid_objects")
+    shares = ", ".join(f"{100 * float(row['share']):.1f} % at {row['resolution']}" for row in rows if row["share"])
+    return [f"Objects inside the head's valid range: {shares} (short sides at the papers' scale)."] if shares else []
+
+
+def _figure_data(results: Results, name: str) -> list[dict[str, str]]:
+    path = paths.figure(results.name, name).with_suffix(".csv")
+    return list(csv.DictReader(io.StringIO(read_text(path)))) if path.is_file() else []
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

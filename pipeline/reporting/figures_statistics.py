@@ -1,0 +1,74 @@
+"""Figure of a data set's scale statistics: achieved beside wanted, and how relative scales are spread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.reporting import plotting
+from pipeline.reporting.markdown import statistic_name
+from pipeline.reporting.plotting import COLOURS, GREY
+
+
+def plot_statistics(stats: dict[str, Any], path: str | Path) -> None:
+    """Draw `statistics.json`: wanted and achieved shares and quantiles, and the histogram of every split.
+
+    Args:
+        stats: {"splits": {name: statistics}, "comparison": [{name, wanted, tolerance, achieved, within}], ...}.
+    """
+    drawn, (shares, quantiles, histogram) = plotting.figure(
+        1, 3, (12.0, 3.9), gridspec_kw={"width_ratios": [1.25, 0.9, 1.3]}
+    )
+    rows = stats.get("comparison", [])
+    _compare(shares, [row for row in rows if "share" in row["name"]], 100, "share (%)")
+    shares.set_title("Shares by size class")
+    _compare(quantiles, [row for row in rows if "share" not in row["name"]], 1, "sqrt(box area / image area)")
+    quantiles.set_xscale("log")
+    quantiles.set_xlim(0.01, 1)
+    quantiles.set_xticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
+    quantiles.minorticks_off()
+    quantiles.set_title("Relative box scale")
+    _histogram(histogram, stats.get("splits", {}))
+    drawn.suptitle("Scale statistics of the data: dot achieved, grey band wanted (COCO's)", x=0.01, ha="left")
+    plotting.save(drawn, Path(path))
+
+
+def _compare(ax: plotting.Axes, rows: list[dict[str, Any]], scale: float, unit: str) -> None:
+    places = list(range(len(rows), 0, -1))
+    for place, row in zip(places, rows, strict=True):
+        wanted, tolerance = scale * row["wanted"], scale * row["tolerance"]
+        ax.barh(place, 2 * tolerance, left=wanted - tolerance, height=0.5, color="#cfcfcf")
+        if row["achieved"] is not None:
+            value = scale * row["achieved"]
+            colour = COLOURS[0] if row["within"] else COLOURS[1]
+            ax.plot(value, place, "o", color=colour, markersize=6)
+            text = f"{value:.1f}" if scale == 100 else f"{value:.3f}"
+            ax.annotate(text, (value, place), xytext=(0, 8), textcoords="offset points", color=colour, ha="center")
+    ax.set_yticks(places, [statistic_name(row["name"]) for row in rows])
+    ax.set_ylim(0.4, len(rows) + 0.8)
+    ax.set_xlabel(unit)
+    if scale == 100:
+        ax.set_xlim(0, 100)
+    ax.grid(axis="y", visible=False)
+
+
+def _histogram(ax: plotting.Axes, splits: dict[str, Any]) -> None:
+    for colour, (name, split) in zip((COLOURS[0], COLOURS[1], GREY), sorted(splits.items()), strict=False):
+        edges = split["histogram_log2_relative_scale"]["edges"]
+        counts = split["histogram_log2_relative_scale"]["counts"]
+        total = max(1, sum(counts))
+        shares = [100 * count / total for count in counts]
+        ax.stairs(shares, [2**edge for edge in edges], color=colour, linewidth=1.6)
+        peak = max(range(len(shares)), key=shares.__getitem__)
+        line = f"{name}: {split['objects']:,} objects in {split['images']:,} images"
+        height = 0.95 - 0.07 * sorted(splits).index(name)
+        ax.annotate(line, (0.02, height), xycoords="axes fraction", color=colour)
+        ax.set_ylim(0, max(ax.get_ylim()[1], 1.3 * shares[peak]))
+    ax.set_xscale("log")
+    ax.set_xlim(2**-8, 1)
+    ticks = [0.004, 0.01, 0.03, 0.1, 0.3, 1]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel("relative box scale, sqrt(box area / image area)")
+    ax.set_ylabel("% of objects a half octave")
+    ax.set_title("How relative scales are spread")

@@ -1,0 +1,176 @@
+"""A gallery a paper: the same validation images as annotated, as its baseline sees them, and as its method does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from pipeline import paths
+from pipeline.data.manifest import load_split, size_counts
+from pipeline.errors import InputError
+from pipeline.files import read_json, write_text
+from pipeline.reporting import markdown as md
+from pipeline.reporting.context import numbers_of
+from pipeline.reporting.gallery_choice import Matched, best_threshold, choose_images, group, shown_at
+from pipeline.reporting.papers import PAIRS
+from pipeline.reporting.results import Results
+
+PANEL, MARGIN, HEAD = 416, 8, 22  # pixels: width of a panel, space around it, height of the line above it
+TRUTH, RIGHT, WRONG, MISSED = (255, 255, 255), (64, 196, 255), (255, 140, 0), (255, 255, 255)
+
+
+def write_gallery(preset: str) -> None:
+    """Write `gallery/<paper>.png` for every paper whose two detections exist, and a page that explains them."""
+    results = Results(preset)
+    split = load_split(paths.manifest(preset), "val")
+    folder = paths.gallery(preset)
+    # the whole folder is one output: it is made beside its place and moved there when it is complete
+    temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        drawn = [
+            (paper, *draw_paper(results, split, pair, temporary / f"{paper}.png")) for paper, pair in PAIRS.items()
+        ]
+        write_text(temporary / "README.md", gallery_page(results, drawn))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def draw_paper(results: Results, split: dict, pair: tuple[str, str], path: Path) -> tuple[str, str]:
+    """Draw one paper's gallery and return ("" or why it was not drawn, the sentence below it)."""
+    files = [paths.detections(results.name, evaluation) for evaluation in pair]
+    absent = next((name for name, file in zip(pair, files, strict=True) if not file.is_file()), None)
+    if absent:
+        return f"`{absent}` is not run", ""
+    images = {image["id"]: image for image in split["images"][: results.preset.data.limit_val]}
+    truths = {image: [] for image in images}
+    truths |= group([a for a in split["annotations"] if not a["iscrowd"] and a["image_id"] in images])
+    runs, thresholds = [], []
+    for file in files:
+        found = group(read_json(file))
+        threshold, _ = best_threshold(truths, found)
+        runs.append({image: shown_at(threshold, truths[image], found.get(image, [])) for image in truths})
+        thresholds.append(threshold)
+    sizes = {image: size_counts(annotations, results.preset.pixel_factor) for image, annotations in truths.items()}
+    names = {category["id"]: category["name"] for category in split["categories"]}
+    rows = []
+    for image, why in choose_images(truths, sizes, runs):
+        picture = open_picture(Path(split["images_root"]), images[image])
+        rows.append(draw_row(picture, why, truths[image], [run[image] for run in runs], names))
+    stack(rows, pair, thresholds, results.name).save(path, optimize=True)
+    shown = " and ".join(f"{threshold:.2f} for `{name}`" for name, threshold in zip(pair, thresholds, strict=True))
+    return "", f"Shown above a score of {shown} (each run's best F1 at IoU 0.5)."
+
+
+def open_picture(root: Path, entry: dict) -> Image.Image:
+    """Open an image as RGB, turned as its boxes are. Raises InputError where it is missing or broken."""
+    path = root / entry["file_name"]
+    try:
+        with Image.open(path) as image:
+            return (ImageOps.exif_transpose(image) if entry.get("exif") else image).convert("RGB")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as an image ({error}); restore it and run verify again.") from error
+
+
+def draw_row(
+    picture: Image.Image, why: str, truths: list[dict], runs: list[Matched], names: dict[int, str]
+) -> Image.Image:
+    """Return three panels side by side: annotations, baseline, method; each with a line of counts above it."""
+    scale = PANEL / picture.width
+    enlarged = picture.resize((PANEL, max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
+    row = Image.new("RGB", (3 * PANEL + 2 * MARGIN, enlarged.height + HEAD), "white")
+    draw = ImageDraw.Draw(row)
+    for column, run in enumerate([None, *runs]):
+        panel, left = enlarged.copy(), column * (PANEL + MARGIN)
+        if run is None:
+            boxes = [(truth["bbox"], TRUTH, names[truth["category_id"]], False) for truth in truths]
+            head = f"annotated: {md.plural(len(truths), 'object')} ({why})"
+        else:
+            boxes = [(t["bbox"], MISSED, "", True) for t, missed in zip(truths, run.missed, strict=True) if missed]
+            boxes += [
+                (d["bbox"], RIGHT if right else WRONG, f"{names[d['category_id']]} {100 * d['score']:.0f}", False)
+                for d, right in zip(run.detections, run.right, strict=True)
+            ]
+            right = sum(run.right)
+            head = f"{right} right, {len(run.right) - right} wrong, {sum(run.missed)} missed"
+        draw_boxes(panel, boxes, scale)
+        row.paste(panel, (left, HEAD))
+        draw.text((left + 2, 3), head, fill="black", font=ImageFont.load_default(13))
+    return row
+
+
+def draw_boxes(panel: Image.Image, boxes: list[tuple[list[float], tuple, str, bool]], scale: float) -> None:
+    """Draw boxes (xywh in unscaled pixels, colour, label, dashed) and their labels outside them.
+
+    A label that would lie on one already drawn tries the other side of its box, then is left out.
+    """
+    draw, font = ImageDraw.Draw(panel), ImageFont.load_default(10)
+    for (x, y, w, h), colour, _, dashed in boxes:
+        corners = [round(v * scale) for v in (x, y, x + w, y + h)]
+        if dashed:
+            _dashed(draw, corners, colour)
+        else:
+            draw.rectangle([v + d for v, d in zip(corners, (-1, -1, 1, 1), strict=True)], outline=(0, 0, 0))
+            draw.rectangle(corners, outline=colour, width=1 if colour == TRUTH else 2)
+    taken: list[tuple[float, float, float, float]] = []
+    for (x, y, _, h), colour, label, _ in boxes:
+        if not label:
+            continue
+        width, height = draw.textlength(label, font=font) + 4, 12
+        left = min(max(0, x * scale - 1), panel.width - width)
+        for top in ((y * scale) - height - 1, (y + h) * scale + 2):
+            area = (left, top, left + width, top + height)
+            if 0 <= top <= panel.height - height and not any(_overlap(area, other) for other in taken):
+                taken.append(area)
+                draw.rectangle(area, fill=(20, 20, 20))
+                draw.text((left + 2, top), label, fill=colour, font=font)
+                break
+
+
+def stack(rows: list[Image.Image], pair: tuple[str, str], thresholds: list[float], preset: str) -> Image.Image:
+    """Return the rows below one another under a heading, in 256 colours to keep the file small."""
+    width, top = 3 * PANEL + 4 * MARGIN, 66
+    height = top + sum(row.height + MARGIN for row in rows) + MARGIN
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    legend = f"preset {preset}; blue: right (IoU 0.5 or more), orange: wrong, white dashes: missed"
+    draw.text((MARGIN, 6), f"Annotations, baseline and method; {legend}", fill="black", font=ImageFont.load_default(14))
+    heads = ["annotations", *(f"{n}\nscore {t:.2f} or more" for n, t in zip(pair, thresholds, strict=True))]
+    for column, head in enumerate(heads):
+        left = MARGIN + column * (PANEL + MARGIN)
+        draw.multiline_text((left + 2, 30), head, fill="black", font=ImageFont.load_default(13))
+    for row in rows:
+        sheet.paste(row, (MARGIN, top))
+        top += row.height + MARGIN
+    return sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def gallery_page(results: Results, drawn: list[tuple[str, str, str]]) -> str:
+    """Return the folder's README: one line a paper, and what the pictures show."""
+    text = f"# Gallery, preset {results.name}\n\n{numbers_of(results)}\n\n"
+    text += "Each row is one validation image: annotations, the baseline's detections, the method's. The images are "
+    text += "chosen by rule: two with the most small objects, two with the most large ones, two where both runs "
+    text += "differ most.\n\n"
+    for paper, problem, sentence in drawn:
+        text += f"- {paper}: {problem}.\n" if problem else f"- [{paper}]({paper}.png): {sentence}\n"
+    return text
+
+
+def _dashed(draw: ImageDraw.ImageDraw, corners: list[int], colour: tuple) -> None:
+    left, top, right, bottom = corners
+    for x in range(left, right + 1, 6):
+        for y in (top, bottom):
+            draw.line([x, y, min(x + 3, right), y], fill=colour)
+    for y in range(top, bottom + 1, 6):
+        for x in (left, right):
+            draw.line([x, y, x, min(y + 3, bottom)], fill=colour)
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,76 @@
+"""Markdown and number formats of all pages: APs in percent with one decimal, missing values in words."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+MISSING = "n/a"  # a metric that does not exist
+NOT_RUN = "not run"  # an experiment without a result
+STATISTICS = {
+    "object_share": "objects that are",
+    "image_share": "images that hold",
+    "relative_scale": "relative scale,",
+}
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
+    """Return a Markdown table; `align` holds one of `l`, `r`, `c` a column, left where it is shorter."""
+    marks = {"l": ":--", "r": "--:", "c": ":-:"}
+    rules = [marks[align[i]] if i < len(align) else marks["l"] for i in range(len(header))]
+    lines = [header, rules, *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
+    """Return a number with fixed decimals, `n/a` for None, and no signed zero."""
+    if value is None:
+        return MISSING
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Return a fraction of 1 in percent, without the sign `%`."""
+    return number(None if fraction is None else 100 * fraction, digits)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Return `[low, high]` with signs, empty where there is no interval."""
+    return "" if low is None or high is None else f"[{number(low, sign=True)}, {number(high, sign=True)}]"
+
+
+def gain(value: float | None, low: float | None, high: float | None) -> str:
+    """Return a signed gain with its interval behind it."""
+    return " ".join(part for part in (number(value, sign=True), interval(low, high)) if part)
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """Return `1 row`, `2 rows`."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def listing(words: Sequence[str]) -> str:
+    """Return `a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else "none"
+
+
+def cell(text: str) -> str:
+    """Return text that cannot break a table's cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def csv_text(header: Sequence[str], rows: Iterable[dict[str, object]]) -> str:
+    """Return CSV with a header line and Unix line ends; None is an empty cell."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(header), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def statistic_name(name: str) -> str:
+    """Return `objects that are small` for `object_share_small`, and so on."""
+    stem, _, last = name.rpartition("_")
+    return f"{STATISTICS.get(stem, stem)} {last.replace('q', '') + ' % quantile' if last.startswith('q') else last}"

@@ -1,0 +1,117 @@
+"""One page a paper: its claim, what was run, tables, figures, facts, gallery, and the commands that rebuild them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipeline import paths
+from pipeline.errors import InputError, nearest
+from pipeline.files import read_text, write_text
+from pipeline.reporting import markdown as md
+from pipeline.reporting.comparison import QUICKSTART
+from pipeline.reporting.context import DATA, comparability, numbers_of
+from pipeline.reporting.facts import learnt_facts
+from pipeline.reporting.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS
+from pipeline.reporting.published import exists, load_published
+from pipeline.reporting.results import Results, load_experiment
+from pipeline.reporting.summary import count_verdicts, read_table
+
+ONCE = ("- Verdict:", "- Published numbers", "- Differs from the paper")  # said under the first table only
+
+
+def write_page(paper: str, preset: str) -> None:
+    """Write `papers/<paper>.md` of a preset. Raises InputError for an unknown paper."""
+    if paper not in paths.PAPERS:
+        raise InputError(f"Unknown paper {paper!r}{nearest(paper, paths.PAPERS)}; known are {', '.join(paths.PAPERS)}.")
+    write_text(paths.page(preset, paper), paper_page(Results(preset), paper))
+
+
+def paper_page(results: Results, paper: str) -> str:
+    """Return one paper's page."""
+    published = load_published(paper).paper
+    venue = f", {published.venue}" if published.venue else f", {published.year}"
+    text = f"# {NAMES[paper]} under preset {results.name}\n\n*{published.title}*{venue}. [All papers](../index.md).\n\n"
+    text += f"**The paper's claim.** {CLAIMS[paper]}\n\n**Here.** {numbers_of(results)} {comparability(results)}\n\n"
+    text += verdict_sentences(results, paper)
+    facts = learnt_facts(results, paper)
+    if facts:
+        text += "\n## What happened in these runs\n\n" + "".join(f"- {fact}\n" for fact in facts)
+    text += f"\n## What was run\n\n{experiments_list(results, paper)}\n## Tables\n"
+    seen: set[str] = set()
+    for name in QUICKSTART[paper]:
+        text += "\n" + embedded_table(results, name, seen)
+    text += "\n## Figures\n"
+    for name in (*FIGURES_OF[paper], "ap_by_size", "loss"):
+        text += f"\n![{FIGURES[name]}](../figures/{name}.png)\n\n{FIGURES[name]} [Data](../figures/{name}.csv).\n"
+    text += f"\n## Gallery\n\n{gallery_section(results, paper)}\n## Rebuild\n\n{commands(results, paper)}"
+    return text
+
+
+def verdict_sentences(results: Results, paper: str) -> str:
+    """Return a table of this paper's compared rows with both verdicts, and how many were decided."""
+    lines = [line for name in QUICKSTART[paper] for line in read_table(results.name, name)]
+    counts = count_verdicts(lines, "ap")
+    small = count_verdicts(lines, "ap_small")
+    if not counts.compared:
+        return "No row of this paper is compared yet: not run.\n"
+    rows = []
+    for line in (line for line in lines if line["kind"] == "row" and line["metric"] == "ap" and line["baseline"]):
+        other = next(o for o in lines if o["row"] == line["row"] and o["metric"] == "ap_small" and o["kind"] == "row")
+        rows.append([md.cell(line["method"]), *gain_cells(line), *gain_cells(other)])
+    header = ["Method", "AP gain, points", "Verdict", "AP small gain, points", "Verdict"]
+    text = f"Decided: **{counts.decided} of {counts.compared}** by AP, **{small.decided} of {small.compared}** by AP "
+    return text + f"of small objects; brackets are 95 % intervals.\n\n{md.table(header, rows, 'lrlrl')}"
+
+
+def gain_cells(line: dict[str, str]) -> list[str]:
+    """Return (gain with interval, verdict) of a line of a table's CSV."""
+    gain, low, high = (float(line[key]) if line[key] else None for key in ("our_gain", "low", "high"))
+    return [md.gain(gain, low, high) if gain is not None else "", line["verdict"]]
+
+
+def experiments_list(results: Results, paper: str) -> str:
+    """Return what was trained, one bullet an experiment, with its place in the paper and its file."""
+    rows = [row for name in QUICKSTART[paper] for row in load_published(paper).table(name).rows if exists(row)]
+    text = f"Data: {DATA[results.preset.data.kind]}. One training of each experiment.\n\n"
+    for name in dict.fromkeys(row.experiments[-1] for row in rows):
+        notes = load_experiment(name).notes
+        file = f"../../../{paths.experiment_file(name).as_posix()}"
+        text += f"- [`{name}`]({file}): {notes.row}. At full size: {notes.cost}.\n"
+    return text
+
+
+def embedded_table(results: Results, name: str, seen: set[str]) -> str:
+    """Return a table's Markdown two headings deeper, its links from here, without small print that was said above."""
+    path = paths.table(results.name, name)
+    if not path.is_file():
+        return f"### {name}\n\nThis table was not made yet: `dvc repro page_{name.split('_')[0]}`.\n"
+    lines = []
+    for line in read_text(path).splitlines():
+        if line.startswith(ONCE):
+            if line in seen:
+                continue
+            seen.add(line)
+        line = re.sub(r"^(#+) ", r"##\1 ", line)
+        lines.append(re.sub(r"\]\((\w+\.csv)\)", r"](../tables/\1)", line))
+    return "\n".join(lines) + "\n"
+
+
+def gallery_section(results: Results, paper: str) -> str:
+    """Link the gallery, or say where it lies on the machine that ran it where pictures may not be published."""
+    picture = paths.gallery(results.name) / f"{paper}.png"
+    baseline, method = PAIRS[paper]
+    what = f"Annotations, `{baseline}` and `{method}` on the same validation images"
+    if results.published_images():
+        return f"![{what}](../gallery/{picture.name})\n\n{what}. [How they were chosen](../gallery/README.md).\n"
+    return f"{what}: `{picture.as_posix()}` on the machine that ran this. Pictures of photographs are not in git.\n"
+
+
+def commands(results: Results, paper: str) -> str:
+    """Return the commands that rebuild this page and its tables."""
+    tables = "".join(f"dvc repro workflow/papers/{paper}/tables/dvc.yaml:{name}\n" for name in QUICKSTART[paper])
+    page = Path(paths.page(results.name, paper)).as_posix()
+    text = f"With `preset: {results.name}` in `params.yaml`:\n\n```sh\n"
+    text += f"dvc repro page_{paper}    # this page and whatever it needs\n"
+    text += f"{tables}snakemake --cores 2 {page}\n```\n"
+    return text

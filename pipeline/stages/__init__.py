@@ -1,0 +1,1 @@
+"""One small script a stage; nobody imports them."""

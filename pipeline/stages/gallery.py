@@ -1,0 +1,14 @@
+"""Draw detections of each paper's baseline and method beside the annotations of the same images."""
+
+import argparse
+
+from pipeline.cli import run
+from pipeline.reporting.gallery import write_gallery
+
+
+def main(args: argparse.Namespace) -> None:
+    write_gallery(args.preset)
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

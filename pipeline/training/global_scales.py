@@ -1,0 +1,144 @@
+"""From a GSL network to fast-deployment inits: average its scales over images, decompose them, transfer weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pipeline import paths
+from pipeline.config import Method, Spec
+from pipeline.data.detection_set import DetectionSet
+from pipeline.data.manifest import load_split
+from pipeline.errors import InputError
+from pipeline.files import read_json, write_json
+from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
+from pipeline.models import build_detector
+from pipeline.models.backbones import Scales
+from pipeline.training.checkpoint import load_init, load_weights, save_weights
+from pipeline.training.feeding import load_scaled
+from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
+
+BATCH = 8
+
+
+@torch.inference_mode()
+def learn_scales(spec: Spec) -> None:
+    """Average the predicted scales of a trained GSL network over random training images (POD, section 3.2).
+
+    Writes mean and standard deviation over images for every block, in (h, w), to `paths.scales`.
+    """
+    preset = spec.preset
+    if not spec.experiment.method.global_scale:
+        raise InputError(f"{spec.name} has no global scale learner; name a *_gsl experiment.")
+    set_threads(preset)
+    device = pick_device()
+    data = DetectionSet(load_split(paths.manifest(preset.name), "train"), preset.data.limit_train)
+    model = build_detector(spec, data.classes)
+    model.load_state_dict(load_weights(paths.weights(preset.name, spec.name))[0])
+    model = model.to(device, memory_format=torch.channels_last).eval()
+    seen: dict[str, list[Tensor]] = {}
+    for name, layer in scale_layers(model).items():
+        seen[name] = []
+        layer.register_forward_pre_hook(recorder(seen[name]))
+    count = min(preset.training.scale_images, len(data))
+    random = torch.Generator().manual_seed(preset.seed)
+    rows = torch.randperm(len(data), generator=random)[:count].tolist()
+    recipe = spec.recipe
+    precision = choose_precision(preset, device)
+    for start in tqdm(range(0, count, BATCH), desc=f"{spec.name} scales", file=sys.stderr, mininterval=2.0):
+        chosen = rows[start : start + BATCH]
+        images = [
+            load_scaled(data, row, recipe.short_side * preset.factor, recipe.long_side * preset.factor)[0].to(device)
+            for row in chosen
+        ]
+        # One image at a time where sizes differ: padding would change the pooled input of the scale predictor.
+        groups = [images] if len({image.shape for image in images}) == 1 else [[image] for image in images]
+        for group in groups:
+            with autocast(precision, device):
+                model(group)
+    layers = {name: summarise(torch.cat(values)) for name, values in seen.items()}
+    shifts = [abs(layer[f"mean_{axis}"] - 1) for layer in layers.values() for axis in "hw"]
+    write_json(
+        paths.scales(preset.name, spec.name),
+        {"experiment": spec.name, "images": count, "largest_shift": round(max(shifts), 6), "layers": layers},
+    )
+
+
+def scale_layers(model: nn.Module) -> dict[str, GlobalScaleConv2d]:
+    """Return the GSL layers of a detector by the name of their block ("layer2.0")."""
+    return {block_name(n): m for n, m in model.named_modules() if isinstance(m, GlobalScaleConv2d)}
+
+
+def block_name(module: str) -> str:
+    """Return the block of a 3x3 convolution: `backbone.body.layer2.0.conv2` is in `layer2.0`."""
+    stage, block, _ = module.split(".")[-3:]
+    return f"{stage}.{block}"
+
+
+def recorder(values: list[Tensor]) -> Any:
+    """Return a forward pre-hook that keeps the scales [N, 2] which a GSL layer predicts for its input."""
+
+    def record(layer: GlobalScaleConv2d, inputs: tuple[Tensor, ...]) -> None:
+        values.append(layer.predict_scales(inputs[0]).float().cpu())
+
+    return record
+
+
+def summarise(scales: Tensor) -> dict[str, float]:
+    """Return mean and standard deviation of scales [N, 2] over images, for (h, w)."""
+    mean, deviation = scales.double().mean(dim=0), scales.double().std(dim=0, correction=0)
+    pairs = {"mean_h": mean[0], "mean_w": mean[1], "std_h": deviation[0], "std_w": deviation[1]}
+    return {name: round(float(value), 6) for name, value in pairs.items()}
+
+
+def decompose_init(spec: Spec) -> None:
+    """Write the two inits of fast-deployment networks (POD, section 3.3).
+
+    `<name>_fd` holds the pre-trained backbone, its 3x3 weights cut into the sub-convolutions; `<name>_fd_wt` the whole
+    GSL detector, its weights transferred. Both carry the learnt scales in their header.
+    """
+    import msgspec
+
+    preset = spec.preset
+    learnt = read_json(paths.scales(preset.name, spec.name))["layers"]
+    scales: Scales = {name: (layer["mean_h"], layer["mean_w"]) for name, layer in learnt.items()}
+    metadata = {"scales": json.dumps(scales)}
+    experiment = msgspec.structs.replace(spec.experiment, method=Method(decomposed=True))
+    target_spec = msgspec.structs.replace(spec, experiment=experiment)
+    trained, _ = load_weights(paths.weights(preset.name, spec.name))
+    classes = trained["roi_heads.box_predictor.cls_score.bias"].numel() - 1
+    pretrained, _ = load_weights(paths.init(preset.name, spec.experiment.init))
+    for suffix, source in (("fd", pretrained), ("fd_wt", trained)):
+        model = build_detector(target_spec, classes, scales)
+        load_init(model, source)
+        transfer(model, source)
+        state = model.state_dict()
+        if suffix == "fd":
+            state = {name: value for name, value in state.items() if is_pretrained(name, source)}
+        save_weights(paths.init(preset.name, f"{spec.name}_{suffix}"), state, metadata)
+
+
+def transfer(model: nn.Module, source: dict[str, Tensor]) -> None:
+    """Cut the 3x3 weights of `source` into the decomposed convolutions of `model`, in the centre form."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, DecomposedConv2d):
+            layer.transfer_(source[source_name(name, source)])
+
+
+def source_name(module: str, source: dict[str, Tensor]) -> str:
+    """Return the name of a convolution's weight in a detector's or a backbone's weights."""
+    own = f"{module}.weight"
+    return own if own in source else f"backbone.body.{own.split('box_head.')[-1]}"
+
+
+def is_pretrained(name: str, source: dict[str, Tensor]) -> bool:
+    """Return whether a tensor of the decomposed detector comes from the pre-trained backbone."""
+    if ".convs." in name:
+        return True
+    moved = name.replace("roi_heads.box_head.layer4.", "backbone.body.layer4.")
+    return name in source or moved in source

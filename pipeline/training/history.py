@@ -1,0 +1,80 @@
+"""Training history: means over windows of steps, kept small enough for git whatever the length of a training."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import Any
+
+COLUMNS = (
+    "step",
+    "loss",
+    "lr",
+    "loss_classifier",
+    "loss_box_reg",
+    "loss_objectness",
+    "loss_rpn_box_reg",
+    "small_share",
+    "medium_share",
+    "large_share",
+    "collage",
+    "valid_1400",
+    "valid_800",
+    "valid_480",
+)
+
+
+class History:
+    """Rows of window means, and sums over the whole training for its summary."""
+
+    def __init__(self, steps: int, rows: int, columns: tuple[str, ...] = COLUMNS) -> None:
+        self.columns = columns
+        self.window = max(1, -(-steps // rows))
+        self.rows: list[dict[str, float]] = []
+        self._pending: list[dict[str, float]] = []
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, values: dict[str, float | None]) -> None:
+        """Add one step; quantities that are None or NaN do not exist in this step."""
+        present = {name: float(v) for name, v in values.items() if v is not None and not math.isnan(v)}
+        self._pending.append(present)
+        for name, value in present.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+        if len(self._pending) == self.window:
+            self.flush()
+
+    def flush(self) -> None:
+        """Close the current window."""
+        if not self._pending:
+            return
+        row = {}
+        for name in self.columns:
+            values = [step[name] for step in self._pending if name in step]
+            if values:
+                row[name] = values[-1] if name in ("step", "lr") else sum(values) / len(values)
+        self.rows.append(row)
+        self._pending = []
+
+    def mean(self, name: str) -> float | None:
+        """Return the mean of a quantity over the steps in which it existed."""
+        count = self.counts.get(name, 0)
+        return round(self.sums[name] / count, 6) if count else None
+
+    def csv(self) -> str:
+        """Return the rows as CSV, empty cells where a quantity did not exist."""
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, self.columns, lineterminator="\n", restval="")
+        writer.writeheader()
+        for row in self.rows:
+            writer.writerow({n: int(v) if n == "step" else f"{v:.6g}" for n, v in row.items()})
+        return stream.getvalue()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "pending": self._pending, "sums": self.sums, "counts": self.counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows, self._pending = list(state["rows"]), list(state["pending"])
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])

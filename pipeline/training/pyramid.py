@@ -1,0 +1,148 @@
+"""Batches of an image pyramid: every batch has one resolution, every object the resolutions where its size fits."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pipeline.config import PyramidLevel, Spec
+from pipeline.data import transforms
+from pipeline.data.chips import sample_chips
+from pipeline.data.detection_set import DetectionSet
+from pipeline.data.samplers import BatchStream, orientations
+from pipeline.training.scale_ranges import valid_objects
+
+OPEN = (0.0, None)  # the range that every object fits
+
+
+class Unit(NamedTuple):
+    """What is trained on at one resolution: an image, or a chip of it in network-input pixels."""
+
+    row: int
+    window: tuple[int, int, int, int] | None
+
+
+class PyramidBatches(Dataset):
+    """Batch number i of a pyramid (SNIP, sections 5.2 and 5.3); a pure function of seed and i.
+
+    Images without a valid object at a resolution leave that resolution's epoch. Before `starts_after` of the schedule
+    every object is valid everywhere, which is multi-scale training; with no `snip` in the method that holds throughout.
+    """
+
+    def __init__(self, spec: Spec, data: DetectionSet, steps: int) -> None:
+        self.spec, self.data = spec, data
+        snip = spec.experiment.method.snip
+        self.first_snip_step = steps if snip is None else round(steps * snip.starts_after)
+        self._phase = lru_cache(maxsize=2)(self._prepare)
+
+    def __getitem__(self, index: int) -> tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]:
+        """Return images, targets and `resolution` and `valid` (share of the batch's objects that are valid).
+
+        Targets hold, beside `boxes` and `labels`, `valid_head` [n], `valid_proposal` [n] (bool) and `head_range` [2] in
+        network-input pixels (infinity where open).
+        """
+        snip = index >= self.first_snip_step
+        units, streams, order = self._phase(snip)
+        level_number, position = order(index - self.first_snip_step if snip else index)
+        level = self.spec.experiment.pyramid[level_number]
+        random = transforms.generator(self.spec.seed, 3, index)
+        rows = streams[level_number].batch(position)
+        samples = [self.sample(units[level_number][row], level, snip, random) for row in rows]
+        targets = [target for _, target in samples]
+        flags = torch.cat([target["valid_head"] for target in targets])
+        info = {"resolution": level.short_side, "valid": flags.float().mean().item() if len(flags) else None}
+        return [image for image, _ in samples], targets, info
+
+    def sample(
+        self, unit: Unit, level: PyramidLevel, snip: bool, random: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return one image or chip with its target."""
+        data, row = self.data, unit.row
+        old = data.size(row)
+        new = self._size(row, level)
+        image = transforms.resize(data.image(row), new)
+        boxes, labels = transforms.resize_boxes(data.boxes[row], old, new), data.labels[row]
+        head, proposal = self._valid(row, level, snip)
+        if unit.window is not None:
+            image, boxes, visible = transforms.crop(image, boxes, unit.window)
+            seen = visible > 0
+            whole = visible > 1 - 1e-4
+            # A cut object is no example of its scale: it is ignored where it shows.
+            boxes, labels = boxes[seen], labels[seen]
+            head, proposal = (head & whole)[seen], (proposal & whole)[seen]
+        if float(torch.rand(1, generator=random)) < self.spec.recipe.flip:
+            image, boxes = transforms.flip(image, boxes)
+        ratio = new[0] / old[0] * self.spec.preset.pixel_factor
+        low, high = level.head_range if snip else OPEN
+        bounds = torch.tensor([low * ratio, float("inf") if high is None else high * ratio])
+        return image, {
+            "boxes": boxes,
+            "labels": labels,
+            "valid_head": head,
+            "valid_proposal": proposal,
+            "head_range": bounds,
+        }
+
+    def _size(self, row: int, level: PyramidLevel) -> tuple[int, int]:
+        factor = self.spec.preset.factor
+        old = self.data.size(row)
+        scale = transforms.fitting_scale(*old, level.short_side * factor, level.long_side * factor)
+        return transforms.scaled_size(*old, scale)
+
+    def _valid(self, row: int, level: PyramidLevel, snip: bool) -> tuple[Tensor, Tensor]:
+        """Return which objects of an image are valid at a level, for the RoI head and for the RPN."""
+        sizes = transforms.sides(self.data.boxes[row]) / self.spec.preset.pixel_factor
+        if not snip:
+            return valid_objects(sizes, OPEN), valid_objects(sizes, OPEN)
+        return valid_objects(sizes, level.head_range), valid_objects(sizes, level.proposal_range)
+
+    def _prepare(self, snip: bool) -> tuple[list[list[Unit]], list[BatchStream | None], Any]:
+        """Return units and batch streams of every level, and the order of levels: a function of the batch number."""
+        units: list[list[Unit]] = []
+        streams: list[BatchStream | None] = []
+        for number, level in enumerate(self.spec.experiment.pyramid):
+            found, sizes = [], []
+            for row in range(len(self.data)):
+                head, proposal = self._valid(row, level, snip)
+                fits = head | proposal
+                if not fits.any() and snip:
+                    continue
+                size = self._size(row, level)
+                for window in self._windows(row, level, fits, size, number):
+                    found.append(Unit(row, window))
+                    sizes.append(size if window is None else (window[3] - window[1], window[2] - window[0]))
+            units.append(found)
+            seed = self.spec.seed * 8 + 4 + int(snip)
+            streams.append(BatchStream(orientations(sizes), self.spec.batch, seed * 16 + number) if found else None)
+        counts = [stream.batches_per_epoch if stream else 0 for stream in streams]
+        if not sum(counts):
+            raise ValueError("No resolution has a valid object; widen the pyramid's ranges or check the factor.")
+        epochs: dict[int, np.ndarray] = {}
+
+        def order(index: int) -> tuple[int, int]:
+            epoch, place = divmod(index, sum(counts))
+            if epoch not in epochs:
+                random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.spec.seed, 5, snip, epoch])))
+                epochs[epoch] = random.permutation(np.repeat(np.arange(len(counts)), counts))
+            levels = epochs[epoch]
+            level = int(levels[place])
+            return level, epoch * counts[level] + int((levels[:place] == level).sum())
+
+        return units, streams, order
+
+    def _windows(
+        self, row: int, level: PyramidLevel, fits: Tensor, size: tuple[int, int], number: int
+    ) -> list[tuple[int, int, int, int] | None]:
+        """Return the chips of an image at a level, or None for the whole image."""
+        if level.chip_size is None:
+            return [None]
+        boxes = transforms.resize_boxes(self.data.boxes[row], self.data.size(row), size)[fits]
+        random = transforms.generator(self.spec.seed, 6, number, row)
+        chip = round(level.chip_size * self.spec.preset.factor)
+        chips = sample_chips(boxes, size, chip, random)
+        return [tuple(int(side) for side in window) for window in chips.tolist()]

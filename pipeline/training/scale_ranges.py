@@ -1,0 +1,122 @@
+"""Valid ranges of an image pyramid: which objects, anchors and RoIs train at a resolution (SNIP, section 5).
+
+Boxes are half-open xyxy; a box's size is sqrt(w h); ranges (lo, hi) are closed, and hi is None where there is no limit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+Range = tuple[float, float | None]
+
+
+def valid_objects(sizes: Tensor, valid_range: Range) -> Tensor:
+    """Return [n], whether objects of these sizes [n] lie in a range, both in original pixels (SNIP, section 5.2)."""
+    low, high = valid_range
+    return (sizes >= low) & (sizes <= (math.inf if high is None else high))
+
+
+def box_sizes(boxes: Tensor) -> Tensor:
+    """Return sqrt(w h) [n] of boxes [n, 4]; 0 for a box that is inside out."""
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
+
+
+def label_anchors_snip(
+    anchors: Tensor,
+    valid: Tensor,
+    invalid: Tensor,
+    image_size: tuple[int, int],
+    positive_iou: float = 0.5,
+    negative_iou: float = 0.4,
+    ignore_iou: float = 0.3,
+    border: float = 0,
+    match_zero_iou: bool = True,
+) -> Tensor:
+    """Return labels [a] of the anchors: 1 object, 0 background, -1 ignored (SNIP, section 5.2; SNIPER's code).
+
+    Anchors inside the image are 0 where their IoU with every valid object is below `negative_iou`, 1 where it reaches
+    `positive_iou` for one or ties the best anchor of one, else -1. Last of all, every anchor, positives and best ones
+    too, that overlaps an invalid object by more than `ignore_iou` is -1.
+
+    Args:
+        anchors: [a, 4] in pixels of the network's input.
+        valid: [v, 4], objects in the resolution's range.
+        invalid: [i, 4], objects out of range.
+        image_size: (h, w) of the network's input.
+        border: anchors that reach further out of the image than this, in pixels, are -1.
+        match_zero_iou: whether an object that overlaps no anchor is tied by them all, as in SNIPER's code, which makes
+            the whole image positive; False leaves it without an anchor.
+
+    Differs from the paper: its thresholds are not stated; these are SNIPER's, and so is the order of the rules.
+    """
+    anchors, valid, invalid = (boxes.reshape(-1, 4).double() for boxes in (anchors, valid, invalid))
+    height, width = image_size
+    labels = torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+    inside = (anchors[:, :2] >= -border).all(1) & (anchors[:, 2] <= width + border) & (anchors[:, 3] <= height + border)
+    rows = torch.where(inside)[0]
+    if not len(rows):
+        return labels
+    anchors = anchors[rows]
+
+    if len(valid):
+        overlaps = pairwise_iou(anchors, valid)  # [a, v]
+        best = overlaps.amax(dim=1)
+        tops = overlaps.amax(dim=0)
+        tie = overlaps == tops
+        if not match_zero_iou:
+            tie &= tops > 0
+        label = torch.full_like(rows, -1)
+        label[best < negative_iou] = 0
+        label[(best >= positive_iou) | tie.any(dim=1)] = 1
+    else:
+        label = torch.zeros_like(rows)
+    if len(invalid):
+        label[pairwise_iou(anchors, invalid).amax(dim=1) > ignore_iou] = -1
+    labels[rows] = label
+    return labels
+
+
+def roi_takes_part(
+    rois: Tensor,
+    labels: Tensor,
+    matched: Tensor,
+    target: dict[str, Tensor],
+    valid_range: Range,
+    keep_matched_invalid: bool = False,
+    key: str = "valid_head",
+) -> Tensor:
+    """Return [r], whether RoIs take part in the head's training at a resolution (SNIP, section 5.2).
+
+    RoIs are labelled by all objects first. Then those whose own size is out of range are left out, and those that are
+    positive on an object out of range.
+
+    Args:
+        rois: [r, 4] in pixels of the network's input.
+        labels: [r], above 0 for positives.
+        matched: [r], index of the object that each RoI is matched to; meaningless for others than positives.
+        target: the image's target; `target[key]` [n] tells which of its objects are in range.
+        valid_range: in pixels of the network's input.
+        keep_matched_invalid: keep RoIs in range that are positive on an object out of range, as SNIPER does.
+        key: the entry of the target that holds the objects' validity.
+    """
+    takes_part = valid_objects(box_sizes(rois), valid_range)
+    if keep_matched_invalid:
+        return takes_part
+    if key not in target:
+        raise ValueError(f"SNIP needs target[{key!r}], which of the objects are in range; found {sorted(target)}.")
+    positive = labels > 0
+    on_valid = torch.ones_like(takes_part)
+    on_valid[positive] = target[key].bool()[matched[positive]]
+    return takes_part & on_valid
+
+
+def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Return IoU [a, b] of boxes [a, 4] and [b, 4], in their own precision; 0 where both are empty."""
+    corner = torch.maximum(first[:, None, :2], second[None, :, :2])
+    overlap = (torch.minimum(first[:, None, 2:], second[None, :, 2:]) - corner).clamp(min=0).prod(dim=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1][None, :] - overlap
+    return torch.where(union > 0, overlap / union, torch.zeros_like(overlap))

@@ -1,0 +1,297 @@
+"""Verification end to end: normalised files, manifest, checksums, page, and real photographs where they are there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_sets import instances, normalised, verify_one, write_images, write_instances
+
+from pipeline.data.manifest import load_manifest, load_split, size_name
+from pipeline.data.verification_page import write_verification_page
+from pipeline.data.verify import Source, new_categories, verify
+from pipeline.errors import InputError
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_images(tmp_path / "images")
+    return tmp_path
+
+
+def two_splits(folder, train, val, **options):
+    sources = {
+        name: Source(write_instances(folder / f"{name}_source.json", content), folder / "images")
+        for name, content in (("train", train), ("val", val))
+    }
+    return verify("tiny", "coco", sources, options.pop("factor", 1.0), folder / "out", **options)
+
+
+def test_category_ids_are_contiguous_in_the_order_of_the_source(folder):
+    manifest = verify_one(folder, instances())
+    assert manifest["categories"] == [
+        {"id": 1, "original_id": 4, "name": "cat"},
+        {"id": 2, "original_id": 9, "name": "dog"},
+    ]
+    train = normalised(folder)
+    assert [(a["id"], a["category_id"]) for a in train["annotations"]] == [(11, 1), (12, 2), (13, 1)]
+    assert train["categories"] == [
+        {"id": 1, "name": "cat", "original_id": 4},
+        {"id": 2, "name": "dog", "original_id": 9},
+    ]
+    assert train["images_root"] == (folder / "images").as_posix()
+
+
+def test_manifest_values(folder):
+    manifest = verify_one(folder, instances(), seed=5)
+    assert (manifest["preset"], manifest["kind"], manifest["factor"], manifest["seed"]) == ("tiny", "coco", 1.0, 5)
+    entry = manifest["splits"]["train"]
+    content = (folder / "images" / "b.png").read_bytes()
+    assert entry["files"][1] == ["b.png", len(content), hashlib.sha256(content).hexdigest()[:16]]
+    assert entry["sha256"] == hashlib.sha256((folder / "out" / "train.json").read_bytes()).hexdigest()
+    expected = {"file": "train.json", "images": 2, "annotations": 3, "objects": 2, "crowd": 1, "difficult": 0}
+    expected |= {"masks": 0, "images_without_objects": 0, "small": 2, "medium": 0, "large": 0}
+    expected |= {"objects_per_category": [1, 1], "excluded": {}, "excluded_examples": {}}
+    assert {key: entry[key] for key in expected} == expected
+    assert json.loads((folder / "out" / "manifest.json").read_text()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("area", "factor", "expected"),
+    [
+        (1023.9, 1.0, "small"),
+        (1024, 1.0, "medium"),
+        (9215.9, 1.0, "medium"),
+        (9216, 1.0, "large"),
+        (255.9, 0.5, "small"),
+        (256, 0.5, "medium"),
+        (2304, 0.5, "large"),
+    ],
+)
+def test_size_borders_scale_with_the_factor(area, factor, expected):
+    assert size_name(area, factor) == expected
+
+
+def test_sizes_follow_the_factor_and_leave_crowds_out(folder):
+    entry = verify("tiny", "coco", {"train": source_of(folder)}, 0.2, folder / "out")["splits"]["train"]
+    # areas 400 and 33.5 against (6.4)^2 = 40.96 and (19.2)^2 = 368.64; the crowd of 1200 is not counted
+    assert (entry["small"], entry["medium"], entry["large"]) == (1, 0, 1)
+
+
+def source_of(folder):
+    return Source(write_instances(folder / "source.json", instances()), folder / "images")
+
+
+def test_image_with_only_a_crowd_has_no_objects(folder):
+    content = instances()
+    content["annotations"][0]["iscrowd"] = 1
+    entry = verify_one(folder, content)["splits"]["train"]
+    assert (entry["crowd"], entry["objects"], entry["images_without_objects"]) == (2, 1, 1)
+
+
+def test_same_input_in_another_order_gives_the_same_bytes(folder):
+    verify_one(folder, instances())
+    first = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    content = instances()
+    for key in ("images", "annotations", "categories"):
+        content[key].reverse()
+    verify_one(folder, content)
+    assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == first
+    assert sorted(first) == ["manifest.json", "train.json"]
+
+
+def test_load_split_gives_what_was_written(folder):
+    verify_one(folder, instances())
+    path = folder / "out" / "manifest.json"
+    assert load_split(path, "train") == normalised(folder)
+    manifest = load_manifest(path)
+    assert manifest.category_names == ["cat", "dog"]
+    assert manifest.folder == folder / "out"
+
+
+def test_load_split_refuses_what_was_not_verified(folder):
+    verify_one(folder, instances())
+    path = folder / "out" / "manifest.json"
+    with pytest.raises(
+        InputError, match=r"has no split 'trian', only train; did you mean 'train'; correct the name\.$"
+    ):
+        load_split(path, "trian")
+    split = folder / "out" / "train.json"
+    split.write_text(split.read_text() + " ")
+    with pytest.raises(
+        InputError, match=r"train\.json is not the file that .*\(SHA-256 differs\); run verify again\.$"
+    ):
+        load_split(path, "train")
+    split.unlink()
+    with pytest.raises(InputError, match=r"train\.json does not exist although .*; run verify again\.$"):
+        load_split(path, "train")
+    path.write_text('{"preset": "x"}')
+    with pytest.raises(InputError, match=r"is no manifest \(it has no 'kind'\); run verify again\.$"):
+        load_manifest(path)
+
+
+def test_category_that_only_val_has_comes_last_and_is_counted(folder):
+    val = instances()
+    val["categories"].append({"id": 1, "name": "bird"})
+    val["annotations"][0]["category_id"] = 1
+    manifest = two_splits(folder, instances(), val)
+    assert [(c["id"], c["original_id"]) for c in manifest["categories"]] == [(1, 4), (2, 9), (3, 1)]
+    assert manifest["splits"]["val"]["excluded"] == {"category_not_in_train": 1}
+    assert normalised(folder, "val")["annotations"][1]["category_id"] == 3
+    assert normalised(folder)["categories"] == normalised(folder, "val")["categories"]
+
+
+def test_files_that_disagree_on_categories_are_refused():
+    known = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    assert new_categories(known, [{"id": 2, "name": "dog"}, {"id": 7, "name": "bird"}], "train", "val.json") == [
+        {"id": 7, "name": "bird"}
+    ]
+    with pytest.raises(InputError, match=r"^val\.json calls category 1 'dog', but in train it is 'cat'; use one list"):
+        new_categories(known, [{"id": 1, "name": "dog"}], "train", "val.json")
+    with pytest.raises(
+        InputError, match=r"^val\.json gives category 'dog' the id 5, but in train it is 2; use one list"
+    ):
+        new_categories(known, [{"id": 5, "name": "dog"}], "train", "val.json")
+
+
+def test_files_shared_by_train_and_val_are_counted(folder):
+    val = instances()
+    val["images"] = val["images"][:1]
+    val["annotations"] = val["annotations"][:1]
+    manifest = two_splits(folder, instances(), val)
+    assert manifest["shared_images"] == 1
+    assert "**1 image file of another split also in train**" in write_verification_page(manifest)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16", "CMYK", "F"])
+def test_every_colour_mode_is_accepted(folder, mode):
+    suffix = {"CMYK": "jpg", "F": "tiff"}.get(mode, "png")
+    Image.new(mode, (40, 30)).save(folder / "images" / f"mode.{suffix}")
+    content = instances()
+    content["images"][0]["file_name"] = f"mode.{suffix}"
+    assert verify_one(folder, content)["splits"]["train"]["images"] == 2
+
+
+def write_rotated(folder, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size).save(folder / "images" / "turned.jpg", exif=exif)
+    content = instances()
+    content["images"][0]["file_name"] = "turned.jpg"  # 40 x 30
+    return content
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_image_stored_rotated_and_annotated_upright(folder, orientation):
+    manifest = verify_one(folder, write_rotated(folder, orientation, (30, 40)))
+    assert normalised(folder)["images"][1]["exif"] is True
+    assert "exif" not in normalised(folder)["images"][0]
+    assert manifest["splits"]["train"]["excluded"] == {"exif_rotated": 1}
+
+
+def test_orientation_is_ignored_where_the_stored_size_agrees(folder):
+    manifest = verify_one(folder, write_rotated(folder, 6, (40, 30)))
+    assert "exif" not in normalised(folder)["images"][1]
+    assert manifest["splits"]["train"]["excluded"] == {"exif_ignored": 1}
+
+
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_swapped_size_without_a_quarter_turn_is_an_error(folder, orientation):
+    with pytest.raises(InputError, match="is 30x40 pixels, but its entry says 40x30"):
+        verify_one(folder, write_rotated(folder, orientation, (30, 40)))
+
+
+def test_image_folder_may_be_a_link(folder):
+    (folder / "images").rename(folder / "elsewhere")
+    (folder / "images").symlink_to(folder / "elsewhere")
+    assert verify_one(folder, instances())["splits"]["train"]["images"] == 2
+
+
+def test_missing_images_are_left_out_on_request(folder):
+    (folder / "images" / "b.png").unlink()
+    manifest = verify_one(folder, instances(), missing_images="exclude")
+    entry = manifest["splits"]["train"]
+    assert entry["excluded"] == {"annotation_of_missing_image": 2, "missing_image": 1}
+    assert entry["excluded_examples"]["missing_image"] == ["image 7: 'b.png'"]
+    assert (entry["images"], entry["annotations"], len(entry["files"])) == (1, 1, 1)
+
+
+def test_one_file_under_two_ids_is_noted(folder):
+    content = instances()
+    content["images"].append(content["images"][0] | {"id": 99})
+    assert verify_one(folder, content)["splits"]["train"]["excluded"] == {"repeated_file": 1}
+
+
+def test_unchecked_pixels_still_need_header_and_size(folder):
+    path = folder / "images" / "b.png"
+    path.write_bytes(path.read_bytes()[:60])
+    assert verify_one(folder, instances(), check_pixels=False)["splits"]["train"]["images"] == 2
+    Image.new("RGB", (41, 30)).save(path)
+    with pytest.raises(InputError, match="is 41x30 pixels"):
+        verify_one(folder, instances(), check_pixels=False)
+
+
+def test_page_counts_and_explains(folder):
+    content = instances()
+    content["categories"][1]["name"] = "a|b"
+    content["annotations"].append({"id": 20, "image_id": 7, "category_id": 4, "bbox": [1, 1, 0, 5]})
+    content["annotations"].append({"id": 21, "image_id": 7, "category_id": 4, "bbox": [30, 1, 20, 5]})
+    manifest = verify_one(folder, content)
+    page = write_verification_page(manifest)
+    assert "| train | 2 | 0 | 3 | 1 | 0 | 0 | 3 (100.0 %) | 0 (0.0 %) | 0 (0.0 %) |" in page
+    left_out, kept = page.split("## Left out")[1].split("## Kept")
+    assert "annotation 20 of 'b.png': [1, 1, 0, 5] in 40x30 | 1 |" in left_out
+    assert "annotation 21 of 'b.png': [30, 1, 20, 5] in 40x30 | 1 |" in kept
+    assert "| 1 | 4 | a\\|b | 2 |" in page
+    assert str(folder) not in page
+    assert write_verification_page(load_manifest(folder / "out" / "manifest.json")) == page
+
+
+def test_page_of_clean_data_says_so(folder):
+    assert write_verification_page(verify_one(folder, instances())).count("Nothing.") == 2
+
+
+def test_misuse_is_a_value_error(folder):
+    with pytest.raises(ValueError, match="a source needs"):
+        Source(annotations=folder / "a.json")
+    with pytest.raises(ValueError, match="category_from is 'train', but the sources are val"):
+        verify("tiny", "coco", {"val": source_of(folder)}, 1.0, folder / "out")
+    with pytest.raises(ValueError, match="factor is nan"):
+        verify("tiny", "coco", {"train": source_of(folder)}, float("nan"), folder / "out")
+
+
+def test_verification_needs_no_torch():
+    code = "import sys, pipeline.data.verify, pipeline.data.verification_page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2]).returncode == 0
+
+
+def test_real_photographs(tmp_path):
+    root = SHARED / "datasets" / "coco-subset"
+    if not root.is_dir():
+        pytest.skip("the data set coco-subset is not beside this checkout")
+    sources = {
+        name: Source(root / "annotations" / f"instances_{name}.json", root / "images") for name in ("train", "val")
+    }
+    manifest = verify("own", "coco", sources, 1.0, tmp_path, check_pixels=False)
+    train, val = manifest["splits"]["train"], manifest["splits"]["val"]
+    assert (train["images"], train["annotations"], val["images"], val["annotations"]) == (2293, 21144, 630, 5863)
+    assert len(manifest["categories"]) == 80
+    assert manifest["categories"][-1] == {"id": 80, "original_id": 90, "name": "toothbrush"}
+    assert manifest["shared_images"] == 0
+
+
+def test_real_voc(tmp_path):
+    root = SHARED / "datasets" / "voc-subset"
+    if not root.is_dir():
+        pytest.skip("the data set voc-subset is not beside this checkout")
+    sources = {name: Source(voc_root=root, voc_split=split) for name, split in (("train", "trainval"), ("val", "test"))}
+    manifest = verify("own", "voc", sources, 1.0, tmp_path)
+    assert (manifest["splits"]["train"]["images"], manifest["splits"]["val"]["images"]) == (70, 30)
+    assert len(manifest["categories"]) == 20

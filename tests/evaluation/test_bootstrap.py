@@ -1,0 +1,154 @@
+"""Bootstrap of AP: exact at weight one, equal to scoring repeated images, paired, and fast enough."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from test_coco_metrics import FIXTURE, one_object, random_case
+
+from pipeline.evaluation import bootstrap_ap, evaluate_detections, scaled_area_ranges
+from pipeline.evaluation.bootstrap import image_counts, weighted_ap
+from pipeline.evaluation.inputs import read_detections, read_ground_truth
+
+NAMES = ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"]
+
+
+def weighted(ground_truth, detections, counts, **options):
+    truth = read_ground_truth(ground_truth, options.get("iou_type", "bbox"))
+    results = read_detections(detections, truth, options.get("iou_type", "bbox"))
+    return weighted_ap(truth, results, np.asarray(counts), **options)
+
+
+def assert_same(replicates, draw, metrics, tolerance=1e-12):
+    assert list(replicates) == NAMES
+    for name in NAMES:
+        ours, theirs = replicates[name][draw], metrics[name]
+        assert (ours is None) == (theirs is None), name
+        assert ours is None or ours == pytest.approx(theirs, abs=tolerance), name
+
+
+def test_weight_one_is_the_metric_on_the_fixture():
+    if not FIXTURE.is_dir():
+        pytest.skip("the fixture folder coco_eval is not here")
+    paths = FIXTURE / "ground_truth.json", FIXTURE / "detections.json"
+    replicates = weighted(*paths, np.ones((1, 100)))
+    assert_same(replicates, 0, evaluate_detections(*paths))
+    assert round(replicates["ap"][0], 6) == 0.503647
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_weight_one_is_the_metric_on_random_cases(seed, tied):
+    truth, detections = random_case(seed, images=1 + seed, tied=tied)
+    ranges = scaled_area_ranges(0.5) if seed % 2 else None
+    replicates = weighted(truth, detections, np.ones((1, 1 + seed)), area_ranges=ranges)
+    assert_same(replicates, 0, evaluate_detections(truth, detections, area_ranges=ranges))
+
+
+def test_weight_one_is_the_metric_on_masks_and_beyond_100_detections():
+    truth, detections = random_case(2, masks=True)
+    metrics = evaluate_detections(truth, detections, iou_type="segm")
+    assert_same(weighted(truth, detections, np.ones((1, 6)), iou_type="segm"), 0, metrics)
+    truth, detections = random_case(2, images=2, categories=1)
+    many = [found | {"score": found["score"] * (1 - 0.001 * i)} for i in range(30) for found in detections]
+    assert_same(weighted(truth, many, np.ones((1, 2))), 0, evaluate_detections(truth, many))
+
+
+def repeated(truth, detections, counts):
+    """The data set a draw stands for: image i (by sorted id) counts[i] times under new ids."""
+    images, annotations, results = [], [], []
+    for image, count in zip(sorted(truth["images"], key=lambda image: image["id"]), counts, strict=True):
+        for _ in range(count):
+            new = {"image_id": len(images)}
+            images.append(image | {"id": len(images)})
+            annotations += [entry | new for entry in truth["annotations"] if entry["image_id"] == image["id"]]
+            results += [entry | new for entry in detections if entry["image_id"] == image["id"]]
+    return truth | {"images": images, "annotations": annotations}, results
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_draw_is_the_metric_of_the_repeated_images(seed):
+    truth, detections = random_case(seed, images=5)
+    # scores apart, so that only repeats tie
+    detections = [found | {"score": found["score"] + 1e-9 * i} for i, found in enumerate(detections)]
+    replicates = bootstrap_ap(truth, detections, draws=8, seed=seed)
+    for draw, counts in enumerate(image_counts(5, 8, seed)):
+        assert_same(replicates, draw, evaluate_detections(*repeated(truth, detections, counts)))
+
+
+def test_hand_computed_draw():
+    truth = one_object()
+    truth["annotations"].append(truth["annotations"][0] | {"image_id": 6})
+    found = [
+        {"image_id": 5, "category_id": 2, "bbox": [10, 10, 20, 20], "score": 0.9},
+        {"image_id": 6, "category_id": 2, "bbox": [90, 10, 20, 20], "score": 0.8},
+    ]
+    ap50 = weighted(truth, found, [[1, 1], [2, 0], [0, 2], [2, 1], [0, 0]])["ap50"]
+    # recall 1/2, 1, 0 and 2/3 at precision 1: 51, 101, 0 and 67 of the 101 recall thresholds
+    assert ap50 == pytest.approx([51 / 101, 1.0, 0.0, 67 / 101, None])
+
+
+def test_categories_absent_from_a_draw_leave_its_mean():
+    truth = one_object()
+    truth["annotations"].append(truth["annotations"][0] | {"image_id": 6, "category_id": 9})
+    found = [{"image_id": 5, "category_id": 2, "bbox": [10, 10, 20, 20], "score": 0.9}]
+    replicates = weighted(truth, found, [[1, 1], [2, 0], [0, 2]])
+    assert replicates["ap"] == pytest.approx([0.5, 1.0, 0.0])
+    assert replicates["ap_large"] == [None, None, None]
+
+
+def test_draws_depend_on_the_images_and_the_seed_alone():
+    counts = image_counts(7, 20, 3)
+    assert counts.shape == (20, 7)
+    assert (counts.sum(axis=1) == 7).all()
+    assert (image_counts(7, 5, 3) == counts[:5]).all()
+    assert (image_counts(7, 20, 4) != counts).any()
+    truth, detections = random_case(5)
+    shuffled = truth | {"images": truth["images"][::-1]}
+    replicates = bootstrap_ap(truth, detections, draws=30)
+    assert replicates == bootstrap_ap(shuffled, detections, draws=30)
+    better = [found | {"score": found["score"] / 2} for found in detections]
+    # halving all scores changes no ranking: paired draws then differ by nothing at all
+    assert replicates == bootstrap_ap(truth, better, draws=30)
+    assert len(set(replicates["ap"])) > 10
+
+
+@pytest.mark.parametrize("emptied", [("annotations",), ("annotations", "categories"), ("annotations", "images")])
+def test_nothing_to_score(emptied):
+    truth = one_object() | {key: [] for key in emptied}
+    assert bootstrap_ap(truth, [], draws=3) == dict.fromkeys(NAMES, [None] * 3)
+
+
+def test_no_detections_are_zero():
+    replicates = weighted(one_object(), [], [[1, 1], [0, 2]])
+    assert replicates["ap"] == [0.0, None]
+
+
+def test_speed_of_a_mini_validation_set():
+    rng = np.random.default_rng(0)
+    truth = {
+        "images": [{"id": i} for i in range(300)],
+        "categories": [{"id": k, "name": str(k)} for k in range(12)],
+        "annotations": [],
+    }
+    detections = []
+    for i in range(300):
+        for _ in range(8):
+            box = [*rng.uniform(0, 120, 2).tolist(), *rng.uniform(4, 60, 2).tolist()]
+            category = int(rng.integers(12))
+            truth["annotations"].append({"image_id": i, "category_id": category, "bbox": box})
+            for _ in range(4):
+                near = (np.array(box) + rng.normal(0, 3, 4)).clip(1).tolist()
+                detections.append({"image_id": i, "category_id": category, "bbox": near, "score": rng.random()})
+        for _ in range(68):
+            box = [*rng.uniform(0, 120, 2).tolist(), *rng.uniform(4, 60, 2).tolist()]
+            category = int(rng.integers(12))
+            detections.append({"image_id": i, "category_id": category, "bbox": box, "score": rng.random()})
+    assert len(detections) == 30_000
+    start = time.process_time()
+    replicates = bootstrap_ap(truth, detections, draws=200)
+    assert time.process_time() - start < 12  # 6 s are asked for; a shared machine may be half as fast
+    spread = np.std(replicates["ap50"])
+    assert 0.001 < spread < 0.05

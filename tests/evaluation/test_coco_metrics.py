@@ -1,0 +1,354 @@
+"""COCO metrics: the fixture's printed numbers by both engines, equality on random and boundary cases, bad input."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.evaluation import evaluate_detections, scaled_area_ranges
+from pipeline.evaluation.coco import all_area_ranges
+from pipeline.evaluation.inputs import read_detections, read_ground_truth
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURE = ROOT / ".." / "shared" / "fixtures" / "coco_eval"
+PRINTED = {
+    "ap": 0.503647,
+    "ap50": 0.696973,
+    "ap75": 0.571667,
+    "ap_small": 0.593252,
+    "ap_medium": 0.557991,
+    "ap_large": 0.489363,
+    "ar1": 0.386813,
+    "ar10": 0.593680,
+    "ar100": 0.595353,
+    "ar_small": 0.654764,
+    "ar_medium": 0.603130,
+    "ar_large": 0.553744,
+}
+
+
+@pytest.fixture
+def fixture_paths():
+    if not FIXTURE.is_dir():
+        pytest.skip("the fixture folder coco_eval is not here")
+    return FIXTURE / "ground_truth.json", FIXTURE / "detections.json"
+
+
+def reference(ground_truth, detections, iou_type="bbox", area_ranges=None):
+    """pycocotools on the same records."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = read_ground_truth(ground_truth, iou_type)
+    ranges = all_area_ranges(area_ranges)
+    with contextlib.redirect_stdout(io.StringIO()):
+        sides = []
+        for annotations in (truth["annotations"], read_detections(detections, truth, iou_type)):
+            coco = COCO()
+            coco.dataset = truth | {"annotations": annotations}
+            coco.createIndex()
+            sides.append(coco)
+        engine = COCOeval(*sides, iou_type)
+        engine.params.areaRng, engine.params.areaRngLbl = [list(ends) for ends in ranges.values()], list(ranges)
+        engine.evaluate()
+        engine.accumulate()
+        engine.summarize()
+    return {name: None if value == -1 else float(value) for name, value in zip(PRINTED, engine.stats, strict=True)}
+
+
+def random_case(seed, images=6, categories=3, tied=False, masks=False):
+    """Objects of all sizes, crowds, empty images, areas on the boundaries, and detections near them or anywhere."""
+    rng = np.random.default_rng(seed)
+    side = 200
+    truth = {
+        "images": [{"id": int(i) * 7 + 3, "height": side, "width": side} for i in rng.permutation(images)],
+        "categories": [{"id": k * 2 + 1, "name": f"c{k}"} for k in range(categories)],
+        "annotations": [],
+    }
+    detections = []
+    for image in truth["images"]:
+        for _ in range(int(rng.integers(0, 8))):
+            width, height = np.round(np.exp(rng.uniform(np.log(4), np.log(150), 2)))
+            if rng.random() < 0.3:  # exactly on a boundary of COCO's ranges
+                width = height = rng.choice([32.0, 96.0])
+            x, y = np.round(rng.uniform(0, side - np.array([width, height])))
+            category = int(rng.choice(truth["categories"])["id"])
+            box = [float(x), float(y), float(width), float(height)]
+            annotation = {
+                "id": len(truth["annotations"]),
+                "image_id": image["id"],
+                "category_id": category,
+                "bbox": box,
+                "area": float(width * height * (1 if rng.random() < 0.5 else rng.uniform(0.5, 1))),
+                "iscrowd": int(rng.random() < 0.15),
+            }
+            if masks:
+                annotation["segmentation"] = [
+                    [x, y, x + width, y, x + width, y + height * rng.uniform(0.5, 1), x, y + height]
+                ]
+                annotation["segmentation"] = [[float(v) for v in annotation["segmentation"][0]]]
+            truth["annotations"].append(annotation)
+            for _ in range(int(rng.integers(0, 4))):
+                moved = np.array(box) + rng.normal(0, 0.08, 4) * [width, height, width, height]
+                if rng.random() < 0.3:
+                    moved = np.array(box)
+                wrong = rng.random() < 0.1
+                detections.append(
+                    {
+                        "image_id": image["id"],
+                        "category_id": 1 if wrong else category,
+                        "bbox": [float(v) for v in moved],
+                        "score": float(np.round(rng.random(), 1 if tied else 6)),
+                    }
+                )
+        for _ in range(int(rng.integers(0, 5))):
+            detections.append(
+                {
+                    "image_id": image["id"],
+                    "category_id": int(rng.choice(truth["categories"])["id"]),
+                    "bbox": [float(v) for v in rng.uniform(0, 100, 4)],
+                    "score": float(np.round(rng.random(), 1 if tied else 6)),
+                }
+            )
+    if masks:
+        from pycocotools import mask
+
+        for detection in detections:
+            x, y, w, h = detection["bbox"]
+            w, h = max(w, 1.0), max(h, 1.0)
+            rle = mask.merge(mask.frPyObjects([[x, y, x + w, y, x + w, y + h, x, y + h]], side, side))
+            detection["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode()}
+    return truth, detections
+
+
+def assert_equal(ours, theirs, tolerance=1e-12):
+    assert list(ours) == list(theirs)
+    for name in theirs:
+        assert (ours[name] is None) == (theirs[name] is None), name
+        if theirs[name] is not None:
+            assert ours[name] == pytest.approx(theirs[name], abs=tolerance), name
+
+
+@pytest.mark.parametrize("engine", [evaluate_detections, reference])
+def test_fixture_gives_the_printed_numbers(fixture_paths, engine):
+    metrics = engine(*map(str, fixture_paths))
+    assert {name: round(value, 6) for name, value in metrics.items()} == PRINTED
+
+
+def test_dicts_and_paths_score_alike_and_stay_unchanged(fixture_paths, capfd):
+    truth, detections = (json.loads(path.read_text()) for path in fixture_paths)
+    before = copy.deepcopy((truth, detections))
+    assert evaluate_detections(truth, detections) == evaluate_detections(*fixture_paths)
+    assert (truth, detections) == before
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_pycocotools_on_random_cases(seed, tied):
+    truth, detections = random_case(seed, images=1 + seed, tied=tied)
+    assert_equal(evaluate_detections(truth, detections), reference(truth, detections))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_pycocotools_on_masks(seed):
+    truth, detections = random_case(seed, masks=True)
+    theirs = reference(truth, detections, "segm")
+    assert_equal(evaluate_detections(truth, detections, iou_type="segm"), theirs)
+    assert theirs["ap50"] > 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_pycocotools_with_more_than_100_detections(seed):
+    truth, detections = random_case(seed, images=2, categories=1)
+    detections = [
+        detection | {"score": detection["score"] * (1 - 0.001 * i)} for i in range(30) for detection in detections
+    ]
+    assert_equal(evaluate_detections(truth, detections), reference(truth, detections))
+
+
+def test_equals_pycocotools_with_other_area_ranges():
+    truth, detections = random_case(1)
+    ranges = scaled_area_ranges(0.25)
+    assert ranges == {"small": (0, 64), "medium": (64, 576), "large": (576, 1e10)}
+    ours = evaluate_detections(truth, detections, area_ranges=ranges)
+    assert_equal(ours, reference(truth, detections, area_ranges=ranges))
+    assert ours["ap"] == evaluate_detections(truth, detections)["ap"]
+    assert ours["ap_large"] != evaluate_detections(truth, detections)["ap_large"]
+
+
+def test_an_area_range_of_another_name_is_added():
+    truth, detections = random_case(1)
+    metrics = evaluate_detections(truth, detections, area_ranges={"any": (0, 1e10)})
+    assert metrics["ap_any"] == metrics["ap"]
+    assert metrics["ar_any"] == metrics["ar100"]
+    assert set(PRINTED) < set(metrics)
+    with pytest.raises(ValueError, match="other than 'all'"):
+        evaluate_detections(truth, detections, area_ranges={"all": (0, 10)})
+
+
+def one_object(area=400.0, box=(10, 10, 20, 20)):
+    return {
+        "images": [{"id": 5}, {"id": 6}],
+        "categories": [{"id": 2, "name": "disc"}, {"id": 9, "name": "ring"}],
+        "annotations": [{"id": 0, "image_id": 5, "category_id": 2, "bbox": list(box), "area": area}],
+    }
+
+
+def detection(score=0.9, **changes):
+    return {"image_id": 5, "category_id": 2, "bbox": [10, 10, 20, 20], "score": score} | changes
+
+
+def test_annotation_id_zero_still_matches():
+    assert evaluate_detections(one_object(), [detection()])["ap"] == 1.0
+
+
+def test_hand_computed_average_precision():
+    truth = one_object()
+    truth["annotations"].append(truth["annotations"][0] | {"bbox": [60, 60, 20, 20]})
+    # true at .9, false at .8, true at .7: recall .5 at precision 1, recall 1 at 2/3; 51 and 50 of the 101 recalls
+    found = [detection(0.9), detection(0.8, bbox=[100, 0, 20, 20]), detection(0.7, bbox=[60, 60, 20, 20])]
+    metrics = evaluate_detections(truth, found, per_category=True)
+    expected = (51 + 50 * 2 / 3) / 101
+    assert metrics["ap"] == pytest.approx(expected, abs=1e-12)
+    assert metrics["ar1"] == 0.5
+    assert metrics["ar10"] == 1.0
+    assert metrics["per_category"] == {
+        "disc": {"ap": pytest.approx(expected), "ap50": pytest.approx(expected)},
+        "ring": {"ap": None, "ap50": None},
+    }
+
+
+def test_iou_thresholds_count():
+    # 20x20 against its left 14x20: IoU .7, so 5 of 10 thresholds (.5 to .7)
+    metrics = evaluate_detections(one_object(), [detection(bbox=[10, 10, 14, 20])])
+    assert (metrics["ap50"], metrics["ap75"]) == (1.0, 0.0)
+    assert metrics["ap"] == pytest.approx(0.5)
+
+
+def test_no_detections_score_zero_where_there_is_ground_truth():
+    metrics = evaluate_detections(one_object(), [])
+    assert list(metrics) == list(PRINTED)
+    for name in ("ap", "ap50", "ap75", "ap_small", "ar1", "ar10", "ar100", "ar_small"):
+        assert metrics[name] == 0.0
+    for name in ("ap_medium", "ap_large", "ar_medium", "ar_large"):
+        assert metrics[name] is None
+    assert_equal(metrics, reference(one_object(), []))
+
+
+@pytest.mark.parametrize("emptied", [("annotations",), ("annotations", "categories"), ("annotations", "images")])
+def test_nothing_annotated_gives_none(emptied):
+    truth = one_object() | {key: [] for key in emptied}
+    assert set(evaluate_detections(truth, []).values()) == {None}
+    if emptied == ("annotations",):
+        assert set(evaluate_detections(truth, [detection()]).values()) == {None}
+
+
+def test_only_crowds_give_none():
+    truth = one_object()
+    truth["annotations"][0]["iscrowd"] = 1
+    assert set(evaluate_detections(truth, [detection()]).values()) == {None}
+
+
+def test_boxes_without_area_and_iscrowd():
+    truth = one_object()
+    del truth["annotations"][0]["area"]
+    assert evaluate_detections(truth, [detection()])["ap_small"] == 1.0
+
+
+def test_two_categories_of_one_name_stay_apart():
+    truth = one_object()
+    truth["categories"][1]["name"] = "disc"
+    metrics = evaluate_detections(truth, [detection()], per_category=True)
+    assert metrics["per_category"] == {"disc (2)": {"ap": 1.0, "ap50": 1.0}, "disc (9)": {"ap": None, "ap50": None}}
+
+
+def test_numbers_of_numpy_are_numbers():
+    found = detection(np.float32(0.5), image_id=np.int64(5), bbox=np.array([10, 10, 20, 20], dtype=np.float32))
+    assert evaluate_detections(one_object(), [found])["ap"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"image_id": 7}, r"image_id must name one of the ground truth's 2 image ids, but entry 1 .* has 7;"),
+        ({"category_id": 1}, r"category_id must name one of the ground truth's 2 category ids, but entry 1 .* has 1;"),
+        ({"image_id": [5]}, r"entry 1 of the detections has \[5\]"),
+        ({"score": float("nan")}, r"score must be finite, but entry 1 .* nan"),
+        ({"score": "high"}, r"score must be finite, but entry 1 .* 'high'"),
+        ({"bbox": [1, 2, 3]}, r"bbox is \[x, y, width >= 0, height >= 0\], but entry 1"),
+        ({"bbox": [1, 2, -3, 4]}, r"bbox is \[x, y, width >= 0, height >= 0\], but entry 1"),
+        ({"bbox": [1, 2, float("inf"), 4]}, r"bbox must be finite, but entry 1"),
+        ({"bbox": None}, r"bbox must be finite, but entry 1"),
+    ],
+)
+def test_bad_detections_end_in_one_sentence(change, sentence):
+    with pytest.raises(InputError, match=sentence) as error:
+        evaluate_detections(one_object(), [detection(), detection(**change)])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id", "bbox", "score"])
+def test_a_missing_key_is_named(key):
+    found = detection()
+    del found[key]
+    with pytest.raises(InputError, match=f"needs the key '{key}', which entry 0 of the detections lacks"):
+        evaluate_detections(one_object(), [found])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"images": [{"id": 5}, {"id": 5}]}, "ids of image entries must be unique, but 5 occurs twice"),
+        ({"images": [{"id": "5"}]}, "needs an integer 'id', which image 0"),
+        ({"categories": [{"id": 2}, {"id": 2}]}, "ids of category entries must be unique, but 2"),
+        ({"images": None}, "needs a list 'images'"),
+        ({"images": [{"id": 6}]}, "image_id must name one of the ground truth's 1 image ids, but annotation 0"),
+        ({"categories": [{"id": 1}]}, "category_id must name one of the ground truth's 1 category ids"),
+        ({"annotations": [{}]}, "needs the key 'image_id', which annotation 0"),
+    ],
+)
+def test_bad_ground_truth_ends_in_one_sentence(change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        evaluate_detections(one_object() | change, [])
+
+
+def test_files_are_named_in_the_sentence(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"results\.json holds an object"):
+        evaluate_detections(one_object(), path)
+    with pytest.raises(InputError, match="does not exist"):
+        evaluate_detections(tmp_path / "none.json", [])
+
+
+def test_masks_need_sizes_and_segmentations():
+    truth = one_object()
+    with pytest.raises(InputError, match="height and width, which image 5"):
+        evaluate_detections(truth, [], iou_type="segm")
+    truth["images"][0] |= {"height": 50, "width": 50}
+    with pytest.raises(InputError, match="list of polygons or an RLE, but annotation 0"):
+        evaluate_detections(truth, [], iou_type="segm")
+    truth["annotations"][0]["segmentation"] = {"size": [50, 40], "counts": [2000]}
+    with pytest.raises(InputError, match=r"size, \[50, 50\], but annotation 0 .* has \[50, 40\]"):
+        evaluate_detections(truth, [], iou_type="segm")
+    with pytest.raises(ValueError, match="did you mean 'segm'"):
+        evaluate_detections(truth, [], iou_type="segms")
+
+
+def test_scoring_imports_no_torch():
+    code = (
+        "import sys; from pipeline.evaluation import evaluate_detections, bootstrap_ap, average_recall; "
+        "import pipeline.reporting.verdicts; print('torch' in sys.modules, 'pandas' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]

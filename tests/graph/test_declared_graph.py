@@ -1,0 +1,119 @@
+"""The texts of the graph: one for all papers, indexes that equal the experiment files, one graph behind both doors."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from graph_project import copy_project
+
+from pipeline import code_digest, paths
+from pipeline.graph import check, declared
+
+PRESET = yaml.safe_load((paths.ROOT / "params.yaml").read_text())["preset"]
+
+
+def load(path):
+    return yaml.safe_load((paths.ROOT / path).read_text())
+
+
+def test_all_papers_share_one_text():
+    texts = {paper: (paths.ROOT / "workflow/papers" / paper / "dvc.yaml").read_text() for paper in paths.PAPERS}
+    assert len(set(texts.values())) == 1
+    assert not any((paths.ROOT / "workflow/papers" / paper / "dvc.yaml").is_symlink() for paper in paths.PAPERS)
+
+
+@pytest.mark.parametrize("paper", paths.PAPERS)
+def test_the_index_equals_the_experiment_files(paper):
+    experiments, evaluations = {}, {}
+    for path in sorted((paths.ROOT / "workflow/papers" / paper / "experiments").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text())
+        if content["detector"] == "classifier":  # a pre-training, in workflow/inits.yaml
+            continue
+        experiments[path.stem] = {"init": content["init"], "recipe": content["recipe"]}
+        for test in content.get("tests", {"single": {}}):
+            evaluations[paths.evaluation_name(path.stem, test)] = {
+                "experiment": path.stem,
+                "test": test,
+                "recipe": content["recipe"],
+            }
+    assert load(paths.paper_index(paper)) == {"paper": paper, "experiments": experiments, "evaluations": evaluations}
+
+
+def test_the_index_of_inits_equals_the_experiment_files():
+    files = [*(paths.ROOT / "workflow/inits").glob("*.yaml"), *paths.ROOT.glob("workflow/papers/*/experiments/*.yaml")]
+    inits, gsl = {}, {}
+    for path in files:
+        content, name = yaml.safe_load(path.read_text()), path.relative_to(paths.ROOT).as_posix()
+        if content["detector"] == "classifier":
+            inits[path.stem] = {"file": name, "recipe": content["recipe"]}
+        elif content.get("method", {}).get("global_scale"):
+            gsl[path.stem] = {"file": name, "init": content["init"], "recipe": content["recipe"]}
+    assert load("workflow/inits.yaml") == {"inits": inits, "gsl": gsl}
+
+
+def test_every_training_has_an_init_that_a_stage_makes():
+    made = {out for stage in declared.stages().values() for out in stage.outs}
+    for stage in declared.stages().values():
+        inits = [dep for dep in stage.deps if dep.startswith("data/init/")]
+        assert ":train@" not in stage.address or (len(inits) == 1 and inits[0] in made), stage.address
+
+
+def test_a_table_lists_both_files_of_each_evaluation_and_experiment():
+    for stage in declared.stages().values():
+        if "/tables/" not in stage.address:
+            continue
+        metrics = {
+            Path(d).stem for d in stage.deps if "/metrics/" in d and not d.endswith(("_size.json", "_scales.json"))
+        }
+        bootstrap = {Path(d).stem for d in stage.deps if "/bootstrap/" in d}
+        sizes = {Path(d).stem.removesuffix("_size") for d in stage.deps if d.endswith("_size.json")}
+        trainings = {m.removesuffix("_training") for m in metrics if m.endswith("_training")}
+        evaluations = {m for m in metrics if not m.endswith("_training")}
+        assert evaluations == bootstrap or stage.address.endswith(":pod_t3"), stage.address  # scales have no interval
+        assert sizes == trainings, stage.address
+        assert {paths.split_evaluation(e)[0] for e in evaluations} <= sizes, stage.address
+        assert f"data/published/{stage.address.split('/')[2]}.yaml" in stage.deps
+
+
+def test_every_stage_depends_on_its_code_and_on_the_preset():
+    for stage in declared.stages().values():
+        if stage.address == "code":
+            assert set(stage.outs) == {
+                str(paths.code_digest(s))
+                for s in {re.search(r"stages\.(\w+)", t.command)[1] for t in declared.stages().values()}
+            } - {"data/code/code.txt"}
+            continue
+        script = re.search(r"pipeline\.stages\.(\w+)", stage.command)[1]
+        assert stage.deps[:2] == (f"data/code/{script}.txt", f"workflow/presets/{PRESET}.yaml"), stage.address
+        assert stage.command.endswith(f"--preset {PRESET}")
+
+
+def test_the_code_stage_writes_a_digest_for_every_stage_module():
+    declared_outs = {Path(out).stem for out in declared.stages()["code"].outs}
+    missing = declared_outs - set(code_digest.stages())
+    if missing:
+        pytest.skip(f"not written yet: {sorted(missing)}")
+    assert declared_outs == set(code_digest.stages())
+
+
+def test_both_doors_show_one_graph(tmp_path):
+    project = copy_project(tmp_path / "project", fake=False)
+    assert "Both doors show one graph" in project.run("python", "-m", "pipeline.graph", "check").stdout
+    rules = project.root / "workflow/rules/experiments.smk"
+    rules.write_text(rules.read_text().replace("        recipe=recipe_of,\n", ""))  # one dependency less
+    drifted = project.run("python", "-m", "pipeline.graph", "check", check=False)
+    assert drifted.returncode == 1
+    sentence = "dst_frcnn_r50_fpn_1x/weights.safetensors: depends on workflow/schedules/dst.yaml only in DVC"
+    assert sentence in drifted.stdout
+
+
+def test_a_difference_is_said_in_one_sentence():
+    one = {"a": ("make_a", frozenset({"x"})), "b": ("make_b", frozenset())}
+    two = {"a": ("make_a", frozenset({"x", "y"})), "c": ("make_c", frozenset())}
+    assert check.differences(one, two, "DVC", "Snakemake") == [
+        "b: made by make_b in DVC, by nothing in Snakemake",
+        "c: made by make_c in Snakemake, by nothing in DVC",
+        "a: depends on y only in Snakemake",
+    ]
+    assert check.differences(one, one, "DVC", "Snakemake") == []

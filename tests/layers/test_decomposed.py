@@ -1,0 +1,172 @@
+"""Scale decomposition: every printed pair, the text's examples, rounding, weight transfer."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from pipeline.files import read_json
+from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, SubConv, decompose, fractional_dilation_conv2d
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
+SCALES = st.floats(0, 4, allow_nan=False)
+
+
+def as_dict(sub):
+    return {
+        "kernel": list(sub.kernel),
+        "dilation": list(sub.dilation),
+        "padding": list(sub.padding),
+        "out_channels": sub.out_channels,
+    }
+
+
+def test_derived_cases():
+    path = SHARED / "fixtures" / "derived" / "pod_decomposition" / "cases.json"
+    if not path.is_file():
+        pytest.skip("the derived decomposition fixtures are not beside this checkout")
+    for case in read_json(path):
+        got = [as_dict(sub) for sub in decompose(*case["d"], case["out_channels"])]
+        assert got == case["convs"], case["source"]
+
+
+def test_every_printed_pair_of_table_3():
+    path = SHARED / "design" / "decompositions.yaml"
+    if not path.is_file():
+        pytest.skip("the printed decompositions are not beside this checkout")
+    seen = 0
+    for name, detector in yaml.safe_load(path.read_text())["detectors"].items():
+        for layer, row in detector["layers"].items():
+            got = [as_dict(sub) for sub in decompose(*row["scale"], row["channels"])]
+            expected = [{key: row[part][key] for key in got[0]} for part in ("lower", "upper") if row.get(part)]
+            assert got == expected, (name, layer)
+            weights = sum(
+                sub.out_channels * sub.kernel[0] * sub.kernel[1] * row["channels"]
+                for sub in decompose(*row["scale"], row["channels"])
+            )
+            assert weights == row["params_fd"]
+            seen += 1
+    assert seen == 24
+
+
+def test_rules_by_hand():
+    # (a) both near integers; 0.95 is inside the tolerance although |0.95 - 1| > 0.05 in binary.
+    assert decompose(0.95, 2.05, 8) == [SubConv((3, 3), (1, 2), (1, 2), 8)]
+    assert decompose(0.05, 0.02, 8) == [SubConv((1, 1), (1, 1), (0, 0), 8)]
+    # (b) one near: its own fraction.
+    assert decompose(2.02, 1.7, 10) == [SubConv((3, 3), (2, 1), (2, 1), 3), SubConv((3, 3), (2, 2), (2, 2), 7)]
+    assert decompose(0.5, 1.0, 4) == [SubConv((1, 3), (1, 1), (0, 1), 2), SubConv((3, 3), (1, 1), (1, 1), 2)]
+    # (c) none: the mean fraction, (0.7 + 0.9) / 2 = 0.8.
+    assert [sub.out_channels for sub in decompose(1.7, 2.9, 10)] == [2, 8]
+    # Half rounds up for the lower part: 0.5 * 5 = 2.5.
+    assert [sub.out_channels for sub in decompose(1.5, 1.5, 5)] == [3, 2]
+    # A part without channels is left out.
+    assert decompose(1.9, 1.9, 4) == [SubConv((3, 3), (2, 2), (2, 2), 4)]
+    assert decompose(1.4, 1.0, 8, tolerance=0.4) == decompose(1.0, 1.0, 8)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(scale_h=SCALES, scale_w=SCALES, channels=st.integers(1, 300))
+def test_channels_add_up_and_dilations_enclose_the_scale(scale_h, scale_w, channels):
+    subs = decompose(scale_h, scale_w, channels)
+    assert sum(sub.out_channels for sub in subs) == channels
+    assert min(sub.out_channels for sub in subs) > 0
+    for sub in subs:
+        for axis, scale in enumerate((scale_h, scale_w)):
+            assert abs(sub.padding[axis] - scale) < 1 + 1e-6
+            assert (sub.kernel[axis] == 1) == (sub.padding[axis] == 0)
+            assert sub.dilation[axis] == max(1, sub.padding[axis])
+
+
+def test_bad_arguments_are_named():
+    for scales in ((-0.1, 1.0), (float("nan"), 1.0), (1.0, float("inf"))):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            decompose(*scales, 8)
+    with pytest.raises(ValueError, match="out_channels"):
+        decompose(1.0, 1.0, 0)
+    with pytest.raises(ValueError, match="sub_convs is empty"):
+        DecomposedConv2d(4, [])
+    with pytest.raises(ValueError, match="multiple of groups"):
+        DecomposedConv2d(5, decompose(1.5, 1.5, 4), groups=2)
+    layer = DecomposedConv2d(4, decompose(1.5, 1.5, 4))
+    with pytest.raises(ValueError, match="'centre' or 'sum'"):
+        layer.transfer_(torch.zeros(4, 4, 3, 3), "center")
+    with pytest.raises(ValueError, match=r"\[4, 4, 3, 3\]"):
+        layer.transfer_(torch.zeros(4, 4, 1, 1))
+
+
+def pieces(x, weight, subs, mode, stride=1, groups=1):
+    """Each row of the whole by its own sub-convolution's dilation, from a full convolution."""
+    outputs, first = [], 0
+    for sub in subs:
+        kernel = weight
+        for axis, size in zip((2, 3), sub.kernel, strict=True):
+            if size == 1:
+                kernel = kernel.sum(axis, keepdim=True) if mode == "sum" else kernel.narrow(axis, 1, 1)
+        y = F.conv2d(x, kernel, None, stride, sub.padding, sub.dilation, groups)
+        outputs.append(y[:, first : first + sub.out_channels])
+        first += sub.out_channels
+    return torch.cat(outputs, 1)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    scale_h=SCALES,
+    scale_w=SCALES,
+    groups=st.sampled_from([1, 2, 4]),
+    width=st.integers(1, 5),
+    stride=st.integers(1, 2),
+    mode=st.sampled_from(["centre", "sum"]),
+    size=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+)
+def test_equals_its_sub_convolutions(scale_h, scale_w, groups, width, stride, mode, size):
+    """Also with groups: a row keeps the input channels it had in the undecomposed convolution."""
+    subs = decompose(scale_h, scale_w, groups * width)
+    layer = DecomposedConv2d(2 * groups, subs, stride, groups).double()
+    weight = torch.randn(groups * width, 2, 3, 3, dtype=torch.double)
+    assert layer.transfer_(weight, mode) is layer
+    x = torch.randn(2, 2 * groups, *size, dtype=torch.double)
+    torch.testing.assert_close(layer(x), pieces(x, weight, subs, mode, stride, groups))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(scales=st.tuples(st.integers(0, 3), st.integers(0, 3)), groups=st.sampled_from([1, 3]))
+def test_integer_scales_transfer_the_gsl_convolution_exactly(scales, groups):
+    gsl = GlobalScaleConv2d(6, 6, stride=2, groups=groups, bias=False).double()
+    with torch.no_grad():
+        gsl.scale_predictor.bias.copy_(torch.tensor(scales) - 1.0)
+    layer = DecomposedConv2d(6, decompose(*scales, 6), 2, groups).double().transfer_(gsl.weight, "sum")
+    x = torch.randn(2, 6, 9, 8, dtype=torch.double)
+    torch.testing.assert_close(layer(x), gsl(x))
+
+
+def test_sum_is_dilation_zero_and_centre_is_not():
+    weight, x = torch.randn(4, 3, 3, 3), torch.randn(1, 3, 6, 6)
+    subs = decompose(0.0, 2.0, 4)
+    functional = fractional_dilation_conv2d(x, weight, torch.tensor([[0.0, 2.0]]))
+    layer = DecomposedConv2d(3, subs)
+    torch.testing.assert_close(layer.transfer_(weight, "sum")(x), functional)
+    assert torch.equal(layer.transfer_(weight).convs[0].weight, weight[:, :, 1:2])
+    assert not torch.allclose(layer(x), functional, atol=1e-2)
+
+
+def test_state_is_in_convs_and_loads():
+    layer = DecomposedConv2d(4, decompose(1.7, 2.9, 10), bias=True)
+    assert sorted(layer.state_dict()) == [f"convs.{i}.{name}" for i in (0, 1) for name in ("bias", "weight")]
+    assert [list(conv.weight.shape) for conv in layer.convs] == [[2, 4, 3, 3], [8, 4, 3, 3]]
+    torch.manual_seed(0)
+    wide = DecomposedConv2d(64, decompose(1.2, 1.2, 256))
+    for conv in wide.convs:
+        assert conv.weight.std().item() == pytest.approx((2 / (9 * 256)) ** 0.5, rel=0.02)
+
+
+def test_empty_batches_tiny_maps_and_gradients():
+    layer = DecomposedConv2d(3, decompose(0.5, 7.5, 6), stride=2)
+    assert layer(torch.zeros(0, 3, 5, 4)).shape == (0, 6, 3, 2)
+    assert layer(torch.ones(1, 3, 1, 1)).shape == (1, 6, 1, 1)
+    layer(torch.randn(1, 3, 12, 30)).sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in layer.parameters())

@@ -1,0 +1,198 @@
+"""GSL: the derived fixtures, torchvision's deformable convolution, gradients, and the start at scale 1."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from torchvision.ops import deform_conv2d
+
+from pipeline.layers import GlobalScaleConv2d, fractional_dilation_conv2d
+
+FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "derived" / "pod_gsl"
+
+
+def double(*shape):
+    return torch.randn(*shape, dtype=torch.double)
+
+
+def deformable(x, weight, scales, stride=1, groups=1):
+    """The same sampling as a deformable convolution: tap (i, j) is moved by (i (d_h - 1), j (d_w - 1))."""
+    height, width = ((side - 1) // stride + 1 for side in x.shape[2:])
+    taps = torch.tensor([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)], dtype=x.dtype)
+    offset = (taps[None] * (scales[:, None] - 1)).flatten(1)[:, :, None, None].expand(-1, -1, height, width)
+    return deform_conv2d(x, offset.contiguous(), weight, stride=stride, padding=1)
+
+
+@pytest.mark.parametrize("name", ["gsl_01", "gsl_02"])
+def test_naive_sampling_fixture(name):
+    if not FIXTURES.is_dir():
+        pytest.skip("the derived GSL fixtures are not beside this checkout")
+    stride = json.loads((FIXTURES / f"{name}.json").read_text())["stride"]
+    with np.load(FIXTURES / f"{name}.npz") as arrays:
+        x, weight, scales, y = (torch.from_numpy(arrays[key]).double() for key in ("x", "w", "scales_hw", "y"))
+    torch.testing.assert_close(fractional_dilation_conv2d(x, weight, scales, stride), y, atol=1e-12, rtol=1e-12)
+
+
+def test_one_row_by_hand():
+    x = torch.arange(6.0).square().view(1, 1, 1, 6)  # 0 1 4 9 16 25
+    weight = torch.zeros(1, 1, 3, 3)
+    weight[0, 0, 1] = torch.tensor([1.0, 10.0, 100.0])
+    y = fractional_dilation_conv2d(x, weight, torch.tensor([[1.0, 1.5]]))
+    # Column 2 reads x(0.5) + 10 x(2) + 100 x(3.5), with x(0.5) = 0.5 and x(3.5) = 12.5 by linear interpolation.
+    assert y[0, 0, 0, 2].item() == 0.5 + 40 + 1250
+    # Column 5: x(3.5) + 10 x(5) + 100 x(6.5), which is outside.
+    assert y[0, 0, 0, 5].item() == 12.5 + 250
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    scales=st.lists(st.tuples(*[st.floats(0.001, 4.0)] * 2), min_size=1, max_size=4),
+    stride=st.integers(1, 2),
+    groups=st.sampled_from([1, 2]),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+def test_equals_deformable_convolution(scales, stride, groups, size):
+    scales = torch.tensor(scales, dtype=torch.double)
+    x, weight = double(len(scales), 4, *size), double(6, 4 // groups, 3, 3)
+    y = fractional_dilation_conv2d(x, weight, scales, stride, groups)
+    torch.testing.assert_close(y, deformable(x, weight, scales, stride, groups), atol=1e-10, rtol=1e-10)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(dilation=st.tuples(st.integers(1, 12), st.integers(1, 12)), stride=st.integers(1, 2))
+def test_integer_scale_is_a_dilated_convolution(dilation, stride):
+    x, weight = double(2, 3, 7, 6), double(4, 3, 3, 3)
+    expected = F.conv2d(x, weight, None, stride, dilation, dilation)
+    scales = torch.tensor([dilation] * 2, dtype=torch.double)
+    torch.testing.assert_close(fractional_dilation_conv2d(x, weight, scales, stride), expected)
+
+
+def test_scale_zero_sums_the_kernel_and_negative_counts_as_zero():
+    x, weight = double(1, 2, 5, 5), double(3, 2, 3, 3)
+    expected = F.conv2d(x, weight.sum((2, 3), keepdim=True))
+    for value in (0.0, -0.7):
+        y = fractional_dilation_conv2d(x, weight, torch.full((1, 2), value, dtype=torch.double))
+        torch.testing.assert_close(y, expected)
+    row = fractional_dilation_conv2d(x, weight, torch.tensor([[0.0, 2.0]], dtype=torch.double))
+    torch.testing.assert_close(row, F.conv2d(x, weight.sum(2, keepdim=True), padding=(0, 2), dilation=(1, 2)))
+
+
+def test_scale_beyond_the_map_leaves_the_centre_tap():
+    x, weight = double(1, 2, 4, 5), double(3, 2, 3, 3)
+    y = fractional_dilation_conv2d(x, weight, torch.tensor([[1e6, 77.7]], dtype=torch.double))
+    torch.testing.assert_close(y, F.conv2d(x, weight[:, :, 1:2, 1:2]))
+
+
+@pytest.mark.parametrize("scales", [[[0.3, 1.6], [1.2, 2.7]], [[1.4, 1.4], [1.6, 1.1]]])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradcheck_off_integers(scales, stride):
+    torch.manual_seed(0)
+    inputs = (double(2, 2, 5, 6), double(2, 2, 3, 3), torch.tensor(scales, dtype=torch.double))
+    for tensor in inputs:
+        tensor.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *args: fractional_dilation_conv2d(*args, stride), inputs)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.0, 2.0])
+def test_gradient_at_an_integer_is_the_right_derivative(start):
+    torch.manual_seed(0)
+    x, weight, step = double(1, 3, 8, 8), double(2, 3, 3, 3), 1e-6
+    scales = torch.full((1, 2), start, dtype=torch.double, requires_grad=True)
+
+    def loss(scales):
+        return fractional_dilation_conv2d(x, weight, scales).square().sum()
+
+    (got,) = torch.autograd.grad(loss(scales), scales)
+    with torch.no_grad():
+        moved = [loss(scales + step * torch.eye(2, dtype=torch.double)[axis]) for axis in (0, 1)]
+        expected = torch.stack([(value - loss(scales)) / step for value in moved])
+    torch.testing.assert_close(got[0], expected, rtol=1e-4, atol=1e-2)
+    assert got.abs().min() > 1  # it learns from its very start
+
+
+def test_images_of_one_batch_do_not_mix():
+    scales = torch.tensor([[1.5, 0.5], [0.2, 2.0], [1.1, 0.9], [3.0, 1.0]], dtype=torch.double)
+    x, weight = double(4, 3, 7, 7), double(2, 3, 3, 3)
+    batch = fractional_dilation_conv2d(x, weight, scales)
+    single = [fractional_dilation_conv2d(x[i : i + 1], weight, scales[i : i + 1]) for i in range(4)]
+    torch.testing.assert_close(batch, torch.cat(single))
+
+
+def test_layer_starts_as_the_plain_convolution_with_its_weight():
+    torch.manual_seed(0)
+    for stride, groups, bias in ((1, 1, False), (2, 2, True)):
+        layer = GlobalScaleConv2d(4, 6, stride, groups, bias)
+        x = torch.randn(3, 4, 9, 8)
+        assert layer.predict_scales(x).tolist() == [[1.0, 1.0]] * 3
+        expected = F.conv2d(x, layer.weight, layer.bias, stride, 1, 1, groups)
+        with torch.no_grad():
+            assert torch.equal(layer(x), expected)  # one convolution
+        torch.testing.assert_close(layer(x), expected)  # four, three of weight 0
+    plain = torch.nn.Conv2d(4, 6, 3, 2, 1, groups=2)
+    missing, unexpected = layer.load_state_dict(plain.state_dict(), strict=False)
+    assert missing == ["scale_predictor.weight", "scale_predictor.bias"]
+    assert not unexpected
+
+
+def test_layer_learns_its_scale():
+    """A target made with dilation 2 is reached by the scale alone."""
+    torch.manual_seed(0)
+    layer = GlobalScaleConv2d(4, 4)
+    layer.weight.requires_grad_(False)
+    x = F.avg_pool2d(torch.randn(4, 4, 20, 20), 5, 1, 2)
+    target = F.conv2d(x, layer.weight, padding=2, dilation=2)
+    optimizer = torch.optim.SGD(layer.scale_predictor.parameters(), lr=2.0)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.mse_loss(layer(x), target).backward()
+        optimizer.step()
+    torch.testing.assert_close(layer.predict_scales(x), torch.full((4, 2), 2.0), atol=0.1, rtol=0)
+
+
+def test_predicted_scales_are_one_plus_linear_of_the_mean():
+    layer = GlobalScaleConv2d(2, 2)
+    with torch.no_grad():
+        layer.scale_predictor.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+    x = torch.stack([torch.full((3, 4), 0.25), torch.full((3, 4), 5.0)])[None]
+    assert layer.predict_scales(x).tolist() == [[1.25, 0.0]]  # 1 - 5 is clamped
+
+
+def test_bfloat16_autocast_keeps_scales_in_float32():
+    torch.manual_seed(0)
+    layer = GlobalScaleConv2d(8, 8)
+    with torch.no_grad():
+        layer.scale_predictor.bias.copy_(torch.tensor([0.123, 0.456]))
+    x = torch.randn(2, 8, 9, 9).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        scales = layer.predict_scales(x.bfloat16())
+        y = layer(x.bfloat16())
+    assert scales.dtype is torch.float32
+    torch.testing.assert_close(scales, torch.tensor([[1.123, 1.456]] * 2))
+    assert y.dtype is torch.bfloat16
+    torch.testing.assert_close(y.float(), layer(x), atol=0.05, rtol=0.05)
+    y.float().square().sum().backward()
+    assert layer.scale_predictor.bias.grad.abs().min() > 0
+
+
+def test_empty_batches_tiny_maps_and_meta():
+    layer = GlobalScaleConv2d(3, 5, stride=2)
+    assert layer(torch.zeros(0, 3, 6, 7)).shape == (0, 5, 3, 4)
+    x = torch.randn(2, 3, 1, 1)
+    torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight[:, :, 1:2, 1:2]))
+    with torch.device("meta"):
+        assert GlobalScaleConv2d(3, 5, stride=2)(torch.zeros(1, 3, 6, 7)).shape == (1, 5, 3, 4)
+
+
+def test_misuse_is_named():
+    x, weight = torch.zeros(2, 3, 4, 4), torch.zeros(5, 3, 3, 3)
+    with pytest.raises(ValueError, match=r"shape \[2, 2\]"):
+        fractional_dilation_conv2d(x, weight, torch.ones(2))
+    with pytest.raises(ValueError, match="finite"):
+        fractional_dilation_conv2d(x, weight, torch.tensor([[1.0, 1.0], [float("nan"), 1.0]]))
+    with pytest.raises(ValueError, match="odd"):
+        fractional_dilation_conv2d(x, weight[:, :, :2], torch.ones(2, 2))

@@ -1,0 +1,63 @@
+"""Results of a preset, written by hand into an empty folder that tests run in."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline import config, paths
+from pipeline.files import write_json, write_text
+from pipeline.reporting.results import preset_digest
+
+METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+
+
+class Fake:
+    """Writes the files that stages leave for preset mini."""
+
+    preset = "mini"
+
+    def evaluation(self, name: str, ap: float, spread: tuple[float, ...] = (0.0, 0.0), **others: float | None) -> None:
+        """Write metrics, every one equal to `ap` but for `others`, and replicates that differ from it by `spread`."""
+        values = dict.fromkeys(METRICS, ap) | {"ap50": 0.5} | others
+        write_json(paths.metrics(self.preset, name), {"experiment": name, "images": 300, **values})
+        replicates = {m: [None if v is None else v + s for s in spread] for m, v in values.items()}
+        write_json(paths.bootstrap(self.preset, name), {"draws": len(spread), **replicates})
+
+    def training(self, name: str, collage: float | None = None, valid: dict | None = None) -> None:
+        summary = {"experiment": name, "steps": 300, "images_seen": 2400, "collage_share": collage}
+        write_json(paths.training_summary(self.preset, name), summary | {"valid_objects": valid})
+
+    def history(self, name: str, rows: list[str]) -> None:
+        header = "step,loss,small_share,collage"
+        write_text(paths.history(self.preset, name), "\n".join([header, *rows]) + "\n")
+
+    def scales(self, name: str, shift: float) -> None:
+        layers = {
+            f"layer{stage}.{block}": {"mean_h": 1 + shift, "mean_w": 1.0, "std_h": 0.02, "std_w": 0.01}
+            for stage in (2, 3, 4)
+            for block in (0, 1)
+        }
+        value = {"experiment": name, "images": 500, "layers": layers, "largest_shift": abs(shift)}
+        write_json(paths.scales(self.preset, name), value)
+
+    def size(self, name: str, parameters: int, macs: int) -> None:
+        value = {"parameters_total": parameters, "macs": macs, "scales": None, "input": [240, 400]}
+        write_json(paths.size(self.preset, name), value)
+
+    def noise(self, sd: float = 0.005, dof: int = 4, digest: str | None = None) -> None:
+        group = {"seeds": dof + 1, "dof": dof, "sd": dict.fromkeys(METRICS, sd)}
+        digest = digest or preset_digest(config.load_preset(self.preset))
+        write_json(paths.NOISE, {self.preset: {"preset_digest": digest, "groups": {"fpn": group, "c4": group}}})
+
+    def dst(self, gain: float = 0.03, collage: float | None = 0.4, **others: float | None) -> None:
+        """Write DST's baseline (AP 20) and DST itself, `gain` above it in every replicate."""
+        self.evaluation("dst_frcnn_r50_fpn_1x", 0.20)
+        self.evaluation("dst_frcnn_r50_fpn_1x_dst", 0.20 + gain, **others)
+        self.training("dst_frcnn_r50_fpn_1x")
+        self.training("dst_frcnn_r50_fpn_1x_dst", collage)
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch) -> Fake:
+    monkeypatch.chdir(tmp_path)
+    return Fake()

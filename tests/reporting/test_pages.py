@@ -1,0 +1,116 @@
+"""Pages: the answer by verdict, published pictures, links that lead somewhere, same bytes, no torch."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import paths
+from pipeline.errors import InputError
+from pipeline.reporting.comparison import QUICKSTART, headline_tables
+from pipeline.reporting.figures import draw_figures
+from pipeline.reporting.index_page import answer, write_catalogue, write_index
+from pipeline.reporting.pages import gallery_section, write_page
+from pipeline.reporting.results import Results
+from pipeline.reporting.summary import Method, methods_of
+from pipeline.reporting.tables import write_table
+
+
+def report(fake) -> None:
+    for name in headline_tables():
+        write_table(name, "mini")
+    draw_figures("mini")
+    for paper in QUICKSTART:
+        write_page(paper, "mini")
+    write_index("mini")
+    write_catalogue("mini")
+
+
+def method(name: str, gain: float | None, half: float | None, verdict: str) -> Method:
+    low, high = (None, None) if half is None else (gain - half, gain + half)
+    gains = dict.fromkeys(("ap", "ap_small"), (gain, low, high, verdict))
+    return Method(name, "dst_t2", name, "base", 20.0, gains, {})
+
+
+def test_the_answer_says_what_helps_hurts_and_cannot_be_told(fake):
+    methods = [
+        method("A", 4.0, 3.0, "agrees"),
+        method("B", -4.0, 2.0, "contradicts"),
+        method("C", 1.0, 4.0, "undecided"),
+        method("D", 0.5, 4.0, "inactive"),
+        method("E", None, None, "not run"),
+    ]
+    lines = answer(Results("mini"), methods)
+    assert lines[0] == "**Helps:** A +4.0 [+1.0, +7.0] points of AP small."
+    assert lines[1] == "**Hurts:** B -4.0 [-6.0, -2.0] points."
+    assert lines[2] == "**One cannot tell:** undecided: C; not run: E; inactive: D."
+    assert lines[3].startswith("A gain in AP small must exceed about 3.5 points")
+    assert "**mini numbers**" in lines[4]
+    assert len(lines) == 5
+
+
+def test_the_answer_is_no_where_nothing_is_decided(fake):
+    assert answer(Results("mini"), [method("C", 1.0, 4.0, "undecided")])[0].startswith("**No:**")
+    assert any("data/noise.json" in x for x in answer(Results("mini"), [method("C", 1.0, None, "undecided")]))
+    assert answer(Results("mini"), [method("E", None, None, "not run")])[0].startswith("**Nothing was run yet**")
+
+
+def test_a_report_of_dst_alone(fake):
+    fake.dst(gain=0.03)
+    fake.noise()
+    report(fake)
+    index = paths.index("mini").read_text()
+    assert "**Helps:** DST +3.0 [+1.0, +5.0] points of AP small." in index
+    assert "Decided by AP: **1 of 9** compared rows." in index
+    assert "| [DST](tables/dst_t2.md) | 23.0 | +3.0 [+1.0, +5.0] | agrees |" in index
+    page = paths.page("mini", "dst").read_text()
+    assert "| DST | +3.0 [+1.0, +5.0] | agrees |" in page
+    assert "### dst_t2: Faster R-CNN" in page
+    assert "1 agrees, 1 not run" in paths.index("mini").with_name("catalogue.md").read_text()
+
+
+def test_gains_over_other_than_the_plain_baseline_say_so(fake):
+    report(fake)
+    names = [item.name for item in methods_of("mini", headline_tables())]
+    assert "SNIP (over multi-scale test)" in names
+    assert "POD FD-WT (over a stand-in baseline)" in names
+
+
+def test_links_of_tables_and_figures_lead_somewhere(fake):
+    fake.dst()
+    report(fake)
+    for page in [paths.index("mini"), *(paths.page("mini", paper) for paper in QUICKSTART)]:
+        for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            if re.search(r"gallery|statistics|data\.md|workflow", link):
+                continue  # made by other stages, or lies in the repository
+            assert (page.parent / link).exists(), (page, link)
+
+
+def test_pages_are_the_same_every_time(fake):
+    fake.dst()
+    report(fake)
+    first = {path: path.read_bytes() for path in paths.index("mini").parent.rglob("*.md")}
+    report(fake)
+    assert first == {path: path.read_bytes() for path in first}
+    assert not any(str(paths.ROOT).encode() in data for data in first.values())
+
+
+def test_pictures_of_photographs_are_not_linked(fake):
+    results = Results("mini")
+    assert "![" in gallery_section(results, "dst")
+    results.published_images = lambda: False
+    text = gallery_section(results, "dst")
+    assert "![" not in text
+    assert "`reports/mini/gallery/dst.png`" in text
+
+
+def test_an_unknown_paper_is_one_sentence(fake):
+    with pytest.raises(InputError, match="did you mean 'dst'"):
+        write_page("dts", "mini")
+
+
+@pytest.mark.parametrize("stage", ["table", "figures", "gallery", "page", "index", "catalogue"])
+def test_stages_of_the_report_import_no_torch(stage):
+    code = f"import sys, pipeline.stages.{stage}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=False).returncode == 0

@@ -1,0 +1,132 @@
+"""The papers' tables: counts, look-ups, and one sentence for each kind of mistake in a file."""
+
+import copy
+
+import pytest
+import yaml
+
+from pipeline import paths
+from pipeline.errors import InputError
+from pipeline.reporting.published import exists, find_table, load_published, read_published, rows_of
+
+SMALL = {
+    "paper": {"key": "dst", "title": "A title", "year": 2020},
+    "tables": [
+        {
+            "id": "dst_t1",
+            "title": "t",
+            "dataset": "coco",
+            "split": "minival",
+            "unit": "percent",
+            "columns": ["ap"],
+            "rows": [
+                {"id": "base", "label": "Base", "values": {"ap": 36.7}, "ours": True, "role": "baseline"},
+                {
+                    "id": "new",
+                    "label": "New",
+                    "values": {"ap": 38.6},
+                    "ours": True,
+                    "role": "method",
+                    "baseline_row": "base",
+                },
+            ],
+        }
+    ],
+}
+
+
+def test_all_tables_rows_and_claims_of_the_five_papers_load():
+    found = [load_published(paper) for paper in paths.PAPERS]
+    rows = [row for published in found for table in published.tables for row in table.rows]
+    assert sum(len(published.tables) for published in found) == 44
+    assert len(rows) == 295
+    assert sum(row.ours for row in rows) == 262
+    assert sum(value is not None for row in rows for value in row.values.values()) == 1531
+    assert sum(len(published.claims) for published in found) == 123
+
+
+def test_a_row_knows_its_evaluation_and_its_baseline():
+    published, table = find_table("snip_t2")
+    row = table.row("r50__snip")
+    assert row.evaluation == "snip_drfcn_r50_7ep_snip__ms_test"
+    assert published.baseline(table, row)[1].evaluation == "snip_drfcn_r50_7ep_single_scale__ms_test"
+    assert table.row("r50__single_scale").evaluation == "snip_drfcn_r50_7ep_single_scale"
+
+
+def test_a_baseline_in_another_table_is_found():
+    published, table = find_table("msfm_t3")
+    other, row = published.baseline(table, table.row("pos_2_3"))
+    assert (other.id, row.values["ap"]) == ("msfm_t2_base", 37.4)
+
+
+def test_only_rows_with_an_experiment_and_its_test_exist():
+    _, table = find_table("dst_t2")
+    assert exists(table.row("frcnn_r50_fpn_1x__dst"))
+    _, sniper = find_table("dst_t7")
+    assert not exists(sniper.row("r50_c4_dcn__dst"))  # no such experiment here
+    _, other = find_table("pod_t1")
+    assert not exists(other.row("retinanet_r101"))  # quoted from other work
+
+
+def test_rows_of_an_experiment_over_all_tables():
+    found = {table.id for table, _ in rows_of("dst_frcnn_r50_fpn_1x_dst")}
+    assert {"dst_t2", "dst_t11"} <= found
+    assert rows_of("resnet50") == []
+
+
+def _broken(tmp_path, change):
+    contents = copy.deepcopy(SMALL)
+    change(contents["tables"][0], contents)
+    path = tmp_path / "dst.yaml"
+    path.write_text(yaml.safe_dump(contents))
+    with pytest.raises(InputError) as caught:
+        read_published(path)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_the_small_example_is_right(tmp_path):
+    path = tmp_path / "dst.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    assert read_published(path).table("dst_t1").row("new").values == {"ap": 38.6}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t, c: t["rows"][1].update(baseline_row="bse"), "row new: baseline_row 'bse' names no row; did you"),
+        (lambda t, c: t["rows"][1].update(baseline_row="dst_t9:base"), "baseline_row 'dst_t9:base' names no table"),
+        (lambda t, c: t["rows"][1].update(id="base"), "table dst_t1 has two rows 'base'"),
+        (lambda t, c: t["rows"][0]["values"].update(ap_smal=1.0), "unknown column 'ap_smal'"),
+        (lambda t, c: t["rows"][0].update(role="basis"), "role must be baseline, method or quoted, found 'basis'"),
+        (lambda t, c: t["rows"][0].update(lable="x"), "unknown key 'lable'; did you mean 'label'?"),
+        (lambda t, c: c["tables"].append(copy.deepcopy(t)), "table dst_t1 occurs twice"),
+        (
+            lambda t, c: c.update(
+                claims=[
+                    {
+                        "id": "c1",
+                        "statement": "s",
+                        "values": {},
+                        "unit": "AP",
+                        "how_to_check": "h",
+                        "check": [{"op": "diff", "a": "dst_t1/new/ap", "b": "dst_t1/base/hours", "printed": 1.0}],
+                    }
+                ]
+            ),
+            "claim c1 checks 'dst_t1/base/hours'",
+        ),
+    ],
+)
+def test_mistakes_end_in_one_sentence(tmp_path, change, words):
+    assert words in _broken(tmp_path, change)
+
+
+def test_an_unknown_table_names_the_nearest():
+    with pytest.raises(InputError, match="Unknown table 'dst_t22'; did you mean 'dst_t2'"):
+        find_table("dst_t22")
+    with pytest.raises(InputError, match="Unknown table 'table2'"):
+        find_table("table2")
+    with pytest.raises(InputError, match="Unknown paper 'dts'; did you mean 'dst'"):
+        load_published("dts")

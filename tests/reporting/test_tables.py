@@ -1,0 +1,209 @@
+"""Cells of tables computed by hand, and which verdict each situation wires to."""
+
+import csv
+
+import pytest
+
+from pipeline import paths
+from pipeline.errors import InputError
+from pipeline.reporting.tables import write_table
+
+DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
+
+
+def lines(table: str) -> list[dict[str, str]]:
+    with open(paths.table("mini", table, "csv"), newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def line(table: str, row: str, metric: str = "ap", kind: str = "row") -> dict[str, str]:
+    return next(x for x in lines(table) if (x["row"], x["metric"], x["kind"]) == (row, metric, kind))
+
+
+def text(table: str) -> str:
+    return paths.table("mini", table).read_text()
+
+
+def test_gain_interval_and_verdict_by_hand(fake):
+    # t(0.975, 4) = 2.7764; equal replicates leave run-to-run noise alone: 2.7764 * sqrt(2) * 0.005 = 1.96 points
+    fake.dst(gain=0.03)
+    fake.noise(sd=0.005, dof=4)
+    write_table("dst_t2", "mini")
+    row = line("dst_t2", "frcnn_r50_fpn_1x__dst")
+    assert (row["published"], row["ours"], row["published_gain"], row["our_gain"]) == ("38.6", "23.0", "1.9", "3.0")
+    assert (row["low"], row["high"], row["verdict"]) == ("1.0", "5.0", "agrees")
+    cells = [c.strip() for c in next(x for x in text("dst_t2").splitlines() if f"`{DST}`" in x).split("|")[1:-1]]
+    assert cells == [
+        *(f"Ours<br>`{DST}`", "38.6 → 23.0", "24.4 → 23.0", "41.9 → 23.0", "49.3 → 23.0"),
+        *("+1.9", "+3.0 [+1.0, +5.0]", "agrees"),
+    ]
+
+
+def test_replicates_are_paired_draw_by_draw(fake):
+    # differences 0.02, 0.04, 0.02, 0.04: sd 0.011547; 2.7764 * sqrt(0.011547^2 + 2 * 0.005^2) = 3.76 points
+    fake.dst()
+    fake.evaluation(BASE, 0.20, (0.1, -0.1, 0.05, 0.0))
+    fake.evaluation(DST, 0.23, (0.09, -0.09, 0.04, 0.01))
+    fake.noise(sd=0.005, dof=4)
+    write_table("dst_t2", "mini")
+    row = line("dst_t2", "frcnn_r50_fpn_1x__dst")
+    assert (row["low"], row["high"], row["verdict"]) == ("-0.8", "6.8", "undecided")
+
+
+def test_a_loss_where_the_paper_gains_contradicts(fake):
+    fake.dst(gain=-0.05)
+    fake.noise()
+    write_table("dst_t2", "mini")
+    assert line("dst_t2", "frcnn_r50_fpn_1x__dst")["verdict"] == "contradicts"
+
+
+def test_unknown_noise_decides_nothing(fake):
+    fake.dst(gain=0.10)
+    write_table("dst_t2", "mini")
+    row = line("dst_t2", "frcnn_r50_fpn_1x__dst")
+    assert (row["our_gain"], row["low"], row["verdict"]) == ("10.0", "", "undecided")
+    assert "nobody measured" in text("dst_t2")
+
+
+def test_noise_of_other_settings_counts_as_unknown(fake):
+    fake.dst(gain=0.10)
+    fake.noise(digest="0" * 16)
+    write_table("dst_t2", "mini")
+    assert line("dst_t2", "frcnn_r50_fpn_1x__dst")["verdict"] == "undecided"
+
+
+def test_rows_without_a_result_read_not_run(fake):
+    write_table("dst_t2", "mini")
+    assert line("dst_t2", "frcnn_r50_fpn_1x__dst")["verdict"] == "not run"
+    assert f"| Ours<br>`{DST}` | 38.6 → not run |" in text("dst_t2")
+    assert "7 further rows of this table are not run under this preset" in text("dst_t2")
+    assert "**0 of 2 compared rows decided**" in text("dst_t2")
+    assert len([x for x in lines("dst_t2") if x["kind"] == "not run"]) == 7
+
+
+def test_a_metric_that_does_not_exist_is_not_available(fake):
+    fake.dst(ap_small=None)
+    fake.noise()
+    write_table("dst_t2", "mini")
+    row = line("dst_t2", "frcnn_r50_fpn_1x__dst", "ap_small")
+    assert (row["ours"], row["our_gain"], row["verdict"]) == ("", "", "n/a")
+    assert "24.4 → n/a" in text("dst_t2")
+
+
+@pytest.mark.parametrize("collage", [None, 0.0, 1 / 300])
+def test_dst_without_collages_is_inactive(fake, collage):
+    fake.dst(gain=0.10, collage=collage)
+    fake.noise()
+    write_table("dst_t2", "mini")
+    assert line("dst_t2", "frcnn_r50_fpn_1x__dst")["verdict"] == "inactive"
+
+
+def test_without_the_training_summary_nothing_is_decided(fake):
+    fake.dst(gain=0.10)
+    fake.noise()
+    paths.training_summary("mini", DST).unlink()
+    write_table("dst_t2", "mini")
+    row = line("dst_t2", "frcnn_r50_fpn_1x__dst")
+    assert row["verdict"] == "undecided"
+    assert "metrics/dst_frcnn_r50_fpn_1x_dst_training.json is missing" in row["why"]
+
+
+def test_a_weak_baseline_is_undertrained(fake):
+    fake.dst(gain=0.10)
+    fake.evaluation(BASE, 0.05, ap50=0.19)
+    fake.noise()
+    write_table("dst_t2", "mini")
+    assert line("dst_t2", "frcnn_r50_fpn_1x__dst")["verdict"] == "undertrained"
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.04, "inactive"), (0.06, "agrees")])
+def test_decomposed_networks_are_inactive_where_no_scale_moved(fake, shift, verdict):
+    fake.evaluation("pod_frcnn_r50_fpn_1x", 0.20)
+    fake.evaluation("pod_frcnn_r50_fpn_1x_fd", 0.25)
+    fake.scales("pod_frcnn_r50_fpn_1x_gsl", shift)
+    fake.noise()
+    write_table("pod_t2", "mini")
+    assert line("pod_t2", "frcnn_r50_fpn_1x__fd")["verdict"] == verdict
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.0, "inactive"), (1.0, "inactive"), (0.5, "agrees")])
+def test_snip_is_inactive_where_ranges_choose_nothing(fake, share, verdict):
+    fake.evaluation("snip_drfcn_r50_7ep_single_scale__ms_test", 0.20)
+    fake.evaluation("snip_drfcn_r50_7ep_snip__ms_test", 0.25)
+    fake.training("snip_drfcn_r50_7ep_snip", valid=dict.fromkeys(("1400", "800", "480"), share))
+    fake.noise()
+    write_table("snip_t2", "mini")
+    assert line("snip_t2", "r50__snip")["verdict"] == verdict
+
+
+def test_a_stand_in_baseline_can_decide_but_not_agree(fake):
+    fake.evaluation("pod_frcnn_r50_fpn_1x", 0.20)
+    fake.evaluation("pod_frcnn_r50_fpn_1x_fd_wt", 0.25)
+    fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.3)
+    fake.noise()
+    write_table("pod_t5", "mini")
+    row = line("pod_t5", "frcnn_r50_fpn_1x__fd_wt")
+    assert (row["baseline"], row["published_gain"], row["verdict"]) == ("pod_frcnn_r50_fpn_1x", "1.6", "decided up")
+    assert "another baseline" in row["why"]
+    assert "(pod_frcnn_r50_fpn_2x) is not run; `pod_frcnn_r50_fpn_1x` stands in for it" in text("pod_t5")
+    assert "baseline (stand-in)<br>`pod_frcnn_r50_fpn_1x` | n/a → 20.0" in text("pod_t5")
+
+
+def test_parameters_stand_beside_the_published_ones(fake):
+    base, msfm = "msfm_frcnn_r50_fpn_1x", "msfm_frcnn_r50_fpn_1x_msfm"
+    fake.evaluation(base, 0.20)
+    fake.evaluation(msfm, 0.25)
+    fake.size(base, 2_000_000, 1_000_000_000)
+    fake.size(msfm, 2_200_000, 1_150_000_000)
+    write_table("msfm_t4", "mini")
+    assert "| MSFM | 43.9 | 2.200 | 1.10x | 1.150 | 1.15x |" in text("msfm_t4")
+    assert line("msfm_t4", "frcnn_r50_fpn_1x__msfm", "macs_ratio", "cost")["ours"] == "1.15"
+
+
+def test_a_test_at_three_resolutions_costs_their_pixels(fake):
+    name = "snip_drfcn_r50_7ep_single_scale"
+    fake.size(name, 2_000_000, 1_000_000_000)
+    write_table("snip_t2", "mini")
+    # (1400^2 + 800^2 + 480^2) / 800^2
+    assert line("snip_t2", "r50__ms_test", "macs_ratio", "cost")["ours"] == "4.42"
+
+
+def test_claims_between_rows_that_are_no_pair_of_the_table(fake):
+    fake.dst(gain=0.05)
+    fake.evaluation("dst_frcnn_r50_fpn_1x_ms_train_600_1000", 0.21)
+    fake.noise()
+    write_table("dst_t2", "mini")
+    row = line("dst_t2", "dst_c27_beats_ms_m", "ap_small", "claim")
+    assert (row["published_gain"], row["our_gain"], row["verdict"]) == ("2.4", "4.0", "agrees")
+
+
+def test_scales_table_takes_first_and_last_block_that_exist(fake):
+    fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
+    write_table("pod_t3", "mini")
+    assert "| R34 | layer2.1 | 1.19 ± 0.01 → 1.25 ± 0.02 | 1.15 ± 0.01 → 1.00 ± 0.01 |" in text("pod_t3")
+    row = line("pod_t3", "frcnn_r50_fpn_train_h", "scale_r53", "scale")
+    assert (row["published"], row["ours"], row["why"], row["verdict"]) == ("2.81", "1.25", "layer4.1", "moved")
+
+
+def test_preset_sizes_and_stand_ins_stand_beside_the_table(fake):
+    fake.evaluation("snip_drfcn_r50_7ep_single_scale", 0.2)
+    fake.training("snip_drfcn_r50_7ep_single_scale")
+    write_table("snip_t2", "mini")
+    assert "These are **mini numbers**" in text("snip_t2")
+    assert "300 validation images; short side 144, 240 and 420 px; 300 training steps of 8 images" in text("snip_t2")
+    assert "a C4 Faster R-CNN stands in for the deformable R-FCN" in text("snip_t2")
+
+
+def test_bytes_are_the_same_every_time(fake):
+    fake.dst()
+    fake.noise()
+    write_table("dst_t2", "mini")
+    first = [paths.table("mini", "dst_t2", suffix).read_bytes() for suffix in ("md", "csv")]
+    write_table("dst_t2", "mini")
+    assert first == [paths.table("mini", "dst_t2", suffix).read_bytes() for suffix in ("md", "csv")]
+    assert str(paths.ROOT).encode() not in first[0] + first[1]
+
+
+def test_an_unknown_table_is_one_sentence(fake):
+    with pytest.raises(InputError, match="did you mean 'dst_t2'"):
+        write_table("dst_t22", "mini")

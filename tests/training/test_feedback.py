@@ -1,0 +1,189 @@
+"""Feedback of dynamic scale training: official shares, hand-computed ones, and the decisions that follow."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pipeline.config import CollageOptions
+from pipeline.training import ScaleFeedback, small_loss_share
+from pipeline.training.feedback import CollageSchedule, feedback_share, small_object_share
+
+FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "stitcher" / "loss_ratio"
+
+
+class Positives(NamedTuple):
+    """What the RoI heads remember of a step."""
+
+    regression: Tensor
+    classification: Tensor
+    areas: Tensor
+
+
+POSITIVES = Positives(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([3.0, 0.0, 1.0]), torch.tensor([100.0, 1024, 5000]))
+
+
+def load(case: str) -> tuple[dict[str, Tensor], dict]:
+    path = FIXTURES / f"{case}.npz"
+    if not path.is_file():
+        pytest.skip("official loss-ratio fixtures are not beside this checkout")
+    arrays = {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(path).items()}
+    return arrays, json.loads(path.with_suffix(".json").read_text())
+
+
+def box_area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def smooth_l1(difference: Tensor, beta: float) -> Tensor:
+    return F.smooth_l1_loss(difference, torch.zeros_like(difference), beta=beta, reduction="none").sum(dim=1)
+
+
+@pytest.mark.parametrize("case", ["roi_01_reg_mixed", "roi_03_reg_nosmall", "roi_04_reg_nopos"])
+def test_regression_share_equals_the_official_one(case: str) -> None:
+    arrays, facts = load(case)
+    positive = torch.where(arrays["labels"] > 0)[0]
+    deltas = arrays["box_regression"].reshape(len(arrays["labels"]), -1, 4)
+    chosen = deltas[positive, arrays["labels"][positive]]
+    losses = smooth_l1(chosen - arrays["regression_targets"][positive], beta=1.0)
+    share = small_loss_share(losses, box_area(arrays["matched_gt_boxes"][positive]))
+    assert share == pytest.approx(facts["ratio_small"], abs=1e-5, nan_ok=True)
+    assert ScaleFeedback().update(share) is facts["use_collage_next"]
+
+
+def test_classification_share_is_the_proportion_behind_the_official_number() -> None:
+    """The official number divides by the mean over all RoIs; dividing by their sum gives a true proportion."""
+    arrays, facts = load("roi_02_cls_mixed")
+    losses = F.cross_entropy(arrays["class_logits"], arrays["labels"], reduction="none")
+    areas = box_area(arrays["matched_gt_boxes"]).where(arrays["labels"] > 0, torch.tensor(math.inf))
+    share = small_loss_share(losses, areas)
+    assert share == pytest.approx(facts["ratio_small"] / facts["n_sampled"], rel=1e-5)
+    positive = arrays["labels"] > 0
+    only = Positives(losses[positive], losses[positive], areas[positive])
+    background = float(losses.sum() / losses[positive].sum())
+    assert feedback_share("classification_loss", only, areas) == pytest.approx(share * background, rel=1e-5)
+
+
+def test_share_of_dense_anchors_equals_the_official_one() -> None:
+    arrays, facts = load("retina_01")
+    losses, areas = [], []
+    for image in range(2):
+        deltas = []
+        for level in range(3):
+            reg = arrays[f"reg{level}"][image]  # [A * 4, h, w]
+            deltas.append(reg.reshape(-1, 4, *reg.shape[1:]).permute(2, 3, 0, 1).reshape(-1, 4))
+        positive = arrays[f"labels{image}"] > 0
+        difference = (torch.cat(deltas) - arrays[f"regression_targets{image}"])[positive]
+        losses.append(smooth_l1(difference, facts["beta"]))
+        areas.append(box_area(arrays[f"matched_gt{image}"][positive]))
+    assert sum(map(len, losses)) == facts["n_pos"]
+    share = small_loss_share(torch.cat(losses), torch.cat(areas))
+    assert share == pytest.approx(facts["ratio_small"], abs=1e-5)
+    assert ScaleFeedback().update(share) is facts["use_collage_next"]
+
+
+def test_share_by_hand() -> None:
+    losses, areas = torch.tensor([1.0, 2.0, 5.0]), torch.tensor([1023.9, 1024.0, 4000.0])
+    assert small_loss_share(losses, areas) == 0.125  # 1024 itself is not small
+    assert small_loss_share(losses, areas, threshold=1024.1) == 0.375
+    assert small_loss_share(losses, areas, threshold=0) == 0
+    assert small_loss_share(losses, areas, threshold=math.inf) == 1
+
+
+def test_a_share_that_does_not_exist_is_nan() -> None:
+    assert math.isnan(small_loss_share(torch.zeros(0), torch.zeros(0)))
+    assert math.isnan(small_loss_share(torch.zeros(2), torch.tensor([1.0, 5000.0])))
+    assert math.isnan(small_object_share(torch.zeros(0)))
+
+
+def test_a_share_carries_no_gradient_and_needs_matching_lengths() -> None:
+    assert small_loss_share(torch.ones(2, requires_grad=True), torch.tensor([1.0, 5000.0])) == 0.5
+    with pytest.raises(ValueError, match=r"must both be \[p\], found \[2\] and \[3\]"):
+        small_loss_share(torch.ones(2), torch.ones(3))
+
+
+@given(st.lists(st.tuples(st.just(0.0) | st.floats(1e-3, 1e3), st.floats(0, 1e5)), max_size=20), st.floats(0.5, 1e4))
+def test_a_share_is_a_proportion_that_no_normalisation_changes(rows: list[tuple[float, float]], scale: float) -> None:
+    losses, areas = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2).unbind(1)
+    share = small_loss_share(losses, areas)
+    if math.isnan(share):
+        assert not losses.sum()
+        return
+    assert -1e-12 <= share <= 1 + 1e-12
+    assert small_loss_share(losses * scale, areas) == pytest.approx(share, abs=1e-9)
+    assert small_loss_share(losses, areas, threshold=2048.0) >= share - 1e-12
+
+
+def test_decisions() -> None:
+    feedback = ScaleFeedback(threshold=0.1)
+    assert feedback.collage_next is True
+    assert feedback.update(math.nan) is False
+    assert feedback.update(0.0999) is True
+    assert feedback.update(0.1) is False  # strict
+    assert feedback.update(0.0) is True
+    assert feedback.update(torch.tensor(0.5)) is False
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_resumed_feedback_decides_as_before(share: float) -> None:
+    feedback, resumed = ScaleFeedback(), ScaleFeedback()
+    feedback.update(share)
+    resumed.load_state_dict(json.loads(json.dumps(feedback.state_dict())))
+    assert resumed.collage_next is feedback.collage_next
+
+
+@pytest.mark.parametrize(
+    ("feedback", "share"),
+    [
+        ("regression_loss", 1 / 8),
+        ("classification_loss", 3 / 4),
+        ("joint_loss", 4 / 12),
+        ("input_ratio", 2 / 5),
+        ("random", 1 / 8),
+        ("always", 1 / 8),
+    ],
+)
+def test_every_feedback_reads_its_own_signal(feedback: str, share: float) -> None:
+    gt_areas = torch.tensor([10.0, 1000, 1024, 2000, 9000])
+    schedule = CollageSchedule(CollageOptions(feedback=feedback, threshold=0.3), seed=1)
+    assert schedule.observe(POSITIVES, gt_areas) == pytest.approx(share)
+    if feedback not in ("random", "always"):
+        assert schedule.collage(1) is (share < 0.3)
+
+
+def test_the_area_threshold_is_the_networks_own() -> None:
+    schedule = CollageSchedule(CollageOptions(), seed=1, small_area=99.0)
+    assert schedule.observe(POSITIVES, torch.zeros(0)) == 0
+    assert schedule.collage(1) is True
+
+
+def test_always_and_random_ignore_the_losses() -> None:
+    always = CollageSchedule(CollageOptions(feedback="always"), seed=1)
+    random = CollageSchedule(CollageOptions(feedback="random"), seed=1)
+    before = [random.collage(step) for step in range(2000)]
+    always.observe(POSITIVES, torch.zeros(0))
+    random.observe(POSITIVES, torch.zeros(0))
+    assert all(always.collage(step) for step in range(5))
+    assert [random.collage(step) for step in range(2000)] == before
+    assert 0.46 < sum(before) / 2000 < 0.54
+    other = CollageSchedule(CollageOptions(feedback="random"), seed=2)
+    assert 0.4 < sum(other.collage(step) == row for step, row in enumerate(before)) / 2000 < 0.6
+
+
+def test_a_schedule_starts_with_a_collage_and_resumes() -> None:
+    schedule, resumed = (CollageSchedule(CollageOptions(), seed=1) for _ in range(2))
+    assert schedule.collage(0) is True
+    schedule.observe(POSITIVES, torch.zeros(0))
+    assert schedule.collage(1) is False
+    resumed.load_state_dict(schedule.state_dict())
+    assert resumed.collage(1) is False

@@ -1,0 +1,88 @@
+"""The stages of every experiment: train, predict (may use a GPU), evaluate (never does), measure."""
+
+
+rule train:
+    input:
+        code=paths.code_digest("train"),
+        preset=paths.preset_file(PRESET),
+        recipe=recipe_of,
+        experiment=experiment_file,
+        manifest=paths.manifest(PRESET),
+        init=init_of,
+    output:
+        weights=paths.weights(PRESET, "{experiment}"),
+        history=paths.history(PRESET, "{experiment}"),
+        summary=paths.training_summary(PRESET, "{experiment}"),
+    log:
+        "logs/train/{experiment}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    threads: THREADS
+    resources:
+        mem="3GB",
+        gpu=1,
+    params:
+        dvc=paper_stage("train", "{experiment}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule predict:
+    input:
+        code=paths.code_digest("predict"),
+        preset=paths.preset_file(PRESET),
+        recipe=recipe_of,
+        experiment=experiment_file,
+        manifest=paths.manifest(PRESET),
+        weights=paths.weights(PRESET, "{experiment}"),
+    output:
+        detections=paths.run(PRESET, "{experiment}") / "detections_{test}.json",
+    log:
+        "logs/predict/{experiment}__{test}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    threads: THREADS
+    resources:
+        mem="3GB",
+        gpu=1,
+    params:
+        dvc=paper_stage("predict", "{experiment}__{test}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        code=paths.code_digest("evaluate"),
+        preset=paths.preset_file(PRESET),
+        manifest=paths.manifest(PRESET),
+        detections=detections_of,
+    output:
+        metrics=paths.metrics(PRESET, "{evaluation}"),
+        bootstrap=paths.bootstrap(PRESET, "{evaluation}"),
+    log:
+        "logs/evaluate/{evaluation}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=paper_stage("evaluate", "{evaluation}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule measure:
+    input:
+        code=paths.code_digest("measure"),
+        preset=paths.preset_file(PRESET),
+        recipe=recipe_of,
+        experiment=experiment_file,
+    output:
+        size=paths.size(PRESET, "{experiment}"),
+    log:
+        "logs/measure/{experiment}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=paper_stage("measure", "{experiment}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"

@@ -1,0 +1,72 @@
+"""What trainings start from: pre-trained backbones, and POD's learnt scales decomposed into networks."""
+
+
+rule pretrain:
+    input:
+        code=paths.code_digest("pretrain"),
+        preset=paths.preset_file(PRESET),
+        recipe=recipe_of,
+        experiment=experiment_file,
+        manifest=paths.manifest(PRESET),
+    output:
+        weights=paths.init(PRESET, "{init}"),
+        history=paths.history(PRESET, "{init}"),
+        summary=paths.training_summary(PRESET, "{init}"),
+    log:
+        "logs/pretrain/{init}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    threads: THREADS
+    resources:
+        mem="3GB",
+        gpu=1,
+    params:
+        dvc=dvc_repro("pretrain@{init}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule learn_scales:
+    input:
+        code=paths.code_digest("learn_scales"),
+        preset=paths.preset_file(PRESET),
+        recipe=recipe_of,
+        experiment=experiment_file,
+        manifest=paths.manifest(PRESET),
+        weights=paths.weights(PRESET, "{gsl}"),
+    output:
+        scales=paths.scales(PRESET, "{gsl}"),
+    log:
+        "logs/learn_scales/{gsl}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    threads: THREADS
+    resources:
+        mem="3GB",
+        gpu=1,
+    params:
+        dvc=dvc_repro("learn_scales@{gsl}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule decompose:
+    input:
+        code=paths.code_digest("decompose"),
+        preset=paths.preset_file(PRESET),
+        recipe=recipe_of,
+        experiment=experiment_file,
+        init=init_of,
+        weights=paths.weights(PRESET, "{gsl}"),
+        scales=paths.scales(PRESET, "{gsl}"),
+    output:
+        fd=paths.init(PRESET, "{gsl}_fd"),
+        fd_wt=paths.init(PRESET, "{gsl}_fd_wt"),
+    log:
+        "logs/decompose/{gsl}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("decompose@{gsl}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
