@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.data.scaleworld_background import LUMA, colour_of, paint_background
 from pipeline.data.scaleworld_composition import Item, Scene, window
 
-LEAST_CONTRAST, MOST_CONTRAST = 0.18, 0.5  # luma difference between an object's body and what lies behind it
+LEAST_CONTRAST, MOST_CONTRAST = 0.22, 0.5  # luma difference between an object's body and what lies behind it
 
 
 def paint_scene(rng: np.random.Generator, scene: Scene) -> np.ndarray:

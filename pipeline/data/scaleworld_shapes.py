@@ -109,18 +109,6 @@ def _fish(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def _bottle(rng: np.random.Generator) -> list[Part]:
-    shoulder, half = rng.uniform(-0.35, -0.15), rng.uniform(0.38, 0.46)
-    outline = [(-0.16, -0.95), (0.16, -0.95), (0.16, shoulder - 0.25), (half, shoulder), (half, 1.0)]
-    outline += [(-half, 1.0), (-half, shoulder), (-0.16, shoulder - 0.25)]
-    label = shoulder + 0.25
-    return [
-        (BODY, np.array(outline)),
-        (ACCENT, _box(-half, label, half, label + 0.5)),
-        (DETAIL, _box(-0.2, -1.0, 0.2, -0.76)),
-    ]
-
-
 def _mug(rng: np.random.Generator) -> list[Part]:
     band = rng.uniform(-0.3, 0.2)
     return [
@@ -135,17 +123,6 @@ def _mug(rng: np.random.Generator) -> list[Part]:
 def _starfish(rng: np.random.Generator) -> list[Part]:
     inner = rng.uniform(0.42, 0.5)
     return [(BODY, _star(1.0, inner)), (ACCENT, _star(0.52, 0.52 * inner))]
-
-
-def _tree(rng: np.random.Generator) -> list[Part]:
-    waist = rng.uniform(-0.05, 0.1)
-    balls = [_ellipse(x, y, 0.12, 0.12, 10) for x, y in ((0.0, -0.35), (-0.3, 0.4), (0.28, 0.36))]
-    return [
-        (DETAIL, _box(-0.14, 0.5, 0.14, 1.0)),
-        (BODY, np.array([(0, -1.0), (0.52, waist), (-0.52, waist)])),
-        (BODY, np.array([(0, -0.5), (0.75, 0.65), (-0.75, 0.65)])),
-        *[(ACCENT, ball) for ball in balls],
-    ]
 
 
 def _car(rng: np.random.Generator) -> list[Part]:
@@ -167,10 +144,8 @@ _DRAWINGS: dict[str, Callable[[np.random.Generator], list[Part]]] = {
     "house": _house,
     "tag": _tag,
     "fish": _fish,
-    "bottle": _bottle,
     "mug": _mug,
     "star": _starfish,
-    "tree": _tree,
     "car": _car,
 }
 CATEGORIES: tuple[str, ...] = tuple(_DRAWINGS)

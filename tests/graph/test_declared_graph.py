@@ -100,6 +100,7 @@ def test_the_code_stage_writes_a_digest_for_every_stage_module():
 def test_both_doors_show_one_graph(tmp_path):
     project = copy_project(tmp_path / "project", fake=False)
     assert "Both doors show one graph" in project.run("python", "-m", "pipeline.graph", "check").stdout
+    assert "rule report:" in project.run("snakemake", "--dry-run").stdout  # the default target
     rules = project.root / "workflow/rules/experiments.smk"
     rules.write_text(rules.read_text().replace("        recipe=recipe_of,\n", ""))  # one dependency less
     drifted = project.run("python", "-m", "pipeline.graph", "check", check=False)

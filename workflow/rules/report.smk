@@ -84,7 +84,6 @@ rule quickstart:
 
 
 rule report:
-    default_target: True
     input:
         code=paths.code_digest("catalogue"),
         preset=paths.preset_file(PRESET),
