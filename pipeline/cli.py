@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from pipeline import config
@@ -39,6 +40,6 @@ def run(
         main(options)
     except InputError as error:
         if options.verbose:
-            raise
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -190,6 +190,8 @@ class ModelSize(Options):
     c4_roi_batch: int = 512
     roi_samples: int = 2  # bilinear samples a RoI bin and axis
     detections: int = 100
+    score_threshold: float = 0.05
+    pad_divisor: int = 32  # of the size that a batch's images are padded to
     anchor_levels: int = 5
 
 

@@ -33,7 +33,7 @@ SIZES = (
 )
 SMALL, LARGE = 32.0, 96.0  # COCO's class limits on sqrt(mask area)
 LEAST_PIXELS = 3  # an object with a smaller visible mask is not an object
-MOST_HIDDEN = 0.5  # share of a mask that occluders and the image border may hide
+MOST_HIDDEN = 0.35  # share of a mask that occluders and the image border may hide
 TRIES = 30
 
 
@@ -77,7 +77,7 @@ def draw_pose(rng: np.random.Generator, category: int) -> Pose:
     if category == 0:
         rotation = rng.uniform(-np.pi, np.pi)
     elif rng.random() < 0.08:
-        rotation = np.deg2rad(rng.uniform(-70, 70))
+        rotation = np.deg2rad(rng.uniform(-45, 45))
     else:
         rotation = np.deg2rad(np.clip(rng.normal(0, 11), -25, 25))
     return Pose(float(rotation), float(np.exp(rng.normal(0, 0.06))), bool(rng.random() < 0.5))
@@ -137,7 +137,7 @@ def _depth_order(rng: np.random.Generator, counts: list[int]) -> list[tuple[int 
     for size_class, count in enumerate(counts):
         crowding = 1 + 0.12 * (count - 1) if size_class == 2 else 1.0
         order += [(size_class, draw_size(rng, size_class, crowding)) for _ in range(count)]
-    order += [(None, float(np.exp(rng.uniform(np.log(12), np.log(70))))) for _ in range(rng.poisson(2.5))]
+    order += [(None, float(np.exp(rng.uniform(np.log(12), np.log(70))))) for _ in range(rng.poisson(1.5))]
     depth = [-np.log(size) + rng.normal(0, 0.7) for _, size in order]
     return [order[k] for k in np.argsort(depth, kind="stable")]
 

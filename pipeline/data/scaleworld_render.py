@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.data.scaleworld_background import LUMA, colour_of, paint_background
 from pipeline.data.scaleworld_composition import Item, Scene, window
 
-LEAST_CONTRAST, MOST_CONTRAST = 0.22, 0.5  # luma difference between an object's body and what lies behind it
+LEAST_CONTRAST, MOST_CONTRAST = 0.28, 0.5  # luma difference between an object's body and what lies behind it
 
 
 def paint_scene(rng: np.random.Generator, scene: Scene) -> np.ndarray:
@@ -41,7 +41,7 @@ def _inks(rng: np.random.Generator, surroundings: float) -> np.ndarray:
     body, and detail and both, differ in luma.
     """
     body = _apart(rng, surroundings, rng.uniform(LEAST_CONTRAST, MOST_CONTRAST))
-    accent = _apart(rng, body, rng.uniform(0.28, 0.5))
+    accent = _apart(rng, body, rng.uniform(0.34, 0.55))
     if abs(accent - surroundings) < 0.1:  # a roof or a label as bright as the background would cut the outline
         accent = max((body - 0.35, body + 0.35), key=lambda luma: (0.04 <= luma <= 0.96, abs(luma - surroundings)))
         accent = min(max(accent, 0.04), 0.96)
@@ -80,7 +80,7 @@ def _shading(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def _expose(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     """Change contrast, brightness and colour cast of the whole image, and add sensor noise."""
-    contrast = rng.uniform(0.7, 1.1)
+    contrast = rng.uniform(0.8, 1.15)
     cast = rng.uniform(-0.05, 0.05) + rng.uniform(-0.03, 0.03, 3)
     noise = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0.005, 0.02))
     image = (canvas - 0.5) * np.float32(contrast) + (0.5 + cast).astype(np.float32) + noise

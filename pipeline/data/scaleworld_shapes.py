@@ -63,11 +63,11 @@ def _clock(rng: np.random.Generator) -> list[Part]:
 
 
 def _crate(rng: np.random.Generator) -> list[Part]:
-    side = 1 if rng.random() < 0.5 else -1
     frame = [_box(-0.9, -0.9, 0.9, -0.62), _box(-0.9, 0.62, 0.9, 0.9)]
     posts = [_box(-0.9, -0.9, -0.62, 0.9), _box(0.62, -0.9, 0.9, 0.9)]
-    brace = _line(-0.68 * side, -0.68, 0.68 * side, 0.68, 0.3)
-    return [(BODY, _box(-0.9, -0.9, 0.9, 0.9)), (ACCENT, brace), *[(ACCENT, bar) for bar in frame + posts]]
+    width = rng.uniform(0.24, 0.32)
+    braces = [_line(-0.68 * side, -0.68, 0.68 * side, 0.68, width) for side in (-1, 1)]
+    return [(BODY, _box(-0.9, -0.9, 0.9, 0.9)), *[(ACCENT, bar) for bar in braces + frame + posts]]
 
 
 def _board(rng: np.random.Generator) -> list[Part]:
@@ -121,8 +121,8 @@ def _mug(rng: np.random.Generator) -> list[Part]:
 
 
 def _starfish(rng: np.random.Generator) -> list[Part]:
-    inner = rng.uniform(0.42, 0.5)
-    return [(BODY, _star(1.0, inner)), (ACCENT, _star(0.52, 0.52 * inner))]
+    inner = rng.uniform(0.46, 0.54)
+    return [(BODY, _star(1.0, inner)), (ACCENT, _star(0.62, 0.62 * inner))]
 
 
 def _car(rng: np.random.Generator) -> list[Part]:
@@ -156,7 +156,7 @@ def _clutter(rng: np.random.Generator) -> list[Part]:
     kind = rng.integers(4)
     if kind == 0:
         angle = np.linspace(0, 2 * np.pi, 11, endpoint=False)
-        radius = rng.uniform(0.35, 1.0, 11)
+        radius = rng.uniform(0.6, 1.0, 11)  # no star
         return [(BODY, radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1))]
     if kind == 1:
         knee = rng.uniform(-0.35, 0.35, 2)

@@ -151,7 +151,7 @@ def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = Non
         batch_size_per_image=size.roi_batch if spec.experiment.neck == "fpn" else size.c4_roi_batch,
         positive_fraction=0.25,
         bbox_reg_weights=None,
-        score_thresh=0.05,
+        score_thresh=size.score_threshold,
         nms_thresh=0.5,
         detections_per_img=size.detections,
     )
@@ -159,7 +159,7 @@ def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = Non
     roi_heads.small_loss_weight = method.small_loss_weight or 1.0
     roi_heads.small_area = (32 * factor) ** 2
     roi_heads.large_area = (96 * factor) ** 2
-    model = GeneralizedRCNN(backbone, rpn, roi_heads, Batching())
+    model = GeneralizedRCNN(backbone, rpn, roi_heads, Batching(size.pad_divisor))
     freeze_stages(body, spec.frozen_stages)
     return model
 

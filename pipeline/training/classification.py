@@ -72,7 +72,7 @@ def train_classifier(spec: Spec) -> None:
     stream = BatchStream([0] * len(images), batch, spec.seed)
     history = History(steps, training.log_rows, ("step", "loss", "lr", "top1"))
     precision = choose_precision(preset, device)
-    folder = paths.scratch(spec.name, run_digest(spec, precision))
+    folder = paths.scratch(spec.name, run_digest(spec, precision, "pretrain", paths.manifest(preset.name)))
 
     def step_loss(step: int) -> tuple[dict[str, Tensor], dict[str, float | None]]:
         rows = torch.tensor(stream.batch(step))

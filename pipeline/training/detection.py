@@ -45,7 +45,7 @@ def train_detector(spec: Spec) -> None:
     feeder = build_feeder(spec, data, steps)
     history = History(steps, preset.training.log_rows)
     precision = choose_precision(preset, device)
-    folder = paths.scratch(spec.name, run_digest(spec, precision, manifest, init))
+    folder = paths.scratch(spec.name, run_digest(spec, precision, "train", manifest, init))
     step_loss = DetectorStep(model, feeder, spec, device)
     train(spec, model, step_loss, steps, folder, history, precision, device, feeder)
 
@@ -101,12 +101,17 @@ class DetectorStep:
         }
 
     def batch_facts(self, info: dict[str, Any]) -> dict[str, float | None]:
-        """Return whether the batch was a collage, and its share of valid objects under its resolution's name."""
+        """Return whether the batch was a collage, and its share of valid objects under its resolution's name.
+
+        `valid_...` exists in every step of a pyramid, `snip_valid_...` only where valid ranges apply.
+        """
         facts: dict[str, float | None] = {}
         if "collage" in info:
             facts["collage"] = float(info["collage"])
         if "resolution" in info:
             facts[f"valid_{info['resolution']}"] = info["valid"]
+            if info["snip"]:
+                facts[f"snip_valid_{info['resolution']}"] = info["valid"]
         return facts
 
     @staticmethod
@@ -116,9 +121,9 @@ class DetectorStep:
 
     @staticmethod
     def valid_objects(history: History) -> dict[str, float] | None:
-        """Return the mean share of valid objects at each resolution, None outside pyramids."""
-        names = [name for name in history.counts if name.startswith("valid_")]
-        return {name.removeprefix("valid_"): history.mean(name) for name in sorted(names)} or None
+        """Return the mean share of valid objects at each resolution while ranges apply, None where they never do."""
+        names = [name for name in history.counts if name.startswith("snip_valid_")]
+        return {name.removeprefix("snip_valid_"): history.mean(name) for name in sorted(names)} or None
 
 
 def wire_snip(model: nn.Module, ignore_iou: float) -> None:
@@ -154,10 +159,11 @@ def read_scales(metadata: dict[str, str]) -> dict[str, tuple[float, float]] | No
     return {name: (pair[0], pair[1]) for name, pair in json.loads(metadata["scales"]).items()}
 
 
-def run_digest(spec: Spec, precision: str, *files: Path) -> str:
-    """Hash all that a training depends on: resolved parameters, precision, data, init and code."""
-    parts = [spec.digest, precision, torch.__version__, *(sha256(file) for file in files)]
-    code = paths.code_digest("train")
-    if code.is_file():
-        parts.append(sha256(code))
+def run_digest(spec: Spec, precision: str, stage: str, *files: Path) -> str:
+    """Hash all that a training depends on: resolved parameters, precision, its stage's code, and data and init files.
+
+    A file that does not exist (the manifest, where embedded data was never verified) is left out.
+    """
+    present = [file for file in (paths.code_digest(stage), *files) if file.is_file()]
+    parts = [spec.digest, precision, torch.__version__, *(sha256(file) for file in present)]
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:16]

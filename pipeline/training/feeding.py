@@ -23,7 +23,7 @@ REGULAR, COLLAGE, PYRAMID = 1, 2, 3  # numbers of the random streams
 
 
 class Feeder(Protocol):
-    """Gives the batch of every step; all of its state is in `state_dict`, so a resumed training sees the same images."""
+    """Gives the batch of every step; `state_dict` holds all its state, so a resumed training sees the same images."""
 
     def batch(self, step: int) -> Batch: ...
 
@@ -177,4 +177,6 @@ class CollageBatches(Dataset):
 def loader(batches: Dataset, start: int, stop: int, workers: int) -> Iterator[Batch]:
     """Iterate over batches number `start` to `stop` of a stream, prefetched by `workers` processes."""
     numbers = range(start, max(stop, start + 1))
-    return iter(DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers))
+    # A generator of its own: starting a loader would draw from the step's random numbers, after a resume at another step.
+    own = torch.Generator()
+    return iter(DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers, generator=own))

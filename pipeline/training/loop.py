@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,11 @@ def train(
     checkpoints = Checkpoints(folder)
     start = restore(checkpoints, model, optimizer, scaler, history, feeder)
     every = max(1, steps // training.checkpoint_rows)
-    stop = catch_sigterm()
     model.train()
-    with tqdm(total=steps, initial=start, desc=spec.name, file=sys.stderr, mininterval=2.0) as bar:
+    with (
+        catch_sigterm() as stop,
+        tqdm(total=steps, initial=start, desc=spec.name, file=sys.stderr, mininterval=2.0) as bar,
+    ):
         for step in range(start, steps):
             # Every step draws from its own seed, so no random state has to survive a kill.
             torch.manual_seed(generator(spec.seed, 0, step).initial_seed())
@@ -122,16 +124,19 @@ class StopRequest:
     requested = False
 
 
-def catch_sigterm() -> StopRequest:
+@contextmanager
+def catch_sigterm() -> Iterator[StopRequest]:
     """Let SIGTERM finish the current step instead of ending the process at once (cluster pre-emption)."""
     request = StopRequest()
 
     def note(signum: int, frame: Any) -> None:
         request.requested = True
 
-    if os.name == "posix":
-        signal.signal(signal.SIGTERM, note)
-    return request
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield request
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_finite(spec: Spec, step: int, losses: dict[str, Tensor], total: Tensor) -> None:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from pipeline import paths
 from pipeline.config import Preset, Spec, Test
+from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.data.samplers import orientations
@@ -23,6 +24,7 @@ from pipeline.training.checkpoint import load_weights
 from pipeline.training.detection import read_scales
 from pipeline.training.feeding import load_scaled
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
+from pipeline.training.scale_ranges import valid_objects
 
 BATCH = 8
 IPN_SIGMA = 0.55  # SNIPER's soft-NMS over resolutions
@@ -102,9 +104,16 @@ def merge(levels: list[Detections], options: Test, preset: Preset) -> Detections
     limit = preset.model.detections
     if options.merge == "soft_nms":
         return merge_pyramid(levels, scaled, sigma=IPN_SIGMA, max_detections=limit)
+    levels = [valid_part(level, bounds) for level, bounds in zip(levels, scaled, strict=True)]
     joined = {name: torch.cat([level[name] for level in levels]) for name in ("boxes", "scores", "labels")}
     kept = batched_nms(joined["boxes"], joined["scores"], joined["labels"], 0.5)[:limit]
     return {name: value[kept] for name, value in joined.items()}
+
+
+def valid_part(detections: Detections, valid_range: tuple[float, float | None]) -> Detections:
+    """Return the detections whose sqrt(w h) lies in a closed range, both in file pixels."""
+    kept = valid_objects(transforms.sides(detections["boxes"]), valid_range)
+    return {name: value[kept] for name, value in detections.items()}
 
 
 def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:

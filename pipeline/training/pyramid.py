@@ -41,7 +41,7 @@ class PyramidBatches(Dataset):
         self._phase = lru_cache(maxsize=2)(self._prepare)
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]:
-        """Return images, targets and `resolution` and `valid` (share of the batch's objects that are valid).
+        """Return images, targets and `resolution`, `snip` (do ranges apply), `valid` (share of valid objects, or None).
 
         Targets hold, beside `boxes` and `labels`, `valid_head` [n], `valid_proposal` [n] (bool) and `head_range` [2] in
         network-input pixels (infinity where open).
@@ -55,7 +55,8 @@ class PyramidBatches(Dataset):
         samples = [self.sample(units[level_number][row], level, snip, random) for row in rows]
         targets = [target for _, target in samples]
         flags = torch.cat([target["valid_head"] for target in targets])
-        info = {"resolution": level.short_side, "valid": flags.float().mean().item() if len(flags) else None}
+        share = flags.float().mean().item() if len(flags) else None
+        info = {"resolution": level.short_side, "snip": snip, "valid": share}
         return [image for image, _ in samples], targets, info
 
     def sample(

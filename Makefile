@@ -1,0 +1,70 @@
+# Needs only Python 3.11 or 3.12 (with venv), git and make. `make quickstart` and `make test` install what they need.
+CORES ?= 2
+PYTHON ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+PRESET = $(shell sed -n 's/^preset: *\([a-z0-9_]*\).*/\1/p' params.yaml)
+GRAPH := $(BIN)/python -m pipeline.graph
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the start of every stage
+
+.PHONY: help install quickstart test slow-test lint accept own clean
+
+help:
+	@echo 'make quickstart   install, build all five papers under the preset of params.yaml, say where the report is'
+	@echo 'make test         install, run the tests (make slow-test: those that build whole graphs or train)'
+	@echo 'make accept       after a clone: take the committed results as they are, without training'
+	@echo 'make own          check your own data again, then build the report of the preset of params.yaml'
+	@echo 'make lint         ruff, snakefmt, snakemake --lint'
+	@echo 'make clean        remove logs and caches of tools; results, weights and .venv stay'
+
+install: $(STAMP)
+
+$(STAMP): requirements.txt pyproject.toml
+	@found=; \
+	for python in $(PYTHON) python3.11 python3.12 python3; do \
+	  if $$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; \
+	  then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo 'Python 3.11 or 3.12 with its venv module is needed: make PYTHON=/path/to/python3.11' >&2; exit 1; \
+	fi; \
+	echo "Installing into .venv with $$found (5.3 GB, some minutes, once)"; \
+	$$found -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo 'Compiling bytecode'
+	@$(BIN)/python -W ignore -m compileall -qq -j 2 .venv/lib pipeline || true # some packages ship templates that are no Python
+	@touch $@
+
+quickstart: $(STAMP)
+	@$(GRAPH) build quickstart --cores $(CORES)
+	@echo 'Read the report: reports/$(PRESET)/index.md'
+
+test: $(STAMP)
+	$(PYTEST) -n 2 -m 'not slow'
+
+slow-test: $(STAMP)
+	$(PYTEST) -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/snakemake --lint
+
+accept: $(STAMP)
+	@$(GRAPH) accept quickstart
+
+# DVC follows the preset's file, not the thousands of images that it names: look at them again, whatever DVC thinks.
+own: $(STAMP)
+	@$(GRAPH) build synthesize --cores 1
+	@$(BIN)/dvc --wait-for-lock repro --force --single-item verify
+	@$(GRAPH) build quickstart --cores $(CORES)
+	@echo 'Read the report: reports/$(PRESET)/index.md; what was left out and why: reports/$(PRESET)/data.md'
+
+clean:
+	rm -rf build dvc_plots logs .hypothesis .pytest_cache .ruff_cache
+	find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

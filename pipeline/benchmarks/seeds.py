@@ -1,0 +1,140 @@
+"""Run-to-run noise: train a baseline several times with other seeds and write the spread of its AP.
+
+`python -m pipeline.benchmarks.seeds --preset mini --seeds 3` trains in a folder of its own and touches no run of the
+graph. It updates `data/noise.json`, which every verdict reads, and `reports/<preset>/seeds.md`, which shows the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pipeline import config, paths
+from pipeline.cli import run
+from pipeline.errors import InputError
+from pipeline.files import read_json, write_json, write_text
+from pipeline.reporting.results import preset_digest
+
+BASELINES = {"fpn": "msfm_frcnn_r50_fpn_1x", "c4": "snip_drfcn_r50_7ep_single_scale"}
+METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+
+
+def main(options: argparse.Namespace) -> None:
+    if options.seeds < 2:
+        raise InputError(f"--seeds is {options.seeds}, but a spread needs at least 2 runs; 3 or more are better.")
+    preset = config.load_preset(options.preset)
+    jobs = [(group, seed) for group in options.groups.split(",") for seed in range(1, options.seeds + 1)]
+    for group, _ in jobs:
+        if group not in BASELINES:
+            raise InputError(f"--groups names {group!r}, but the groups are {sorted(BASELINES)}.")
+    with ThreadPoolExecutor(options.jobs) as pool:
+        found = list(pool.map(lambda job: one_run(preset.name, *job), jobs))
+    groups = {}
+    for group in dict.fromkeys(group for group, _ in jobs):
+        runs = [metrics for (name, _), metrics in zip(jobs, found, strict=True) if name == group]
+        groups[group] = spread(BASELINES[group], runs)
+    noise = read_json(paths.NOISE) if paths.NOISE.is_file() else {}
+    noise[preset.name] = {"preset_digest": preset_digest(preset), "groups": groups}
+    write_json(paths.NOISE, dict(sorted(noise.items())))
+    write_text(Path("reports") / preset.name / "seeds.md", page(preset, groups))
+
+
+def one_run(preset: str, group: str, seed: int) -> dict[str, Any]:
+    """Train, predict and score one baseline with one seed in `data/scratch/seeds`, and return its metrics."""
+    folder = Path("data/scratch/seeds") / preset / f"{group}_{seed}"
+    for name in ("data/interim", "data/init", "data/raw"):
+        link = folder / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(Path(name).resolve(), target_is_directory=True)
+    log = folder / "log.txt"
+    code = f"from pipeline.benchmarks.seeds import work; work({BASELINES[group]!r}, {preset!r}, {seed})"
+    # Relative paths of own data are meant from the project's root.
+    shared = Path("..") / "shared"
+    if shared.is_dir() and not (folder.parent / "shared").exists():
+        (folder.parent / "shared").symlink_to(shared.resolve(), target_is_directory=True)
+    environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
+    with log.open("w") as stream:
+        done = subprocess.run([sys.executable, "-c", code], cwd=folder, stdout=stream, stderr=stream, env=environment)
+    if done.returncode:
+        raise InputError(f"The run of seed {seed} failed; its log is {log}.")
+    metrics = read_json(folder / paths.metrics(preset, BASELINES[group]))
+    print(f"{BASELINES[group]} seed {seed}: AP {metrics['ap']:.3f}, AP50 {metrics['ap50']:.3f}", flush=True)
+    return metrics
+
+
+def work(experiment: str, preset: str, seed: int) -> None:
+    """Train, predict and score in the current folder; runs in a process of its own."""
+    import msgspec
+
+    from pipeline.evaluation.scoring import score
+    from pipeline.training.detection import train_detector
+    from pipeline.training.prediction import predict
+
+    spec = config.resolve(experiment, preset)
+    spec = msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, seed=seed))
+    train_detector(spec)
+    predict(spec, "single")
+    score(spec, "single")
+
+
+def spread(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return values and sample standard deviation of every metric over runs."""
+    values = {name: [entry[name] for entry in runs] for name in METRICS}
+    known = {name: [value for value in row if value is not None] for name, row in values.items()}
+    return {
+        "experiment": experiment,
+        "seeds": len(runs),
+        "dof": len(runs) - 1,
+        "sd": {name: round(statistics.stdev(row), 6) if len(row) > 1 else None for name, row in known.items()},
+        "values": values,
+    }
+
+
+def page(preset: config.Preset, groups: dict[str, Any]) -> str:
+    """Return the Markdown page of the runs."""
+    lines = [
+        f"# Run-to-run noise under preset `{preset.name}`",
+        "",
+        f"Preset: {preset.title}. One baseline of each kind was trained several times; only the seed differs. The "
+        "standard deviations below are what verdicts allow for beside the images' own sampling noise.",
+        "",
+    ]
+    for group, entry in groups.items():
+        median = statistics.median(entry["values"]["ap50"])
+        lines += [
+            f"## {group}: `{entry['experiment']}`",
+            "",
+            f"Median AP50 of {entry['seeds']} seeds: **{100 * median:.1f}** %.",
+            "",
+            "| run | " + " | ".join(METRICS) + " |",
+            "| --- |" + " ---: |" * len(METRICS),
+        ]
+        for number in range(entry["seeds"]):
+            cells = [percent(entry["values"][name][number]) for name in METRICS]
+            lines.append(f"| seed {number + 1} | " + " | ".join(cells) + " |")
+        lines.append("| sd | " + " | ".join(percent(entry["sd"][name]) for name in METRICS) + " |")
+        lines.append("")
+    lines.append(f"Made by `python -m pipeline.benchmarks.seeds --preset {preset.name} --seeds N`.")
+    return "\n".join(lines) + "\n"
+
+
+def percent(value: float | None) -> str:
+    """Return a fraction as percent with one decimal, n/a where it does not exist."""
+    return "n/a" if value is None else f"{100 * value:.1f}"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each baseline")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--groups", default=",".join(BASELINES), help="which baselines, by neck")
+
+
+if __name__ == "__main__":
+    run(main, __doc__, extend=options)

@@ -1,0 +1,28 @@
+"""A tiny preset and its rendered data, for tests that train: seconds instead of minutes, on any CPU."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the tiny preset's verified images and the init `resnet50`, made once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        tiny.make_files()
+    return folder
+
+
+@pytest.fixture
+def tiny_project(tiny_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Enter a copy of the tiny preset's files of a test's own."""
+    folder = tmp_path / "project"
+    shutil.copytree(tiny_files, folder)
+    monkeypatch.chdir(folder)
+    return folder

@@ -1,0 +1,110 @@
+"""Parameters and multiply-adds of whole networks, against published and worked-out numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import yaml
+from torch import nn
+
+from pipeline import config
+from pipeline.models.measure import count, measure, printed_scales
+
+IDENTITIES = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
+
+
+def test_count_of_a_convolution_and_a_linear_layer():
+    with torch.device("meta"):
+        layer, linear = nn.Conv2d(8, 16, 3, stride=2, padding=1, groups=4), nn.Linear(16, 5)
+    x = torch.empty(2, 8, 10, 14, device="meta")
+    assert count(lambda: layer(x)) == 2 * 16 * 5 * 7 * (8 // 4) * 9
+    assert count(lambda: linear(torch.empty(3, 16, device="meta"))) == 3 * 16 * 5
+
+
+def test_resnet50_classifier_at_224():
+    size = measure(config.resolve("resnet50", "full"))
+    assert size["parameters_total"] == 25_557_032
+    assert size["macs"] == 4_089_184_256
+    assert size["macs"] == pytest.approx(4.09e9, rel=0.01)
+    assert (size["input"], size["scales"]) == ([224, 224], None)
+
+
+def test_psconv_classifier_equals_the_identities():
+    if not IDENTITIES.is_file():
+        pytest.skip(f"{IDENTITIES} is not here")
+    row = yaml.safe_load(IDENTITIES.read_text())["psconv"]["ps_resnet50"]
+    size = measure(config.resolve("psconv_cls_r50_step_psconv", "full"))
+    assert (size["parameters_total"], size["macs"]) == (row["expected_params"], row["expected_macs"])
+
+
+def test_faster_rcnn_at_800_by_1344():
+    size = measure(config.resolve("msfm_frcnn_r50_fpn_1x", "full"))
+    assert (size["parameters_total"], size["parameters_trainable"]) == (41_753_056, 41_527_712)
+    assert size["input"] == [800, 1344]
+    # By hand. The trunk is the classifier without its 2048x1000 layer, at (800*1344)/(224*224) of its positions.
+    trunk = (4_089_184_256 - 2048 * 1000) * (800 * 1344) // (224 * 224)
+    levels = [200 * 336, 100 * 168, 50 * 84, 25 * 42]
+    lateral = sum(n * c * 256 for n, c in zip(levels, (256, 512, 1024, 2048), strict=True))
+    smooth = sum(levels) * 256 * 256 * 9
+    proposals = (sum(levels) + 13 * 21) * (256 * 256 * 9 + 256 * 3 + 256 * 12)
+    heads = 1000 * (256 * 49 * 1024 + 1024 * 1024 + 1024 * 81 + 1024 * 320)
+    assert size["macs"] == trunk + lateral + smooth + proposals + heads
+
+
+def test_methods_cost_what_they_add():
+    plain = measure(config.resolve("pod_frcnn_r50_fpn_1x", "full"))
+    learner = measure(config.resolve("pod_frcnn_r50_fpn_1x_gsl", "full"))
+    psconv = measure(config.resolve("psconv_frcnn_r50_fpn_1x_psconv", "full"))
+    assert learner["parameters_total"] - plain["parameters_total"] == 7194
+    assert psconv["macs"] == plain["macs"]
+    fusion = measure(config.resolve("msfm_frcnn_r50_fpn_1x_msfm", "full"))
+    assert fusion["macs"] > plain["macs"]
+
+
+def test_scales_of_a_decomposed_network():
+    spec = config.resolve("pod_frcnn_r50_fpn_1x_fd", "full")
+    plain = measure(config.resolve("pod_frcnn_r50_fpn_1x", "full"))
+    unknown = measure(spec)
+    assert unknown["scales"] == "assumed"
+    assert unknown["macs"] == plain["macs"]  # scale 1 everywhere
+    blocks = [f"layer{stage}.{block}" for stage, many in ((2, 4), (3, 6), (4, 3)) for block in range(many)]
+    learnt = dict.fromkeys(blocks, (2.0, 3.0))
+    assert measure(spec, learnt)["macs"] == plain["macs"]  # dilation is free
+    collapsed = measure(spec, dict.fromkeys(blocks, (0.0, 1.0)))  # every kernel is 1x3
+    removed = 4 * 128**2 * 6 + 6 * 256**2 * 6 + 3 * 512**2 * 6
+    assert plain["parameters_total"] - collapsed["parameters_total"] == removed
+    assert collapsed["scales"] == "learnt"
+
+
+def test_printed_scales_are_pods_table_3():
+    assert printed_scales(config.resolve("pod_frcnn_r50_fpn_1x", "full")) is None
+    scales = printed_scales(config.resolve("pod_frcnn_r50_fpn_1x_fd", "full"))
+    assert len(scales) == 13
+    assert (scales["layer3.0"], scales["layer3.5"]) == ((0.77, 0.82), (1.41, 1.39))
+    assert (scales["layer4.0"], scales["layer4.2"]) == ((0.46, 0.89), (2.81, 3.68))
+    assert set(printed_scales(tiny.spec("pod_frcnn_r50_fpn_1x_fd"))) == {"layer2.0", "layer3.0", "layer4.0"}
+
+
+@pytest.mark.parametrize("name", config.experiments())
+@pytest.mark.parametrize("preset", [None, "full"])
+def test_every_experiment_can_be_measured(name, preset):
+    spec = tiny.spec(name) if preset is None else config.resolve(name, preset)
+    size = measure(spec, printed_scales(spec))
+    assert size["experiment"] == name
+    assert 0 < size["parameters_trainable"] <= size["parameters_total"]
+    assert size["macs"] > 0
+    json.dumps(size, allow_nan=False)
+
+
+def test_stage_prints_one_json_object():
+    command = [sys.executable, "-m", "pipeline.stages.measure", "msfm_frcnn_r50_fpn_1x", "--preset", "full", "--json"]
+    root = Path(__file__).resolve().parents[2]
+    ended = subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, check=True)
+    assert json.loads(ended.stdout)["parameters_total"] == 41_753_056

@@ -1,0 +1,150 @@
+"""RoI losses, sampling openings and decoding, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.models.roi_heads import RoIHeads, box_area
+
+LN2, LN4, LN5_4 = math.log(2), math.log(4), math.log(1.25)
+LOGITS = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.1, 0.1, 0.8]]).log()
+LABELS = torch.tensor([0, 1, 2])
+TARGETS = torch.tensor([[77.0] * 4, [0.0] * 4, [0.0] * 4])
+AREAS = torch.tensor([5.0, 1023.0, 1024.0])  # of backgrounds, small, just not small
+
+
+def roi_heads(logits: Tensor | None = None, deltas: Tensor | None = None) -> RoIHeads:
+    """Return heads whose network gives these logits and deltas whatever it sees."""
+    return RoIHeads(
+        box_roi_pool=lambda features, proposals, shapes: torch.zeros(sum(map(len, proposals)), 1),
+        box_head=lambda x: x,
+        box_predictor=lambda x: (logits, deltas),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=8,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=0.05,
+        nms_thresh=0.5,
+        detections_per_img=3,
+    )
+
+
+def deltas() -> Tensor:
+    """Return [3, 2, 4]: RoI 1 errs for class 1, RoI 2 for class 2, every other entry is far off and must not count."""
+    values = torch.full((3, 2, 4), 99.0)
+    values[1, 0] = torch.tensor([1.0, 0.0, -2.0, 0.5])
+    values[2, 1] = torch.tensor([0.0, 0.0, 0.0, 0.25])
+    return values.requires_grad_()
+
+
+@pytest.mark.parametrize(
+    ("box_loss", "first", "second"),
+    [("l1", 3.5, 0.25), ("smooth_l1", 0.5 + 1.5 + 0.125, 0.03125)],
+)
+def test_three_rois_by_hand(box_loss, first, second):
+    heads = roi_heads()
+    heads.box_loss = box_loss
+    losses = heads.losses(LOGITS, deltas(), LABELS, TARGETS, AREAS)
+    assert losses["loss_classifier"].item() == pytest.approx((LN2 + LN4 + LN5_4) / 3)
+    assert losses["loss_box_reg"].item() == pytest.approx((first + second) / 3)
+    assert heads.positives.regression.tolist() == pytest.approx([first, second])
+    assert heads.positives.classification.tolist() == pytest.approx([LN4, LN5_4])
+    assert heads.positives.areas.tolist() == [1023.0, 1024.0]
+
+
+def test_small_objects_weigh_more_in_both_losses_and_not_in_the_record():
+    heads = roi_heads()
+    heads.small_loss_weight = 2.0
+    losses = heads.losses(LOGITS, deltas(), LABELS, TARGETS, AREAS)
+    assert losses["loss_classifier"].item() == pytest.approx((LN2 + 2 * LN4 + LN5_4) / 3)
+    assert losses["loss_box_reg"].item() == pytest.approx((2 * 3.5 + 0.25) / 3)
+    assert heads.positives.regression.tolist() == pytest.approx([3.5, 0.25])
+
+
+def test_small_follows_the_presets_size():
+    heads = roi_heads()
+    heads.small_loss_weight, heads.small_area = 2.0, 1024.5
+    losses = heads.losses(LOGITS, deltas(), LABELS, TARGETS, AREAS)
+    assert losses["loss_box_reg"].item() == pytest.approx(2 * 3.75 / 3)
+
+
+def test_gradients_reach_the_right_deltas_only():
+    values = deltas()
+    heads = roi_heads()
+    heads.losses(LOGITS, values, LABELS, TARGETS, AREAS)["loss_box_reg"].backward()
+    expected = torch.zeros(3, 2, 4)
+    expected[1, 0] = torch.tensor([1.0, 0.0, -1.0, 1.0]) / 3
+    expected[2, 1, 3] = 1 / 3
+    torch.testing.assert_close(values.grad, expected)
+    assert not any(part.requires_grad for part in heads.positives)
+
+
+def test_background_alone():
+    heads = roi_heads()
+    values = deltas()
+    losses = heads.losses(LOGITS, values, torch.zeros(3, dtype=torch.int64), TARGETS, AREAS)
+    assert losses["loss_box_reg"].item() == 0
+    assert losses["loss_classifier"].item() == pytest.approx((LN2 + LN4 + math.log(10)) / 3)
+    assert [len(part) for part in heads.positives] == [0, 0, 0]
+    losses["loss_box_reg"].backward()
+    assert values.grad.abs().sum() == 0
+
+
+def test_no_roi_at_all():
+    losses = roi_heads().losses(
+        torch.zeros(0, 3), torch.zeros(0, 2, 4), torch.zeros(0).long(), torch.zeros(0, 4), torch.zeros(0)
+    )
+    assert {name: value.item() for name, value in losses.items()} == {"loss_classifier": 0.0, "loss_box_reg": 0.0}
+
+
+def test_filtered_rois_are_neither_objects_nor_background():
+    heads = roi_heads()
+    proposals = [torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60], [20, 20, 40, 40]])]
+    boxes, labels = [torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40]])], [torch.tensor([2, 1])]
+    assert heads.assign_targets_to_proposals(proposals, boxes, labels)[1][0].tolist() == [2, 0, 1]
+    seen = {}
+
+    def leave_out_small(rois: Tensor, labels: Tensor, matched: Tensor, target: dict) -> Tensor:
+        seen.update(labels=labels.tolist(), matched=matched.tolist(), target=target)
+        return box_area(rois) > 100
+
+    heads.filter_rois = leave_out_small
+    heads._targets = [{"name": "first"}]
+    matched, found = heads.assign_targets_to_proposals(proposals, boxes, labels)
+    assert found[0].tolist() == [-1, -1, 1]
+    assert seen == {"labels": [2, 0, 1], "matched": [0, 0, 1], "target": {"name": "first"}}
+    positives, negatives = heads.subsample(found), torch.cat(found) == 0
+    assert positives[0].tolist() == [2]  # -1 is never sampled
+    assert not negatives.any()
+
+
+def test_detection_decodes_the_deltas_of_the_scored_class():
+    # Proposal: centre (20, 30), 20 wide, 40 high. Weights 10, 10, 5, 5: dx = 1 moves by a tenth of the width.
+    proposal = torch.tensor([[10.0, 10, 30, 50]])
+    values = torch.zeros(1, 2, 4)
+    values[0, 0] = torch.tensor([1.0, -1.0, 5 * LN2, 0.0])  # centre (22, 26), 40 x 40
+    logits = torch.tensor([[0.3, 0.6, 0.1]]).log()
+    (found,) = roi_heads(logits, values).detect({}, [proposal], [(40, 41)])
+    torch.testing.assert_close(found["scores"], torch.tensor([0.6, 0.1]))
+    assert found["labels"].tolist() == [1, 2]
+    torch.testing.assert_close(found["boxes"], torch.tensor([[2.0, 6, 41, 40], [10, 10, 30, 40]]))  # clipped
+
+
+def test_detection_suppresses_within_a_class_and_cuts():
+    proposals = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30], [40, 40, 50, 50], [60, 60, 70, 70]])
+    foreground = torch.tensor([[0.5, 0.04], [0.4, 0.3], [0.45, 0.0501], [0.2, 0.049], [0.1, 0.04]])
+    logits = torch.cat([1 - foreground.sum(1, keepdim=True), foreground], dim=1).log()
+    (found,) = roi_heads(logits, torch.zeros(5, 2, 4)).detect({}, [proposals], [(100, 100)])
+    # Class 1: the second box falls to the first (IoU 0.9). Class 2 keeps it. The cut is three in all.
+    torch.testing.assert_close(found["scores"], torch.tensor([0.5, 0.45, 0.3]))
+    assert found["labels"].tolist() == [1, 1, 2]
+    torch.testing.assert_close(found["boxes"], proposals[[0, 2, 1]])
+
+
+def test_box_area_is_half_open():
+    assert box_area(torch.tensor([[0.0, 0, 32, 32], [5, 5, 5, 9]])).tolist() == [1024.0, 0.0]

@@ -1,0 +1,149 @@
+"""Stages end bad input with one sentence on stderr and exit code 2; `-v` shows the traceback."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli, paths
+
+OF_EXPERIMENTS = ("train", "predict", "evaluate", "measure", "learn_scales", "decompose", "pretrain")
+PRESET_ONLY = ("synthesize", "verify")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a copy of the project's workflow folder, with preset mini active."""
+    shutil.copytree(paths.ROOT / "workflow", tmp_path / "workflow")
+    (tmp_path / "params.yaml").write_text("preset: mini\n")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def stage(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> None:
+    """Run a stage as `python -m` does, in this process."""
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    monkeypatch.delitem(sys.modules, f"pipeline.stages.{name}", raising=False)
+    runpy.run_module(f"pipeline.stages.{name}", run_name="__main__")
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, *arguments: str) -> str:
+    """Run a stage that must refuse its input, and return its one sentence."""
+    with pytest.raises(SystemExit) as ended:
+        stage(monkeypatch, name, *arguments)
+    printed = capsys.readouterr()
+    assert ended.value.code == 2
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("name", OF_EXPERIMENTS)
+def test_unknown_experiment(project, monkeypatch, capsys, name):
+    text = refusal(monkeypatch, capsys, name, "dst_frcnn_r50_fpn_1x_dts")
+    assert "Unknown experiment 'dst_frcnn_r50_fpn_1x_dts'; did you mean 'dst_frcnn_r50_fpn_1x_dst'?" in text
+
+
+@pytest.mark.parametrize("name", OF_EXPERIMENTS)
+def test_unknown_preset(project, monkeypatch, capsys, name):
+    text = refusal(monkeypatch, capsys, name, "dst_frcnn_r50_fpn_1x", "--preset", "ful")
+    assert "Unknown preset 'ful'; did you mean 'full'?" in text
+
+
+@pytest.mark.parametrize("name", PRESET_ONLY)
+def test_unknown_preset_of_data_stages(project, monkeypatch, capsys, name):
+    assert "Unknown preset 'ful'; did you mean 'full'?" in refusal(monkeypatch, capsys, name, "--preset", "ful")
+
+
+def test_misspelt_key_in_a_preset(project, monkeypatch, capsys):
+    path = project / "workflow/presets/full.yaml"
+    path.write_text(path.read_text().replace("factor:", "facter:"))
+    text = refusal(monkeypatch, capsys, "train", "dst_frcnn_r50_fpn_1x", "--preset", "full")
+    assert "workflow/presets/full.yaml: unknown key 'facter'; did you mean 'factor'?" in text
+
+
+def test_misspelt_key_in_an_experiment(project, monkeypatch, capsys):
+    path = project / "workflow/papers/dst/experiments/dst_frcnn_r50_fpn_1x_dst.yaml"
+    path.write_text(path.read_text().replace("feedback:", "feedbak:"))
+    text = refusal(monkeypatch, capsys, "train", "dst_frcnn_r50_fpn_1x_dst")
+    assert "dst_frcnn_r50_fpn_1x_dst.yaml: method: collage: unknown key 'feedbak'; did you mean 'feedback'?" in text
+
+
+def test_misspelt_key_in_params(project, monkeypatch, capsys):
+    (project / "params.yaml").write_text("presett: mini\n")
+    assert "params.yaml must hold `preset: NAME`" in refusal(monkeypatch, capsys, "train", "dst_frcnn_r50_fpn_1x")
+
+
+def test_data_that_was_never_verified(project, monkeypatch, capsys):
+    text = refusal(monkeypatch, capsys, "train", "dst_frcnn_r50_fpn_1x")
+    assert "data/interim/mini/manifest.json does not exist" in text
+
+
+def test_unknown_test_of_an_experiment(project, monkeypatch, capsys):
+    text = refusal(monkeypatch, capsys, "predict", "snip_drfcn_r50_7ep_snip__ms_tset")
+    assert "snip_drfcn_r50_7ep_snip has no test 'ms_tset'; did you mean 'ms_test'?" in text
+
+
+def test_a_detector_is_no_classifier_and_scales_need_a_learner(project, monkeypatch, capsys):
+    text = refusal(monkeypatch, capsys, "learn_scales", "pod_frcnn_r50_fpn_1x")
+    assert "pod_frcnn_r50_fpn_1x has no global scale learner" in text
+
+
+def test_own_data_without_its_paths(project, monkeypatch, capsys):
+    preset = "name: own\ntitle: own\nfactor: 1\ndata: {kind: coco, train: {images: here}}\n"
+    (project / "workflow/presets/own.yaml").write_text(preset)
+    text = refusal(monkeypatch, capsys, "verify", "--preset", "own")
+    assert "workflow/presets/own.yaml: data.train must name `images` (a folder) and `annotations`" in text
+
+
+@pytest.mark.parametrize("flag", ["-v", "--verbose"])
+def test_verbose_shows_the_traceback(project, monkeypatch, capsys, flag):
+    with pytest.raises(SystemExit) as ended:
+        stage(monkeypatch, "train", "nothing", flag)
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback")
+    assert "in resolve" in text
+    assert text.splitlines()[-1].startswith("error: Unknown experiment 'nothing'")
+
+
+def test_missing_name_is_a_usage_error(project, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        stage(monkeypatch, "train")
+    assert ended.value.code == 2
+    assert "EXPERIMENT" in capsys.readouterr().err
+
+
+def test_mistakes_of_the_program_keep_their_traceback(project):
+    def broken(options: object) -> None:
+        raise KeyError("not the user's fault")
+
+    with pytest.raises(KeyError):
+        cli.run(broken, "a stage", arguments=[])
+
+
+def test_active_preset_is_the_default(project):
+    seen = []
+    cli.run(lambda options: seen.append(options.preset), "a stage", arguments=[])
+    cli.run(lambda options: seen.append(options.preset), "a stage", arguments=["--preset", "full"])
+    assert seen == ["mini", "full"]
+
+
+@pytest.mark.parametrize(("flags", "traceback"), [([], False), (["-v"], True)])
+def test_real_process(tmp_path, flags, traceback):
+    (tmp_path / "params.yaml").write_text("preset: mini\n")
+    command = [sys.executable, "-m", "pipeline.stages.train", "nothing_at_all", *flags]
+    root = str(Path(cli.__file__).resolve().parents[1])
+    ended = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ("Traceback" in ended.stderr) is traceback
+    assert "Unknown experiment 'nothing_at_all'" in ended.stderr

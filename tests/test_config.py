@@ -1,0 +1,232 @@
+"""Resolving experiments and presets: derived values by hand, and every misspelling named in one sentence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+import tiny
+
+from pipeline import config, paths
+from pipeline.errors import InputError
+
+OWN = """name: own
+title: own
+data:
+  kind: coco
+  train: {images: a, annotations: a.json}
+  val: {images: b, annotations: b.json}
+factor: 1.0
+init_source: torchvision
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a copy of the project's workflow folder that a test may spoil."""
+    shutil.copytree(paths.ROOT / "workflow", tmp_path / "workflow")
+    (tmp_path / "workflow/presets/own.yaml").write_text(OWN)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def change(path: Path, old: str, new: str) -> None:
+    """Replace a text that the file holds exactly once."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path} holds {old!r} {text.count(old)} times"
+    path.write_text(text.replace(old, new))
+
+
+def one_sentence(error: pytest.ExceptionInfo[InputError]) -> str:
+    """Return the message after checking that it is one line."""
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+# Values
+
+
+def test_every_experiment_resolves_under_every_preset():
+    presets = [path.stem for path in (paths.ROOT / "workflow/presets").glob("*.yaml")]
+    assert {"mini", "full"} <= set(presets)
+    for name in config.experiments():
+        for preset in presets:
+            spec = config.resolve(name, preset)
+            assert (spec.name, spec.paper, spec.preset.name) == (name, name.split("_")[0], preset)
+
+
+def test_full_preset_has_the_printed_schedules():
+    dst = config.resolve("dst_frcnn_r50_fpn_1x", "full")
+    assert (dst.steps, dst.batch, dst.lr, dst.norm, dst.frozen_stages) == (90000, 16, 0.02, "frozen", 1)
+    msfm = config.resolve("msfm_frcnn_r50_fpn_1x", "full")
+    # 12 epochs of the 117,266 images of train2017 that have objects: 12 * 117266 / 16 = 87949.5, to even.
+    assert config.epoch_steps(msfm, 117266) == 87950
+    with pytest.raises(InputError, match="counts epochs, and preset full names no steps"):
+        _ = msfm.steps
+
+
+def test_preset_steps_scale_with_the_schedule_length():
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x", steps=100)
+    double = msgspec.structs.replace(spec, experiment=msgspec.structs.replace(spec.experiment, length=2.0))
+    assert (spec.steps, double.steps) == (100, 200)
+    assert config.epoch_steps(double, 12345) == 200  # a preset's steps do not depend on the data
+
+
+def test_learning_rate_is_linear_in_the_batch():
+    assert tiny.spec("dst_frcnn_r50_fpn_1x", lr=None, batch=4).lr == 0.02 * 4 / 16
+    assert tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.5, batch=4).lr == 0.5
+
+
+def test_zero_frozen_stages_of_a_preset_is_not_the_recipes_value():
+    assert tiny.spec("dst_frcnn_r50_fpn_1x", frozen_stages=0).frozen_stages == 0
+    assert tiny.spec("dst_frcnn_r50_fpn_1x", frozen_stages=None).frozen_stages == 1
+
+
+def test_experiments_of_equal_contents_have_seeds_of_their_own():
+    specs = [config.resolve(name, "mini") for name in config.experiments()]
+    assert len({spec.seed for spec in specs}) == len(specs)
+    assert len({spec.digest for spec in specs}) == len(specs)
+    spec = specs[0]
+    other = msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, seed=1))
+    assert other.seed != spec.seed
+    assert spec.seed == config.resolve(spec.name, "mini").seed
+
+
+def test_digest_changes_with_every_option_that_a_training_reads():
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
+    recipe = msgspec.structs.replace(spec.recipe, gamma=0.2)
+    collage = config.CollageOptions(threshold=0.2)
+    changed = [
+        tiny.spec("dst_frcnn_r50_fpn_1x_dst", lr=0.03),
+        msgspec.structs.replace(spec, recipe=recipe),
+        tiny.with_method(spec, collage=collage),
+        msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, factor=0.2)),
+    ]
+    assert len({s.digest for s in [spec, *changed]}) == 5
+    assert tiny.spec("dst_frcnn_r50_fpn_1x_dst").digest == spec.digest
+
+
+def test_lengths_in_original_pixels_have_their_own_factor():
+    subset = msgspec.structs.replace(tiny.PRESET, factor=0.3, original_factor=0.6)
+    assert (subset.pixel_factor, tiny.PRESET.pixel_factor) == (0.6, 0.1)
+
+
+def test_method_of_an_experiment_file():
+    spec = config.resolve("snip_drfcn_r50_7ep_snip", "full")
+    finest, middle, coarsest = spec.experiment.pyramid
+    assert (finest.short_side, finest.chip_size, finest.head_range) == (1400, 1000, (0, 80))
+    assert (middle.head_range, middle.proposal_range) == ((40, 160), (0, 160))
+    assert coarsest.head_range == (120, None)
+    assert spec.experiment.method.snip.starts_after == pytest.approx(3 / 7, abs=1e-4)
+    assert spec.experiment.tests["ms_test"].valid_ranges == ((0, 90), (32, 180), (75, None))
+    assert config.resolve("snip_drfcn_r50_7ep_single_scale", "full").experiment.method == config.Method()
+
+
+def test_specifications_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        config.resolve("dst_frcnn_r50_fpn_1x", "mini").name = "other"
+
+
+# Mistakes
+
+
+def test_unknown_experiment_names_the_nearest(project):
+    with pytest.raises(InputError) as error:
+        config.resolve("dst_frcnn_r50_fpn_1x_dts", "mini")
+    assert one_sentence(error).startswith(
+        "Unknown experiment 'dst_frcnn_r50_fpn_1x_dts'; did you mean 'dst_frcnn_r50_fpn_1x_dst'?"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "..", "dst", "dst_frcnn_r50_fpn_1x.yaml", "../mini", "DST_frcnn_r50_fpn_1x"])
+def test_odd_experiment_names_are_unknown(project, name):
+    with pytest.raises(InputError, match="Unknown experiment"):
+        config.resolve(name, "mini")
+
+
+def test_unknown_preset_names_the_nearest_and_all(project):
+    with pytest.raises(InputError) as error:
+        config.resolve("dst_frcnn_r50_fpn_1x", "minni")
+    text = one_sentence(error)
+    assert "Unknown preset 'minni'; did you mean 'mini'?" in text
+    assert "'full', 'mini', 'own'" in text
+
+
+EXPERIMENT = "workflow/papers/dst/experiments/dst_frcnn_r50_fpn_1x_dst.yaml"
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "words"),
+    [
+        (EXPERIMENT, "backbone:", "backbonne:", ["unknown key 'backbonne'; did you mean 'backbone'?"]),
+        (EXPERIMENT, "threshold:", "treshold:", ["collage: unknown key 'treshold'; did you mean 'threshold'?"]),
+        (EXPERIMENT, "detector: faster_rcnn", "detector: fast_rcnn", ["fast_rcnn", "$.detector"]),
+        (EXPERIMENT, "components: 4", "components: four", ["$.method.collage.components", "int"]),
+        (EXPERIMENT, "  collage: {", "  collage: [{", ["is not valid YAML"]),
+        (EXPERIMENT, "recipe: dst", "recipe: dts", ["names the unknown recipe 'dts'; did you mean 'dst'?"]),
+        ("workflow/schedules/dst.yaml", "milestones:", "milstones:", ["'milstones'; did you mean 'milestones'?"]),
+        ("workflow/schedules/dst.yaml", "batch: 16", "batch: ", ["$.batch", "null"]),
+        ("workflow/presets/own.yaml", "factor: 1.0", "faktor: 1.0", ["unknown key 'faktor'; did you mean 'factor'?"]),
+        ("workflow/presets/own.yaml", "factor: 1.0", "factor: 0", ["factor must lie in (0, 4], found 0"]),
+        ("workflow/presets/own.yaml", "factor: 1.0", "factor: .nan", ["factor must lie in (0, 4], found nan"]),
+        ("workflow/presets/own.yaml", "name: own", "name: owm", ["calls itself 'owm'"]),
+        ("workflow/presets/own.yaml", "annotations: b.json", "annotation: b.json",
+         [": data: val: unknown key 'annotation'; did you mean 'annotations'?"]),
+        ("workflow/presets/own.yaml", "init_source: torchvision", "model: 3", ["model must be a mapping", "found 3"]),
+        ("workflow/presets/own.yaml", "init_source: torchvision", "1: 2", ["unknown key 1"]),
+    ],
+)  # fmt: skip
+def test_mistake_names_file_key_and_cure(project, path, old, new, words):
+    change(project / path, old, new)
+    with pytest.raises(InputError) as error:
+        config.resolve("dst_frcnn_r50_fpn_1x_dst", "own")
+    text = one_sentence(error)
+    assert path in text
+    for part in words:
+        assert part in text
+
+
+def test_unknown_key_inside_a_list_and_a_dict_names_its_place(project):
+    path = project / "workflow/papers/snip/experiments/snip_drfcn_r50_7ep_snip.yaml"
+    change(path, "{short_side: 480,", "{short_sid: 480,")
+    with pytest.raises(InputError, match=r"pyramid: 2: unknown key 'short_sid'; did you mean 'short_side'\?"):
+        config.resolve("snip_drfcn_r50_7ep_snip", "mini")
+    change(path, "{short_sid: 480,", "{short_side: 480,")
+    change(path, "merge: soft_nms", "merg: soft_nms")
+    with pytest.raises(InputError, match=r"tests: ms_test: unknown key 'merg'; did you mean 'merge'\?"):
+        config.resolve("snip_drfcn_r50_7ep_snip", "mini")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "just text", "null"])
+def test_files_that_are_no_mapping(project, text):
+    (project / "workflow/presets/own.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"workflow/presets/own.yaml"):
+        config.load_preset("own")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("preset: mini\n", None),
+        ("preset: 3\n", "must hold `preset: NAME`"),
+        ("[]", "must hold `preset: NAME`"),
+        ("preset: mini\npresets: full\n", "unknown key 'presets'; did you mean 'preset'?"),
+    ],
+)
+def test_active_preset(project, text, words):
+    (project / "params.yaml").write_text(text)
+    if words is None:
+        assert config.active_preset() == "mini"
+        return
+    with pytest.raises(InputError) as error:
+        config.active_preset()
+    assert words in one_sentence(error)
+
+
+def test_experiments_of_one_paper():
+    assert config.experiments("msfm") == ["msfm_frcnn_r50_fpn_1x", "msfm_frcnn_r50_fpn_1x_msfm"]
+    assert config.experiments() == sorted(config.experiments())

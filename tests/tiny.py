@@ -1,0 +1,109 @@
+"""A preset so small that a training takes a second; experiments keep their own files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from pipeline import config, paths
+
+PRESET = config.Preset(
+    name="tiny",
+    title="tiny (tests)",
+    data=config.Data(kind="scaleworld", train_images=10, val_images=4, seed=3, may_publish_images=True),
+    factor=0.1,  # images of 64x48, a short side of 80 in networks
+    threads=1,
+    init_source="pretrain",
+    model=config.ModelSize(
+        width=0.125,
+        max_blocks=1,
+        fpn_channels=16,
+        head_channels=16,
+        c4_stride=8,
+        fusion_min_width=4,
+        rpn_pre_nms_train=60,
+        rpn_post_nms_train=40,
+        rpn_pre_nms_test=40,
+        rpn_post_nms_test=20,
+        rpn_batch=32,
+        roi_batch=16,
+        c4_roi_batch=16,
+        roi_samples=1,
+        detections=10,
+    ),
+    training=config.Training(
+        steps=6,
+        batch=2,
+        lr=0.01,
+        warmup_steps=2,
+        pretrain_steps=4,
+        pretrain_batch=8,
+        pretrain_lr=0.05,
+        pretrain_images=40,
+        pretrain_size=32,
+        log_rows=3,
+        checkpoint_rows=3,  # one after every second step
+        scale_images=5,
+        precision="fp32",
+    ),
+    verdicts=config.Verdicts(draws=5),
+)
+
+
+def preset(**training: Any) -> config.Preset:
+    """Return the tiny preset, with some of its `training` options changed."""
+    return msgspec.structs.replace(PRESET, training=msgspec.structs.replace(PRESET.training, **training))
+
+
+def spec(experiment: str, **training: Any) -> config.Spec:
+    """Return an experiment under the tiny preset."""
+    found = config.resolve(experiment, "mini")
+    return msgspec.structs.replace(found, preset=preset(**training))
+
+
+def with_method(found: config.Spec, **method: Any) -> config.Spec:
+    """Return a specification with another method."""
+    experiment = msgspec.structs.replace(found.experiment, method=config.Method(**method))
+    return msgspec.structs.replace(found, experiment=experiment)
+
+
+def make_files() -> None:
+    """Render, verify and write the init `resnet50` (random weights) below the current folder."""
+    from pipeline.data.sources import synthesize, verify_preset
+    from pipeline.models.backbones import build_resnet
+    from pipeline.training.checkpoint import save_weights
+
+    synthesize(PRESET)
+    verify_preset(PRESET)
+    torch.manual_seed(0)
+    body = build_resnet("resnet50", PRESET.model, "batch", config.Method())
+    state = {f"backbone.body.{name}": value for name, value in body.state_dict().items()}
+    save_weights(paths.init("tiny", "resnet50"), state)
+
+
+class FakeSet:
+    """Stands for a DetectionSet: images of one colour each, boxes and labels by hand."""
+
+    def __init__(self, sizes: list[tuple[int, int]], boxes: list[list[list[float]]], classes: int = 3) -> None:
+        self.sizes, self.classes = sizes, classes
+        self.boxes = [torch.tensor(rows, dtype=torch.float32).reshape(-1, 4) for rows in boxes]
+        self.labels = [torch.ones(len(rows), dtype=torch.int64) for rows in boxes]
+        self.entries = [{"id": row + 1, "height": h, "width": w} for row, (h, w) in enumerate(sizes)]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def image(self, row: int) -> Tensor:
+        """Return an image whose value names its row."""
+        return torch.full((3, *self.sizes[row]), row + 1, dtype=torch.uint8)
+
+    def size(self, row: int) -> tuple[int, int]:
+        return self.sizes[row]
+
+
+def image_row(image: Tensor) -> int:
+    """Return the row of the FakeSet that an image came from."""
+    return round(float(image.max()) * 255) - 1

@@ -1,0 +1,265 @@
+"""A killed training goes on to the same bytes as one that was never killed, and the same seed gives the same files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+from pipeline import paths
+from pipeline.config import Spec
+from pipeline.errors import InputError
+from pipeline.evaluation.scoring import score
+from pipeline.training import detection, loop
+from pipeline.training.classification import pretrain
+from pipeline.training.detection import DetectorStep, train_detector
+from pipeline.training.prediction import predict
+
+EXPERIMENTS = (
+    "dst_frcnn_r50_fpn_1x",
+    "dst_frcnn_r50_fpn_1x_dst",
+    "snip_drfcn_r50_7ep_snip",
+)
+TESTS = Path(__file__).resolve().parents[1]
+
+
+class PowerCutError(Exception):
+    """Ends a training from within a step."""
+
+
+def outputs(spec: Spec) -> dict[str, bytes]:
+    """Return the bytes of all that a training writes."""
+    name, preset = spec.name, spec.preset.name
+    files = (paths.weights(preset, name), paths.history(preset, name), paths.training_summary(preset, name))
+    return {path.name: path.read_bytes() for path in files}
+
+
+def remove_outputs(spec: Spec) -> None:
+    name, preset = spec.name, spec.preset.name
+    for path in (paths.weights(preset, name), paths.history(preset, name), paths.training_summary(preset, name)):
+        path.unlink()
+
+
+def cut_power_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Let the step of this number (from 0) raise."""
+    original = DetectorStep.__call__
+
+    def failing(self: DetectorStep, number: int) -> tuple:
+        if number == step:
+            raise PowerCutError
+        return original(self, number)
+
+    monkeypatch.setattr(DetectorStep, "__call__", failing)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_interrupted_training_ends_with_the_same_bytes(tiny_project, monkeypatch, experiment):
+    spec = tiny.spec(experiment)
+    train_detector(spec)
+    whole = outputs(spec)
+    remove_outputs(spec)
+
+    seen: list[int] = []
+    original = DetectorStep.__call__
+    with monkeypatch.context() as patch:
+        cut_power_at(patch, 5)
+        with pytest.raises(PowerCutError):
+            train_detector(spec)
+    assert len(list(Path("data/scratch").glob(f"{experiment}-*/last.pt"))) == 1
+    assert not paths.weights("tiny", experiment).exists()
+
+    def counting(self: DetectorStep, number: int) -> tuple:
+        seen.append(number)
+        return original(self, number)
+
+    monkeypatch.setattr(DetectorStep, "__call__", counting)
+    train_detector(spec)
+    assert seen == [4, 5]  # step 5 of the checkpoint after step 4 was lost, and nothing else
+    assert outputs(spec) == whole
+    assert not list(Path("data/scratch").glob("*"))  # a finished training leaves no checkpoint
+
+
+def test_interruption_before_the_first_checkpoint_starts_again(tiny_project, monkeypatch):
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
+    train_detector(spec)
+    whole = outputs(spec)
+    with monkeypatch.context() as patch:
+        cut_power_at(patch, 1)
+        with pytest.raises(PowerCutError):
+            train_detector(spec)
+    train_detector(spec)
+    assert outputs(spec) == whole
+
+
+def test_checkpoint_of_other_parameters_is_not_taken(tiny_project, monkeypatch):
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x")
+    with monkeypatch.context() as patch:
+        cut_power_at(patch, 5)
+        with pytest.raises(PowerCutError):
+            train_detector(spec)
+    other = tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.02)
+    train_detector(other)
+    resumed_beside_an_old_one = outputs(other)
+    remove_outputs(other)
+    train_detector(other)
+    assert outputs(other) == resumed_beside_an_old_one
+
+
+def test_killed_process_goes_on_to_the_same_bytes(tiny_project):
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
+    script = (
+        "import os, signal, sys\n"
+        f"sys.path.insert(0, {str(TESTS)!r})\n"
+        "import tiny\n"
+        "from pipeline.training.detection import DetectorStep, train_detector\n"
+        "original = DetectorStep.__call__\n"
+        "def deadly(self, step):\n"
+        "    if step == 3:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return original(self, step)\n"
+        "DetectorStep.__call__ = deadly\n"
+        "train_detector(tiny.spec('dst_frcnn_r50_fpn_1x_dst'))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=120)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert len(list(Path("data/scratch").glob("*/last.pt"))) == 1
+    train_detector(spec)
+    resumed = outputs(spec)
+    remove_outputs(spec)
+    train_detector(spec)
+    assert outputs(spec) == resumed
+
+
+def test_sigterm_saves_the_step_and_hands_the_handler_back(tiny_project, monkeypatch):
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x")
+    train_detector(spec)
+    whole = outputs(spec)
+    before = signal.getsignal(signal.SIGTERM)
+    original = DetectorStep.__call__
+
+    def preempted(self: DetectorStep, number: int) -> tuple:
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectorStep, "__call__", preempted)
+        with pytest.raises(loop.Stopped, match="stopped after step 3 of 6"):
+            train_detector(spec)
+    assert signal.getsignal(signal.SIGTERM) is before
+    train_detector(spec)
+    assert outputs(spec) == whole
+
+
+def test_interrupted_pretraining_ends_with_the_same_bytes(tiny_project, monkeypatch):
+    spec = tiny.spec("resnet50")
+    files = [paths.init("tiny", "resnet50"), paths.history("tiny", "resnet50")]
+    pretrain(spec)
+    whole = [path.read_bytes() for path in files]
+    from pipeline.training import classification
+
+    calls: list[int] = []
+    original = classification.augment
+
+    def failing(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise PowerCutError
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classification, "augment", failing)
+        with pytest.raises(PowerCutError):
+            pretrain(spec)
+    pretrain(spec)
+    assert [path.read_bytes() for path in files] == whole
+
+
+@pytest.mark.parametrize("experiment", ["dst_frcnn_r50_fpn_1x_dst", "snip_drfcn_r50_7ep_snip"])
+def test_same_seed_gives_the_same_metrics_file(tiny_project, experiment):
+    spec = tiny.spec(experiment)
+    test = next(iter(spec.experiment.tests))
+    name = paths.evaluation_name(experiment, test)
+
+    def run() -> list[bytes]:
+        train_detector(spec)
+        predict(spec, test)
+        score(spec, test)
+        files = (paths.detections("tiny", name), paths.metrics("tiny", name), paths.bootstrap("tiny", name))
+        return [path.read_bytes() for path in files]
+
+    first = run()
+    assert run() == first
+    assert json.loads(first[0])  # there are detections to compare
+
+
+def test_interrupted_collage_training_saw_both_streams(tiny_project):
+    train_detector(tiny.spec("dst_frcnn_r50_fpn_1x_dst"))
+    summary = json.loads(paths.training_summary("tiny", "dst_frcnn_r50_fpn_1x_dst").read_bytes())
+    assert 0 < summary["collage_share"] < 1  # else the tests above would not hold both counts
+    assert summary["images_seen"] == 12
+
+
+def test_worker_processes_change_nothing(tiny_project):
+    weights = []
+    for workers in (0, 1):
+        spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst", workers=workers)
+        train_detector(spec)
+        weights.append(paths.weights("tiny", spec.name).read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_valid_objects_count_only_steps_with_ranges(tiny_project):
+    spec = tiny.spec("snip_drfcn_r50_7ep_snip", steps=12, log_rows=12)
+    train_detector(spec)
+    rows = list(csv.DictReader(paths.history("tiny", spec.name).read_text().splitlines()))
+    names = ("valid_1400", "valid_800", "valid_480")
+    first = round(12 * spec.experiment.method.snip.starts_after)
+    early = [float(row[name]) for row in rows[:first] for name in names[1:] if row[name]]
+    assert early
+    assert set(early) == {1.0}  # whole images: every object is valid before the ranges apply
+    expected = {}
+    for name in sorted(names):
+        values = [float(row[name]) for row in rows[first:] if row[name]]
+        if values:
+            expected[name.removeprefix("valid_")] = pytest.approx(sum(values) / len(values), abs=1e-5)
+    summary = json.loads(paths.training_summary("tiny", spec.name).read_bytes())
+    assert summary["valid_objects"] == expected
+    assert min(summary["valid_objects"].values()) < 1
+
+    everywhere = tiny.spec("snip_drfcn_r50_7ep_ms_train")
+    train_detector(everywhere)
+    assert json.loads(paths.training_summary("tiny", everywhere.name).read_bytes())["valid_objects"] is None
+
+
+def test_loss_that_is_not_finite_ends_in_one_sentence(tiny_project):
+    with pytest.raises(
+        InputError, match=r"the loss of step \d+ is not finite .* lower the learning rate of"
+    ):
+        train_detector(tiny.spec("dst_frcnn_r50_fpn_1x", lr=1e30, warmup_steps=0))
+
+
+def test_run_digest_depends_on_stage_code_and_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec, manifest = tiny.spec("dst_frcnn_r50_fpn_1x"), Path("manifest.json")
+    bare = detection.run_digest(spec, "fp32", "train", manifest)
+    assert bare == detection.run_digest(spec, "fp32", "train")  # a missing manifest is left out
+    manifest.write_text("{}")
+    with_manifest = detection.run_digest(spec, "fp32", "train", manifest)
+    for stage in ("train", "pretrain"):
+        path = paths.code_digest(stage)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(stage)
+    with_code = detection.run_digest(spec, "fp32", "train", manifest)
+    other_stage = detection.run_digest(spec, "fp32", "pretrain", manifest)
+    other_precision = detection.run_digest(spec, "bf16", "train", manifest)
+    other_seed = detection.run_digest(tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.5), "fp32", "train", manifest)
+    assert len({bare, with_manifest, with_code, other_stage, other_precision, other_seed}) == 6
