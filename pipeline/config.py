@@ -198,7 +198,7 @@ class ModelSize(Options):
 class Training(Options):
     """Length and precision of trainings; None keeps the recipe's value."""
 
-    steps: int | None = None  # of a 1x schedule
+    steps: int | None = None  # of 12 epochs; a recipe of 7 epochs gets 7 / 12 of them
     batch: int | None = None
     lr: float | None = None
     optimizer: Literal["sgd", "adamw"] | None = None
@@ -261,7 +261,7 @@ class Spec(Options):
         """Optimiser steps of this training; papers that count epochs are resolved by the data's size at run time."""
         training, recipe, length = self.preset.training, self.recipe, self.experiment.length
         if training.steps is not None:
-            return max(1, round(training.steps * length))
+            return max(1, round(training.steps * length * coco_epochs(recipe) / 12))
         if recipe.iterations is not None:
             return round(recipe.iterations * length)
         raise InputError(
@@ -297,6 +297,11 @@ class Spec(Options):
     def digest(self) -> str:
         """Hash of all resolved parameters that a training depends on: the key of its checkpoints."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+def coco_epochs(recipe: Recipe) -> float:
+    """Return the length of a recipe's 1x in epochs of COCO's 118,287 images; 12 are what presets call `steps`."""
+    return recipe.epochs if recipe.epochs is not None else recipe.iterations * recipe.batch / 118_287
 
 
 def epoch_steps(spec: Spec, images: int) -> int:

@@ -70,7 +70,7 @@ def test_full_preset_has_the_printed_schedules():
 
 
 def test_preset_steps_scale_with_the_schedule_length():
-    spec = tiny.spec("dst_frcnn_r50_fpn_1x", steps=100)
+    spec = tiny.spec("msfm_frcnn_r50_fpn_1x", steps=100)
     double = msgspec.structs.replace(spec, experiment=msgspec.structs.replace(spec.experiment, length=2.0))
     assert (spec.steps, double.steps) == (100, 200)
     assert config.epoch_steps(double, 12345) == 200  # a preset's steps do not depend on the data

@@ -74,10 +74,8 @@ def read_image(root: Path, entry: dict[str, Any]) -> Tensor:
             f"Image {path} was verified and cannot be read now ({error}); restore it, or run the verify stage again."
         ) from error
     if pixels.shape[:2] != (entry["height"], entry["width"]):
-        raise InputError(
-            f"Image {path} is {pixels.shape[1]}x{pixels.shape[0]}, but {entry['width']}x{entry['height']} were verified; "
-            "run the verify stage again."
-        )
+        now, then = f"{pixels.shape[1]}x{pixels.shape[0]}", f"{entry['width']}x{entry['height']}"
+        raise InputError(f"Image {path} is {now} and was {then} when it was verified; run the verify stage again.")
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

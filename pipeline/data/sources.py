@@ -23,7 +23,7 @@ def synthesize(preset: config.Preset) -> None:
 
     for split, count in (("train", preset.data.train_images), ("val", preset.data.val_images)):
         if count < 1:
-            raise InputError(f"Preset {preset.name}: data.{split}_images is {count}; ScaleWorld needs at least one scene.")
+            raise InputError(f"Preset {preset.name}: data.{split}_images is {count}; ScaleWorld needs at least 1.")
         write_split(folder, split, count, preset.data.seed, preset.factor)
 
 

@@ -1,4 +1,4 @@
-"""Write the fast-deployment inits of a GSL network: `python -m pipeline.stages.decompose EXPERIMENT --preset PRESET`."""
+"""Write the inits of fast-deployment networks: `python -m pipeline.stages.decompose EXPERIMENT --preset PRESET`."""
 
 import argparse
 

@@ -177,6 +177,6 @@ class CollageBatches(Dataset):
 def loader(batches: Dataset, start: int, stop: int, workers: int) -> Iterator[Batch]:
     """Iterate over batches number `start` to `stop` of a stream, prefetched by `workers` processes."""
     numbers = range(start, max(stop, start + 1))
-    # A generator of its own: starting a loader would draw from the step's random numbers, after a resume at another step.
+    # A generator of its own: starting a loader draws a number, which a resumed run would do at another step.
     own = torch.Generator()
     return iter(DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers, generator=own))

@@ -93,9 +93,9 @@ def test_printed_scales_are_pods_table_3():
 
 
 @pytest.mark.parametrize("name", config.experiments())
-@pytest.mark.parametrize("preset", [None, "full"])
-def test_every_experiment_can_be_measured(name, preset):
-    spec = tiny.spec(name) if preset is None else config.resolve(name, preset)
+def test_every_experiment_can_be_measured(name):
+    # At full size the fusion modules take seconds, and another test measures them.
+    spec = tiny.spec(name) if name.endswith("_msfm") else config.resolve(name, "full")
     size = measure(spec, printed_scales(spec))
     assert size["experiment"] == name
     assert 0 < size["parameters_trainable"] <= size["parameters_total"]

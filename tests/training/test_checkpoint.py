@@ -1,0 +1,162 @@
+"""Checkpoints survive truncation and interruption; inits go where names and shapes agree."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+
+from pipeline.errors import InputError
+from pipeline.models import build_detector
+from pipeline.training import checkpoint
+from pipeline.training.checkpoint import Checkpoints, load_init, load_weights, save_weights
+
+
+def state(step: int) -> dict:
+    return {"step": step, "model": {"weight": torch.full((3,), float(step))}, "rows": [{"loss": 0.1}]}
+
+
+def test_newest_state_comes_back(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run")
+    assert checkpoints.load() is None
+    for step in (2, 4, 6):
+        checkpoints.save(state(step))
+    loaded = checkpoints.load()
+    assert loaded["step"] == 6
+    assert loaded["model"]["weight"].tolist() == [6.0, 6.0, 6.0]
+    assert loaded["rows"] == [{"loss": 0.1}]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["last.pt", "previous.pt"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
+def test_truncated_file_falls_back_to_the_one_before(tmp_path, capsys, kept):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(2))
+    checkpoints.save(state(4))
+    data = checkpoints.last.read_bytes()
+    checkpoints.last.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    assert checkpoints.load()["step"] == 2
+    printed = capsys.readouterr()
+    assert "last.pt is unreadable" in printed.out + printed.err
+
+
+def test_two_truncated_files_start_again(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(2))
+    checkpoints.save(state(4))
+    for path in (checkpoints.last, checkpoints.previous):
+        path.write_bytes(b"PK")
+    assert checkpoints.load() is None
+
+
+def test_failure_while_writing_keeps_the_state_before(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(2))
+
+    def full_disk(value: object, path: object) -> None:
+        path.write_bytes(b"half a file")
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.torch, "save", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.save(state(4))
+    assert checkpoints.load()["step"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["previous.pt"]  # no part of a file is left
+    checkpoints.save(state(4))
+    assert checkpoints.load()["step"] == 4
+
+
+def test_nothing_but_data_is_unpickled(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(2))
+    checkpoints.save({"step": 4, "trap": Checkpoints(tmp_path)})
+    assert checkpoints.load()["step"] == 2
+
+
+def test_finished_trainings_leave_nothing(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run")
+    checkpoints.save(state(2))
+    checkpoints.remove()
+    checkpoints.remove()
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_and_their_metadata(tmp_path):
+    path = tmp_path / "deep" / "weights.safetensors"
+    tensor = torch.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=torch.channels_last)
+    save_weights(path, {"a": tensor, "b": torch.tensor(7)}, {"scales": "{}"})
+    tensors, metadata = load_weights(path)
+    assert torch.equal(tensors["a"], tensor)
+    assert tensors["b"].item() == 7
+    assert metadata == {"scales": "{}"}
+    save_weights(path, {"a": tensor})
+    assert load_weights(path)[1] == {}
+    assert [p.name for p in path.parent.iterdir()] == ["weights.safetensors"]
+
+
+def test_missing_and_broken_weights(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(InputError, match=r"weights.safetensors do not exist; run the stage that makes them"):
+        load_weights(path)
+    save_weights(path, {"a": torch.zeros(100)})
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"are broken .*; delete the file and run its stage again"):
+        load_weights(path)
+
+
+# Inits
+
+
+def pretrained() -> dict[str, torch.Tensor]:
+    """Return a backbone's weights, every tensor of one value of its own."""
+    model = build_detector(tiny.spec("msfm_frcnn_r50_fpn_1x"), 3)
+    names = [name for name in model.state_dict() if name.startswith("backbone.body.")]
+    return {n: torch.full_like(model.state_dict()[n], number + 1) for number, n in enumerate(names)}
+
+
+def test_init_of_an_fpn_detector():
+    model = build_detector(tiny.spec("msfm_frcnn_r50_fpn_1x"), 3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    source = pretrained()
+    matched, unmatched = load_init(model, source)
+    assert matched == len(source)
+    assert unmatched == sorted(set(before) - set(source))
+    assert "rpn.head.conv.0.0.weight" in unmatched
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, source.get(name, before[name])), name
+
+
+def test_c4_detector_takes_the_last_stage_into_its_head():
+    model = build_detector(tiny.spec("snip_drfcn_r50_7ep_single_scale"), 3)
+    source = pretrained()
+    matched, unmatched = load_init(model, source)
+    assert matched == len(source)
+    assert all(name.startswith(("rpn.", "roi_heads.box_predictor.")) for name in unmatched)
+    own = model.state_dict()
+    moved = [name for name in own if name.startswith("roi_heads.box_head.layer4.")]
+    assert moved
+    for name in moved:
+        assert torch.equal(own[name], source[name.replace("roi_heads.box_head.", "backbone.body.")]), name
+    assert torch.equal(own["backbone.body.layer3.0.conv2.weight"], source["backbone.body.layer3.0.conv2.weight"])
+
+
+def test_other_shapes_and_unknown_names_are_left_out_and_reported():
+    model = build_detector(tiny.spec("msfm_frcnn_r50_fpn_1x"), 3)
+    before = model.state_dict()["backbone.body.conv1.weight"].clone()
+    source = pretrained()
+    source["backbone.body.conv1.weight"] = torch.zeros(64, 3, 7, 7)
+    source["fc.weight"] = torch.zeros(10, 10)
+    matched, unmatched = load_init(model, source)
+    assert matched == len(source) - 2
+    assert "backbone.body.conv1.weight" in unmatched
+    assert torch.equal(model.state_dict()["backbone.body.conv1.weight"], before)
+
+
+def test_layers_of_a_method_keep_their_start():
+    model = build_detector(tiny.spec("pod_frcnn_r50_fpn_1x_gsl"), 3)
+    _, unmatched = load_init(model, pretrained())
+    inside = [name for name in unmatched if name.startswith("backbone.body.")]
+    assert inside == sorted(
+        f"backbone.body.layer{stage}.0.conv2.scale_predictor.{part}" for stage in (2, 3, 4) for part in ("bias", "weight")
+    )

@@ -1,0 +1,79 @@
+"""Windows of the history, by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from pipeline.training.history import COLUMNS, History
+
+
+def fill(history: History, steps: int, start: int = 0) -> History:
+    for step in range(start, steps):
+        history.add({"step": step + 1, "lr": 0.1 * (step + 1), "loss": float(step), "collage": step % 2, "images": 2})
+    return history
+
+
+def test_rows_are_means_of_windows_and_the_last_step():
+    history = fill(History(6, 3), 6)
+    assert [row["step"] for row in history.rows] == [2, 4, 6]
+    assert [row["loss"] for row in history.rows] == [0.5, 2.5, 4.5]
+    assert [row["lr"] for row in history.rows] == pytest.approx([0.2, 0.4, 0.6])  # of the last step, no mean
+    assert [row["collage"] for row in history.rows] == [0.5, 0.5, 0.5]
+    assert "images" not in history.rows[0]  # summed, not logged
+    assert history.sums["images"] == 12
+
+
+def test_window_rounds_up_and_the_rest_is_flushed():
+    history = fill(History(7, 3), 7)
+    assert history.window == 3
+    assert [row["step"] for row in history.rows] == [3, 6]
+    history.flush()
+    history.flush()
+    assert [row["step"] for row in history.rows] == [3, 6, 7]
+    assert history.rows[-1]["loss"] == 6.0
+
+
+def test_fewer_steps_than_rows():
+    assert [row["step"] for row in fill(History(2, 60), 2).rows] == [1, 2]
+
+
+def test_quantities_that_do_not_exist_are_left_out_of_means():
+    history = History(4, 1)
+    for share in (0.25, None, math.nan, 0.75):
+        history.add({"step": 1, "loss": 1.0, "small_share": share, "valid_800": None})
+    assert history.rows[0]["small_share"] == 0.5
+    assert "valid_800" not in history.rows[0]
+    assert history.mean("small_share") == 0.5
+    assert history.mean("valid_800") is None
+    assert history.mean("nothing") is None
+
+
+def test_zero_is_a_value():
+    history = History(2, 1)
+    history.add({"small_share": 0.0})
+    history.add({"small_share": None})
+    assert history.mean("small_share") == 0.0
+
+
+def test_csv_has_empty_cells_and_six_digits():
+    history = History(2, 2, ("step", "loss", "top1"))
+    history.add({"step": 1, "loss": 1 / 3, "top1": None})
+    history.add({"step": 1234567, "loss": 1e-9, "top1": 1.0})
+    assert history.csv() == "step,loss,top1\n1,0.333333,\n1234567,1e-09,1\n"
+    assert History(2, 2).csv() == ",".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize("cut", range(8))
+def test_restored_in_the_middle_of_a_window(cut):
+    whole = fill(History(7, 3), 7)
+    first = fill(History(7, 3), cut)
+    second = History(7, 3)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    fill(second, 7, start=cut)
+    whole.flush()
+    second.flush()
+    assert second.csv() == whole.csv()
+    assert (second.sums, second.counts) == (whole.sums, whole.counts)

@@ -1,0 +1,212 @@
+"""Batches of an image pyramid: every object at the resolutions where its size fits (SNIP), by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import pytest
+import tiny
+import torch
+
+from pipeline.config import Spec
+from pipeline.data import transforms
+from pipeline.training.pyramid import PyramidBatches, Unit
+
+# Files have COCO's own pixels (factor 1 for valid ranges); networks see a tenth of the papers' resolutions: a 480x640
+# image is 140x187 at 1400 (chips of 100), 80x107 at 800, 48x64 at 480.
+SIZE = (480, 640)
+SMALL, MEDIUM, LARGE = [10, 10, 30, 30], [50, 50, 150, 150], [200, 100, 500, 400]  # sides 20, 100 and 300
+BOXES = [[SMALL], [MEDIUM], [LARGE], [SMALL, MEDIUM, LARGE], []]
+STEPS = 40
+
+
+def pyramid_spec(name: str = "snip", batch: int = 1, starts_after: float = 0.5, flip: float = 0.0) -> Spec:
+    found = tiny.spec(f"snip_drfcn_r50_7ep_{name}", batch=batch)
+    experiment = found.experiment
+    if experiment.method.snip:
+        snip = msgspec.structs.replace(experiment.method.snip, starts_after=starts_after)
+        method = msgspec.structs.replace(experiment.method, snip=snip)
+        experiment = msgspec.structs.replace(experiment, method=method)
+    return msgspec.structs.replace(
+        found,
+        experiment=experiment,
+        recipe=msgspec.structs.replace(found.recipe, flip=flip),
+        preset=msgspec.structs.replace(found.preset, factor=0.1, original_factor=1.0),
+    )
+
+
+def batches(**options) -> PyramidBatches:
+    return PyramidBatches(pyramid_spec(**options), tiny.FakeSet([SIZE] * len(BOXES), BOXES), STEPS)
+
+
+def seen(source: PyramidBatches, start: int, stop: int) -> Counter:
+    """Count (resolution, image) over batches of one image."""
+    found: Counter = Counter()
+    for index in range(start, stop):
+        images, _, info = source[index]
+        found[info["resolution"], tiny.image_row(images[0])] += 1
+    return found
+
+
+def test_images_without_valid_objects_leave_a_resolution():
+    source = batches()
+    assert source.first_snip_step == 20
+    # The RPN's range at 800 is [0, 160], so the image with the small object alone stays there.
+    epoch = Counter({(1400, 0): 1, (1400, 3): 1, (800, 0): 1, (800, 1): 1, (800, 3): 1, (480, 2): 1, (480, 3): 1})
+    assert seen(source, 20, 27) == epoch
+    assert seen(source, 27, 34) == epoch
+
+
+def test_before_the_ranges_apply_every_object_is_valid_everywhere():
+    source = batches()
+    # Chips hold objects, so the empty image (4) has none; the object of 300 is 87 pixels wide and fits a chip of 100.
+    one = Counter({(res, row): 1 for res in (1400, 800, 480) for row in range(5)})
+    del one[1400, 4]
+    found = seen(source, 0, 14)
+    chips_of_three = found.pop((1400, 3), 0)
+    one.pop((1400, 3))
+    assert chips_of_three >= 1
+    assert set(found) <= set(one)
+    for index in range(20):
+        _, (target,), info = source[index]
+        assert info["snip"] is False
+        assert target["head_range"].tolist() == [0.0, float("inf")]
+        if info["resolution"] != 1400:
+            assert target["valid_head"].all()
+            assert target["valid_proposal"].all()
+
+
+@pytest.mark.parametrize(
+    ("resolution", "head", "proposal", "bounds"),
+    [
+        (1400, [True, False, False], [True, False, False], [0, 80 * 140 / 480]),
+        (800, [False, True, False], [True, True, False], [40 * 80 / 480, 160 * 80 / 480]),
+        (480, [False, False, True], [False, False, True], [120 * 48 / 480, float("inf")]),
+    ],
+)
+def test_valid_flags_are_the_papers_ranges(resolution, head, proposal, bounds):
+    source = batches()
+    level = next(level for level in source.spec.experiment.pyramid if level.short_side == resolution)
+    image, target = source.sample(Unit(3, None), level, True, transforms.generator(0))
+    assert tuple(image.shape[1:]) == {1400: (140, 187), 800: (80, 107), 480: (48, 64)}[resolution]
+    assert target["valid_head"].tolist() == head
+    assert target["valid_proposal"].tolist() == proposal
+    assert target["head_range"].tolist() == pytest.approx(bounds)
+    ratio = torch.tensor([image.shape[2] / 640, image.shape[1] / 480]).repeat(2)
+    torch.testing.assert_close(target["boxes"], torch.tensor(BOXES[3]) * ratio)
+
+
+def test_ranges_are_closed():
+    sides = [39.9, 40, 80, 80.1, 119.9, 120, 160, 160.1]
+    data = tiny.FakeSet([SIZE], [[[0, 0, side, side] for side in sides]])
+    source = PyramidBatches(pyramid_spec(), data, STEPS)
+    finest, middle, coarsest = source.spec.experiment.pyramid
+    assert source._valid(0, finest, True)[0].tolist() == [True] * 3 + [False] * 5
+    assert source._valid(0, middle, True)[0].tolist() == [False] + [True] * 6 + [False]
+    assert source._valid(0, middle, True)[1].tolist() == [True] * 7 + [False]
+    assert source._valid(0, coarsest, True)[0].tolist() == [False] * 5 + [True] * 3
+
+
+def test_ranges_scale_with_the_presets_factor():
+    spec = pyramid_spec()
+    spec = msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, original_factor=0.5))
+    data = tiny.FakeSet([SIZE], [[[0, 0, 40, 40], [0, 0, 41, 41]]])
+    source = PyramidBatches(spec, data, STEPS)
+    level = spec.experiment.pyramid[0]
+    assert source._valid(0, level, True)[0].tolist() == [True, False]  # 80 original pixels are 40 here
+    _, target = source.sample(Unit(0, None), level, True, transforms.generator(0))
+    assert target["head_range"].tolist() == pytest.approx([0, 40 * 140 / 480])
+
+
+def test_chips_hold_their_objects_whole_and_ignore_cut_ones():
+    source = batches()
+    level = source.spec.experiment.pyramid[0]
+    # A box of 20 file pixels across the chip's right border, at 140/480 and 187/640 of its size.
+    data = tiny.FakeSet([SIZE], [[[330, 10, 350, 30], [10, 10, 30, 30], [400, 10, 420, 30]]])
+    source = PyramidBatches(source.spec, data, STEPS)
+    image, target = source.sample(Unit(0, (0, 0, 100, 100)), level, True, transforms.generator(0))
+    assert image.shape == (3, 100, 100)
+    assert len(target["boxes"]) == 2  # the third does not show
+    assert target["boxes"][0].tolist() == pytest.approx([330 * 187 / 640, 10 * 140 / 480, 100, 30 * 140 / 480])
+    assert target["valid_head"].tolist() == [False, True]
+    assert target["valid_proposal"].tolist() == [False, True]
+    assert target["labels"].tolist() == [1, 1]
+
+
+def test_every_chip_shows_a_valid_object():
+    source = batches()
+    chips = [source[index] for index in range(20, 34) if source[index][2]["resolution"] == 1400]
+    assert len(chips) == 4
+    for (image,), (target,), info in chips:
+        assert image.shape == (3, 100, 100)
+        assert int(target["valid_head"].sum()) == 1
+        assert info["valid"] == pytest.approx(1 / len(target["boxes"]))
+
+
+@pytest.mark.parametrize("batch", [2, 3])
+def test_a_batch_has_one_resolution(batch):
+    source = batches(batch=batch)
+    resolutions = set()
+    for index in range(40):
+        images, targets, info = source[index]
+        assert len(images) == len(targets) == batch
+        assert {min(image.shape[1:]) for image in images} <= {{1400: 100, 800: 80, 480: 48}[info["resolution"]]}
+        resolutions.add(info["resolution"])
+    assert resolutions == {1400, 800, 480}
+
+
+def test_share_of_valid_objects():
+    source = batches()
+    shares = {}
+    for index in range(20, 27):
+        images, _, info = source[index]
+        assert info["snip"] is True
+        shares[info["resolution"], tiny.image_row(images[0])] = info["valid"]
+    assert shares[800, 0] == 0
+    assert shares[800, 1] == 1
+    assert shares[800, 3] == shares[480, 3] == pytest.approx(1 / 3)
+    plain = batches(name="ms_train")
+    empty = [plain[index] for index in range(30) if len(plain[index][1][0]["boxes"]) == 0]
+    assert empty
+    assert all(info["valid"] is None for _, _, info in empty)
+
+
+def test_multi_scale_training_without_ranges():
+    source = batches(name="ms_train")
+    assert source.first_snip_step == STEPS
+    assert seen(source, 0, 15) == Counter({(res, row): 1 for res in (1400, 800, 480) for row in range(5)})
+
+
+def test_batches_depend_on_their_number_alone():
+    first, second = batches(flip=0.5, batch=2), batches(flip=0.5, batch=2)
+    expected = [first[index] for index in range(30)]
+    for index in reversed(range(30)):
+        images, targets, info = second[index]
+        assert info == expected[index][2]
+        assert all(torch.equal(a, b) for a, b in zip(images, expected[index][0], strict=True))
+        for a, b in zip(targets, expected[index][1], strict=True):
+            assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_resolutions_are_shuffled_and_differ_between_epochs():
+    source = batches(name="ms_train")
+    orders = [[source[15 * epoch + place][2]["resolution"] for place in range(15)] for epoch in range(2)]
+    assert orders[0] != orders[1]
+    assert all(Counter(order) == {1400: 5, 800: 5, 480: 5} for order in orders)
+    assert all(order != sorted(order) for order in orders)
+
+
+def test_data_without_valid_objects_is_refused():
+    spec = pyramid_spec()
+    with pytest.raises(ValueError, match="No resolution has a valid object"):
+        PyramidBatches(spec, tiny.FakeSet([SIZE], [[]]), STEPS)[STEPS // 2]
+
+
+def test_flipped_samples_keep_their_flags():
+    source = batches(flip=1.0)
+    level = source.spec.experiment.pyramid[1]
+    _, target = source.sample(Unit(3, None), level, True, transforms.generator(0))
+    assert target["valid_head"].tolist() == [False, True, False]
+    left, right = 107 - 150 * 107 / 640, 107 - 50 * 107 / 640
+    assert target["boxes"][1].tolist() == pytest.approx([left, 50 * 80 / 480, right, 150 * 80 / 480])
