@@ -41,6 +41,11 @@ class FusionOptions(Options):
     convs: int | tuple[int, ...] = 2
     fusion: Literal["add", "concat"] = "add"
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where positions and norm groups do not pair up."""
+        if len(self.positions) != len(self.norm_groups):
+            raise ValueError(f"positions {self.positions} and norm_groups {self.norm_groups} must be equally many")
+
 
 class CollageOptions(Options):
     """Dynamic scale training: when to feed collages, and of what (DST, section 3)."""
@@ -92,6 +97,12 @@ class Test(Options):
     long_sides: tuple[int, ...] = (1333,)
     valid_ranges: tuple[tuple[float, float | None], ...] | None = None  # original COCO pixels, one a resolution
     merge: Literal["nms", "soft_nms"] = "nms"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where short sides, long sides and ranges do not pair up."""
+        counts = {len(self.short_sides), len(self.long_sides), len(self.valid_ranges or self.short_sides)}
+        if len(counts) != 1:
+            raise ValueError("short_sides, long_sides and valid_ranges must be equally many")
 
 
 class Notes(Options):
@@ -319,7 +330,7 @@ def resolve(experiment: str, preset: str) -> Spec:
     """
     path = paths.ROOT / paths.experiment_file(experiment)
     if not path.is_file():
-        known = experiments()
+        known = [*experiments(), *(p.stem for p in (paths.ROOT / "workflow/inits").glob("*.yaml"))]
         raise InputError(f"Unknown experiment {experiment!r}{nearest(experiment, known)} (workflow/papers lists all).")
     loaded = load(path, Experiment)
     recipe_path = paths.ROOT / paths.recipe_file(loaded.recipe)

@@ -76,6 +76,20 @@ def test_preset_steps_scale_with_the_schedule_length():
     assert config.epoch_steps(double, 12345) == 200  # a preset's steps do not depend on the data
 
 
+@pytest.mark.parametrize(
+    ("experiment", "steps"),
+    [
+        ("msfm_frcnn_r50_fpn_1x", 1200),  # 12 epochs
+        ("snip_drfcn_r50_7ep_snip", 700),  # 7
+        ("pod_frcnn_r50_fpn_1x", 1300),  # 13
+        ("dst_frcnn_r50_fpn_1x", 1217),  # 90,000 iterations of 16 of 118,287 images are 12.17
+    ],
+)
+def test_preset_steps_stand_for_twelve_epochs(experiment, steps):
+    found = config.resolve(experiment, "mini")
+    assert msgspec.structs.replace(found, preset=tiny.preset(steps=1200)).steps == steps
+
+
 def test_learning_rate_is_linear_in_the_batch():
     assert tiny.spec("dst_frcnn_r50_fpn_1x", lr=None, batch=4).lr == 0.02 * 4 / 16
     assert tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.5, batch=4).lr == 0.5

@@ -59,9 +59,10 @@ def preset(**training: Any) -> config.Preset:
 
 
 def spec(experiment: str, **training: Any) -> config.Spec:
-    """Return an experiment under the tiny preset."""
+    """Return an experiment under the tiny preset; its recipe counts 12 epochs, so it takes the preset's steps."""
     found = config.resolve(experiment, "mini")
-    return msgspec.structs.replace(found, preset=preset(**training))
+    recipe = msgspec.structs.replace(found.recipe, epochs=12.0, iterations=None)
+    return msgspec.structs.replace(found, preset=preset(**training), recipe=recipe)
 
 
 def with_method(found: config.Spec, **method: Any) -> config.Spec:

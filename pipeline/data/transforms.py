@@ -24,7 +24,7 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     pixels = image.unsqueeze(0).float().div_(255)
     if tuple(image.shape[-2:]) == tuple(size):
         return pixels[0]
-    shrinks = size[0] < image.shape[-2]
+    shrinks = size[0] < image.shape[-2] or size[1] < image.shape[-1]
     return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=shrinks)[0]
 
 

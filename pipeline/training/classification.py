@@ -39,10 +39,11 @@ def pretrain(spec: Spec) -> None:
 
 def write_published(spec: Spec) -> None:
     """Write torchvision's ImageNet weights under the names of this project's detectors."""
-    from torchvision.models import get_model
+    from torchvision.models import get_model_weights
 
-    model = get_model(spec.experiment.backbone, weights="IMAGENET1K_V1")
-    tensors = {f"backbone.body.{name}": value for name, value in model.state_dict().items() if "fc." not in name}
+    published = get_model_weights(spec.experiment.backbone).IMAGENET1K_V1
+    state = published.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    tensors = {f"backbone.body.{name}": value for name, value in state.items() if not name.startswith("fc.")}
     save_weights(paths.init(spec.preset.name, spec.name), tensors)
     write_text(paths.history(spec.preset.name, spec.name), "step,loss,lr,top1\n")
     write_json(

@@ -48,6 +48,7 @@ def learn_scales(spec: Spec) -> None:
     count = min(preset.training.scale_images, len(data))
     random = torch.Generator().manual_seed(preset.seed)
     rows = torch.randperm(len(data), generator=random)[:count].tolist()
+    rows.sort(key=data.size)  # batches of one size: padding would change the pooled input of the scale predictor
     recipe = spec.recipe
     precision = choose_precision(preset, device)
     for start in tqdm(range(0, count, BATCH), desc=f"{spec.name} scales", file=sys.stderr, mininterval=2.0):
@@ -56,7 +57,6 @@ def learn_scales(spec: Spec) -> None:
             load_scaled(data, row, recipe.short_side * preset.factor, recipe.long_side * preset.factor)[0].to(device)
             for row in chosen
         ]
-        # One image at a time where sizes differ: padding would change the pooled input of the scale predictor.
         groups = [images] if len({image.shape for image in images}) == 1 else [[image] for image in images]
         for group in groups:
             with autocast(precision, device):

@@ -114,7 +114,7 @@ def build_optimizer(spec: Spec, model: nn.Module, lr: float) -> torch.optim.Opti
     recipe = spec.recipe
     groups = parameter_groups(model, recipe.weight_decay)
     if (spec.preset.training.optimizer or recipe.optimizer) == "adamw":
-        return torch.optim.AdamW(groups, lr)
+        return torch.optim.AdamW(groups, lr, fused=True)
     return torch.optim.SGD(groups, lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
 
 

@@ -15,6 +15,7 @@ from pipeline.data import transforms
 from pipeline.data.chips import sample_chips
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.samplers import BatchStream, orientations
+from pipeline.errors import InputError
 from pipeline.training.scale_ranges import valid_objects
 
 OPEN = (0.0, None)  # the range that every object fits
@@ -122,7 +123,10 @@ class PyramidBatches(Dataset):
             streams.append(BatchStream(orientations(sizes), self.spec.batch, seed * 16 + number) if found else None)
         counts = [stream.batches_per_epoch if stream else 0 for stream in streams]
         if not sum(counts):
-            raise ValueError("No resolution has a valid object; widen the pyramid's ranges or check the factor.")
+            raise InputError(
+                f"{self.spec.name}: none of the {len(self.data)} training images has a valid object at any resolution; "
+                "widen the pyramid's ranges or check the preset's factor."
+            )
         epochs: dict[int, np.ndarray] = {}
 
         def order(index: int) -> tuple[int, int]:

@@ -115,7 +115,7 @@ def test_filtered_rois_are_neither_objects_nor_background():
 
     heads.filter_rois = leave_out_small
     heads._targets = [{"name": "first"}]
-    matched, found = heads.assign_targets_to_proposals(proposals, boxes, labels)
+    _, found = heads.assign_targets_to_proposals(proposals, boxes, labels)
     assert found[0].tolist() == [-1, -1, 1]
     assert seen == {"labels": [2, 0, 1], "matched": [0, 0, 1], "target": {"name": "first"}}
     positives, negatives = heads.subsample(found), torch.cat(found) == 0

@@ -158,5 +158,7 @@ def test_layers_of_a_method_keep_their_start():
     _, unmatched = load_init(model, pretrained())
     inside = [name for name in unmatched if name.startswith("backbone.body.")]
     assert inside == sorted(
-        f"backbone.body.layer{stage}.0.conv2.scale_predictor.{part}" for stage in (2, 3, 4) for part in ("bias", "weight")
+        f"backbone.body.layer{stage}.0.conv2.scale_predictor.{part}"
+        for stage in (2, 3, 4)
+        for part in ("bias", "weight")
     )

@@ -11,6 +11,9 @@ import torch
 
 from pipeline.config import Spec
 from pipeline.data import transforms
+from pipeline.errors import InputError
+from pipeline.models import build_detector
+from pipeline.training.detection import wire_snip
 from pipeline.training.pyramid import PyramidBatches, Unit
 
 # Files have COCO's own pixels (factor 1 for valid ranges); networks see a tenth of the papers' resolutions: a 480x640
@@ -199,7 +202,7 @@ def test_resolutions_are_shuffled_and_differ_between_epochs():
 
 def test_data_without_valid_objects_is_refused():
     spec = pyramid_spec()
-    with pytest.raises(ValueError, match="No resolution has a valid object"):
+    with pytest.raises(InputError, match="none of the 1 training images has a valid object at any resolution"):
         PyramidBatches(spec, tiny.FakeSet([SIZE], [[]]), STEPS)[STEPS // 2]
 
 
@@ -210,3 +213,42 @@ def test_flipped_samples_keep_their_flags():
     assert target["valid_head"].tolist() == [False, True, False]
     left, right = 107 - 150 * 107 / 640, 107 - 50 * 107 / 640
     assert target["boxes"][1].tolist() == pytest.approx([left, 50 * 80 / 480, right, 150 * 80 / 480])
+
+
+# In the detector
+
+
+def wired_losses(valid: list[bool], head_range: tuple[float, float]) -> tuple[dict, list[float]]:
+    """Return a tiny SNIP detector's losses on two objects (areas 600 and 2080), and the areas of its positives."""
+    torch.manual_seed(0)
+    model = build_detector(pyramid_spec(), 3).train()
+    wire_snip(model, 0.3)
+    flags = torch.tensor(valid)
+    target = {
+        "boxes": torch.tensor([[0.0, 0, 30, 20], [40, 8, 80, 60]]),
+        "labels": torch.tensor([1, 2]),
+        "valid_head": flags,
+        "valid_proposal": flags,
+        "head_range": torch.tensor(head_range),
+    }
+    losses = model([torch.rand(3, 64, 96)], [target])
+    sum(losses.values()).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+    return {name: value.item() for name, value in losses.items()}, model.roi_heads.positives.areas.tolist()
+
+
+def test_losses_see_valid_objects_only():
+    open_range = (0.0, float("inf"))
+    assert set(wired_losses([True, True], open_range)[1]) == {600.0, 2080.0}
+    assert set(wired_losses([True, False], open_range)[1]) == {600.0}
+    losses, areas = wired_losses([False, False], open_range)
+    assert areas == []
+    assert (losses["loss_box_reg"], losses["loss_rpn_box_reg"]) == (0, 0)
+    assert losses["loss_classifier"] > 0  # background RoIs of valid size train on
+
+
+def test_rois_out_of_range_take_no_part():
+    losses, areas = wired_losses([True, True], (1000.0, 2000.0))
+    assert areas == []
+    assert (losses["loss_box_reg"], losses["loss_classifier"]) == (0, 0)
+    assert losses["loss_objectness"] > 0

@@ -241,9 +241,7 @@ def test_valid_objects_count_only_steps_with_ranges(tiny_project):
 
 
 def test_loss_that_is_not_finite_ends_in_one_sentence(tiny_project):
-    with pytest.raises(
-        InputError, match=r"the loss of step \d+ is not finite .* lower the learning rate of"
-    ):
+    with pytest.raises(InputError, match=r"the loss of step \d+ is not finite .* lower the learning rate of"):
         train_detector(tiny.spec("dst_frcnn_r50_fpn_1x", lr=1e30, warmup_steps=0))
 
 

@@ -1,0 +1,193 @@
+"""From a GSL network to fast-deployment inits: learnt scales, decomposition and weight transfer, by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from pipeline import paths
+from pipeline.config import Spec
+from pipeline.errors import InputError
+from pipeline.files import read_json
+from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
+from pipeline.models import build_detector
+from pipeline.training.checkpoint import load_init, load_weights, save_weights
+from pipeline.training.detection import read_scales, train_detector
+from pipeline.training.global_scales import block_name, decompose_init, learn_scales, scale_layers
+from pipeline.training.prediction import predict
+
+BLOCKS = ["layer2.0", "layer3.0", "layer4.0"]
+
+
+def learner(neck: str) -> Spec:
+    """Return a tiny GSL experiment with FPN or on C4."""
+    if neck == "fpn":
+        return tiny.spec("pod_frcnn_r50_fpn_1x_gsl")
+    return tiny.with_method(tiny.spec("snip_drfcn_r50_7ep_single_scale"), global_scale=True)
+
+
+def classes() -> int:
+    return len(read_json(paths.manifest("tiny"))["categories"])
+
+
+def write_learner(spec: Spec, scale_h: float, scale_w: float, spread: float = 0.0) -> nn.Module:
+    """Write the weights of a GSL network whose every layer predicts one scale, and return the network."""
+    torch.manual_seed(1)
+    model = build_detector(spec, classes()).eval()
+    for layer in scale_layers(model).values():
+        layer.scale_predictor.bias.data = torch.tensor([scale_h - 1, scale_w - 1])
+        layer.scale_predictor.weight.data.fill_(spread)
+    save_weights(paths.weights("tiny", spec.name), model.state_dict())
+    return model
+
+
+def fast_network(spec: Spec, init: str) -> tuple[nn.Module, list[str]]:
+    """Return a fast-deployment network that starts from an init, and the names that the init does not hold."""
+    tensors, metadata = load_weights(paths.init("tiny", init))
+    torch.manual_seed(2)
+    model = build_detector(tiny.with_method(spec, decomposed=True), classes(), read_scales(metadata)).eval()
+    _, unmatched = load_init(model, tensors)
+    return model, unmatched
+
+
+def outputs(model: nn.Module) -> list[torch.Tensor]:
+    """Return the features and RPN outputs of a detector on one image, and its head's on whole-image RoIs."""
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = model.backbone(image)
+        rois = [torch.tensor([[0.0, 0, 96, 64], [10, 10, 60, 50]])]
+        pooled = model.roi_heads.box_roi_pool(features, rois, [(64, 96)])
+        logits, deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
+        objectness, _ = model.rpn.head(list(features.values()))
+    return [*features.values(), *objectness, logits, deltas]
+
+
+@pytest.mark.parametrize("neck", ["fpn", "c4"])
+def test_learnt_scales_are_the_predicted_ones(tiny_project, neck):
+    spec = learner(neck)
+    write_learner(spec, 1.7, 2.9)
+    learn_scales(spec)
+    found = read_json(paths.scales("tiny", spec.name))
+    assert (found["experiment"], found["images"]) == (spec.name, 5)
+    assert sorted(found["layers"]) == BLOCKS
+    for layer in found["layers"].values():
+        assert layer == {"mean_h": 1.7, "mean_w": 2.9, "std_h": 0.0, "std_w": 0.0}
+    assert found["largest_shift"] == pytest.approx(1.9)
+
+
+def test_mean_and_spread_over_images(tiny_project):
+    spec = learner("fpn")
+    model = write_learner(spec, 1.0, 1.0, spread=0.05)
+    learn_scales(spec)
+    layer = read_json(paths.scales("tiny", spec.name))["layers"]["layer2.0"]
+    # The same by hand: the first 5 images of the stage's permutation, alone and at the training's size.
+    from pipeline.data.detection_set import DetectionSet
+    from pipeline.data.manifest import load_split
+    from pipeline.training.feeding import load_scaled
+
+    data = DetectionSet(load_split(paths.manifest("tiny"), "train"))
+    rows = torch.randperm(10, generator=torch.Generator().manual_seed(0))[:5].tolist()
+    values = []
+    with torch.inference_mode():
+        for row in rows:
+            batch, _ = model.transform([load_scaled(data, row, 80, 133.3)[0]])
+            body = model.backbone.body
+            x = body.layer1(body.maxpool(body.relu(body.bn1(body.conv1(batch.tensors)))))
+            block = body.layer2[0]
+            inner = block.relu(block.bn1(block.conv1(x)))
+            values.append(block.conv2.predict_scales(inner)[0])
+    scales = torch.stack(values).double()
+    assert layer["mean_h"] == pytest.approx(scales[:, 0].mean().item(), abs=1e-5)
+    assert layer["std_w"] == pytest.approx(scales[:, 1].std(correction=0).item(), abs=1e-5)
+    assert layer["std_h"] > 0
+
+
+def test_scales_of_a_network_without_a_learner(tiny_project):
+    with pytest.raises(InputError, match="has no global scale learner; name a \\*_gsl experiment"):
+        learn_scales(tiny.spec("pod_frcnn_r50_fpn_1x"))
+
+
+@pytest.mark.parametrize("neck", ["fpn", "c4"])
+def test_transferred_network_equals_its_learner_at_integer_scales(tiny_project, neck):
+    spec = learner(neck)
+    model = write_learner(spec, 2.0, 3.0)
+    learn_scales(spec)
+    decompose_init(spec)
+    fast, unmatched = fast_network(spec, f"{spec.name}_fd_wt")
+    assert unmatched == []
+    layers = [layer for layer in fast.modules() if isinstance(layer, DecomposedConv2d)]
+    assert len(layers) == 3
+    assert not any(isinstance(layer, GlobalScaleConv2d) for layer in fast.modules())
+    assert {conv.dilation for layer in layers for conv in layer.convs} == {(2, 3)}
+    for a, b in zip(outputs(fast), outputs(model), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("neck", ["fpn", "c4"])
+def test_fractional_scales_split_the_channels(tiny_project, neck):
+    spec = learner(neck)
+    model = write_learner(spec, 1.7, 2.9)
+    learn_scales(spec)
+    decompose_init(spec)
+    _, metadata = load_weights(paths.init("tiny", f"{spec.name}_fd_wt"))
+    assert json.loads(metadata["scales"]) == {block: [1.7, 2.9] for block in BLOCKS}
+    fast, _ = fast_network(spec, f"{spec.name}_fd_wt")
+    learnt = {name: layer.weight for name, layer in scale_layers(model).items()}
+    seen = 0
+    for name, layer in fast.named_modules():
+        if not isinstance(layer, DecomposedConv2d):
+            continue
+        seen += 1
+        lower, upper = layer.convs
+        assert (lower.dilation, upper.dilation) == ((1, 2), (2, 3))
+        # The share of the upper part is the mean of 0.7 and 0.9: a fifth of the channels stays below.
+        channels = layer.out_channels
+        assert lower.out_channels == int(0.2 * channels + 0.5)
+        assert torch.equal(torch.cat([lower.weight, upper.weight]), learnt[block_name(name)])
+    assert seen == 3
+
+
+@pytest.mark.parametrize("neck", ["fpn", "c4"])
+def test_pretrained_init_is_cut_the_same_way(tiny_project, neck):
+    spec = learner(neck)
+    write_learner(spec, 0.02, 1.0)  # dilation 0 in height: kernels of 1x3
+    learn_scales(spec)
+    decompose_init(spec)
+    pretrained, _ = load_weights(paths.init("tiny", "resnet50"))
+    fast, unmatched = fast_network(spec, f"{spec.name}_fd")
+    heads = ("rpn.", "backbone.fpn.", "roi_heads.box_head.fc", "roi_heads.box_predictor.")
+    assert unmatched
+    assert all(name.startswith(heads) for name in unmatched)  # nothing of the detector's training is in it
+    for name, layer in fast.named_modules():
+        if isinstance(layer, DecomposedConv2d):
+            (conv,) = layer.convs
+            assert conv.kernel_size == (1, 3)
+            weight = pretrained[f"backbone.body.{block_name(name)}.conv2.weight"]
+            assert torch.equal(conv.weight, weight[:, :, 1:2])  # the centre row
+    own = fast.state_dict()
+    assert torch.equal(own["backbone.body.layer2.0.conv1.weight"], pretrained["backbone.body.layer2.0.conv1.weight"])
+
+
+def test_fast_networks_train_and_detect_from_both_inits(tiny_project):
+    spec = tiny.spec("pod_frcnn_r50_fpn_1x_gsl", steps=2)
+    train_detector(spec)
+    learn_scales(spec)
+    decompose_init(spec)
+    for name in ("pod_frcnn_r50_fpn_1x_fd", "pod_frcnn_r50_fpn_1x_fd_wt"):
+        fast = tiny.spec(name, steps=2)
+        train_detector(fast)
+        _, metadata = load_weights(paths.weights("tiny", name))
+        assert sorted(json.loads(metadata["scales"])) == BLOCKS  # prediction builds the network from them
+        predict(fast, "single")
+        assert read_json(paths.detections("tiny", name))
+    summary = read_json(paths.training_summary("tiny", "pod_frcnn_r50_fpn_1x_fd_wt"))
+    assert summary["init_unmatched"] == 0
+
+
+def test_names_of_blocks():
+    assert block_name("backbone.body.layer2.0.conv2") == "layer2.0"
+    assert block_name("roi_heads.box_head.layer4.12.conv2") == "layer4.12"
