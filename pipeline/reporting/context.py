@@ -14,12 +14,14 @@ DATA = {
     "coco": "photographs of a COCO-format folder",
     "voc": "photographs of a PASCAL VOC folder",
 }
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 
 def beside_table(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
     """Return the bullet list that stands under a table made of some evaluations."""
     experiments = list(dict.fromkeys(paths.split_evaluation(name)[0] for name in evaluations))
     lines = [numbers_of(results), sizes_of(results, evaluations, seeds, evaluated), comparability(results)]
+    lines += recipe_of(results)
     lines += [f"Differs from the paper: {text}." for text in stand_ins(experiments)]
     return "".join(f"- {line}\n" for line in lines)
 
@@ -46,6 +48,22 @@ def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evalu
         f"{plural(seeds, 'training')} of each experiment",
     ]
     return "; ".join(parts if evaluated else parts[1:]).capitalize() + "."
+
+
+def recipe_of(results: Results) -> list[str]:
+    """Return what the preset puts in the place of the papers' networks and recipes, as at most one sentence."""
+    size, training = results.preset.model, results.preset.training
+    changes = []
+    if size.width != 1 or size.max_blocks:
+        blocks = f" and at most {size.max_blocks} blocks a stage" if size.max_blocks else ""
+        changes.append(f"networks of {size.width:g} times the width{blocks}")
+    if training.optimizer:
+        changes.append(f"{OPTIMIZERS[training.optimizer]} at a rate of {training.lr:g}")
+    if training.norm == "batch":
+        changes.append("batch norm that learns its statistics")
+    if results.preset.init_source == "pretrain":
+        changes.append("backbones pre-trained here for minutes, on images of single objects")
+    return [f"In the place of the papers' sizes and recipes this preset has {listing(changes)}."] if changes else []
 
 
 def short_sides(results: Results, evaluation: str) -> list[int]:

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from pipeline import paths
+from pipeline import config, paths
 from pipeline.files import write_text
 from pipeline.reporting.figures import FIGURES, draw_figures
 from pipeline.reporting.figures_statistics import plot_statistics
@@ -38,7 +38,9 @@ def test_data_of_every_figure(fake):
     collage = [(r["small_share"], r["collage"]) for r in rows("collage")]
     assert collage == [("0.2", ""), ("", ""), ("0.05", "1.0"), ("0.15", "0.5")]
     assert [r["share"] for r in rows("valid_objects")] == ["0.5", "0.75", "0.25"]
-    assert [(r["resolution"], r["short_side_px"]) for r in rows("valid_objects")][:1] == [("1400", "420")]
+    assert [(r["resolution"], r["short_side_px"]) for r in rows("valid_objects")][:1] == [
+        ("1400", str(round(1400 * config.load_preset("mini").factor)))
+    ]
     scale = next(r for r in rows("scales") if (r["layer"], r["direction"]) == ("layer4.1", "h"))
     assert (scale["mean"], scale["std"]) == ("1.25", "0.02")
     sizes = [r for r in rows("ap_by_size") if r["evaluation"] == DST]

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from pipeline import paths
+from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.reporting.tables import write_table
 
@@ -190,7 +190,13 @@ def test_preset_sizes_and_stand_ins_stand_beside_the_table(fake):
     fake.training("snip_drfcn_r50_7ep_single_scale")
     write_table("snip_t2", "mini")
     assert "These are **mini numbers**" in text("snip_t2")
-    assert "300 validation images; short side 144, 240 and 420 px; 300 training steps of 8 images" in text("snip_t2")
+    preset = config.load_preset("mini")
+    sides = [round(side * preset.factor) for side in (480, 800, 1400)]
+    wanted = (
+        f"short side {sides[0]}, {sides[1]} and {sides[2]} px; 300 training steps of {preset.training.batch} images"
+    )
+    assert f"300 validation images; {wanted}" in text("snip_t2")
+    assert "In the place of the papers' sizes and recipes this preset has networks of 0.25 times" in text("snip_t2")
     assert "a C4 Faster R-CNN stands in for the deformable R-FCN" in text("snip_t2")
 
 
