@@ -52,8 +52,8 @@ def edited(path: str, value: object) -> dict:
         ('{"images": [\n  {"id": 1,}]}', "not valid JSON: .* at line 2, column "),
         ("", "not valid JSON: Expecting value at line 1, column 1; repair or re-download it"),
         (json.dumps(instances())[:-20], "not valid JSON: "),
-        ("[" * 100_000, "cannot be read as JSON .*; repair or re-download it"),
-        ("9" * 5000, "cannot be read as JSON .*; repair or re-download it"),
+        ("[" * 100_000, "is no JSON that can be read: .*; repair or re-download it"),
+        ("9" * 5000, "is no JSON that can be read: .*; repair or re-download it"),
     ],
 )
 def test_malformed_json(folder, text, expected):
