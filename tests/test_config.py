@@ -11,6 +11,7 @@ import tiny
 
 from pipeline import config, paths
 from pipeline.errors import InputError
+from pipeline.options import CollageOptions, Method
 
 OWN = """name: own
 title: own
@@ -113,7 +114,7 @@ def test_experiments_of_equal_contents_have_seeds_of_their_own():
 def test_digest_changes_with_every_option_that_a_training_reads():
     spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
     recipe = msgspec.structs.replace(spec.recipe, gamma=0.2)
-    collage = config.CollageOptions(threshold=0.2)
+    collage = CollageOptions(threshold=0.2)
     changed = [
         tiny.spec("dst_frcnn_r50_fpn_1x_dst", lr=0.03),
         msgspec.structs.replace(spec, recipe=recipe),
@@ -137,7 +138,7 @@ def test_method_of_an_experiment_file():
     assert coarsest.head_range == (120, None)
     assert spec.experiment.method.snip.starts_after == pytest.approx(3 / 7, abs=1e-4)
     assert spec.experiment.tests["ms_test"].valid_ranges == ((0, 90), (32, 180), (75, None))
-    assert config.resolve("snip_drfcn_r50_7ep_single_scale", "full").experiment.method == config.Method()
+    assert config.resolve("snip_drfcn_r50_7ep_single_scale", "full").experiment.method == Method()
 
 
 def test_specifications_cannot_be_changed():

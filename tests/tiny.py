@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from pipeline import config, paths
+from pipeline.options import Method
+from pipeline.preset import Data, ModelSize, Preset, Training, Verdicts
 
-PRESET = config.Preset(
+PRESET = Preset(
     name="tiny",
     title="tiny (tests)",
-    data=config.Data(kind="scaleworld", train_images=10, val_images=4, seed=3, may_publish_images=True),
+    data=Data(kind="scaleworld", train_images=10, val_images=4, seed=3, may_publish_images=True),
     factor=0.1,  # images of 64x48, a short side of 80 in networks
     threads=1,
     init_source="pretrain",
-    model=config.ModelSize(
+    model=ModelSize(
         width=0.125,
         max_blocks=1,
         fpn_channels=16,
@@ -34,7 +36,7 @@ PRESET = config.Preset(
         roi_samples=1,
         detections=10,
     ),
-    training=config.Training(
+    training=Training(
         steps=6,
         batch=2,
         lr=0.01,
@@ -49,11 +51,11 @@ PRESET = config.Preset(
         scale_images=5,
         precision="fp32",
     ),
-    verdicts=config.Verdicts(draws=5),
+    verdicts=Verdicts(draws=5),
 )
 
 
-def preset(**training: Any) -> config.Preset:
+def preset(**training: Any) -> Preset:
     """Return the tiny preset, with some of its `training` options changed."""
     return msgspec.structs.replace(PRESET, training=msgspec.structs.replace(PRESET.training, **training))
 
@@ -67,7 +69,7 @@ def spec(experiment: str, **training: Any) -> config.Spec:
 
 def with_method(found: config.Spec, **method: Any) -> config.Spec:
     """Return a specification with another method."""
-    experiment = msgspec.structs.replace(found.experiment, method=config.Method(**method))
+    experiment = msgspec.structs.replace(found.experiment, method=Method(**method))
     return msgspec.structs.replace(found, experiment=experiment)
 
 
@@ -80,7 +82,7 @@ def make_files() -> None:
     synthesize(PRESET)
     verify_preset(PRESET)
     torch.manual_seed(0)
-    body = build_resnet("resnet50", PRESET.model, "batch", config.Method())
+    body = build_resnet("resnet50", PRESET.model, "batch", Method())
     state = {f"backbone.body.{name}": value for name, value in body.state_dict().items()}
     save_weights(paths.init("tiny", "resnet50"), state)
 

@@ -19,6 +19,7 @@ from pipeline import config, paths
 from pipeline.cli import run
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json, write_text
+from pipeline.preset import Preset
 from pipeline.reporting.results import preset_digest
 
 BASELINES = {"fpn": "msfm_frcnn_r50_fpn_1x", "c4": "snip_drfcn_r50_7ep_single_scale"}
@@ -97,7 +98,7 @@ def spread(experiment: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def page(preset: config.Preset, groups: dict[str, Any]) -> str:
+def page(preset: Preset, groups: dict[str, Any]) -> str:
     """Return the Markdown page of the runs."""
     lines = [
         f"# Run-to-run noise under preset `{preset.name}`",

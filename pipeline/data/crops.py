@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config import Preset
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet
 from pipeline.errors import InputError
+from pipeline.preset import Preset
 
 RELATIVE_SCALE = 0.55  # of an object in its image: ImageNet's median (SNIP, figure 1)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, paths
+from pipeline import paths
 from pipeline.data.verify import Source, verify
 from pipeline.errors import InputError
+from pipeline.preset import Preset
 
 NOTE = "This preset reads its images from the paths in workflow/presets/{name}.yaml; nothing is made here.\n"
 
 
-def synthesize(preset: config.Preset) -> None:
+def synthesize(preset: Preset) -> None:
     """Write the preset's ScaleWorld scenes in COCO form to `paths.raw`; a note where the data lies elsewhere."""
     folder = paths.raw(preset.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -27,7 +28,7 @@ def synthesize(preset: config.Preset) -> None:
         write_split(folder, split, count, preset.data.seed, preset.factor)
 
 
-def verify_preset(preset: config.Preset) -> dict[str, Any]:
+def verify_preset(preset: Preset) -> dict[str, Any]:
     """Check the preset's data and write its normalised form beside `paths.manifest`; return the manifest."""
     data = preset.data
     if data.kind == "scaleworld":
@@ -50,7 +51,7 @@ def verify_preset(preset: config.Preset) -> dict[str, Any]:
     )
 
 
-def named_source(preset: config.Preset, split: str) -> Source:
+def named_source(preset: Preset, split: str) -> Source:
     """Return the source of a split as the preset names it. Raises InputError where it names too little."""
     place, named = f"workflow/presets/{preset.name}.yaml: data.{split}", getattr(preset.data, split)
     if preset.data.kind == "voc":

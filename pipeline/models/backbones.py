@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from pipeline.config import FusionOptions, Method, ModelSize
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusion, PSConv2d, SubConv, decompose
+from pipeline.options import FusionOptions, Method
+from pipeline.preset import ModelSize
 
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 EXPANSION = Bottleneck.expansion

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline import config, paths
+from pipeline.options import Test
 from pipeline.reporting.comparison import stand_ins
 from pipeline.reporting.markdown import listing, plural
 from pipeline.reporting.results import Results, load_experiment
@@ -70,7 +71,7 @@ def short_sides(results: Results, evaluation: str) -> list[int]:
     """Return the short sides in pixels at which an evaluation tests: the papers', times the preset's factor."""
     name, test = paths.split_evaluation(evaluation)
     tests = load_experiment(name).tests
-    return [round(side * results.preset.factor) for side in tests.get(test, config.Test()).short_sides]
+    return [round(side * results.preset.factor) for side in tests.get(test, Test()).short_sides]
 
 
 def comparability(results: Results) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from msgspec import field
 
 from pipeline import config, paths
-from pipeline.config import Options
 from pipeline.errors import InputError, nearest
+from pipeline.options import Experiment, Options
 
 
 class Paper(Options):
@@ -178,7 +178,7 @@ def exists(row: Row) -> bool:
     """Tell whether the project has the evaluation behind a row: its experiment's file, and its test in it."""
     if not row.ours or not row.experiments or row.experiments[-1] not in experiment_names():
         return False
-    experiment = config.load(paths.ROOT / paths.experiment_file(row.experiments[-1]), config.Experiment)
+    experiment = config.load(paths.ROOT / paths.experiment_file(row.experiments[-1]), Experiment)
     return str(row.factors.get("test", "single")) in experiment.tests
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from pipeline import config, paths
-from pipeline.config import Experiment, Preset
 from pipeline.errors import InputError
 from pipeline.files import read_json, read_text
+from pipeline.options import Experiment
+from pipeline.preset import Preset
 
 MOVED = 0.05  # learnt scales nearer to 1 than this decompose into the plain convolution (POD, section 3.3)
 

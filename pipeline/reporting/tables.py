@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import paths
-from pipeline.config import Test
 from pipeline.files import write_text
+from pipeline.options import Test
 from pipeline.reporting import markdown as md
 from pipeline.reporting.comparison import (
     METRICS,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipeline import paths
-from pipeline.config import Method, Spec
+from pipeline.config import Spec
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
@@ -19,6 +19,7 @@ from pipeline.files import read_json, write_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
 from pipeline.models.backbones import Scales
+from pipeline.options import Method
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
 from pipeline.training.feeding import load_scaled
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads

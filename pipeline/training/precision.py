@@ -7,7 +7,7 @@ import time
 import torch
 from torch import nn
 
-from pipeline.config import Preset
+from pipeline.preset import Preset
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -11,7 +11,7 @@ from torchvision.ops import batched_nms
 from tqdm import tqdm
 
 from pipeline import paths
-from pipeline.config import Preset, Spec, Test
+from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
@@ -20,6 +20,8 @@ from pipeline.errors import InputError, nearest
 from pipeline.evaluation import merge_pyramid
 from pipeline.files import write_json
 from pipeline.models import build_detector
+from pipeline.options import Test
+from pipeline.preset import Preset
 from pipeline.training.checkpoint import load_weights
 from pipeline.training.detection import read_scales
 from pipeline.training.feeding import load_scaled

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.config import PyramidLevel, Spec
+from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.data.chips import sample_chips
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.samplers import BatchStream, orientations
 from pipeline.errors import InputError
+from pipeline.options import PyramidLevel
 from pipeline.training.scale_ranges import valid_objects
 
 OPEN = (0.0, None)  # the range that every object fits

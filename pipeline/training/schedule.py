@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pipeline.config import Recipe
+from pipeline.options import Recipe
 
 
 def learning_rate(step: int, steps: int, base: float, recipe: Recipe, warmup: int) -> float:

@@ -18,6 +18,7 @@ from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusio
 from pipeline.models import build_classifier, build_detector
 from pipeline.models.backbones import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
 from pipeline.models.measure import printed_scales
+from pipeline.options import FusionOptions
 
 IDENTITIES = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
 SHAPES = [(3, 96, 128), (3, 64, 96)]
@@ -86,7 +87,7 @@ def test_every_printed_fusion_design_equals_the_identities():
         if design["base"] != "faster_r50":
             continue
         groups = design["norm_group"]
-        options = config.FusionOptions(
+        options = FusionOptions(
             positions=tuple(int(place[-1]) for place in design["positions"]),
             scales=tuple(float(scale) for scale in design["scales"]),
             ratios=tuple(design["ratios"]),
@@ -102,7 +103,7 @@ def test_every_printed_fusion_design_equals_the_identities():
     assert checked > 30
 
 
-def build_fusions(spec: config.Spec, options: config.FusionOptions) -> nn.ModuleList:
+def build_fusions(spec: config.Spec, options: FusionOptions) -> nn.ModuleList:
     """Return the fusion modules that a design puts into conv3_x to conv5_x, without the convolutions around them."""
     from pipeline.models.backbones import BLOCKS, FusionBottleneck, insert_fusion
 

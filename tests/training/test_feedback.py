@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.config import CollageOptions
+from pipeline.options import CollageOptions
 from pipeline.training import ScaleFeedback, small_loss_share
 from pipeline.training.feedback import CollageSchedule, feedback_share, small_object_share
 

@@ -7,9 +7,10 @@ import pytest
 import tiny
 import torch
 
-from pipeline.config import CollageOptions, Spec
+from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.models.roi_heads import PositiveLosses
+from pipeline.options import CollageOptions
 from pipeline.training.feeding import (
     COLLAGE,
     REGULAR,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Test as TestOptions
 from pipeline.files import read_json
+from pipeline.options import Test as TestOptions
 from pipeline.training.detection import train_detector
 from pipeline.training.prediction import coco_results, detect_all, merge, predict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config import Recipe
+from pipeline.options import Recipe
 from pipeline.training.schedule import learning_rate
 
 STEP = Recipe(batch=16, lr=0.02, source="test", milestones=(2 / 3, 8 / 9), warmup_ratio=1 / 3)

@@ -1,0 +1,107 @@
+"""Options of a preset: how large everything is, and on which data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipeline.options import Options
+
+
+class Source(Options):
+    """One split of a user's data: an instances JSON and its image folder, or a VOC folder and split name."""
+
+    images: str = ""
+    annotations: str = ""
+    voc: str = ""
+    split: str = ""
+    years: tuple[str, ...] = ()
+
+
+class Data(Options):
+    """The data set of a preset."""
+
+    kind: Literal["scaleworld", "coco", "voc"]
+    train: Source = Source()
+    val: Source = Source()
+    train_images: int = 0  # ScaleWorld only
+    val_images: int = 0
+    seed: int = 0
+    limit_train: int | None = None
+    limit_val: int | None = None
+    missing_images: Literal["error", "exclude"] = "error"
+    may_publish_images: bool = False  # pictures of photographs stay out of git
+
+
+class ModelSize(Options):
+    """Size of the networks; the papers' own values are the defaults."""
+
+    width: float = 1.0
+    max_blocks: int | None = None
+    fpn_channels: int = 256
+    head_channels: int = 1024
+    c4_stride: Literal[8, 16] = 16
+    fusion_min_width: int = 1
+    rpn_pre_nms_train: int = 2000
+    rpn_post_nms_train: int = 1000
+    rpn_pre_nms_test: int = 1000
+    rpn_post_nms_test: int = 1000
+    rpn_batch: int = 256
+    roi_batch: int = 512
+    c4_roi_batch: int = 512
+    roi_samples: int = 2  # bilinear samples a RoI bin and axis
+    detections: int = 100
+    score_threshold: float = 0.05
+    pad_divisor: int = 32  # of the size that a batch's images are padded to
+    anchor_levels: int = 5
+
+
+class Training(Options):
+    """Length and precision of trainings; None keeps the recipe's value."""
+
+    steps: int | None = None  # of 12 epochs; a recipe of 7 epochs gets 7 / 12 of them
+    batch: int | None = None
+    lr: float | None = None
+    optimizer: Literal["sgd", "adamw"] | None = None
+    warmup_steps: int | None = None
+    norm: Literal["frozen", "frozen_statistics", "batch", "sync"] | None = None
+    frozen_stages: int | None = None
+    pretrain_steps: int | None = None
+    pretrain_batch: int | None = None
+    pretrain_lr: float | None = None
+    pretrain_milestones: tuple[float, ...] | None = None
+    pretrain_images: int = 0
+    pretrain_size: int = 224
+    gradient_clip: float | None = None
+    log_rows: int = 200
+    checkpoint_rows: int = 10  # checkpoints a training
+    scale_images: int = 500  # images over which GSL's scales are averaged
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    workers: int = 0
+
+
+class Verdicts(Options):
+    """Thresholds of the verdict rule."""
+
+    min_baseline_ap50: float = 0.2
+    draws: int = 200
+
+
+class Preset(Options):
+    """How large everything is: contents of `workflow/presets/<name>.yaml`."""
+
+    name: str
+    title: str
+    data: Data
+    factor: float  # of every length on the papers' 800-pixel scale
+    original_factor: float | None = None  # of lengths in original COCO pixels, where the files' differ from `factor`
+    model: ModelSize = ModelSize()
+    training: Training = Training()
+    verdicts: Verdicts = Verdicts()
+    threads: int = 0  # 0 = torch's own choice
+    seed: int = 0
+    init_source: Literal["pretrain", "torchvision"] = "torchvision"
+
+    @property
+    def pixel_factor(self) -> float:
+        """Factor of lengths in original pixels: 32^2 and 96^2 of COCO's sizes, SNIP's valid ranges."""
+        return self.original_factor or self.factor
