@@ -33,6 +33,28 @@ class FusionOptions(Options):
         """Raise ValueError where positions and norm groups do not pair up."""
         if len(self.positions) != len(self.norm_groups):
             raise ValueError(f"positions {self.positions} and norm_groups {self.norm_groups} must be equally many")
+        if len(set(self.positions)) < len(self.positions) or not set(self.positions) <= {1, 2, 3}:
+            raise ValueError(f"positions must be different ones of 1, 2 and 3, got {self.positions}")
+
+
+class DeformableOptions(Options):
+    """Deformable 3x3 convolutions of the first kind in the backbone: offsets, no masks (MSFM, table 4; DST, table 7).
+
+    Offset groups share one field of offsets among their input channels: MMDetection's 1, Deformable R-FCN's 4.
+    """
+
+    stages: tuple[int, ...] = (3, 4, 5)  # conv3_x to conv5_x
+    offset_groups: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a stage does not exist."""
+        check_stages(self.stages)
+
+
+def check_stages(stages: tuple[int, ...]) -> None:
+    """Raise ValueError where stages are not different ones of conv2_x to conv5_x, written 2 to 5."""
+    if len(set(stages)) < len(stages) or not set(stages) <= {2, 3, 4, 5}:
+        raise ValueError(f"stages must be different ones of 2, 3, 4 and 5 (conv2_x to conv5_x), got {stages}")
 
 
 class CollageOptions(Options):
@@ -70,12 +92,27 @@ class Method(Options):
 
     global_scale: bool = False
     decomposed: bool = False
+    scale_stages: tuple[int, ...] = (3, 4, 5)  # of GSL and FD; with 2 it is the conv2 control of POD, section 3.1
     psconv: PSConvOptions | None = None
+    deformable: DeformableOptions | None = None
     fusion: FusionOptions | None = None
     collage: CollageOptions | None = None
     short_sides: tuple[int, ...] | None = None  # multi-scale training, a side is drawn for every image
     small_loss_weight: float | None = None
     snip: SnipOptions | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where two layers want the place of one 3x3 convolution."""
+        check_stages(self.scale_stages)
+        wanted = {
+            "global_scale": self.global_scale,
+            "decomposed": self.decomposed,
+            "psconv": self.psconv is not None,
+            "deformable": self.deformable is not None,
+        }
+        chosen = [name for name, is_set in wanted.items() if is_set]
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} both replace the 3x3 convolutions; keep one")
 
 
 class Test(Options):
@@ -102,20 +139,58 @@ class Notes(Options):
     cost: str = ""
 
 
+class Resolutions(Options):
+    """Image sizes of a classifier in SNIP's section 3, in pixels where a standard crop has 224."""
+
+    side: int = 224  # of network inputs, in training and test
+    reduced: int | None = None  # training images are reduced to this side and enlarged to `side` again
+    tests: tuple[int, ...] = ()  # test images are reduced to each of these sides and enlarged to `side` again
+
+
 class Experiment(Options):
     """Contents of `workflow/papers/<paper>/experiments/<name>.yaml`."""
 
     detector: Literal["faster_rcnn", "classifier"]
-    backbone: Literal["resnet50", "resnet101"]
-    dataset: Literal["coco", "imagenet"]
+    backbone: Literal[
+        "resnet50",
+        "resnet101",
+        "resnext50_32x4d",
+        "resnext101_32x4d",
+        "resnext101_32x8d",
+        "se_resnet50",
+        "se_resnet101",
+        "resnext29_8x64d",
+        "resnext29_16x64d",
+        "dpn92",
+        "dpn98",
+    ]
+    dataset: Literal["coco", "imagenet", "cifar100"]
     recipe: str
     init: str
     notes: Notes
     neck: Literal["fpn", "c4", "none"] = "fpn"
     length: float = 1.0  # schedule as a multiple of the recipe's 1x
     method: Method = Method()
+    stem: Literal["standard", "small_48", "small_96"] = "standard"  # first convolution, SNIP's CNN-S for small images
+    resolutions: Resolutions | None = None  # classifiers that are trained or tested on reduced images
+    seeds: int = 1  # trainings of a classifier whose mean and deviation are reported
     pyramid: tuple[PyramidLevel, ...] = ()
     tests: dict[str, Test] = msgspec.field(default_factory=lambda: {"single": Test()})
+
+
+class LabelledImages(Options):
+    """How a classifier's images are cropped and normalised; pixels are those of the recipe's `short_side`."""
+
+    crop: Literal["resized", "padded"] = "resized"  # random area and aspect ratio, or a shift inside zero padding
+    crop_area: tuple[float, float] = (0.08, 1.0)  # share of the image
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    padding: int = 4
+    colour: float = 0.0  # largest relative change of brightness, contrast and saturation
+    colour_until: float = 1.0  # share of the training after which colours stay as they are
+    resize: int = 256  # short side of test images, before the centre crop
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    keep: Literal["last", "best"] = "last"  # which epoch's weights become the init
 
 
 class Recipe(Options):
@@ -130,6 +205,7 @@ class Recipe(Options):
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
+    decay_all: bool = False  # biases and norms decay too
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[float, ...] = (8 / 12, 11 / 12)  # shares of the schedule
     gamma: float = 0.1
@@ -144,3 +220,4 @@ class Recipe(Options):
     rpn_positive_iou: float = 0.7
     rpn_negative_iou: float = 0.3
     flip: float = 0.5
+    labelled: LabelledImages = LabelledImages()  # classifiers only

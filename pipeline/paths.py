@@ -112,6 +112,36 @@ def size(preset: str, experiment: str) -> Path:
     return Path("reports") / preset / "metrics" / f"{experiment}_size.json"
 
 
+def onnx(preset: str, experiment: str) -> Path:
+    """A trained network, or a detector's backbone and neck, for deployment."""
+    return run(preset, experiment) / "backbone.onnx"
+
+
+def export(preset: str, experiment: str) -> Path:
+    """What an ONNX file holds, and how far ONNX Runtime's outputs are from PyTorch's."""
+    return Path("reports") / preset / "metrics" / f"{experiment}_export.json"
+
+
+def offsets(preset: str, experiment: str) -> Path:
+    """Effective dilations of a deformable network: mean and spread over positions and images."""
+    return Path("reports") / preset / "metrics" / f"{experiment}_offsets.json"
+
+
+def weight_share(preset: str, experiment: str) -> Path:
+    """Share of each dilation rate in the weights of a PSConv network, by layer."""
+    return Path("reports") / preset / "metrics" / f"{experiment}_weight_share.json"
+
+
+def receptive_field(preset: str) -> Path:
+    """Receptive field and density of connections of POD's networks, as numbers."""
+    return Path("reports") / preset / "metrics" / "receptive_field.json"
+
+
+def identities(preset: str) -> Path:
+    """Parameters and multiply-adds of the papers' networks: counted, worked out and printed."""
+    return Path("reports") / preset / "identities.md"
+
+
 def table(preset: str, name: str, suffix: str = "md") -> Path:
     return Path("reports") / preset / "tables" / f"{name}.{suffix}"
 
@@ -126,6 +156,11 @@ def page(preset: str, paper: str) -> Path:
 
 def index(preset: str) -> Path:
     return Path("reports") / preset / "index.md"
+
+
+def decoded(digest: str) -> Path:
+    """Which files of a set of labelled images cannot be decoded; kept so that they are read through only once."""
+    return Path("data/interim/decoded") / f"{digest}.json"
 
 
 def scratch(experiment: str, digest: str) -> Path:

@@ -32,6 +32,19 @@ class Data(Options):
     may_publish_images: bool = False  # pictures of photographs stay out of git
 
 
+class LabelledSource(Options):
+    """Labelled images of a classifier: folders of one class each, a split file, or CIFAR-100's binary version."""
+
+    kind: Literal["folder", "split", "cifar100"] = "folder"
+    train: str = ""  # folder with a sub-folder a class, or train.bin
+    val: str = ""  # folder with the same sub-folders, or test.bin
+    images: str = ""  # folder that the file names of a split file start from
+    split: str = ""  # CSV file with the columns split (train, val), file and class
+    limit_classes: int | None = None  # the first classes only
+    limit_train: int | None = None  # images of each class
+    limit_val: int | None = None
+
+
 class ModelSize(Options):
     """Size of the networks; the papers' own values are the defaults."""
 
@@ -70,7 +83,8 @@ class Training(Options):
     pretrain_lr: float | None = None
     pretrain_milestones: tuple[float, ...] | None = None
     pretrain_images: int = 0
-    pretrain_size: int = 224
+    pretrain_size: int = 224  # pixels that 224 of a classifier's recipe become
+    pretrain_seeds: int | None = None  # at most so many trainings of a classifier with several seeds
     gradient_clip: float | None = None
     log_rows: int = 200
     checkpoint_rows: int = 10  # checkpoints a training
@@ -100,6 +114,8 @@ class Preset(Options):
     threads: int = 0  # 0 = torch's own choice
     seed: int = 0
     init_source: Literal["pretrain", "torchvision"] = "torchvision"
+    # By the experiments' data set; without one, classifiers learn from crops of the preset's own objects.
+    labelled: dict[Literal["imagenet", "cifar100"], LabelledSource] | None = None
 
     @property
     def pixel_factor(self) -> float:

@@ -33,8 +33,10 @@ def by_dvc() -> Made:
 def by_snakemake() -> Made:
     """Return every output in Snakemake's plan for a build of everything."""
     targets = ["report"]
-    evaluations = [s for s in declared.stages().values() if ":evaluate@" in s.address or ":measure@" in s.address]
-    targets += [out for stage in evaluations for out in stage.outs]  # an evaluation may be in no table
+    loose = ("evaluate@", "measure@", "classify@", "fine_tune@")  # these may be in no table
+    targets += [
+        out for name, stage in declared.stages().items() if any(kind in name for kind in loose) for out in stage.outs
+    ]
     text = doors.snakemake("--dry-run", "--forceall", "--", *targets)
     result: Made = {}
     for block in BLOCK.split(text)[1:]:

@@ -32,7 +32,8 @@ class Stage:
 
 def dvc_files(root: Path = paths.ROOT) -> list[Path]:
     """Return the dvc.yaml files of the pipeline (the benchmarks' own folder is no part of it)."""
-    return [root / "dvc.yaml", *sorted((root / "workflow/papers").rglob("dvc.yaml"))]
+    folders = [root / "workflow/classifiers", root / "workflow/papers"]
+    return [root / "dvc.yaml", *(file for folder in folders for file in sorted(folder.rglob("dvc.yaml")))]
 
 
 def stages(root: Path = paths.ROOT) -> dict[str, Stage]:

@@ -116,31 +116,48 @@ class DecomposedConv2d(nn.Module):
         return torch.cat([conv(x[:, part]) for conv, part in zip(self.convs, self._inputs, strict=True)], dim=1)
 
     @torch.no_grad()
-    def transfer_(self, weight: Tensor, mode: str = "centre") -> DecomposedConv2d:
+    def transfer_(self, weight: Tensor, mode: str = "centre", bias: Tensor | None = None) -> DecomposedConv2d:
         """Copy the rows of a GSL or plain weight [C_out, C_in/groups, 3, 3] into the sub-convolutions, in place.
 
         Args:
             weight: the weight of the undecomposed convolution.
-            mode: what a kernel axis of 1 takes. "centre" is the paper's "values of corresponding position"; "sum"
-                adds the axis up, which is what dilation 0 computes.
+            mode: what a kernel axis of 1 takes. "centre" is the paper's "values of corresponding position" (section
+                3.3); "sum" adds the axis up, which is what dilation 0 computes.
+            bias: its bias [C_out], for a layer that has one; None leaves the biases as they are.
 
         Raises:
-            ValueError: another mode or a weight of another shape.
+            ValueError: another mode, a weight or bias of another shape, or a bias for a layer without one.
         """
         if mode not in ("centre", "sum"):
             raise ValueError(f"mode must be 'centre' or 'sum', got {mode!r}.")
         expected = [self.out_channels, self.in_channels // self.groups, 3, 3]
         if list(weight.shape) != expected:
             raise ValueError(f"Expected a weight of shape {expected}, got {list(weight.shape)}.")
+        if bias is not None and (self.convs[0].bias is None or list(bias.shape) != expected[:1]):
+            held = "none" if self.convs[0].bias is None else f"shape {expected[:1]}"
+            raise ValueError(f"Expected a bias of {held}, as the layer has, got shape {list(bias.shape)}.")
         first = 0
         for conv in self.convs:
             rows = weight[first : first + conv.out_channels]
+            if bias is not None:
+                conv.bias.copy_(bias[first : first + conv.out_channels])
             first += conv.out_channels
             for axis, size in zip((2, 3), conv.kernel_size, strict=True):
                 if size == 1:
                     rows = rows.narrow(axis, 1, 1) if mode == "centre" else rows.sum(axis, keepdim=True)
             conv.weight.copy_(rows)
         return self
+
+    @torch.no_grad()
+    def affine_(self, scale: Tensor, shift: Tensor) -> None:
+        """Let the layer compute scale * y + shift, [C_out] each, in the place of y; a norm behind it folds into it."""
+        sizes = [conv.out_channels for conv in self.convs]
+        for conv, factor, term in zip(self.convs, scale.split(sizes), shift.split(sizes), strict=True):
+            conv.weight.mul_(factor[:, None, None, None])
+            if conv.bias is None:
+                conv.bias = nn.Parameter(term.clone())
+            else:
+                conv.bias.mul_(factor).add_(term)
 
 
 def _group_spans(start: int, stop: int, height: int) -> list[tuple[int, int]]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from pipeline.layers.psconv_cpu import CpuGroupedConv
+from pipeline.layers.psconv_cuda import CudaConv
+from pipeline.layers.psconv_grouped import grouped_conv2d, masked_conv2d
+from pipeline.layers.psconv_lattice import Lattice, make_plan
 from pipeline.layers.three_branch import count_parts, merge_branches
 
-# Channels a group must have before a grouped convolution over blocks beats a dense one over the masked weight.
-# Measured on a CPU with AMX, 1 thread, forward + backward, 16 to 256 channels, maps of 20x27 to 80x107, batch 8: below
-# these widths either costs about three plain convolutions; above, the grouped one 1.2 (float32), 1.6 to 2.3 (bfloat16).
-_GROUP_WIDTH = {torch.bfloat16: 32, torch.float16: 32, torch.float32: 16, torch.float64: 16}
+# Channels a group must have before grouped convolutions beat dense ones over the masked weight. Measured on a CPU with
+# AMX, 1 thread, forward and backward, 14 to 56 pixels: dense ones cost 3 to 3.9 plain convolutions everywhere, grouped
+# ones 1.7 at a width of 16 and 2.6 at 8 in float32 (5 at 4), 3.2 at a width of 24 and 3.1 to 4.3 at 16 in bfloat16.
+_GROUP_WIDTH = {torch.bfloat16: 24, torch.float16: 24, torch.float32: 8, torch.float64: 8}
 
 
 class PSConv2d(nn.Conv2d):
@@ -47,23 +51,24 @@ class PSConv2d(nn.Conv2d):
         layout: str = "block",
     ) -> None:
         dilations = tuple(dilations)
-        _check(in_channels, out_channels, kernel_size, groups, dilations, axes, layout)
+        _check(in_channels, out_channels, kernel_size, stride, groups, dilations, axes, layout)
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=bias
         )
         self.dilations, self.axes, self.layout = dilations, axes, layout
-        lattice = self.dilation_lattice()
-        self._distinct = tuple(sorted(set(dilations) & set(lattice.flatten().tolist())))
-        masks = torch.stack([lattice == dilation for dilation in self._distinct])
+        self._lattice = Lattice(in_channels, out_channels, groups, dilations, axes, layout)
+        self._distinct = self._lattice.distinct()
+        self._plan = make_plan(self._lattice)
+        self._on_cpu = CpuGroupedConv(self._plan, stride, kernel_size) if self._plan else None
+        self._on_cuda = CudaConv(self._lattice, self._plan, stride) if self._plan else None
+        masks = self._lattice.masks() if self._is_thin(torch.bfloat16) else None
         self.register_buffer("_masks", masks, persistent=False)
-        self._plans = {dilation: self._plan(dilation) for dilation in self._distinct}
-        for dilation, plan in self._plans.items():
-            if plan:
-                self.register_buffer(f"_blocks_{dilation}", plan.block_index(groups), persistent=False)
 
-    @property
-    def _depthwise(self) -> bool:
-        return self.groups > 1 and self.groups == self.in_channels == self.out_channels
+    def _is_thin(self, dtype: torch.dtype) -> bool:
+        """Tell whether dense convolutions over the masked weight are faster on the CPU, or the only way."""
+        if self._plan is None:
+            return True
+        return not self._lattice.depthwise and self._plan.width < _GROUP_WIDTH.get(dtype, 24)
 
     def reset_parameters(self) -> None:
         """Kaiming normal over the dense weight, fan out; zero bias."""
@@ -73,80 +78,37 @@ class PSConv2d(nn.Conv2d):
 
     def dilation_lattice(self) -> Tensor:
         """Return the dilation of every kernel, int [C_out, C_in/groups], on the CPU."""
-        period, depth = len(self.dilations), self.in_channels // self.groups
-        c = torch.arange(self.out_channels, device="cpu")[:, None]
-        k = torch.arange(depth, device="cpu")[None, :]
-        if self.layout == "block" and not self._depthwise:
-            # An axis that carries no pattern needs no blocks, so its division may be inexact.
-            c = c // max(1, self.out_channels // self.groups // period)
-            k = k // max(1, depth // period)
-        if self._depthwise or self.axes == "output":
-            index = c + 0 * k
-        elif self.axes == "input":
-            index = k + 0 * c
-        else:
-            index = k - c + 1
-        return torch.tensor(self.dilations, dtype=torch.int32, device="cpu")[index % period]
+        return self._lattice.table()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve x [N, C_in, H, W]."""
+        """Convolve x [N, C_in, H, W] or [C_in, H, W].
+
+        Raises:
+            ValueError: x of another shape.
+        """
+        if x.dim() not in (3, 4) or x.shape[-3] != self.in_channels:
+            raise ValueError(f"x must be [N, {self.in_channels}, H, W], got {list(x.shape)}.")
         if x.is_meta:  # sizes and multiply-adds are a standard convolution's
             return super().forward(x)
-        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        least = _GROUP_WIDTH.get(dtype, 16)
-        plans = {dilation: plan for dilation, plan in self._plans.items() if plan and plan.width >= least}
-        if self.axes == "output" and len(plans) < len(self._distinct):
-            plans = {}
-        y, parts, order = None, [], []
-        for mask, dilation in zip(self._masks, self._distinct, strict=True):
-            if dilation not in plans:
-                out = self._convolve(x, self.weight * mask[:, :, None, None], dilation, self.groups)
-            else:
-                plan = plans[dilation]
-                weight = plan.take_weight(self.weight, getattr(self, f"_blocks_{dilation}"), self.groups)
-                out = self._convolve(_reorder(x, plan.inputs, plan.input_blocks), weight, dilation, plan.groups)
-                if len(plan.outputs) < plan.output_blocks:
-                    parts.append(out)
-                    order.extend(plan.outputs)
-                    continue
-                out = _reorder(out, _inverse(plan.outputs), plan.output_blocks)
-            y = out if y is None else y.add_(out)
-        if parts:
-            y = _reorder(torch.cat(parts, dim=1), _inverse(order), len(order))
+        if x.dim() == 3:
+            return self.forward(x[None])[0]
+        weight, device = self.weight, x.device.type
+        if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+            dtype = torch.get_autocast_dtype(device)
+            x, weight = x.to(dtype), weight.to(dtype)
+        y = self._convolve(x, weight)
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
 
-    def _convolve(self, x: Tensor, weight: Tensor, dilation: int, groups: int) -> Tensor:
-        padding = dilation * (self.kernel_size[0] // 2)
-        return F.conv2d(x, weight, None, self.stride, padding, dilation, groups)
-
-    def _plan(self, dilation: int) -> _Plan | None:
-        """Find the grouped convolution over channel blocks that computes exactly the kernels of one dilation."""
-        if self.layout != "block" or self._depthwise:
-            return None
-        period = len(self.dilations)
-        rows = period if self.axes != "input" else 1
-        columns = period if self.axes != "output" else 1
-        height, width = self.out_channels // self.groups // rows, self.in_channels // self.groups // columns
-        table = (self.dilation_lattice()[: rows * height : height, ::width] == dilation).tolist()
-        outputs_of: dict[tuple[int, ...], list[int]] = {}
-        for row, marks in enumerate(table):
-            inputs = tuple(column for column, mark in enumerate(marks) if mark)
-            if inputs:
-                outputs_of.setdefault(inputs, []).append(row)
-        inputs = [column for columns_ in outputs_of for column in columns_]
-        sizes = {(len(columns_), len(rows_)) for columns_, rows_ in outputs_of.items()}
-        if len(set(inputs)) < len(inputs) or len(sizes) > 1:
-            return None  # blocks overlap or differ in size: no single grouped convolution computes them
-        outputs = [row for rows_ in outputs_of.values() for row in rows_]
-        parts = len(outputs_of)
-        return _Plan(
-            groups=self.groups * parts,
-            inputs=[group * columns + column for group in range(self.groups) for column in inputs],
-            outputs=[group * rows + row for group in range(self.groups) for row in outputs],
-            input_blocks=self.groups * columns,
-            output_blocks=self.groups * rows,
-            width=min(len(inputs) * width, len(outputs) * height) // parts,
-        )
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        stride = self.stride[0]
+        if len(self._distinct) == 1:
+            dilation = self._distinct[0]
+            return F.conv2d(x, weight, None, stride, dilation * (self.kernel_size[0] // 2), dilation, self.groups)
+        if self._is_thin(x.dtype) and (self._plan is None or x.device.type == "cpu"):
+            return masked_conv2d(x, weight, self._masks, self._distinct, stride, self.groups)
+        if _is_traced() or x.device.type not in ("cpu", "cuda"):
+            return grouped_conv2d(x, weight, self._plan, stride)
+        return (self._on_cpu if x.device.type == "cpu" else self._on_cuda)(x, weight)
 
     @classmethod
     def from_three_branch(cls, state_dict: Mapping[str, Tensor], *, dilation: int = 2, **kwargs) -> PSConv2d:
@@ -181,45 +143,18 @@ class PSConv2d(nn.Conv2d):
         return layer
 
 
-class _Plan(NamedTuple):
-    """One dilation as one grouped convolution: which blocks go in and come out, in which order."""
-
-    groups: int
-    inputs: list[int]
-    outputs: list[int]
-    input_blocks: int
-    output_blocks: int
-    width: int  # channels a group, the smaller of in and out
-
-    def block_index(self, groups: int) -> Tensor:
-        """Return which [row, column] blocks of a layer with `groups` its convolution takes, flat, in order."""
-        columns = self.input_blocks // groups
-        outputs = torch.tensor(self.outputs, device="cpu").view(self.groups, -1, 1)
-        inputs = torch.tensor(self.inputs, device="cpu").view(self.groups, 1, -1)
-        return (outputs * columns + inputs % columns).flatten()
-
-    def take_weight(self, weight: Tensor, index: Tensor, groups: int) -> Tensor:
-        """Pick this dilation's kernels, [outputs, inputs a group, k, k], from the dense weight."""
-        columns = self.input_blocks // groups
-        blocks = weight.unflatten(1, (columns, -1)).unflatten(0, (self.output_blocks, -1)).transpose(1, 2)
-        picked = blocks.flatten(0, 1).index_select(0, index)  # [blocks, height, width, k, k]
-        into = len(self.inputs) // self.groups
-        return picked.unflatten(0, (-1, into)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+def _is_traced() -> bool:
+    """Tell whether someone looks at the operations (compiler, export, counter, function transform), not only at y."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or is_in_torch_dispatch_mode()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
-def _reorder(x: Tensor, order: list[int], blocks: int) -> Tensor:
-    """Put the channel blocks of x into another order; split and cat keep both memory format and gradient cheap."""
-    if order == list(range(blocks)):
-        return x
-    pieces = x.chunk(blocks, 1)
-    return torch.cat([pieces[block] for block in order], 1)
-
-
-def _inverse(order: list[int]) -> list[int]:
-    return sorted(range(len(order)), key=order.__getitem__)
-
-
-def _check(in_channels, out_channels, kernel_size, groups, dilations, axes, layout) -> None:
+def _check(in_channels, out_channels, kernel_size, stride, groups, dilations, axes, layout) -> None:
     if not dilations or any(not isinstance(d, int) or d < 1 for d in dilations):
         raise ValueError(f"dilations must be positive integers, got {dilations}; the paper's are (1, 2, 1, 4).")
     if axes not in ("both", "input", "output"):
@@ -228,8 +163,12 @@ def _check(in_channels, out_channels, kernel_size, groups, dilations, axes, layo
         raise ValueError(f"layout must be 'block' or 'interleaved', got {layout!r}.")
     if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be one odd integer, got {kernel_size!r}.")
+    if not isinstance(stride, int) or stride < 1:
+        raise ValueError(f"stride must be one positive integer, got {stride!r}.")
+    if not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"groups must be one positive integer, got {groups!r}.")
     for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-        if groups < 1 or channels < 1 or channels % groups:
+        if channels < 1 or channels % groups:
             raise ValueError(f"{name} must be a positive multiple of groups = {groups}, got {channels}.")
         needed = {"in_channels": axes != "output", "out_channels": axes != "input"}[name]
         depthwise = groups > 1 and groups == in_channels == out_channels

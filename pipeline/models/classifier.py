@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pipeline.config import Spec
-from pipeline.models.backbones import build_resnet
+from pipeline.models.backbones import build_backbone
+from pipeline.models.stems import replace_stem
 
 
 class Classifier(nn.Module):
@@ -25,5 +26,6 @@ class Classifier(nn.Module):
 def build_resnet_classifier(spec: Spec, classes: int = 1000) -> Classifier:
     """Build the classifier of a specification; batch norm learns its statistics here."""
     experiment = spec.experiment
-    body = build_resnet(experiment.backbone, spec.preset.model, spec.recipe.norm, experiment.method)
+    body = build_backbone(experiment.backbone, spec.preset.model, spec.recipe.norm, experiment.method)
+    replace_stem(body, experiment.stem)
     return Classifier(body, classes)

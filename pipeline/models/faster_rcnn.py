@@ -18,7 +18,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from pipeline.config import Spec
-from pipeline.models.backbones import EXPANSION, NORMS, Scales, build_resnet, initialise, insert_layers, make_stage
+from pipeline.models.backbones import Scales, build_backbone, build_stage, freeze_stages
 from pipeline.models.batching import Batching
 from pipeline.models.roi_heads import RoIHeads
 from pipeline.models.rpn import RegionProposalNetwork
@@ -111,25 +111,20 @@ def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = Non
     norm = spec.norm
     method = spec.experiment.method
     if spec.experiment.neck == "fpn":
-        body = build_resnet(spec.experiment.backbone, size, norm, method, scales)
+        body = build_backbone(spec.experiment.backbone, size, norm, method, scales, stages=4)
         backbone: nn.Module = FPNBackbone(body, size.fpn_channels)
         anchor_sizes = tuple((anchor * factor,) for anchor in FPN_ANCHORS)
         levels, resolution = ["0", "1", "2", "3"], 7
         box_head: nn.Module = TwoMLPHead(size.fpn_channels * resolution**2, size.head_channels)
         head_channels = size.head_channels
     else:
-        strides = (1, 2, 2 if size.c4_stride == 16 else 1, 2)
-        body = build_resnet(spec.experiment.backbone, size, norm, method, scales, stages=3, strides=strides)
+        name, last_stride = spec.experiment.backbone, 2 if size.c4_stride == 16 else 1
+        body = build_backbone(name, size, norm, method, scales, stages=3, strides=(1, 2, last_stride))
         backbone = C4Backbone(body)
         anchor_sizes = (tuple(anchor * factor for anchor in C4_ANCHORS),)
         levels, resolution = ["0"], 14 if size.c4_stride == 16 else 7
-        width = body.out_channels[-1] * 2 // EXPANSION
-        blocks = len(body.layer3) if size.max_blocks else 3
-        layer4 = make_stage(body.out_channels[-1], width, min(3, blocks), 2 if size.c4_stride == 16 else 1, NORMS[norm])
-        insert_layers(layer4, 4, size, method, scales)
-        initialise(layer4)
-        box_head = C5Head(layer4)
-        head_channels = width * EXPANSION
+        box_head = C5Head(build_stage(name, size, norm, method, scales, number=4, stride=last_stride))
+        head_channels = 2 * body.out_channels[-1]
 
     rpn = RegionProposalNetwork(
         AnchorGenerator(anchor_sizes, (ASPECT_RATIOS,) * len(anchor_sizes)),
@@ -162,12 +157,3 @@ def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = Non
     model = GeneralizedRCNN(backbone, rpn, roi_heads, Batching(size.pad_divisor))
     freeze_stages(body, spec.frozen_stages)
     return model
-
-
-def freeze_stages(body: nn.Module, stages: int) -> None:
-    """Freeze the stem and the first `stages` stages (papers: stem and conv2_x, `stages` = 1); none where negative."""
-    if stages < 0:
-        return
-    for name in ["conv1", "bn1", *(f"layer{index}" for index in range(1, stages + 1))]:
-        for parameter in body.get_submodule(name).parameters():
-            parameter.requires_grad_(False)

@@ -2,49 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torchvision  # noqa: F401  registers deform_conv2d
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline import paths
 from pipeline.config import Spec
+from pipeline.files import read_yaml
+from pipeline.models.backbones import BLOCKS
 from pipeline.models.build import build_classifier, build_detector
 
 PROPOSALS = 1000
 FULL_INPUT = (800, 1344)
+CLASSES = {"imagenet": 1000, "cifar100": 100}
+FIRST = {2: "scale_r31", 3: "scale_r41", 4: "scale_r51"}  # columns of POD's table 3: the first block of a stage
+LAST = {2: "scale_r34", 3: "scale_r46", 4: "scale_r53"}
 
 
 def measure(spec: Spec, scales: dict[str, tuple[float, float]] | None = None, classes: int = 80) -> dict[str, Any]:
     """Return `parameters_total`, `parameters_trainable`, `macs`, the input size and where the scales come from.
 
-    Multiply-adds are those of convolutions and linear layers, for one image of 800x1344 pixels times the preset's
-    factor, the backbone, the RPN and 1,000 proposals of a two-stage detector; classifiers take the preset's crop.
+    Trainable are a detector's parameters with the stem and the first stage frozen, as the papers count them whatever
+    the recipe freezes besides, and all of a classifier's. Multiply-adds are those of convolutions and linear layers,
+    for one image: detectors at 800x1344 pixels times the preset's factor, the backbone, the RPN and 1,000 proposals;
+    classifiers at their training's size, which is 224 pixels, or 32 on CIFAR, at the papers' size. PSConv and GSL cost
+    one plain convolution (GSL and its linear layer), a deformable convolution one and that of its offsets.
     """
-    classifier = spec.experiment.detector == "classifier"
-    preset = spec.preset
-    with torch.device("meta"):
-        model = (
-            build_classifier(spec, 1000 if preset.factor == 1 else classes)
-            if classifier
-            else build_detector(spec, classes, scales)
-        )
+    preset, experiment = spec.preset, spec.experiment
+    classifier = experiment.detector == "classifier"
+    with on_meta():
+        if classifier:
+            known = CLASSES.get(experiment.dataset, classes)
+            model = build_classifier(spec, known if preset.factor == 1 or experiment.dataset == "cifar100" else classes)
+        else:
+            model = build_detector(spec, classes, scales)
     model.eval()
+    total = parameters(model)
     if classifier:
-        side = preset.training.pretrain_size
-        size = (side, side)
-        macs = count(lambda: model(torch.empty(1, 3, side, side, device="meta")))
+        size, trainable = classifier_input(spec), total
+        macs = count(lambda: model(torch.empty(1, 3, *size, device="meta")))
     else:
         size = tuple(max(32, round(side * preset.factor / 32) * 32) for side in FULL_INPUT)
+        trainable = total - sum(parameters(part) for part in model.backbone.body.first_modules(1))
         macs = count(lambda: detector_parts(model, size))
     return {
         "experiment": spec.name,
-        "parameters_total": sum(p.numel() for p in model.parameters()),
-        "parameters_trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters_total": total,
+        "parameters_trainable": trainable,
         "macs": macs,
-        "scales": (("learnt" if scales else "assumed") if spec.experiment.method.decomposed else None),
+        "scales": (("learnt" if scales else "assumed") if experiment.method.decomposed else None),
         "input": list(size),
     }
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Build networks without memory, and without the initial values that they would not keep."""
+    with torch.device("meta"), _WithoutValues():
+        yield
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out the in-place fills of initialisation, which are most of a meta network's building time."""
+
+    fills = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.zero_, torch.Tensor.fill_})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self.fills and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def parameters(module: nn.Module) -> int:
+    """Return the number of parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def classifier_input(spec: Spec) -> tuple[int, int]:
+    """Return the side of a classifier's input twice: its own, or its recipe's, at the preset's size."""
+    resolutions = spec.experiment.resolutions
+    side = resolutions.side if resolutions else spec.recipe.short_side
+    side = max(1, round(side * spec.preset.training.pretrain_size / 224))
+    return side, side
 
 
 def detector_parts(model: nn.Module, size: tuple[int, int]) -> None:
@@ -57,29 +102,56 @@ def detector_parts(model: nn.Module, size: tuple[int, int]) -> None:
     heads.box_predictor(heads.box_head(torch.empty(PROPOSALS, channels, *resolution, device="meta")))
 
 
-def count(run: Any) -> int:
+def count(run: Callable[[], Any]) -> int:
     """Return the multiply-adds of convolutions and matrix products that `run` performs."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    formulas = {torch.ops.torchvision.deform_conv2d: deformable_flops}
+    with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         run()
     flops = counter.get_total_flops()
     return int(flops) // 2
 
 
+def deformable_flops(x: Any, weight: torch.Size, *args: Any, out_shape: torch.Size, **kwargs: Any) -> int:
+    """Return the operations of a deformable convolution's products: a plain one's, its interpolation not counted.
+
+    Args:
+        x: shape of the input.
+        weight: [C_out, C_in / groups, k, k].
+        *args: the operator's other arguments.
+        out_shape: shape [N, C_out, H, W] of the output.
+        **kwargs: none.
+    """
+    return 2 * out_shape.numel() * weight[1:].numel()
+
+
 def printed_scales(spec: Spec) -> dict[str, tuple[float, float]] | None:
     """Return the scales to assume where none have been learnt: POD's printed ones, spread over the blocks.
 
-    POD, table 3 prints the first and the last block of each stage for Faster R-CNN R50-FPN; blocks between take the
-    last block's.
+    POD, table 3 prints the first and the last block of each stage of ResNet-50 for three detectors; blocks between take
+    the last block's, other backbones and detectors the scales of Faster R-CNN R50-FPN, and conv2_x, where the paper
+    finds scales close to 1, exactly that.
     """
-    if not spec.experiment.method.decomposed:
+    experiment = spec.experiment
+    if not experiment.method.decomposed:
         return None
-    from pipeline.models.backbones import BLOCKS
-
-    first = {2: (0.89, 0.93), 3: (0.77, 0.82), 4: (0.46, 0.89)}
-    last = {2: (1.19, 1.15), 3: (1.41, 1.39), 4: (2.81, 3.68)}
+    height, width = (printed_row(experiment.detector, experiment.neck, axis) for axis in "hw")
     scales = {}
-    for stage in (2, 3, 4):
-        blocks = min(BLOCKS[spec.experiment.backbone][stage - 1], spec.preset.model.max_blocks or 99)
+    for number in (1, 2, 3, 4):
+        blocks = min(BLOCKS[experiment.backbone][number - 1], spec.preset.model.max_blocks or 99)
         for block in range(blocks):
-            scales[f"layer{stage}.{block}"] = first[stage] if block == 0 else last[stage]
+            column = (FIRST if block == 0 else LAST).get(number)
+            if number + 1 in experiment.method.scale_stages:
+                scales[f"layer{number}.{block}"] = (height[column], width[column]) if column else (1.0, 1.0)
     return scales
+
+
+def printed_row(detector: str, neck: str, axis: str) -> dict[str, float]:
+    """Return POD's printed scales along "h" or "w" on training images, by column."""
+    table = next(t for t in read_yaml(paths.ROOT / paths.published_file("pod"))["tables"] if t["id"] == "pod_t3")
+    wanted = {"split": "train", "direction": axis}
+    rows = [row for row in table["rows"] if row["factors"].items() >= wanted.items()]
+    for kind in ((detector, neck), ("faster_rcnn", "fpn")):
+        for row in rows:
+            if (row["factors"]["detector"], row["factors"]["neck"]) == kind:
+                return row["values"]
+    raise ValueError(f"data/published holds no scales of Faster R-CNN R50-FPN along {axis}.")

@@ -10,7 +10,6 @@ from pipeline.reporting import markdown as md
 from pipeline.reporting.comparison import QUICKSTART, headline_tables
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.papers import NAMES
-from pipeline.reporting.published import find_table
 from pipeline.reporting.results import Results
 from pipeline.reporting.summary import Counts, Method, baseline_ap50, count_verdicts, methods_of, read_table
 from pipeline.reporting.verdicts import DECIDED
@@ -21,11 +20,6 @@ METRIC = "ap_small"
 def write_index(preset: str) -> None:
     """Write `index.md` of a preset."""
     write_text(paths.index(preset), index_page(Results(preset)))
-
-
-def write_catalogue(preset: str) -> None:
-    """Write `catalogue.md` of a preset: every table that was made, with its verdicts."""
-    write_text(paths.index(preset).with_name("catalogue.md"), catalogue_page(Results(preset)))
 
 
 def index_page(results: Results) -> str:
@@ -178,22 +172,6 @@ def commands(results: Results) -> str:
     text += f"snakemake --cores 2 {paths.table(results.name, 'dst_t2').as_posix()}    # one table, in parallel\n```\n\n"
     text += "Own data: name your images and annotations in `workflow/presets/own.yaml`, set `preset: own` in "
     return text + "`params.yaml`, and run `dvc repro quickstart`; the README has the details.\n"
-
-
-def catalogue_page(results: Results) -> str:
-    """Return the list of all tables that were made under a preset."""
-    names = sorted(path.stem for path in paths.table(results.name, "x").parent.glob("*.csv"))
-    order = list(QUICKSTART)
-    names.sort(key=lambda name: order.index(name.split("_")[0]) if name.split("_")[0] in order else 99)
-    rows, compared, decided = [], 0, 0
-    for name in names:
-        row, counts = count_row(results, name)
-        rows.append([row[0], md.cell(find_table(name)[1].title), *row[1:]])
-        compared, decided = compared + counts.compared, decided + counts.decided
-    text = f"# All tables, preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
-    text += f"{md.plural(len(names), 'table')}; decided by AP: **{decided} of {compared}** compared rows. "
-    text += "A row occurs in several tables where the paper prints it in several. [Back](index.md).\n\n"
-    return text + md.table(["Table", "Shows", "Compared", "Decided", "Verdicts", "Not run"], rows, "llrrlr")
 
 
 def _order(method: Method) -> tuple[bool, float]:

@@ -34,9 +34,17 @@ FIGURES = {
     "scales": "Learnt global scales by block, with their deviation over images.",
     "collage": "Small objects' share of the regression loss, and share of collage steps.",
     "valid_objects": "Objects that train the head at each resolution.",
+    "receptive_field": "Where a unit's connections reach, and how densely, with plain, learnt and decomposed scales.",
+    "psconv_frcnn_r50_fpn_1x_psconv_weight_share": "Share of each dilation rate in the weight of every PSConv layer.",
     "ap_by_size": "Gain over its own baseline by object size, for all methods.",
 }
-FIGURES_OF = {"pod": ("scales",), "dst": ("collage",), "msfm": (), "snip": ("valid_objects",), "psconv": ()}
+FIGURES_OF = {
+    "pod": ("scales", "receptive_field"),
+    "dst": ("collage",),
+    "msfm": (),
+    "snip": ("valid_objects",),
+    "psconv": ("psconv_frcnn_r50_fpn_1x_psconv_weight_share",),
+}
 # baseline and method whose detections are drawn, by paper
 PAIRS = {
     "pod": ("pod_frcnn_r50_fpn_1x", "pod_frcnn_r50_fpn_1x_fd_wt"),

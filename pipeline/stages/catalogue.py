@@ -3,7 +3,7 @@
 import argparse
 
 from pipeline.cli import run
-from pipeline.reporting.index_page import write_catalogue
+from pipeline.reporting.catalogue import write_catalogue
 
 
 def main(args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.files import replacing
+from pipeline.models.weights import load_backbone
 
 
 class Checkpoints:
@@ -68,22 +69,15 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_init(model: nn.Module, tensors: dict[str, Tensor]) -> tuple[int, list[str]]:
-    """Copy an init into a network where name and shape agree.
+    """Copy an init into a network where name and shape agree; decomposed layers take a plain weight apart.
 
     A C4 detector owns conv5_x in its RoI head, so `backbone.body.layer4` also fits `roi_heads.box_head.layer4`.
 
     Returns:
         How many tensors of the network were set, and the names of those that keep their initial values.
     """
-    own = model.state_dict()
     moved = {
         name.replace("backbone.body.layer4.", "roi_heads.box_head.layer4."): tensor for name, tensor in tensors.items()
     }
-    found = {
-        name: source[name]
-        for name, value in own.items()
-        for source in (tensors, moved)
-        if name in source and source[name].shape == value.shape
-    }
-    model.load_state_dict(found, strict=False)
-    return len(found), sorted(set(own) - set(found))
+    matched = load_backbone(model, {**moved, **tensors})
+    return len(matched.loaded) + len(matched.transferred), list(matched.initial)

@@ -10,19 +10,26 @@ from torchvision.models.resnet import Bottleneck
 
 from pipeline import paths
 from pipeline.config import Spec
+from pipeline.data import classification_transforms as transforms
 from pipeline.data.crops import training_crops
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.data.samplers import BatchStream
 from pipeline.data.transforms import generator
+from pipeline.errors import InputError
 from pipeline.files import write_json, write_text
 from pipeline.models import build_classifier
 from pipeline.models.batching import MEAN, STD
 from pipeline.training.checkpoint import Checkpoints, save_weights
+from pipeline.training.classification_data import Labelled, image_sizes, labelled_source, read_labelled
+from pipeline.training.classification_eval import Errors, batch_errors, by_resolution, seeds_summary
+from pipeline.training.classification_labelled import train_on_labelled
+from pipeline.training.classification_run import COLUMNS, Trained, preset_schedule, start_from_init
 from pipeline.training.detection import run_digest
+from pipeline.training.distributed import ALONE, World, joined
 from pipeline.training.history import History
 from pipeline.training.loop import train
-from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
+from pipeline.training.precision import choose_precision, pick_device, set_threads
 
 MIN_BATCH = 12
 SIDES = (0.75, 1.0, 1.5)  # of training batches, relative to the images' side
@@ -30,32 +37,72 @@ HELD_OUT = 0.1  # share of the images on which the error is measured
 
 
 def pretrain(spec: Spec) -> None:
-    """Write an init and what is known of it: trained here, or torchvision's published weights."""
-    if spec.preset.init_source == "torchvision" and spec.experiment.method.psconv is None:
+    """Write an init and what is known of it: trained here, or published weights for the inits that papers share."""
+    published = spec.preset.init_source == "torchvision" and spec.paper == "shared"
+    if published and spec.experiment.method.psconv is None:
         write_published(spec)
     else:
-        train_classifier(spec)
+        with joined() as world:
+            train_classifier(spec, world)
 
 
 def write_published(spec: Spec) -> None:
-    """Write torchvision's ImageNet weights under the names of this project's detectors."""
-    from torchvision.models import get_model_weights
+    """Write published ImageNet weights under the names of this project's detectors."""
+    from pipeline.models.weights import published_source, published_state
 
-    published = get_model_weights(spec.experiment.backbone).IMAGENET1K_V1
-    state = published.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    tensors = {f"backbone.body.{name}": value for name, value in state.items() if not name.startswith("fc.")}
+    backbone = spec.experiment.backbone
+    tensors = {f"backbone.body.{name}": value for name, value in published_state(backbone).items()}
     save_weights(paths.init(spec.preset.name, spec.name), tensors)
     write_text(paths.history(spec.preset.name, spec.name), "step,loss,lr,top1\n")
     write_json(
         paths.training_summary(spec.preset.name, spec.name),
-        {"experiment": spec.name, "steps": 0, "source": "torchvision IMAGENET1K_V1"},
+        {"experiment": spec.name, "steps": 0, "source": published_source(backbone)},
     )
 
 
-def train_classifier(spec: Spec) -> None:
-    """Train on single-object images of the preset and write backbone, history and summary."""
+def train_classifier(spec: Spec, world: World = ALONE) -> None:
+    """Train with every seed of the experiment and write backbone and history of the first, and a summary of all.
+
+    A preset without labelled images of the experiment's data set trains on crops of its own objects.
+    """
+    count, limit = spec.experiment.seeds, spec.preset.training.pretrain_seeds
+    count = count if limit is None else min(count, limit)
+    source = labelled_source(spec)
+    data = None if source is None else world.main_first(lambda: read_labelled(source))
+    trained = [train_once(seeded(spec, number), data, world) for number in range(count)]
+    if world.main:
+        first, name, preset = trained[0], spec.name, spec.preset.name
+        save_weights(paths.init(preset, name), first.tensors)
+        write_text(paths.history(preset, name), first.history)
+        several = {} if count == 1 else {"seeds": seeds_summary([run.summary for run in trained])}
+        write_json(paths.training_summary(preset, name), first.summary | several)
+        for run in trained:
+            Checkpoints(run.scratch).remove()
+    world.wait()
+
+
+def train_once(spec: Spec, data: tuple[Labelled, Labelled] | None, world: World) -> Trained:
+    """Train with the specification's one seed."""
+    set_threads(spec.preset)
+    if data is not None:
+        return train_on_labelled(spec, *data, world)
+    if world.size > 1:
+        raise InputError(
+            f"{spec.name} trains on crops, which one process does; give preset {spec.preset.name} `labelled` images "
+            "to use several."
+        )
+    return train_on_crops(spec)
+
+
+def seeded(spec: Spec, number: int) -> Spec:
+    """Return the specification of an experiment's seed `number`, from 0, which is the preset's own."""
+    preset = msgspec.structs.replace(spec.preset, seed=spec.preset.seed + number)
+    return msgspec.structs.replace(spec, preset=preset)
+
+
+def train_on_crops(spec: Spec) -> Trained:
+    """Train on single-object images of the preset, a stand-in for ImageNet."""
     preset, training = spec.preset, spec.preset.training
-    set_threads(preset)
     device = pick_device()
     data = None
     if preset.data.kind != "scaleworld":
@@ -63,15 +110,19 @@ def train_classifier(spec: Spec) -> None:
     images, labels = training_crops(preset, data)
     held = int(len(images) * HELD_OUT)
     images, labels, test_images, test_labels = images[held:], labels[held:], images[:held], labels[:held]
+    sizes = image_sizes(spec)
+    if spec.experiment.resolutions is not None:
+        images = transforms.reduced(images, sizes.reduced, sizes.side)
     torch.manual_seed(spec.seed)
     classes = int(max(labels.max(), test_labels.max() if held else 0)) + 1
     model = build_classifier(spec, classes)
     silence_residuals(model)
+    matched = start_from_init(spec, model)
     model = model.to(device, memory_format=torch.channels_last)
     batch = training.pretrain_batch or spec.recipe.batch
     steps = training.pretrain_steps or round(spec.recipe.epochs * len(images) / batch)
     stream = BatchStream([0] * len(images), batch, spec.seed)
-    history = History(steps, training.log_rows, ("step", "loss", "lr", "top1"))
+    history = History(steps, training.log_rows, COLUMNS)
     precision = choose_precision(preset, device)
     folder = paths.scratch(spec.name, run_digest(spec, precision, "pretrain", paths.manifest(preset.name)))
 
@@ -84,29 +135,32 @@ def train_classifier(spec: Spec) -> None:
             "top1": (logits.argmax(dim=1) == target).float().mean().item()
         }
 
-    if training.pretrain_milestones is not None:
-        recipe = msgspec.structs.replace(spec.recipe, milestones=training.pretrain_milestones)
-        spec = msgspec.structs.replace(spec, recipe=recipe)
-    lr = training.pretrain_lr or spec.recipe.lr * batch / spec.recipe.batch
+    spec, lr = preset_schedule(spec, batch)
     train(spec, model, step_loss, steps, folder, history, precision, device, lr=lr)
-    top1, top5 = errors(model, test_images, test_labels, precision, device)
+
+    def measure(low: int | None) -> Errors:
+        if not held:
+            return None, None
+        small = test_images if spec.experiment.resolutions is None else transforms.reduced(test_images, low, sizes.side)
+        return batch_errors(
+            model, zip(small.split(64), test_labels.split(64), strict=True), normalise, precision, device, ALONE
+        )
+
+    top1, top5 = measure(sizes.reduced)
     tensors = {f"backbone.{name}": value for name, value in model.state_dict().items() if not name.startswith("fc.")}
-    save_weights(paths.init(preset.name, spec.name), tensors)
-    write_text(paths.history(preset.name, spec.name), history.csv())
-    write_json(
-        paths.training_summary(preset.name, spec.name),
-        {
-            "experiment": spec.name,
-            "steps": steps,
-            "images": len(images),
-            "classes": classes,
-            "loss_last": round(history.rows[-1]["loss"], 6),
-            "top1_error": top1,
-            "top5_error": top5,
-            "precision": precision,
-        },
-    )
-    Checkpoints(folder).remove()
+    summary = {
+        "experiment": spec.name,
+        "steps": steps,
+        "images": len(images),
+        "classes": classes,
+        "loss_last": round(history.rows[-1]["loss"], 6),
+        "top1_error": top1,
+        "top5_error": top5,
+        "precision": precision,
+        **matched,
+        **by_resolution(measure, sizes.tests),
+    }
+    return Trained(tensors, history.csv(), summary, folder)
 
 
 def silence_residuals(model: nn.Module) -> None:
@@ -136,21 +190,3 @@ def augment(x: Tensor, random: torch.Generator) -> Tensor:
     side = round(x.shape[-1] * ratio)
     x = x[: max(MIN_BATCH, int(len(x) / ratio**2))] if ratio > 1 else x  # about the same pixels in every batch
     return F.interpolate(x.float(), size=(side, side), mode="bilinear", antialias=ratio < 1)
-
-
-@torch.inference_mode()
-def errors(
-    model: nn.Module, images: Tensor, labels: Tensor, precision: str, device: torch.device
-) -> tuple[float | None, float | None]:
-    """Return top-1 and top-5 error (0-1) on held-out images, None where there are none."""
-    if not len(images):
-        return None, None
-    model.eval()
-    first = fifth = 0
-    for start in range(0, len(images), 64):
-        with autocast(precision, device):
-            logits = model(normalise(images[start : start + 64].to(device))).cpu()
-        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[start : start + 64, None]
-        first += int(ranked[:, 0].sum())
-        fifth += int(ranked.any(dim=1).sum())
-    return round(1 - first / len(images), 6), round(1 - fifth / len(images), 6)

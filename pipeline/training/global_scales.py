@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pipeline import paths
 from pipeline.config import Spec
@@ -19,55 +17,73 @@ from pipeline.files import read_json, write_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
 from pipeline.models.backbones import Scales
-from pipeline.options import Method
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
-from pipeline.training.feeding import load_scaled
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
-
-BATCH = 8
+from pipeline.training.visiting import visits
 
 
 @torch.inference_mode()
 def learn_scales(spec: Spec) -> None:
     """Average the predicted scales of a trained GSL network over random training images (POD, section 3.2).
 
-    Writes mean and standard deviation over images for every block, in (h, w), to `paths.scales`.
+    Writes mean and standard deviation over images for every block, in (h, w), to `paths.scales`; beside them the same
+    of validation images and how far both agree (POD, table 3 and section 4.4). Only the training images' means are
+    decomposed.
     """
     preset = spec.preset
     if not spec.experiment.method.global_scale:
         raise InputError(f"{spec.name} has no global scale learner; name a *_gsl experiment.")
     set_threads(preset)
     device = pick_device()
-    data = DetectionSet(load_split(paths.manifest(preset.name), "train"), preset.data.limit_train)
-    model = build_detector(spec, data.classes)
+    limits = {"train": preset.data.limit_train, "val": preset.data.limit_val}
+    splits = {
+        name: DetectionSet(load_split(paths.manifest(preset.name), name), limit) for name, limit in limits.items()
+    }
+    model = build_detector(spec, splits["train"].classes)
     model.load_state_dict(load_weights(paths.weights(preset.name, spec.name))[0])
     model = model.to(device, memory_format=torch.channels_last).eval()
-    seen: dict[str, list[Tensor]] = {}
-    for name, layer in scale_layers(model).items():
-        seen[name] = []
-        layer.register_forward_pre_hook(recorder(seen[name]))
-    count = min(preset.training.scale_images, len(data))
-    random = torch.Generator().manual_seed(preset.seed)
-    rows = torch.randperm(len(data), generator=random)[:count].tolist()
-    rows.sort(key=data.size)  # batches of one size: padding would change the pooled input of the scale predictor
-    recipe = spec.recipe
     precision = choose_precision(preset, device)
-    for start in tqdm(range(0, count, BATCH), desc=f"{spec.name} scales", file=sys.stderr, mininterval=2.0):
-        chosen = rows[start : start + BATCH]
-        images = [
-            load_scaled(data, row, recipe.short_side * preset.factor, recipe.long_side * preset.factor)[0].to(device)
-            for row in chosen
-        ]
-        groups = [images] if len({image.shape for image in images}) == 1 else [[image] for image in images]
-        for group in groups:
+    found = {}
+    for name, data in splits.items():
+        seen: dict[str, list[Tensor]] = {block: [] for block in scale_layers(model)}
+        hooks = [layer.register_forward_pre_hook(recorder(seen[block])) for block, layer in scale_layers(model).items()]
+        for visit in visits(spec, data, preset.training.scale_images, f"{spec.name} scales, {name}", device):
             with autocast(precision, device):
-                model(group)
-    layers = {name: summarise(torch.cat(values)) for name, values in seen.items()}
-    shifts = [abs(layer[f"mean_{axis}"] - 1) for layer in layers.values() for axis in "hw"]
+                model(visit.images)
+        for hook in hooks:
+            hook.remove()
+        layers = {block: summarise(torch.cat(values)) for block, values in seen.items()}
+        found[name] = {"images": min(preset.training.scale_images, len(data)), "layers": layers}
+    shifts = [abs(layer[f"mean_{axis}"] - 1) for layer in found["train"]["layers"].values() for axis in "hw"]
     write_json(
         paths.scales(preset.name, spec.name),
-        {"experiment": spec.name, "images": count, "largest_shift": round(max(shifts), 6), "layers": layers},
+        {
+            "experiment": spec.name,
+            "images": found["train"]["images"],
+            "largest_shift": round(max(shifts), 6),
+            "stability": stability(found["train"]["layers"], found["val"]["layers"]),
+            "layers": found["train"]["layers"],
+            "val": found["val"],
+        },
     )
+
+
+def stability(train: dict[str, dict[str, float]], val: dict[str, dict[str, float]]) -> dict[str, float | None]:
+    """Return how stable scales are, relative to the training images' means: POD prints less than 0.03 as spread.
+
+    Returns:
+        The largest deviation over images of either split and the largest difference between the splits' means, both
+        over layers and axes, as shares of the mean; None where every mean is 0.
+    """
+    cells = [(train[name], val[name], axis) for name in train for axis in "hw" if train[name][f"mean_{axis}"]]
+    shares = {
+        "largest_spread_train": [ours[f"std_{axis}"] / ours[f"mean_{axis}"] for ours, _, axis in cells],
+        "largest_spread_val": [other[f"std_{axis}"] / ours[f"mean_{axis}"] for ours, other, axis in cells],
+        "largest_difference": [
+            abs(ours[f"mean_{axis}"] - other[f"mean_{axis}"]) / ours[f"mean_{axis}"] for ours, other, axis in cells
+        ],
+    }
+    return {name: round(max(values), 6) if values else None for name, values in shares.items()}
 
 
 def scale_layers(model: nn.Module) -> dict[str, GlobalScaleConv2d]:
@@ -109,7 +125,8 @@ def decompose_init(spec: Spec) -> None:
     learnt = read_json(paths.scales(preset.name, spec.name))["layers"]
     scales: Scales = {name: (layer["mean_h"], layer["mean_w"]) for name, layer in learnt.items()}
     metadata = {"scales": json.dumps(scales)}
-    experiment = msgspec.structs.replace(spec.experiment, method=Method(decomposed=True))
+    method = msgspec.structs.replace(spec.experiment.method, global_scale=False, decomposed=True)
+    experiment = msgspec.structs.replace(spec.experiment, method=method)
     target_spec = msgspec.structs.replace(spec, experiment=experiment)
     trained, _ = load_weights(paths.weights(preset.name, spec.name))
     classes = trained["roi_heads.box_predictor.cls_score.bias"].numel() - 1

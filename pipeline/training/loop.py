@@ -18,6 +18,7 @@ from pipeline.config import Spec
 from pipeline.data.transforms import generator
 from pipeline.errors import InputError
 from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.distributed import ALONE, World
 from pipeline.training.history import History
 from pipeline.training.precision import autocast
 from pipeline.training.schedule import learning_rate
@@ -29,12 +30,15 @@ class Stopped(SystemExit):
     """SIGTERM came: the state is saved, the next start of the same training goes on from it."""
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return trainable parameters in two groups: weights, and biases and norms, which do not decay."""
+def parameter_groups(model: nn.Module, weight_decay: float, decay_all: bool = False) -> list[dict[str, Any]]:
+    """Return trainable parameters in two groups: weights, and biases and norms, which do not decay.
+
+    With `decay_all` everything decays, as in the classifiers' official recipes.
+    """
     decayed, plain = [], []
     for parameter in model.parameters():
         if parameter.requires_grad:
-            (plain if parameter.ndim == 1 else decayed).append(parameter)
+            (plain if parameter.ndim == 1 and not decay_all else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
@@ -49,6 +53,8 @@ def train(
     device: torch.device,
     feeder: Any = None,
     lr: float | None = None,
+    world: World = ALONE,
+    after_step: Callable[[int], dict[str, float]] | None = None,
 ) -> None:
     """Train a model in place.
 
@@ -61,6 +67,8 @@ def train(
         precision: "fp32", "bf16" or "fp16"; weights and optimiser stay in fp32.
         feeder: has a `state_dict` that belongs to the checkpoint, or is None.
         lr: base learning rate, by default the specification's.
+        world: the processes that train together; the first one writes checkpoints and shows progress.
+        after_step: is called with the number of steps done and returns more to log (an evaluation, once an epoch).
 
     Raises:
         InputError: a loss is not finite; the sentence names the step and the losses.
@@ -79,7 +87,14 @@ def train(
     model.train()
     with (
         catch_sigterm() as stop,
-        tqdm(total=steps, initial=start, desc=spec.name, file=sys.stderr, mininterval=2.0) as bar,
+        tqdm(
+            total=steps,
+            initial=start,
+            desc=spec.name,
+            file=sys.stderr,
+            mininterval=2.0,
+            disable=not world.main,
+        ) as bar,
     ):
         for step in range(start, steps):
             # Every step draws from its own seed, so no random state has to survive a kill.
@@ -90,7 +105,9 @@ def train(
             with autocast(precision, device):
                 losses, logged = step_loss(step)
             loss = sum(losses.values())
-            check_finite(spec, step, losses, loss)
+            named = world.means({name: value.item() for name, value in losses.items()}, device)
+            total = world.means({"loss": loss.item()}, device)["loss"]
+            check_finite(spec, step, named, total)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             if clip:
@@ -98,13 +115,16 @@ def train(
                 nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), clip)
             scaler.step(optimizer)
             scaler.update()
-            named = {name: value.item() for name, value in losses.items()}
-            history.add({"step": step + 1, "lr": rate, "loss": loss.item(), **named, **logged})
-            bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
+            logged = world.means(logged, device)
+            if after_step is not None:
+                logged = {**logged, **after_step(step + 1)}
+            history.add({"step": step + 1, "lr": rate, "loss": total, **named, **logged})
+            bar.set_postfix_str(f"loss {total:.3f}", refresh=False)
             bar.update()
-            if (step + 1) % every == 0 or stop.requested:
+            stopping = world.any(stop.requested, device)
+            if world.main and ((step + 1) % every == 0 or stopping):
                 checkpoints.save(state_of(step + 1, model, optimizer, scaler, history, feeder))
-            if stop.requested:
+            if stopping:
                 raise Stopped(f"{spec.name}: stopped after step {step + 1} of {steps}; the next start goes on from it.")
     history.flush()
 
@@ -112,7 +132,7 @@ def train(
 def build_optimizer(spec: Spec, model: nn.Module, lr: float) -> torch.optim.Optimizer:
     """Return the recipe's optimiser, or the preset's stand-in for trainings too short for SGD."""
     recipe = spec.recipe
-    groups = parameter_groups(model, recipe.weight_decay)
+    groups = parameter_groups(model, recipe.weight_decay, recipe.decay_all)
     if (spec.preset.training.optimizer or recipe.optimizer) == "adamw":
         return torch.optim.AdamW(groups, lr, fused=True)
     return torch.optim.SGD(groups, lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
@@ -139,10 +159,10 @@ def catch_sigterm() -> Iterator[StopRequest]:
         signal.signal(signal.SIGTERM, before)
 
 
-def check_finite(spec: Spec, step: int, losses: dict[str, Tensor], total: Tensor) -> None:
+def check_finite(spec: Spec, step: int, losses: dict[str, float], total: float) -> None:
     """Raise InputError where the sum of the losses is not finite."""
-    if not math.isfinite(total.item()):
-        values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+    if not math.isfinite(total):
+        values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
         raise InputError(
             f"{spec.name}: the loss of step {step + 1} is not finite ({values}); lower the learning rate of preset "
             f"{spec.preset.name} or train in fp32."

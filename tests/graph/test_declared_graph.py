@@ -40,16 +40,42 @@ def test_the_index_equals_the_experiment_files(paper):
     assert load(paths.paper_index(paper)) == {"paper": paper, "experiments": experiments, "evaluations": evaluations}
 
 
-def test_the_index_of_inits_equals_the_experiment_files():
+def test_the_indexes_of_inits_and_classifiers_equal_the_experiment_files():
     files = [*(paths.ROOT / "workflow/inits").glob("*.yaml"), *paths.ROOT.glob("workflow/papers/*/experiments/*.yaml")]
-    inits, gsl = {}, {}
-    for path in files:
-        content, name = yaml.safe_load(path.read_text()), path.relative_to(paths.ROOT).as_posix()
-        if content["detector"] == "classifier":
-            inits[path.stem] = {"file": name, "recipe": content["recipe"]}
-        elif content.get("method", {}).get("global_scale"):
-            gsl[path.stem] = {"file": name, "init": content["init"], "recipe": content["recipe"]}
+    contents = {path: yaml.safe_load(path.read_text()) for path in files}
+    started_from = {c["init"] for c in contents.values() if c["detector"] != "classifier"}
+    inits, gsl, scratch, fine_tuned = {}, {}, {}, {}
+    for path, content in contents.items():
+        entry = {"file": path.relative_to(paths.ROOT).as_posix(), "recipe": content["recipe"]}
+        if content["detector"] != "classifier":
+            if content.get("method", {}).get("global_scale"):
+                gsl[path.stem] = entry | {"init": content["init"]}
+        elif paths.paper_of(path.stem) == "shared" or path.stem in started_from:
+            inits[path.stem] = entry
+        elif content["init"] == "none":
+            scratch[path.stem] = entry
+        else:
+            fine_tuned[path.stem] = entry | {"init": content["init"]}
     assert load("workflow/inits.yaml") == {"inits": inits, "gsl": gsl}
+    assert load("workflow/classifiers.yaml") == {"scratch": scratch, "fine_tuned": fine_tuned}
+    assert {entry["init"] for entry in fine_tuned.values()} <= set(scratch)
+
+
+def test_the_index_of_analyses_equals_the_experiment_files():
+    wanted = {"weight_share": {}, "offsets": {}, "export": {}}
+    for path in sorted(paths.ROOT.glob("workflow/papers/*/experiments/*.yaml")):
+        content = yaml.safe_load(path.read_text())
+        method, entry = content.get("method", {}), {"paper": path.parts[-3], "recipe": content["recipe"]}
+        if content["detector"] == "classifier":
+            continue
+        for kind, keys in (
+            ("weight_share", ["psconv"]),
+            ("offsets", ["deformable"]),
+            ("export", ["psconv", "decomposed"]),
+        ):
+            if any(key in method for key in keys):
+                wanted[kind][path.stem] = entry
+    assert load("workflow/analyses.yaml") == wanted
 
 
 def test_every_training_has_an_init_that_a_stage_makes():

@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.files import read_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, SubConv, decompose, fractional_dilation_conv2d
@@ -51,6 +52,76 @@ def test_every_printed_pair_of_table_3():
             assert weights == row["params_fd"]
             seen += 1
     assert seen == 24
+
+
+def test_ambiguous_pairs_and_examples_of_the_text():
+    path = SHARED / "design" / "decompositions.yaml"
+    if not path.is_file():
+        pytest.skip("the printed decompositions are not beside this checkout")
+    data = yaml.safe_load(path.read_text())
+    alternatives = [
+        (row, entry["alternative"])
+        for detector in data["detectors"].values()
+        for row in detector["layers"].values()
+        for entry in row["ambiguous"]
+    ]
+    assert len(alternatives) == 2
+    for row, alternative in alternatives:
+        # A bare |0.95 - 1| <= 0.05 is false in binary; a tolerance just below 0.05 gives that reading.
+        got = [as_dict(sub) for sub in decompose(*row["scale"], row["channels"], tolerance=0.0499)]
+        assert got == [{key: alternative[part][key] for key in got[0]} for part in ("lower", "upper")]
+    for pair, check in data["text_example_checks"].items():
+        lower, upper = decompose(*map(float, pair.strip("()").split(",")), 1000)
+        assert [list(lower.padding), list(upper.padding)] == [check["lower"], check["upper"]]
+        assert upper.out_channels == round(1000 * check["alpha"])
+
+
+def test_parameters_of_the_learner_by_network():
+    path = SHARED / "design" / "decompositions.yaml"
+    if not path.is_file():
+        pytest.skip("the printed decompositions are not beside this checkout")
+    gsl = yaml.safe_load(path.read_text())["gsl"]
+    for blocks, name in (((4, 6, 3), "r50"), ((4, 23, 3), "r101")):
+        added = 0
+        for width, repeats in zip((128, 256, 512), blocks, strict=True):
+            with torch.device("meta"):
+                layer, plain = GlobalScaleConv2d(width, width), torch.nn.Conv2d(width, width, 3, bias=False)
+            extra = [sum(p.numel() for p in module.parameters()) for module in (layer, plain)]
+            added += repeats * (extra[0] - extra[1])
+        assert (sum(blocks), added) == (gsl[name]["layers"], gsl[name]["params"])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    scales=st.tuples(st.floats(0.951, 9), st.floats(0.951, 9)),
+    channels=st.sampled_from([4, 64, 128]),
+    stride=st.integers(1, 2),
+)
+def test_without_scales_below_one_it_costs_what_the_plain_convolution_costs(scales, channels, stride):
+    """Parameters and multiply-adds, to the integer (POD, section 4.2: neither extra parameters nor extra cost)."""
+    with torch.device("meta"):
+        layer = DecomposedConv2d(channels, decompose(*scales, channels), stride)
+        plain = torch.nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+        x = torch.empty(1, channels, 15, 22)
+    costs = []
+    for module in (layer, plain):
+        with FlopCounterMode(display=False) as counter:
+            module(x)
+        costs.append((sum(p.numel() for p in module.parameters()), counter.get_total_flops()))
+    assert costs[0] == costs[1]
+
+
+def test_biases_are_transferred():
+    layer = DecomposedConv2d(4, decompose(1.7, 2.9, 10), bias=True)
+    weight, bias = torch.randn(10, 4, 3, 3), torch.arange(10.0)
+    layer.transfer_(weight, bias=bias)
+    assert [conv.bias.tolist() for conv in layer.convs] == [[0, 1], [2, 3, 4, 5, 6, 7, 8, 9]]
+    layer.transfer_(weight)
+    assert layer.convs[0].bias.tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"bias of shape \[10\].*\[9\]"):
+        layer.transfer_(weight, bias=bias[:9])
+    with pytest.raises(ValueError, match="bias of none"):
+        DecomposedConv2d(4, decompose(1.7, 2.9, 10)).transfer_(weight, bias=bias)
 
 
 def test_rules_by_hand():
@@ -152,6 +223,15 @@ def test_sum_is_dilation_zero_and_centre_is_not():
     torch.testing.assert_close(layer.transfer_(weight, "sum")(x), functional)
     assert torch.equal(layer.transfer_(weight).convs[0].weight, weight[:, :, 1:2])
     assert not torch.allclose(layer(x), functional, atol=1e-2)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_affine_map_folds_into_the_layer(bias):
+    layer = DecomposedConv2d(4, decompose(1.7, 2.9, 10), groups=2, bias=bias)
+    x, scale, shift = torch.randn(2, 4, 6, 6), torch.randn(10), torch.randn(10)
+    expected = layer(x) * scale[:, None, None] + shift[:, None, None]
+    layer.affine_(scale, shift)
+    torch.testing.assert_close(layer(x), expected)
 
 
 def test_state_is_in_convs_and_loads():

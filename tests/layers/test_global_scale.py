@@ -98,6 +98,62 @@ def test_gradcheck_off_integers(scales, stride):
     assert torch.autograd.gradcheck(lambda *args: fractional_dilation_conv2d(*args, stride), inputs)
 
 
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    scales=st.lists(st.tuples(*[st.floats(0.05, 0.95)] * 2), min_size=1, max_size=3),
+    floors=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=3, max_size=3),
+    stride=st.integers(1, 2),
+    groups=st.sampled_from([1, 2]),
+)
+def test_gradcheck_of_mixed_floors_and_groups(scales, floors, stride, groups):
+    values = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(scales, floors, strict=False)]
+    torch.manual_seed(0)
+    scales = torch.tensor(values, dtype=torch.double)
+    inputs = (double(len(values), 2, 4, 5), double(4, 2 // groups, 3, 3), scales)
+    for tensor in inputs:
+        tensor.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *args: fractional_dilation_conv2d(*args, stride, groups), inputs)
+
+
+def test_gradcheck_through_the_layer():
+    """To the input (also by way of the predicted scale), the weight, the bias and the scale predictor."""
+    torch.manual_seed(0)
+    layer = GlobalScaleConv2d(2, 4, stride=2, groups=2, bias=True).double()
+    with torch.no_grad():
+        layer.scale_predictor.weight.copy_(0.1 * double(2, 2))
+        layer.scale_predictor.bias.copy_(torch.tensor([0.37, -0.62]))
+    names = [name for name, _ in layer.named_parameters()]
+
+    def forward(x, *parameters):
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
+
+    inputs = (double(2, 2, 5, 4).requires_grad_(), *layer.parameters())
+    assert torch.autograd.gradcheck(forward, inputs)
+
+
+@pytest.mark.parametrize(
+    ("scales", "learning", "expected"),
+    [
+        ([[1.3, 2.6]] * 4, False, 4),  # equal floors share their convolutions, whatever the fractions
+        ([[1.3, 2.6], [1.9, 2.1], [1.5, 2.0], [1.0, 2.9]], False, 4),
+        ([[1.3, 2.0]] * 2, False, 2),  # corners without weight are skipped
+        ([[3.0, 2.0]] * 2, False, 1),
+        ([[3.0, 2.0]] * 2, True, 4),  # but carry the scale's gradient while it learns
+        ([[1.3, 2.6], [2.3, 2.6]], True, 8),  # two distinct floors
+    ],
+)
+def test_at_most_four_convolutions_a_distinct_floor(monkeypatch, scales, learning, expected):
+    calls = []
+    plain = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda x, *args: calls.append((len(x), args[4])) or plain(x, *args))
+    scales = torch.tensor(scales, requires_grad=learning)
+    fractional_dilation_conv2d(torch.randn(len(scales), 2, 6, 6), torch.randn(3, 2, 3, 3), scales)
+    assert len(calls) == expected
+    assert all(isinstance(step, int) for _, steps in calls for step in steps)
+    floors = {tuple(pair) for pair in scales.floor().tolist()}
+    assert sum(images for images, _ in calls) == expected * len(scales) / len(floors)
+
+
 @pytest.mark.parametrize("start", [0.0, 1.0, 2.0])
 def test_gradient_at_an_integer_is_the_right_derivative(start):
     torch.manual_seed(0)

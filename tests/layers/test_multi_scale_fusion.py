@@ -1,5 +1,6 @@
 """MSFM: identity at the start, exact parameter counts, a hand-written forward, extreme sizes."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -53,25 +54,69 @@ def test_printed_parameter_counts():
         assert abs(total - row["params_M"]) < data["tolerance_M"], row["name"]
 
 
-def test_exact_deltas_of_every_r50_row():
+def test_exact_deltas_of_every_row():
+    """All 48 cells of MSFM's tables, to the integer; a row's status says whether the printed value agrees."""
     path = SHARED / "design" / "parameter-identities.yaml"
     if not path.is_file():
         pytest.skip("the parameter identities are not beside this checkout")
-    seen = 0
-    for name, row in yaml.safe_load(path.read_text())["msfm"].items():
+    rows = yaml.safe_load(path.read_text())["msfm"]
+    assert len(rows) == 48
+    statuses = {"match_direct": 0, "match_two_step": 0, "mismatch": 0}
+    for name, row in rows.items():
         config = row["config"]
-        if config.get("base") != "faster_r50" or "positions" not in config:
-            continue
         positions = [int(position[-1]) for position in config["positions"]]
         fusion = {"add": "add", "cat": "concat", "concat": "concat"}[config["fusion"]]
-        groups = config["norm_group"]
-        groups = groups if isinstance(groups, int) else 4
-        added = inserted(
-            positions, config["ratios"], config["scales"], config["conv_num"], groups, fusion, BLOCKS["r50"]
-        )
+        groups = config["norm_group"] if isinstance(config["norm_group"], int) else 4
+        blocks = BLOCKS["r101" if "r101" in config["base"] else "r50"]
+        added = inserted(positions, config["ratios"], config["scales"], config["conv_num"], groups, fusion, blocks)
         assert added == row["expected_delta"], name
-        seen += 1
-    assert seen > 20
+        trainable = row["expected_trainable_params"]
+        direct, two_step = round(trainable / 1e6, 1), math.floor(round(trainable / 1e6, 2) * 10 + 0.5 + 1e-9) / 10
+        status = (
+            "match_direct" if direct == row["printed_m"]
+            else "match_two_step" if two_step == row["printed_m"]
+            else "mismatch"
+        )  # fmt: skip
+        assert status == row["status"], name
+        statuses[status] += 1
+    assert statuses == {"match_direct": 41, "match_two_step": 5, "mismatch": 2}
+
+
+SCALE_SETS = {
+    "3S": (0.5, 0.7, 1.0),
+    "5S": (0.5, 0.6, 0.7, 0.85, 1.0),
+    "3L": (1.0, 1.4, 2.0),
+    "4": (0.5, 0.7, 1.4, 2.0),
+    "5": (0.5, 0.7, 1.0, 1.4, 2.0),
+}
+
+
+@pytest.mark.parametrize("fusion", ["add", "concat"])
+@pytest.mark.parametrize("convs", [1, 2, "2*"])
+@pytest.mark.parametrize("name", SCALE_SETS)
+def test_every_scale_set_convolution_number_and_fusion(name, convs, fusion):
+    """Table 2's variants: the branches see the sizes of their scales, `2*` is two only where the scale exceeds 1."""
+    scales = SCALE_SETS[name]
+    depths = [2 if scale > 1 else 1 for scale in scales] if convs == "2*" else [convs] * len(scales)
+    module = MultiScaleFusion(32, 4, scales, depths if convs == "2*" else convs, norm_groups=4, fusion=fusion)
+    w, n, k = 8, len(scales), sum(depths)
+    assert count(module) == (2 if fusion == "add" else n + 1) * 32 * w + 3 * w + 9 * w * w * k + 3 * w * k + 3 * 32
+    assert [sum(isinstance(m, torch.nn.Conv2d) for m in branch) for branch in module.branches] == depths
+    seen = []
+    for branch in module.branches:
+        branch.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape[2:])))
+    x = torch.randn(1, 32, 20, 40)
+    assert torch.equal(module(x), x)
+    assert seen == [(math.floor(20 * scale), math.floor(40 * scale)) for scale in scales]
+
+
+@pytest.mark.parametrize(("position", "groups"), [(1, 1), (1, 4), (1, 8), (2, 4), (3, 4), (3, 8), (3, 16), (3, 32)])
+def test_norm_groups_of_the_tables_divide_the_branches(position, groups):
+    for channels, ratio in zip((512, 1024, 2048) if position == 3 else (128, 256, 512), (16, 32, 64), strict=True):
+        with torch.device("meta"):
+            module = MultiScaleFusion(channels, ratio, convs=1, norm_groups=groups)
+        assert {branch[1].num_groups for branch in module.branches} == {groups}
+        assert module.branches[0][0].out_channels == (32 if position == 3 else 8)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

@@ -19,10 +19,15 @@ CASES = ["case_01", "case_03", "case_04", "case_06", "case_08", "case_10", "case
 BUGGY = "case_12"
 
 
-@pytest.fixture(params=[16, 1], ids=["dense", "grouped"])
+@pytest.fixture(params=[1000, 1], ids=["dense", "grouped"])
 def group_width(request, monkeypatch):
     """Run with the dense form (channels in tests are few) and with the grouped form."""
-    monkeypatch.setattr(module, "_GROUP_WIDTH", dict.fromkeys(module._GROUP_WIDTH, request.param))
+    set_group_width(monkeypatch, request.param)
+
+
+def set_group_width(monkeypatch, width):
+    # The least width of bfloat16 decides when a layer is built whether it keeps masks: always here.
+    monkeypatch.setattr(module, "_GROUP_WIDTH", {**dict.fromkeys(module._GROUP_WIDTH, width), torch.bfloat16: 1000})
 
 
 def load_case(name):
@@ -153,37 +158,30 @@ def layers(draw):
     }
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(kwargs=layers(), height=st.integers(1, 9), width=st.integers(1, 9), least=st.sampled_from([1, 2, 16]))
-def test_equals_the_masked_sum(kwargs, height, width, least):
-    layer = PSConv2d(**kwargs).double()
-    x = torch.randn(2, kwargs["in_channels"], height, width, dtype=torch.double, requires_grad=True)
-    widths = dict(module._GROUP_WIDTH)
-    try:
-        module._GROUP_WIDTH.update(dict.fromkeys(widths, least))
+def gradients(y, inputs, cotangent):
+    return (y, *torch.autograd.grad(y, inputs, cotangent))
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    kwargs=layers(),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    least=st.sampled_from([1, 2, 1000]),
+    memory_format=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+)
+def test_equals_the_masked_sum(kwargs, height, width, least, memory_format):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        set_group_width(monkeypatch, least)
+        layer = PSConv2d(**kwargs).double().to(memory_format=memory_format)
+        x = torch.randn(2, kwargs["in_channels"], height, width, dtype=torch.double)
+        x = x.to(memory_format=memory_format).requires_grad_()
         y = layer(x)
-    finally:
-        module._GROUP_WIDTH.update(widths)
     expected = masked_sum(layer, x)
-    torch.testing.assert_close(y, expected)
-    cotangent = torch.randn_like(y)
+    cotangent = torch.randn_like(expected)
     inputs = [x, *layer.parameters()]
-    for got, wanted in zip(
-        torch.autograd.grad(y, inputs, cotangent), torch.autograd.grad(expected, inputs, cotangent), strict=True
-    ):
+    for got, wanted in zip(gradients(y, inputs, cotangent), gradients(expected, inputs, cotangent), strict=True):
         torch.testing.assert_close(got, wanted)
-
-
-def test_grouped_form_multiplies_as_often_as_a_plain_convolution(monkeypatch):
-    from torch.utils.flop_counter import FlopCounterMode
-
-    monkeypatch.setattr(module, "_GROUP_WIDTH", dict.fromkeys(module._GROUP_WIDTH, 1))
-    x = torch.randn(1, 32, 8, 8)
-    patterns = [(1, 2, 1, 4), (1, 2), (1, 2, 1, 2), (1, 2, 4, 8)]
-    for axes, dilations in [("input", patterns[0]), ("output", patterns[0]), *[("both", d) for d in patterns]]:
-        with FlopCounterMode(display=False) as counter:
-            PSConv2d(32, 32, axes=axes, dilations=dilations)(x)
-        assert counter.get_total_flops() == 2 * 32 * 32 * 9 * 64
 
 
 def test_parameters_are_a_standard_convolutions():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import tiny
 import torch
@@ -16,6 +18,7 @@ from torch import nn
 
 from pipeline import config
 from pipeline.models.measure import count, measure, printed_scales
+from pipeline.options import DeformableOptions
 
 IDENTITIES = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
 
@@ -42,6 +45,50 @@ def test_psconv_classifier_equals_the_identities():
     row = yaml.safe_load(IDENTITIES.read_text())["psconv"]["ps_resnet50"]
     size = measure(config.resolve("psconv_cls_r50_step_psconv", "full"))
     assert (size["parameters_total"], size["macs"]) == (row["expected_params"], row["expected_macs"])
+
+
+def test_classifiers_at_224_and_32_pixels():
+    rows = {
+        "psconv_cls_se_r50_120ep_cos_psconv": ([224, 224], 28_088_024, 4_091_699_200),
+        "psconv_cls_x101_32x4d_120ep_cos": ([224, 224], 44_177_704, 7_969_996_800),
+        "psconv_cls_x29_8x64d_300ep": ([32, 32], 34_518_948, 5_387_358_208),
+    }
+    for name, (side, parameters, macs) in rows.items():
+        size = measure(config.resolve(name, "full"))
+        assert (size["input"], size["parameters_total"], size["macs"]) == (side, parameters, macs)
+        assert size["parameters_trainable"] == parameters
+
+
+def test_trainable_parameters_do_not_depend_on_what_the_recipe_freezes():
+    for name in ("msfm_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x", "pod_frcnn_r50_fpn_1x"):  # norms: affine, none, all
+        assert measure(config.resolve(name, "full"))["parameters_trainable"] == 41_527_712
+
+
+def test_deformable_convolutions_cost_theirs_and_the_offsets():
+    plain = config.resolve("msfm_frcnn_r50_fpn_1x", "full")
+    deformable = measure(tiny.with_method(plain, deformable=DeformableOptions()))
+    assert deformable["parameters_trainable"] == 42_108_554  # as printed: 42.1 M
+    levels = ((4, 128, 100 * 168), (6, 256, 50 * 84), (3, 512, 25 * 42))  # blocks, channels, positions
+    offsets = sum(blocks * channels * 9 * 18 * positions for blocks, channels, positions in levels)
+    assert deformable["macs"] == measure(plain)["macs"] + offsets
+
+
+def test_a_global_scale_learner_costs_its_linear_layers():
+    plain, learner = (measure(config.resolve(f"pod_frcnn_r50_fpn_1x{end}", "full")) for end in ("", "_gsl"))
+    assert learner["macs"] - plain["macs"] == 2 * (4 * 128 + 6 * 256 + 3 * 512)
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "resnext101_32x4d"])
+def test_fast_deployment_without_scales_below_one_costs_the_baseline(backbone):
+    plain = config.resolve("pod_frcnn_r50_fpn_1x", "full")
+    plain = msgspec.structs.replace(plain, experiment=msgspec.structs.replace(plain.experiment, backbone=backbone))
+    wanted = measure(plain)
+    draw = random.Random(0)
+    blocks = [f"layer{stage}.{block}" for stage in (2, 3, 4) for block in range(23)]
+    scales = {name: (draw.uniform(1, 4), draw.uniform(1, 4)) for name in blocks}
+    found = measure(tiny.with_method(plain, decomposed=True), scales)
+    for key in ("parameters_total", "parameters_trainable", "macs"):
+        assert found[key] == wanted[key]
 
 
 def test_faster_rcnn_at_800_by_1344():
@@ -88,14 +135,20 @@ def test_printed_scales_are_pods_table_3():
     scales = printed_scales(config.resolve("pod_frcnn_r50_fpn_1x_fd", "full"))
     assert len(scales) == 13
     assert (scales["layer3.0"], scales["layer3.5"]) == ((0.77, 0.82), (1.41, 1.39))
+    spec = config.resolve("pod_frcnn_r50_fpn_1x", "full")
+    control = printed_scales(tiny.with_method(spec, decomposed=True, scale_stages=(2, 5)))
+    assert control == dict.fromkeys(("layer1.0", "layer1.1", "layer1.2"), (1.0, 1.0)) | {
+        "layer4.0": (0.46, 0.89),
+        "layer4.1": (2.81, 3.68),
+        "layer4.2": (2.81, 3.68),
+    }
     assert (scales["layer4.0"], scales["layer4.2"]) == ((0.46, 0.89), (2.81, 3.68))
     assert set(printed_scales(tiny.spec("pod_frcnn_r50_fpn_1x_fd"))) == {"layer2.0", "layer3.0", "layer4.0"}
 
 
 @pytest.mark.parametrize("name", config.experiments())
 def test_every_experiment_can_be_measured(name):
-    # At full size the fusion modules take seconds, and another test measures them.
-    spec = tiny.spec(name) if name.endswith("_msfm") else config.resolve(name, "full")
+    spec = tiny.spec(name)
     size = measure(spec, printed_scales(spec))
     assert size["experiment"] == name
     assert 0 < size["parameters_trainable"] <= size["parameters_total"]

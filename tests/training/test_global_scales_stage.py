@@ -17,7 +17,7 @@ from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
 from pipeline.training.detection import read_scales, train_detector
-from pipeline.training.global_scales import block_name, decompose_init, learn_scales, scale_layers
+from pipeline.training.global_scales import block_name, decompose_init, learn_scales, scale_layers, stability
 from pipeline.training.prediction import predict
 
 BLOCKS = ["layer2.0", "layer3.0", "layer4.0"]
@@ -104,6 +104,35 @@ def test_mean_and_spread_over_images(tiny_project):
     assert layer["mean_h"] == pytest.approx(scales[:, 0].mean().item(), abs=1e-5)
     assert layer["std_w"] == pytest.approx(scales[:, 1].std(correction=0).item(), abs=1e-5)
     assert layer["std_h"] > 0
+
+
+def test_validation_scales_stand_beside_and_are_not_decomposed(tiny_project):
+    spec = learner("fpn")
+    write_learner(spec, 1.0, 1.0, spread=0.05)
+    learn_scales(spec)
+    found = read_json(paths.scales("tiny", spec.name))
+    assert found["val"]["images"] == 4  # the split has no more
+    assert sorted(found["val"]["layers"]) == BLOCKS
+    assert found["val"]["layers"] != found["layers"]
+    cells = [(name, axis) for name in BLOCKS for axis in "hw"]
+    train, val = found["layers"], found["val"]["layers"]
+    largest = max(abs(train[n][f"mean_{a}"] - val[n][f"mean_{a}"]) / train[n][f"mean_{a}"] for n, a in cells)
+    assert found["stability"]["largest_difference"] == pytest.approx(largest, abs=1e-6)
+    spreads = max(train[n][f"std_{a}"] / train[n][f"mean_{a}"] for n, a in cells)
+    assert found["stability"]["largest_spread_train"] == pytest.approx(spreads, abs=1e-6)
+    decompose_init(spec)
+    _, metadata = load_weights(paths.init("tiny", f"{spec.name}_fd_wt"))
+    assert json.loads(metadata["scales"]) == {n: [train[n]["mean_h"], train[n]["mean_w"]] for n in BLOCKS}
+
+
+def test_stability_by_hand():
+    train = {"a": {"mean_h": 2.0, "mean_w": 1.0, "std_h": 0.1, "std_w": 0.02}}
+    val = {"a": {"mean_h": 2.2, "mean_w": 0.95, "std_h": 0.2, "std_w": 0.01}}
+    assert stability(train, val) == {
+        "largest_spread_train": 0.05, "largest_spread_val": 0.1, "largest_difference": 0.1,
+    }  # fmt: skip
+    still = {"a": {"mean_h": 0.0, "mean_w": 0.0, "std_h": 0.0, "std_w": 0.0}}
+    assert stability(still, still)["largest_difference"] is None
 
 
 def test_scales_of_a_network_without_a_learner(tiny_project):

@@ -19,6 +19,8 @@ THREADS = load_preset(PRESET).threads or workflow.cores or 1
 STAGES = declared.stages()
 INITS = read_yaml("workflow/inits.yaml")["inits"]
 GSL = read_yaml("workflow/inits.yaml")["gsl"]
+CLASSIFIERS = read_yaml("workflow/classifiers.yaml")
+ANALYSES = read_yaml("workflow/analyses.yaml")
 PAPERS = [
     read_yaml(path)
     for path in sorted(Path("workflow/papers").glob("*/experiments.yaml"))
@@ -39,6 +41,11 @@ wildcard_constraints:
     experiment="|".join(EXPERIMENTS),
     evaluation="|".join(EVALUATIONS),
     test="|".join(sorted({item["test"] for item in EVALUATIONS.values()})),
+    classifier="|".join(CLASSIFIERS["scratch"]),
+    tuned="|".join(CLASSIFIERS["fine_tuned"]),
+    offset="|".join(ANALYSES["offsets"]),
+    exported="|".join(ANALYSES["export"]),
+    weighed="|".join(ANALYSES["weight_share"]),
     table="|".join(TABLES),
     paper="|".join(paths.PAPERS),
 
@@ -78,6 +85,15 @@ def deps_of(name):
 def rows_of_table(wildcards):
     """Return the results, experiments and published numbers that one table shows."""
     return deps_of(wildcards.table)
+
+
+def analysis_deps(stage, wildcard):
+    """Return a function that gives what an analysis of one experiment depends on."""
+
+    def deps(wildcards):
+        return deps_of(f"{stage}@{wildcards[wildcard]}")
+
+    return deps
 
 
 def parts_of_page(wildcards):

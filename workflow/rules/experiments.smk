@@ -15,6 +15,8 @@ rule train:
         summary=paths.training_summary(PRESET, "{experiment}"),
     log:
         "logs/train/{experiment}.log",
+    # Long jobs first: what is short fills the gap beside the last of them.
+    priority: 1
     conda:
         "../envs/reproduce.yaml"
     threads: THREADS
@@ -74,6 +76,7 @@ rule measure:
     input:
         code=paths.code_digest("measure"),
         preset=paths.preset_file(PRESET),
+        printed=paths.published_file("pod"),
         recipe=recipe_of,
         experiment=experiment_file,
     output:

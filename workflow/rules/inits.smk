@@ -26,6 +26,52 @@ rule pretrain:
         "{params.dvc} > {log} 2>&1"
 
 
+rule classify:
+    input:
+        code=paths.code_digest("pretrain"),
+        preset=paths.preset_file(PRESET),
+        rest=analysis_deps("classify", "classifier"),
+    output:
+        weights=paths.init(PRESET, "{classifier}"),
+        history=paths.history(PRESET, "{classifier}"),
+        summary=paths.training_summary(PRESET, "{classifier}"),
+    log:
+        "logs/pretrain/{classifier}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    threads: THREADS
+    resources:
+        mem="3GB",
+        gpu=1,
+    params:
+        dvc=dvc_repro("workflow/classifiers/dvc.yaml:classify@{classifier}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule fine_tune:
+    input:
+        code=paths.code_digest("pretrain"),
+        preset=paths.preset_file(PRESET),
+        rest=analysis_deps("fine_tune", "tuned"),
+    output:
+        weights=paths.init(PRESET, "{tuned}"),
+        history=paths.history(PRESET, "{tuned}"),
+        summary=paths.training_summary(PRESET, "{tuned}"),
+    log:
+        "logs/pretrain/{tuned}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    threads: THREADS
+    resources:
+        mem="3GB",
+        gpu=1,
+    params:
+        dvc=dvc_repro("workflow/classifiers/dvc.yaml:fine_tune@{tuned}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
 rule learn_scales:
     input:
         code=paths.code_digest("learn_scales"),

@@ -1,0 +1,1 @@
+"""What trained networks learnt, as numbers; importing this package loads nothing, its modules are taken one by one."""

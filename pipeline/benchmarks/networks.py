@@ -1,0 +1,73 @@
+"""Whole networks side by side: ResNet-50 plain, with PSConv, decomposed (FD) and with global scale learners (GSL)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from pipeline.benchmarks.cases import Case, forward_call, random_input, train_call
+from pipeline.benchmarks.timing import Call
+from pipeline.config import resolve
+from pipeline.layers import GlobalScaleConv2d
+from pipeline.models.backbones import build_resnet
+from pipeline.models.classifier import Classifier
+from pipeline.models.measure import printed_scales
+
+# The experiments whose backbones are compared; FD and GSL have the scales that POD prints (table 3).
+EXPERIMENTS = {
+    "plain": "pod_frcnn_r50_fpn_1x",
+    "psconv": "psconv_frcnn_r50_fpn_1x_psconv",
+    "fd": "pod_frcnn_r50_fpn_1x_fd",
+    "gsl": "pod_frcnn_r50_fpn_1x_gsl",
+}
+BATCH = {"cpu": 2, "cuda": 64}
+
+
+class Features(nn.Module):
+    """A detector's backbone, its last map standing for all of them."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images [N, 3, H, W] to the last stage's features [N, 2048, H / 32, W / 32]."""
+        return list(self.body(images).values())[-1]
+
+
+def network(name: str, classify: bool = True, preset: str = "full") -> nn.Module:
+    """Return one of `EXPERIMENTS` as a classifier of 1,000 classes, or as a detector's backbone."""
+    spec = resolve(EXPERIMENTS[name], preset)
+    scales = printed_scales(resolve(EXPERIMENTS["fd"], preset))
+    method = spec.experiment.method
+    body = build_resnet("resnet50", spec.preset.model, "batch", method, scales if method.decomposed else None)
+    for block, scale in scales.items() if method.global_scale else ():
+        layer = body.get_submodule(block).conv2
+        if not isinstance(layer, GlobalScaleConv2d):
+            raise TypeError(f"{block}.conv2 of {EXPERIMENTS[name]} is a {type(layer).__name__}, not a scale learner.")
+        with torch.no_grad():
+            layer.scale_predictor.bias.copy_(torch.tensor(scale) - 1)  # the prediction is 1 + bias
+    return Classifier(body, 1000) if classify else Features(body)
+
+
+def network_cases(device: str, quick: bool, memory_format: torch.memory_format) -> Iterator[Case]:
+    """Yield classification at 224 px, forward and with backward, and a detector's backbone at 800x1344 px."""
+    side, preset = (64, "mini") if quick else (224, "full")
+    batch = 1 if quick else BATCH[device]
+    plans = [("forward", True, batch, (side, side)), ("train", True, batch, (side, side))]
+    if not quick:
+        plans.append(("forward", False, 1, (800, 1344)))
+    for mode, classify, images, (height, width) in plans:
+
+        def calls(mode=mode, classify=classify, shape=(images, 3, height, width)) -> dict[str, Call]:
+            x = random_input(shape, "fp32", device, memory_format)
+            make = {"forward": forward_call, "train": train_call}[mode]
+            found = {}
+            for name in EXPERIMENTS:
+                torch.manual_seed(0)
+                found[name] = make(network(name, classify, preset).to(device, memory_format=memory_format), x)
+            return found
+
+        yield Case("network", {"batch": images, "height": height, "width": width}, "fp32", mode, calls, 4.0)

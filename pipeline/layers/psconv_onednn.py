@@ -1,0 +1,77 @@
+"""Convolutions of PSConv terms on the CPU: one that adds into its output, gradients without the slow case of oneDNN."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_CL = torch.channels_last
+_ADDING = (torch.float32, torch.bfloat16)  # the types in which oneDNN convolves here
+
+
+def convolve(x: Tensor, kernels: Tensor, stride: int, padding: int, dilation: int, groups: int, total: Tensor | None):
+    """Convolve x, and add the result into `total` where given (channels_last; returned)."""
+    if total is None:
+        return torch.conv2d(x, kernels, None, stride, padding, dilation, groups)
+    if x.dtype in _ADDING and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled and total.numel():
+        sizes = [padding, padding], [stride, stride], [dilation, dilation]
+        return torch.ops.mkldnn._convolution_pointwise_(
+            total, x, kernels, None, *sizes, groups, "add", None, None, [], None
+        )
+    return total.add_(torch.conv2d(x, kernels, None, stride, padding, dilation, groups))
+
+
+def convolution_backward(
+    grad: Tensor,
+    x: Tensor,
+    kernels: Tensor,
+    stride: int,
+    padding: int,
+    dilation: int,
+    groups: int,
+    need_x: bool,
+    need_kernels: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients to x and to kernels; channels_last.
+
+    A dilated kernel larger than the map sends oneDNN's weight gradient to a general matrix product, two to five times
+    slower than its convolution code: the taps are then multiplied one by one (float32), or x is padded beforehand.
+    """
+
+    def backward(x, padding, *needs):
+        sizes = [stride, stride], [padding, padding], [dilation, dilation]
+        return torch.ops.aten.convolution_backward(
+            grad, x, kernels, None, *sizes, False, [0, 0], groups, [*needs, False]
+        )
+
+    if not need_kernels or padding == 0 or 2 * padding + 1 <= min(x.shape[2:]) or not x.numel():
+        return backward(x, padding, need_x, need_kernels)[:2]
+    grad_x = backward(x, padding, True, False)[0] if need_x else None
+    if x.dtype in (torch.float32, torch.float64):
+        return grad_x, _kernel_grad_by_taps(grad, x, kernels, stride, padding, dilation, groups)
+    padded = F.pad(x, [padding] * 4).contiguous(memory_format=_CL)
+    return grad_x, backward(padded, 0, False, True)[1]
+
+
+def _kernel_grad_by_taps(grad, x, kernels, stride: int, padding: int, dilation: int, groups: int) -> Tensor:
+    """One matrix product a tap over the pixels where the tap lies inside the map."""
+    out_channels, into, size, _ = kernels.shape
+    result = kernels.new_zeros(out_channels, size, size, into).permute(0, 3, 1, 2)
+    grad, x = grad.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
+
+    def span(tap: int, length: int, out: int) -> tuple[slice, slice] | None:
+        offset = tap * dilation - padding
+        first, last = max(0, -(offset // stride)), min(out, (length - 1 - offset) // stride + 1)
+        start = first * stride + offset
+        return (slice(first, last), slice(start, start + stride * (last - first), stride)) if last > first else None
+
+    rows = [span(tap, x.shape[1], grad.shape[1]) for tap in range(size)]
+    columns = [span(tap, x.shape[2], grad.shape[2]) for tap in range(size)]
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            if row and column:
+                out = grad[:, row[0], column[0]].reshape(-1, groups, out_channels // groups)
+                inner = x[:, row[1], column[1]].reshape(-1, groups, into)
+                result[:, :, i, j] = torch.bmm(out.permute(1, 2, 0), inner.transpose(0, 1)).flatten(0, 1)
+    return result

@@ -1,0 +1,36 @@
+"""Batch norms of backbones: trained, with frozen statistics, or frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+
+class FrozenStatisticsBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics stay as loaded while its weight and bias are trained (MMDetection's `norm_eval`)."""
+
+    def train(self, mode: bool = True) -> FrozenStatisticsBatchNorm2d:
+        """Stay in evaluation mode, where the running statistics are used."""
+        return super().train(False)
+
+
+class FrozenBatchNorm2d(FrozenStatisticsBatchNorm2d):
+    """Batch norm of which nothing is trained.
+
+    torchvision's class of this name multiplies in fp32 under autocast and keeps every product for the backward pass;
+    the native kernel does neither.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "frozen": FrozenBatchNorm2d,
+    "frozen_statistics": FrozenStatisticsBatchNorm2d,
+    "batch": nn.BatchNorm2d,
+    "sync": nn.BatchNorm2d,  # several devices convert it (training); one device needs no synchronisation
+}

@@ -1,0 +1,138 @@
+"""ResNets of torchvision's bottleneck: plain, ResNeXt and SE, for large images and for CIFAR's 32x32.
+
+Parameter names are torchvision's (`layer2.0.conv2.weight`), so published weights load as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
+from torchvision.ops import SqueezeExcitation
+
+EXPANSION = Bottleneck.expansion
+SE_REDUCTION = 16
+Norm = Callable[[int], nn.Module]
+
+
+class FusionBottleneck(Bottleneck):
+    """torchvision's bottleneck with a place for a fusion module behind each of its three convolutions.
+
+    The positions are MMDetection's plugin positions `after_conv1`, `after_conv2` and `after_conv3` (MSFM, section 3.2).
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.se = nn.Identity()
+        self.fusion1 = nn.Identity()
+        self.fusion2 = nn.Identity()
+        self.fusion3 = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, 4 width, H / stride, W / stride]."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.fusion1(self.relu(self.bn1(self.conv1(x))))
+        out = self.fusion2(self.relu(self.bn2(self.conv2(out))))
+        out = self.fusion3(self.se(self.bn3(self.conv3(out))))
+        return self.relu(out + shortcut)
+
+
+class SEBottleneck(FusionBottleneck):
+    """Bottleneck whose residual is scaled channel by channel (squeeze and excitation, reduction 16).
+
+    The names are timm's (`layer1.0.se.fc1.weight`), which publishes the weights.
+    """
+
+    def __init__(self, inplanes: int, planes: int, *args, **kwargs) -> None:
+        super().__init__(inplanes, planes, *args, **kwargs)
+        channels = planes * EXPANSION
+        self.se = SqueezeExcitation(channels, max(1, channels // SE_REDUCTION))
+
+
+class Shape(NamedTuple):
+    """What makes one ResNet: four stages, or three of a CIFAR network."""
+
+    planes: tuple[int, ...]  # a quarter of a stage's output channels
+    blocks: tuple[int, ...]
+    groups: int = 1
+    base_width: float = 64  # 3x3 channels a group, where planes are 64
+    block: type[FusionBottleneck] = FusionBottleneck
+    small_images: bool = False  # 3x3 first convolution at stride 1, no pooling
+
+
+class ResNet(nn.Module):
+    """ResNet of bottlenecks: stem, then the stages `layer1` ... `layer4` as far as `stages` says.
+
+    Args:
+        shape: widths, depths and kind of block.
+        norm: makes a norm layer for a number of channels.
+        stages: how many stages are built (4, or 3 under a C4 detector whose head owns `layer4`).
+        strides: strides of the stages.
+        dilations: dilations of the stages' 3x3 convolutions.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        norm: Norm,
+        stages: int = 4,
+        strides: Sequence[int] = (1, 2, 2, 2),
+        dilations: Sequence[int] = (1, 1, 1, 1),
+    ) -> None:
+        super().__init__()
+        stem = shape.planes[0]
+        kernel, stride = (3, 1) if shape.small_images else (7, 2)
+        self.conv1 = nn.Conv2d(3, stem, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.bn1 = norm(stem)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.Identity() if shape.small_images else nn.MaxPool2d(3, stride=2, padding=1)
+        channels = stem
+        for index in range(stages):
+            layer = make_stage(shape, index, channels, strides[index], norm, dilations[index])
+            self.add_module(f"layer{index + 1}", layer)
+            channels = shape.planes[index] * EXPANSION
+        self.stages = stages
+        self.out_channels = [planes * EXPANSION for planes in shape.planes[:stages]]
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map images [N, 3, H, W] to the stages' features under the keys "0" ... "3": strides 4, 8, 16, 32.
+
+        A network for small images has three, of strides 1, 2 and 4.
+        """
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        features = {}
+        for index in range(self.stages):
+            x = self.get_submodule(f"layer{index + 1}")(x)
+            features[str(index)] = x
+        return features
+
+    def first_modules(self, stages: int) -> list[nn.Module]:
+        """Return the stem's modules and the first `stages` stages: what detectors freeze."""
+        return [self.get_submodule(name) for name in ("conv1", "bn1", *(f"layer{n + 1}" for n in range(stages)))]
+
+
+def make_stage(shape: Shape, index: int, channels: int, stride: int, norm: Norm, dilation: int = 1) -> nn.Sequential:
+    """Build stage `index` (from 0) of bottlenecks for `channels` inputs; its stride is in the first 3x3 convolution."""
+    layers: list[nn.Module] = []
+    planes = shape.planes[index]
+    for block in range(shape.blocks[index]):
+        shortcut = None
+        if block == 0 and (stride != 1 or channels != planes * EXPANSION):
+            projection = nn.Conv2d(channels, planes * EXPANSION, 1, stride=stride, bias=False)
+            shortcut = nn.Sequential(projection, norm(planes * EXPANSION))
+        layers.append(
+            shape.block(
+                channels,
+                planes,
+                stride if block == 0 else 1,
+                shortcut,
+                shape.groups,
+                shape.base_width,
+                dilation,
+                norm,
+            )
+        )
+        channels = planes * EXPANSION
+    return nn.Sequential(*layers)

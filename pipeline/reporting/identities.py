@@ -1,0 +1,76 @@
+"""The page of exact costs: counted, worked-out and printed numbers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.reporting.markdown import listing, plural, table
+
+if TYPE_CHECKING:
+    from pipeline.models.identities import Counted
+
+PAPERS = {"msfm": "MSFM, tables 2 to 6", "psconv": "PSConv, table 2 and section 4", "pod": "POD, section 3"}
+STATUS = {
+    "match_direct": "yes",
+    "match_two_step": "after rounding to two decimals first",
+    "mismatch": "**no**",
+    "not_printed": "",
+}
+
+
+def identities_page(rows: Sequence[Counted]) -> str:
+    """Return the page as Markdown."""
+    whole = [row for row in rows if row.parameters is not None]
+    wrong = [row for row in rows if row.exact is False]
+    waiting = [row for row in rows if row.parameters is None]
+    lines = [
+        "# Parameters and multiply-adds, to the integer\n",
+        "Networks at the papers' size, counted without data or weights, whatever the preset. Worked-out numbers come "
+        "from formulas of the papers' designs (`data/published/identities.yaml`). Detectors: 80 classes, stem and "
+        "conv2_x frozen (POD: everything). Multiply-adds: convolutions and linear layers, one image. Rows "
+        "without a count are held against the printed number by their worked-out one.\n",
+        f"- {plural(len(whole), 'network')} counted whole, "
+        f"{sum(row.exact is True for row in whole)} of them equal to the worked-out integers.",
+        f"- Differing from them: {listing([row.row.name for row in wrong])}.",
+        f"- {plural(len(waiting), 'row')} of detectors that are not built yet; what their method adds to the backbone "
+        f"is counted in {sum(row.delta is not None for row in waiting)} of them.",
+        "- Printed numbers that the counts do not reproduce: "
+        + listing([row.row.name for row in rows if row.status == "mismatch"])
+        + ".",
+        "",
+    ]
+    for key, title in PAPERS.items():
+        own = [row for row in rows if row.row.name.startswith(f"{key}.")]
+        macs = any(row.macs is not None for row in own)
+        header = ["network", "counted", "worked out", "method adds", "equal", "printed (M)", "prints so", "note"]
+        header[5:5] = ["multiply-adds", "worked out", "printed (G)"] if macs else []
+        cells = [line(row, macs) for row in own]
+        lines += [f"## {title}\n", table(header, cells, "lrrrl" + ("rrr" if macs else "") + "rll")]
+    return "\n".join(lines)
+
+
+def line(counted: Counted, macs: bool) -> list[str]:
+    """Return the cells of one row."""
+    row = counted.row
+    equal = {True: "yes", False: "**no**", None: ""}[counted.exact]
+    cells = [
+        row.name.split(".", 1)[1].removeprefix("base."),
+        integer(counted.parameters) or "not built yet",
+        integer(row.parameters),
+        integer(counted.delta),
+        equal if counted.parameters is not None or not equal else f"{equal} (what is added)",
+    ]
+    if macs:
+        cells += [integer(counted.macs), integer(row.macs), shown(row.printed_macs)]
+    return [*cells, shown(row.printed), STATUS[counted.status], row.note.replace("|", "/")]
+
+
+def integer(value: int | None) -> str:
+    """Return an integer with separators, empty for None."""
+    return "" if value is None else f"{value:,}"
+
+
+def shown(value: float | None) -> str:
+    """Return a printed number as it is printed, empty for None."""
+    return "" if value is None else str(value)

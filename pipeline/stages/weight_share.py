@@ -1,0 +1,19 @@
+"""Weigh the dilation rates of a PSConv network: `python -m pipeline.stages.weight_share EXPERIMENT --preset PRESET`."""
+
+import argparse
+
+from pipeline import config, paths
+from pipeline.cli import run
+
+
+def main(options: argparse.Namespace) -> None:
+    spec = config.resolve(options.name, options.preset)
+    from pipeline.analysis.weight_share import share_weights
+    from pipeline.reporting.figures_weight_share import draw_weight_share
+
+    figure = paths.figure(spec.preset.name, f"{spec.name}_weight_share")
+    draw_weight_share(share_weights(spec), spec.preset.name, figure)
+
+
+if __name__ == "__main__":
+    run(main, __doc__, name="experiment")

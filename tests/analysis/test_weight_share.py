@@ -1,0 +1,129 @@
+"""Weight share per dilation rate: by hand, its control by untrained weights, and the stage on a tiny detector."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from pipeline import paths
+from pipeline.analysis.weight_share import block_name, layer_shares, share_weights, untrained_shares, weight_shares
+from pipeline.errors import InputError
+from pipeline.layers import PSConv2d
+from pipeline.reporting.figures_weight_share import draw_weight_share
+
+LATTICE = torch.tensor([[1, 2], [2, 1]])
+PSCONV = "psconv_frcnn_r50_fpn_1x_psconv"
+
+
+def kernels(values: list[list[float]]) -> torch.Tensor:
+    """Return a weight [2, 2, 3, 3] whose kernels have these means of absolute values, with both signs inside."""
+    signs = torch.tensor([1.0, -1.0]).repeat(5)[:9].view(3, 3)
+    return torch.tensor(values)[:, :, None, None] * signs
+
+
+def test_the_largest_mean_absolute_kernel_of_each_rate_over_their_sum():
+    shares = weight_shares(kernels([[0.1, 0.6], [0.5, 0.3]]), LATTICE)  # rate 1: 0.1, 0.3; rate 2: 0.6, 0.5
+    assert shares == pytest.approx({1: 0.3 / 0.9, 2: 0.6 / 0.9})
+
+
+def test_a_kernel_counts_with_its_mean_not_its_largest_weight():
+    weight = torch.zeros(2, 2, 3, 3)
+    weight[0, 0, 1, 1] = 9.0  # rate 1: mean 1
+    weight[0, 1] = 2.0  # rate 2: mean 2
+    assert weight_shares(weight, LATTICE) == pytest.approx({1: 1 / 3, 2: 2 / 3})
+
+
+def test_dead_layers_and_single_rates():
+    assert weight_shares(torch.zeros(2, 2, 3, 3), LATTICE) == {1: 0.5, 2: 0.5}
+    assert weight_shares(torch.ones(2, 2, 3, 3), torch.ones(2, 2, dtype=torch.int32)) == {1: 1.0}
+
+
+@given(scale=st.floats(1e-6, 1e6), seed=st.integers(0, 1000))
+def test_shares_sum_to_one_and_do_not_depend_on_the_weights_scale(scale, seed):
+    layer = PSConv2d(8, 8)
+    weight = torch.randn(8, 8, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    shares = weight_shares(weight, layer.dilation_lattice())
+    assert sum(shares.values()) == pytest.approx(1)
+    assert weight_shares(-scale * weight, layer.dilation_lattice()) == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
+    ("weight", "sentence"),
+    [
+        (torch.zeros(3, 2, 3, 3), r"shape \[3, 2\], got \[2, 2\]"),
+        (torch.full((2, 2, 3, 3), float("nan")), "4 kernels are not finite"),
+    ],
+)
+def test_wrong_weights_are_named(weight, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        weight_shares(weight, LATTICE)
+
+
+def test_untrained_weights_favour_the_rate_with_more_kernels_and_no_other():
+    lattice = PSConv2d(16, 16).dilation_lattice()
+    shares = untrained_shares((16, 16, 3, 3), lattice)
+    assert shares[2] == shares[4]  # a quarter of the kernels each
+    assert shares[1][0] > shares[2][0]
+    assert sum(mean for mean, _ in shares.values()) == pytest.approx(1)
+    assert shares == untrained_shares((16, 16, 3, 3), lattice)
+
+
+def test_layers_of_a_network_are_found_by_block_with_their_kernels():
+    model = nn.ModuleDict({"layer3": nn.ModuleList([nn.ModuleDict({"conv2": PSConv2d(8, 8, stride=2)})])})
+    with torch.no_grad():
+        model["layer3"][0]["conv2"].weight.fill_(0.5)
+    found = layer_shares(model, model.state_dict())
+    assert list(found) == ["layer3.0"]
+    assert found["layer3.0"]["stride"] == 2
+    assert {rate: entry["kernels"] for rate, entry in found["layer3.0"]["rates"].items()} == {"1": 32, "2": 16, "4": 16}
+    assert {entry["share"] for entry in found["layer3.0"]["rates"].values()} == {round(1 / 3, 6)}
+    with pytest.raises(ValueError, match=r"hold no layer3\.0\.conv2\.weight"):
+        layer_shares(model, {})
+
+
+def test_block_names():
+    assert block_name("backbone.body.layer2.0.conv2") == "layer2.0"
+    assert block_name("roi_heads.box_head.layer4.11.conv2") == "layer4.11"
+    assert block_name("backbone.fpn.layer_blocks.0") == "backbone.fpn.layer_blocks.0"
+
+
+def test_the_stage_writes_numbers_and_figure_of_trained_weights(tmp_path, monkeypatch):
+    from pipeline.models import build_detector
+    from pipeline.training.checkpoint import save_weights
+
+    monkeypatch.chdir(tmp_path)
+    spec = tiny.spec(PSCONV)
+    torch.manual_seed(0)
+    model = build_detector(spec, classes=3)
+    layer = model.get_submodule("backbone.body.layer2.0.conv2")
+    lattice = layer.dilation_lattice()
+    with torch.no_grad():
+        layer.weight.copy_(torch.where(lattice == 4, 3.0, 1.0)[:, :, None, None].expand_as(layer.weight))
+    save_weights(paths.weights("tiny", PSCONV), model.state_dict())
+    result = share_weights(spec)
+    assert json.loads(paths.weight_share("tiny", PSCONV).read_text()) == result
+    assert list(result["layers"]) == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
+    shares = {rate: entry["share"] for rate, entry in result["layers"]["layer2.0"]["rates"].items()}
+    assert shares == {"1": 0.2, "2": 0.2, "4": 0.6}
+    figure = paths.figure("tiny", f"{PSCONV}_weight_share")
+    draw_weight_share(result, "tiny", figure)
+    first = figure.read_bytes()
+    lines = figure.with_suffix(".csv").read_text().splitlines()
+    assert len(lines) == 1 + 4 * 3
+    assert lines[6].startswith(f"{PSCONV},layer2.0,2,4,64,0.6,")
+    draw_weight_share(result, "tiny", figure)
+    assert figure.read_bytes() == first
+
+
+def test_an_experiment_without_psconv_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="has no PSConv layers; name a"):
+        share_weights(tiny.spec("psconv_frcnn_r50_fpn_1x"))
+    with pytest.raises(InputError, match="do not exist"):
+        share_weights(tiny.spec(PSCONV))

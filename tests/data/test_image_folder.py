@@ -1,0 +1,139 @@
+"""Labelled image folders and split files: ids by sorted names, bad files counted, one sentence for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import paths
+from pipeline.data.image_folder import read_folder, read_split
+from pipeline.errors import InputError
+
+CIFAR = paths.ROOT.parent / "shared/datasets/cifar100-subset"
+
+
+def draw(path: Path, colour: tuple[int, ...] = (255, 0, 0), size: tuple[int, int] = (4, 3), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    draw(tmp_path / "train/zebra/b.png", (1, 2, 3))
+    draw(tmp_path / "train/zebra/a.png", (4, 5, 6))
+    draw(tmp_path / "train/ant/c.jpg")
+    draw(tmp_path / "val/ant/d.png")
+    draw(tmp_path / "val/zebra/e.png")
+    return tmp_path
+
+
+def test_sorted_names_are_the_ids(folder):
+    data = read_folder(folder / "train", "train")
+    assert data.classes == ("ant", "zebra")
+    assert data.files == ("ant/c.jpg", "zebra/a.png", "zebra/b.png")
+    assert data.labels == (0, 1, 1)
+    assert data.left_out == ()
+    assert data.image(1).shape == (3, 4, 3)
+    assert data.image(1)[0, 0].tolist() == [4, 5, 6]
+    assert read_folder(folder / "train", "train", limit=1).files == ("ant/c.jpg", "zebra/a.png")
+
+
+def test_grey_and_transparent_images_become_rgb(folder):
+    draw(folder / "train/ant/grey.png", 7, mode="L")
+    draw(folder / "train/ant/clear.png", (9, 8, 7, 0), mode="RGBA")
+    data = read_folder(folder / "train", "train")
+    assert data.image(data.files.index("ant/grey.png"))[0, 0].tolist() == [7, 7, 7]
+    assert data.image(data.files.index("ant/clear.png"))[0, 0].tolist() == [9, 8, 7]
+
+
+def test_bad_files_are_left_out_and_named(folder):
+    whole = (folder / "train/ant/c.jpg").read_bytes()
+    (folder / "train/ant/cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "train/ant/empty.png").write_bytes(b"")
+    (folder / "train/ant/notes.txt").write_text("no picture")
+    (folder / "train/ant/.DS_Store").write_bytes(b"hidden files are no part of a data set")
+    data = read_folder(folder / "train", "train")
+    assert data.files == ("ant/c.jpg", "zebra/a.png", "zebra/b.png")
+    assert len(data.left_out) == 3
+    text = " ".join(data.left_out)
+    assert "ant/notes.txt is no image file" in text
+    assert "'ant/cut.jpg' cannot be decoded" in text
+    assert "'ant/empty.png' is empty" in text
+
+
+def test_files_are_decoded_only_once_until_they_change(folder, monkeypatch):
+    from pipeline.data import image_folder
+
+    decoded = []
+    original = image_folder.read_image
+    monkeypatch.setattr(image_folder, "read_image", lambda *a, **k: decoded.append(a[1]) or original(*a, **k))
+    (folder / "train/ant/empty.png").write_bytes(b"")
+    first = read_folder(folder / "train", "train")
+    assert len(decoded) == 4
+    again = read_folder(folder / "train", "train")
+    assert (len(decoded), again) == (4, first)
+    draw(folder / "train/ant/empty.png")
+    assert len(read_folder(folder / "train", "train")) == 4
+    assert len(decoded) == 8
+
+
+def test_mistakes_end_in_one_sentence(folder):
+    train = read_folder(folder / "train", "train")
+    (folder / "val/zebra").rename(folder / "val/zebras")
+    with pytest.raises(InputError, match=r"val: .* has no class folder 'zebra'; did you mean 'zebras'\?"):
+        read_folder(folder / "val", "val", train.classes)
+    with pytest.raises(InputError, match=r"image folder .*nowhere does not exist"):
+        read_folder(folder / "nowhere", "train")
+    (folder / "flat").mkdir()
+    with pytest.raises(InputError, match="has no sub-folder, but each class is one"):
+        read_folder(folder / "flat", "train")
+    (folder / "train/zzz").mkdir()
+    (folder / "train/zzz/x.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"class 'zzz' has no readable image \(.*x.png"):
+        read_folder(folder / "train", "train")
+
+
+def test_digest_follows_files_and_labels(folder):
+    before = read_folder(folder / "train", "train").digest
+    assert read_folder(folder / "train", "train").digest == before
+    draw(folder / "train/ant/more.png")
+    assert read_folder(folder / "train", "train").digest != before
+
+
+def test_a_split_file_names_images_and_classes(folder):
+    file = folder / "split.csv"
+    file.write_text("split,file,class\ntrain,train/zebra/a.png,z\ntrain,train/ant/c.jpg,a\nval,val/ant/d.png,a\n")
+    train = read_split(file, folder, "train")
+    assert (train.classes, train.labels) == (("a", "z"), (1, 0))
+    with pytest.raises(InputError, match="class 'z' has no readable image"):
+        read_split(file, folder, "val", train.classes)
+    for text, message in (
+        ("split,file\n", "has no column 'class'; its first line must be split,file,class"),
+        ("split,file,class\ntrain,../x.png,a\n", "leaves the image folder"),
+        ("split,file,class\ntrain,x.png\n", "line 2 has not 3 fields"),
+        ("split,file,class\nval,val/ant/d.png,a\n", "has no row of split 'train'"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_split(file, folder, "train")
+    file.write_text("split,file,class\nval,val/ant/d.png,ant\n")
+    with pytest.raises(InputError, match=r"class 'ant', which no training row has; did you mean 'ants'\?"):
+        read_split(file, folder, "val", ("ants",))
+
+
+def test_the_real_subset_is_complete():
+    if not CIFAR.is_dir():
+        pytest.skip("no ../shared/datasets/cifar100-subset beside the project")
+    names = sorted(p.name for p in (CIFAR / "train").iterdir())
+    data = read_folder(CIFAR / "train", "train", names[:2])
+    assert (data.classes, len(data), data.labels.count(1)) == (("apple", "aquarium_fish"), 300, 150)
+    assert data.image(0).shape == (32, 32, 3)
+    assert data.image(0).dtype == np.uint8

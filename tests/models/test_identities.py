@@ -1,0 +1,97 @@
+"""Every published or worked-out cost of the papers' networks, to the integer, on the meta device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.models.identities import Counted, Identity, count_identities, load_identities, print_status
+from pipeline.reporting.identities import identities_page
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
+ROWS = {row.name: row for row in load_identities()}
+NEVER_PRINTED_SO = {"msfm.t2.scales.3L", "msfm.t4.grid_r50.msfm"}
+
+
+@pytest.fixture(scope="module")
+def counted() -> dict[str, Counted]:
+    return {row.row.name: row for row in count_identities()}
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_a_network_has_the_worked_out_numbers(name, counted):
+    found, row = counted[name], ROWS[name]
+    if found.parameters is not None:
+        assert found.parameters == row.parameters
+    assert found.total == (None if found.parameters is None else row.total)
+    assert found.delta == row.delta
+    assert found.macs == row.macs
+    assert found.status == row.status
+
+
+def test_only_detectors_of_other_families_are_not_counted_whole(counted):
+    waiting = {row.row.detector for row in counted.values() if row.parameters is None}
+    assert waiting <= {"retinanet", "cascade_rcnn", "grid_rcnn", "reppoints", "mask_rcnn"}
+    assert all(row.exact for row in counted.values() if row.parameters is not None or row.row.base)
+
+
+def test_cells_that_no_design_reproduces_stay_mismatches(counted):
+    assert {name for name, row in counted.items() if row.status == "mismatch"} == NEVER_PRINTED_SO
+    page = identities_page(list(counted.values()))
+    assert "msfm.t2.scales.3L and msfm.t4.grid_r50.msfm." in page
+    assert "| drn_d_54 | 35,809,176 | 35,809,176 |" in page
+    assert "- Differing from them: none." in page
+
+
+def test_a_wrong_count_is_shown():
+    row = ROWS["msfm.base.faster_r50"]
+    page = identities_page([Counted(row, 41_527_713, row.total, None, None)])
+    assert "- Differing from them: msfm.base.faster_r50." in page
+    assert "| 41,527,713 | 41,527,712 |  | **no** |" in page
+
+
+@pytest.mark.parametrize(
+    ("found", "printed", "power", "expected"),
+    [
+        (41_649_999, 41.6, 6, "match_direct"),
+        (41_650_000, 41.7, 6, "match_direct"),  # halves up
+        (41_745_504, 41.8, 6, "match_two_step"),
+        (41_744_999, 41.8, 6, "mismatch"),
+        (25_557_032, 25.557, 6, "match_direct"),
+        (4_089_184_256, 4.089, 9, "match_direct"),
+        (4_111_514_624, 4.089, 9, "mismatch"),  # with batch norm counted
+    ],
+)
+def test_printing(found, printed, power, expected):
+    assert print_status(found, printed, power) == expected
+
+
+def test_the_committed_rows_are_the_design_notes():
+    if not SHARED.is_file():
+        pytest.skip(f"{SHARED} is not here")
+    notes = yaml.safe_load(SHARED.read_text())
+    for group, prefix in (("baselines", "msfm"), ("msfm", "msfm"), ("psconv", "psconv")):
+        for name, wanted in notes[group].items():
+            row = ROWS[f"{prefix}.{name}"]
+            assert row.parameters == wanted.get("expected_trainable_params", wanted.get("expected_params"))
+            assert (row.total, row.delta) == (wanted.get("expected_total_params"), wanted.get("expected_delta"))
+            assert (row.macs, row.printed, row.printed_macs, row.status) == (
+                wanted.get("expected_macs"),
+                wanted["printed_m"],
+                wanted.get("printed_gflops"),
+                wanted["status"],
+            )
+    for name, wanted in notes["pod"].items():
+        assert ROWS[f"pod.{name}"].parameters == wanted["baseline_total_params"]
+        assert ROWS[f"pod.{name}.gsl"].parameters == wanted["gsl_total_params"]
+        assert ROWS[f"pod.{name}.fd"].parameters == wanted["fd_total_params"]
+    several = 4 * len(notes["pod"])
+    assert len(ROWS) == len(notes["baselines"]) + len(notes["msfm"]) + len(notes["psconv"]) + several
+
+
+def test_rows_are_unique_and_bases_exist():
+    rows: tuple[Identity, ...] = load_identities()
+    assert len(rows) == len(ROWS)
+    assert all(row.base in ROWS for row in rows if row.base)

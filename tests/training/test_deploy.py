@@ -1,0 +1,73 @@
+"""The export stage: trained weights where they exist, what the file holds, and what cannot be exported."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny
+import torch
+
+from pipeline import paths
+from pipeline.errors import InputError
+from pipeline.files import read_json
+from pipeline.models import build_detector
+from pipeline.training.checkpoint import save_weights
+from pipeline.training.deploy import export_experiment, load_network
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+SCALES = {"layer2.0": [1.5, 1.5], "layer3.0": [0.4, 1.0], "layer4.0": [3.0, 3.0]}
+
+
+def test_trained_decomposed_detector(tiny_project):
+    spec = tiny.spec("pod_frcnn_r50_fpn_1x_fd")
+    torch.manual_seed(5)
+    model = build_detector(spec, 6, {name: tuple(pair) for name, pair in SCALES.items()})
+    save_weights(paths.weights("tiny", spec.name), model.state_dict(), {"scales": json.dumps(SCALES)})
+    export_experiment(spec)
+    found = read_json(paths.export("tiny", spec.name))
+    assert (found["experiment"], found["weights"]) == (spec.name, "trained")
+    assert found["contents"].startswith("backbone and neck")
+    assert found["inputs"] == {"images": [1, 3, 64, 128]}  # 800x1344 times 0.1, in multiples of 32
+    assert found["outputs"]["0"] == [1, 16, 16, 32]
+    assert found["largest_difference"] < 1e-4
+    assert found["largest_output"] > 0
+    assert found["dilations"]["2x2"] == 1
+    assert found["dilations"]["3x3"] == 1
+    file = onnx.load(paths.onnx("tiny", spec.name))
+    assert {note.key: note.value for note in file.metadata_props}["contents"] == found["contents"]
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in file.graph.initializer}
+    lower = model.backbone.body.layer3[0].conv2.convs[0]
+    assert lower.kernel_size == (1, 3)
+    assert any(value.shape == tuple(lower.weight.shape) for value in weights.values())
+    before = paths.onnx("tiny", spec.name).read_bytes()
+    export_experiment(spec)
+    assert paths.onnx("tiny", spec.name).read_bytes() == before
+
+
+def test_without_weights_the_initial_network_is_named_so(tiny_project):
+    for name in ("pod_frcnn_r50_fpn_1x_fd", "resnet50"):
+        export_experiment(tiny.spec(name))
+        found = read_json(paths.export("tiny", name))
+        if name == "resnet50":  # its init is there, without the last layer
+            assert found["weights"].startswith("trained, but for the last linear layer")
+            assert found["contents"].startswith("whole network")
+            assert found["outputs"] == {"output": [1, 1000]}
+        else:
+            assert found["weights"] == "initial"
+
+
+def test_an_init_is_what_the_classifier_holds(tiny_project):
+    network, _, size = load_network(tiny.spec("resnet50"))
+    assert size == (32, 32)
+    from pipeline.training.checkpoint import load_weights
+
+    tensors, _ = load_weights(paths.init("tiny", "resnet50"))
+    assert torch.equal(network.body.layer1[0].conv2.weight, tensors["backbone.body.layer1.0.conv2.weight"])
+
+
+def test_a_scale_learner_cannot_be_exported(tiny_project):
+    with pytest.raises(InputError, match=r"pod_frcnn_r50_fpn_1x_gsl cannot be exported.*decompose"):
+        export_experiment(tiny.spec("pod_frcnn_r50_fpn_1x_gsl"))

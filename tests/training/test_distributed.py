@@ -1,0 +1,117 @@
+"""Two processes that share a batch train as one does: equal gradients, equal weights, one writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import labelled_sets
+import pytest
+import torch
+
+from pipeline import paths
+from pipeline.training.checkpoint import load_weights
+from pipeline.training.classification import pretrain
+from pipeline.training.distributed import ALONE, World, joined
+
+HERE = Path(__file__).resolve().parent
+
+GRADIENTS = """
+import sys, torch
+from torch import nn
+from pipeline.training.distributed import joined
+torch.manual_seed(0)
+model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 25, 3))
+x, y = torch.randn(8, 3, 5, 5), torch.arange(8) % 3
+with joined() as world:
+    rows = world.share(range(8))
+    wrapped = world.wrap(model)  # gradients are shared as long as it lives
+    loss = nn.functional.cross_entropy(wrapped(x[rows]), y[rows])
+    loss.backward()
+    means = world.means({"loss": loss.item(), "none": None}, torch.device("cpu"))
+    flags = [world.any(world.rank == 1, torch.device("cpu")), world.any(False, torch.device("cpu"))]
+    buffers = nn.BatchNorm2d(2)
+    buffers.running_mean.fill_(world.rank + 5)
+    world.share_buffers(buffers)
+    if world.main:
+        torch.save({"gradients": [p.grad for p in model.parameters()], "means": means["loss"], "flags": flags,
+                    "agreed": world.agreed("main"), "buffer": buffers.running_mean.tolist(), "size": world.size},
+                   sys.argv[1])
+    else:
+        assert world.agreed("other") == "main"
+"""
+TRAINING = f"""
+import sys
+sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
+import labelled_sets
+from pipeline.training.classification import pretrain
+pretrain(labelled_sets.spec(recipe={{"norm": "frozen"}}, precision="fp32"))
+"""
+
+
+def torchrun(script: Path, *arguments: str) -> None:
+    """Run a script in two processes that talk through Gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_gradients_are_those_of_the_whole_batch(tmp_path):
+    script, out = tmp_path / "gradients.py", tmp_path / "out.pt"
+    script.write_text(GRADIENTS)
+    torchrun(script, str(out))
+    found = torch.load(out, weights_only=True)
+    assert found["size"] == 2
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 25, 3)
+    )
+    x, y = torch.randn(8, 3, 5, 5), torch.arange(8) % 3
+    loss = torch.nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    for gradient, parameter in zip(found["gradients"], model.parameters(), strict=True):
+        assert torch.allclose(gradient, parameter.grad, atol=1e-6)
+    assert found["means"] == pytest.approx(loss.item(), abs=1e-6)
+    assert found["flags"] == [True, False]
+    assert (found["agreed"], found["buffer"]) == ("main", [5.0, 5.0])
+
+
+def test_a_classifier_trained_by_two_processes_equals_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labelled_sets.make_folders(tmp_path / "images")
+    spec = labelled_sets.spec(recipe={"norm": "frozen"}, precision="fp32")
+    pretrain(spec)
+    one, _ = load_weights(paths.init("tiny", spec.name))
+    losses = paths.history("tiny", spec.name).read_text().splitlines()
+    summary = json.loads(paths.training_summary("tiny", spec.name).read_bytes())
+    (tmp_path / "train.py").write_text(TRAINING)
+    torchrun(tmp_path / "train.py")
+    two, _ = load_weights(paths.init("tiny", spec.name))
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    for row, other in zip(losses[1:], paths.history("tiny", spec.name).read_text().splitlines()[1:], strict=True):
+        assert float(row.split(",")[1]) == pytest.approx(float(other.split(",")[1]), abs=1e-4)
+    both = json.loads(paths.training_summary("tiny", spec.name).read_bytes())
+    assert (summary["processes"], both["processes"]) == (1, 2)
+    assert both["top1_error_last"] == summary["top1_error_last"]
+    assert not list(Path("data/scratch").glob("*"))
+
+
+def test_one_process_needs_no_communication(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined() as world:
+        assert world is ALONE
+    assert world.share([4, 5, 6]) == [4, 5, 6]
+    assert world.means({"a": 1.5, "b": None}, torch.device("cpu")) == {"a": 1.5, "b": None}
+    model = torch.nn.Linear(1, 1)
+    assert world.wrap(model) is model
+    assert world.agreed("fp32") == "fp32"
+
+
+def test_shares_are_a_partition():
+    parts = [World(rank, 4).share(range(12)) for rank in range(4)]
+    assert sorted(row for part in parts for row in part) == list(range(12))
+    assert {len(part) for part in parts} == {3}
