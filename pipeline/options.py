@@ -17,6 +17,7 @@ class PSConvOptions(Options):
     dilations: tuple[int, ...] = (1, 2, 1, 4)
     axes: Literal["both", "input", "output"] = "both"
     layout: Literal["block", "interleaved"] = "block"
+    learnable_mask: bool = False  # which of two dilations a kernel has is learnt, whatever axes and layout (4.2)
 
 
 class FusionOptions(Options):

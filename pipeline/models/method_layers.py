@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from torch import nn
 
 from pipeline.errors import InputError
-from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusion, PSConv2d, SubConv, decompose
+from pipeline.layers import (
+    DecomposedConv2d,
+    GlobalScaleConv2d,
+    LearnableMaskPSConv2d,
+    MultiScaleFusion,
+    PSConv2d,
+    SubConv,
+    decompose,
+)
 from pipeline.models.deformable import DeformableConv2d
 from pipeline.options import FusionOptions, Method
 from pipeline.preset import ModelSize
@@ -43,6 +51,8 @@ def replace_convolution(
     channels, stride, groups = (old.in_channels, old.out_channels), old.stride[0], old.groups
     if method.psconv is not None:
         options = method.psconv
+        if options.learnable_mask:
+            return LearnableMaskPSConv2d(*channels, stride=stride, groups=groups, dilations=options.dilations)
         return PSConv2d(
             *channels,
             stride=stride,
