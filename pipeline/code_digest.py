@@ -1,7 +1,8 @@
 """One digest of code for each stage: the hashes of its import closure inside `pipeline/`.
 
 DVC does not follow imports. Each stage depends on one small file that lists every module its script can import, with
-its SHA-256, so an edit re-runs exactly the stages that can reach the edited module. The closure is read from syntax
+the SHA-256 of its code, so an edit re-runs exactly the stages that can reach the edited module; an edit of comments,
+docstrings or empty lines re-runs none. The closure is read from syntax
 trees, without importing anything: statements inside functions count (lazy imports), `if TYPE_CHECKING:` does not, and
 a name taken from a package whose `__init__` resolves names lazily counts as the module that its table names, or as the
 whole package where that cannot be read.
@@ -10,6 +11,9 @@ whole package where that cannot be read.
 from __future__ import annotations
 
 import ast
+import hashlib
+import io
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,8 +39,8 @@ def digest(stage: str, root: Path = paths.ROOT) -> str:
     name = f"{PACKAGE}.stages.{stage}"
     if closure.file(name) is None:
         raise InputError(f"Stage {stage!r} has no module {PACKAGE}/stages/{stage}.py; write it or correct the name.")
-    found = sorted(closure.file(module) for module in closure.of(name))
-    return "".join(f"{files.sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in found)
+    found = sorted((closure.file(module), module) for module in closure.of(name))
+    return "".join(f"{closure.sha256(module)}  {path.relative_to(root).as_posix()}\n" for path, module in found)
 
 
 def stale(root: Path = paths.ROOT) -> list[str]:
@@ -89,6 +93,12 @@ class Closure:
     def is_package(self, module: str) -> bool:
         path = self.file(module)
         return path is not None and path.name == "__init__.py"
+
+    def sha256(self, module: str) -> str:
+        """Return the hash of a module's text without what cannot change a result."""
+        return hashlib.sha256(
+            code_only(self.file(module).read_text(encoding="utf-8"), self.tree(module)).encode()
+        ).hexdigest()
 
     def tree(self, module: str) -> ast.Module:
         if module not in self.trees:
@@ -189,6 +199,35 @@ class Closure:
             return {package} if path else set()
         inside = (p.relative_to(self.root).with_suffix("").parts for p in path.parent.rglob("*.py"))
         return {".".join(parts).removesuffix(".__init__") for parts in inside}
+
+
+def code_only(text: str, tree: ast.Module) -> str:
+    """Return source text without comments, docstrings and empty lines; other strings stay as they are.
+
+    Text is cut, not unparsed from the tree, so that every version of Python gives the same.
+    """
+    lines = [line.encode() for line in text.splitlines()]
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1].decode()[:column].encode()
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = list(ast.walk(tree))
+    docs = [n.body[0] for n in nodes if isinstance(n, holders) and ast.get_docstring(n, clean=False) is not None]
+    for doc in docs:
+        cut(lines, doc)
+    left = [n for n in nodes if isinstance(n, (ast.Constant, ast.JoinedStr)) and n not in [doc.value for doc in docs]]
+    # Spaces and empty lines are a part of a string.
+    kept = {row for node in left for row in range(node.lineno - 1, node.end_lineno - 1)}
+    code = [(line if row in kept else line.rstrip(), row in kept) for row, line in enumerate(lines)]
+    return b"\n".join(line for line, inside in code if line or inside).decode()
+
+
+def cut(lines: list[bytes], node: ast.stmt) -> None:
+    """Take a statement out of lines, in place; its columns count bytes."""
+    first, last = node.lineno - 1, node.end_lineno - 1
+    before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+    lines[first : last + 1] = [before + after] + [b""] * (last - first)
 
 
 def statements(node: ast.AST, top: bool = True) -> Iterator[ast.AST]:

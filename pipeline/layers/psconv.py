@@ -16,7 +16,7 @@ from pipeline.layers.psconv_lattice import Lattice, make_plan
 from pipeline.layers.three_branch import count_parts, merge_branches
 
 # Channels a group must have before grouped convolutions beat dense ones over the masked weight. Measured on a CPU with
-# AMX, 1 thread, forward and backward, 14 to 56 pixels: dense ones cost 3 to 3.9 plain convolutions everywhere, grouped
+# AMX, 1 thread, forward and backward, 14 to 56 pixels: dense ones cost 3 to 4.4 plain convolutions everywhere, grouped
 # ones 1.7 at a width of 16 and 2.6 at 8 in float32 (5 at 4), 3.2 at a width of 24 and 3.1 to 4.3 at 16 in bfloat16.
 _GROUP_WIDTH = {torch.bfloat16: 24, torch.float16: 24, torch.float32: 8, torch.float64: 8}
 

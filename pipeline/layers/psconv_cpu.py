@@ -19,9 +19,9 @@ from pipeline.layers.psconv_lattice import Plan, Term
 from pipeline.layers.psconv_onednn import convolution_backward, convolve
 
 _CL = torch.channels_last
-# The batch is worked through in parts, whose copies stay in the cache and need no fresh pages. A part has at least
-# this many bytes, and so many times the weight's, which oneDNN repacks in every call. Measured with 2 MiB of
-# second-level cache: 1 to 8 MB differ little; no parts at all cost 1.1 to 2 times as much from 20 MB on.
+# The batch is worked through in parts, whose copies stay in the cache and need no fresh pages. A part has about so many
+# bytes, and at least so many times the weight's, which oneDNN repacks in every call. Measured with 2 MiB of
+# second-level cache: 1 to 8 MB differ little, 0.5 MB costs 5 % more, no parts at all 10 to 100 % from 10 MB on.
 _PART_BYTES, _PART_WEIGHTS = 2e6, 3
 
 

@@ -35,7 +35,7 @@ def convolution_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients to x and to kernels; channels_last.
 
-    A dilated kernel larger than the map sends oneDNN's weight gradient to a general matrix product, two to five times
+    A dilated kernel larger than the map sends oneDNN's weight gradient to a general matrix product, two to six times
     slower than its convolution code: the taps are then multiplied one by one (float32), or x is padded beforehand.
     """
 

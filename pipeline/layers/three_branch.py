@@ -19,7 +19,7 @@ class ThreeBranchPSConv2d(nn.Module):
     masked entries get no gradient. Source: the official repository's PSConv2d and PSGConv2d.
 
     Raises:
-        ValueError: odd `parts`, or channels that groups * parts does not divide.
+        ValueError: odd `parts`, an even kernel, or channels that groups * parts does not divide.
     """
 
     def __init__(
@@ -36,8 +36,12 @@ class ThreeBranchPSConv2d(nn.Module):
         super().__init__()
         if parts < 2 or parts % 2:
             raise ValueError(f"parts must be even and positive, got {parts}; use 4 as the paper does.")
+        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be one odd integer, got {kernel_size!r}.")
+        if groups < 1 or dilation < 1:
+            raise ValueError(f"groups and dilation must be positive integers, got {groups} and {dilation}.")
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % (groups * parts):
+            if channels < 1 or channels % (groups * parts):
                 raise ValueError(f"{name} must be a multiple of groups * parts = {groups * parts}, got {channels}.")
         self.groups, self.parts = groups, parts
 

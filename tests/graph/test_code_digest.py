@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import paths
-from pipeline.code_digest import Closure, digest, stages, write
+from pipeline.code_digest import Closure, code_only, digest, stages, write
 from pipeline.errors import InputError
 
 LAZY = """
@@ -84,11 +84,27 @@ def test_only_changed_digests_are_written(root):
     assert write(root) == stages(root)
     assert write(root) == []
     before = (root / "data/code/train.txt").stat().st_mtime_ns
-    (root / "pipeline/reporting/markdown.py").write_text("# an edit of report code\n")
+    (root / "pipeline/reporting/markdown.py").write_text("EDIT = 1  # of report code\n")
     assert write(root) == ["table"]
     assert (root / "data/code/train.txt").stat().st_mtime_ns == before
-    (root / "pipeline/training/schedule.py").write_text("# an edit of training code\n")
+    (root / "pipeline/training/schedule.py").write_text("EDIT = 1  # of training code\n")
     assert write(root) == ["train"]
+
+
+def test_comments_docstrings_and_empty_lines_change_no_digest():
+    plain = 'def f(x):\n    y = """a\n\n  # b """\n    return y + x  \nclass C: "doc"; z = 1\n'
+    noted = (
+        '"""Module é."""\n# why\n\ndef f(x):  # so\n    """Doc.\n\n    More # here.\n    """\n\n'
+        '    y = """a\n\n  # b """\n    return y + x\nclass C: "other"; z = 1\n'
+    )
+
+    def code(text):
+        return code_only(text, ast.parse(text))
+
+    assert code(noted) == code(plain)
+    assert code(plain) == 'def f(x):\n    y = """a\n\n  # b """\n    return y + x\nclass C: ; z = 1'
+    for old, new in (("a\n\n", "a\n"), ("# b ", "# b"), ("z = 1", "z = 2"), ("# b", "# c")):
+        assert code(plain.replace(old, new)) != code(plain)
 
 
 def test_broken_code_and_unknown_stages_are_said_in_one_sentence(root):

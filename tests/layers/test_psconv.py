@@ -199,9 +199,40 @@ def test_block_layout_needs_divisible_channels_and_says_so():
     with pytest.raises(ValueError, match="out_channels / groups = 6"):
         PSConv2d(8, 6)
     assert PSConv2d(8, 6, axes="input").dilation_lattice()[5].tolist() == [1, 1, 2, 2, 1, 1, 4, 4]
-    for kwargs in ({"groups": 3}, {"axes": "all"}, {"layout": "rows"}, {"kernel_size": 2}, {"dilations": (1, 0)}):
-        with pytest.raises(ValueError, match="must be"):
-            PSConv2d(8, 8, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"groups": 3}, "in_channels must be a positive multiple of groups = 3, got 8"),
+        ({"groups": 0}, "groups must be one positive integer, got 0"),
+        ({"axes": "all"}, "axes must be 'both', 'input' or 'output', got 'all'"),
+        ({"layout": "rows"}, "layout must be 'block' or 'interleaved', got 'rows'"),
+        ({"kernel_size": 2}, "kernel_size must be one odd integer, got 2"),
+        ({"kernel_size": (3, 3)}, "kernel_size must be one odd integer"),
+        ({"stride": 0}, "stride must be one positive integer, got 0"),
+        ({"dilations": (1, 0)}, r"dilations must be positive integers, got \(1, 0\)"),
+        ({"dilations": ()}, "dilations must be positive integers"),
+        ({"dilations": (1.5,)}, "dilations must be positive integers"),
+    ],
+)
+def test_wrong_arguments_name_rule_and_value(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        PSConv2d(8, 8, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"parts": 3}, "parts must be even and positive, got 3"),
+        ({"kernel_size": 4}, "kernel_size must be one odd integer, got 4"),
+        ({"dilation": 0}, "groups and dilation must be positive integers, got 1 and 0"),
+        ({"groups": 4}, "in_channels must be a multiple of groups \\* parts = 16, got 8"),
+    ],
+)
+def test_wrong_arguments_of_the_three_branches(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        ThreeBranchPSConv2d(8, 8, **kwargs)
 
 
 def test_tiny_maps_empty_batches_and_meta():
