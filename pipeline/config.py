@@ -74,7 +74,7 @@ class Spec(Options):
 
 
 def coco_epochs(recipe: Recipe) -> float:
-    """Return the length of a recipe's 1x in epochs of COCO's 118,287 images; 12 are what presets call `steps`."""
+    """Return the length of a recipe's 1x in epochs, of COCO's 118,287 images where it names none; 12 are `steps`."""
     return recipe.epochs if recipe.epochs is not None else recipe.iterations * recipe.batch / 118_287
 
 

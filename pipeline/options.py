@@ -17,6 +17,7 @@ class PSConvOptions(Options):
     dilations: tuple[int, ...] = (1, 2, 1, 4)
     axes: Literal["both", "input", "output"] = "both"
     layout: Literal["block", "interleaved"] = "block"
+    neck: bool = False  # in the 3x3 convolutions of the feature pyramid too (footnote 4)
     learnable_mask: bool = False  # which of two dilations a kernel has is learnt, whatever axes and layout (4.2)
 
 
@@ -122,7 +123,10 @@ class Test(Options):
     short_sides: tuple[int, ...] = (800,)
     long_sides: tuple[int, ...] = (1333,)
     valid_ranges: tuple[tuple[float, float | None], ...] | None = None  # original COCO pixels, one a resolution
-    merge: Literal["nms", "soft_nms"] = "nms"
+    merge: Literal["nms", "soft_nms", "soft_nms_linear"] = "nms"
+    flip: bool = False  # mirrored images too; a d_rfcn_rcn averages each region's two looks
+    members: tuple[str, ...] = ()  # further d_rfcn_rcn experiments whose looks at the same regions are averaged in
+    proposals: str | None = None  # of another experiment than the one that a d_rfcn_rcn was trained on
 
     def __post_init__(self) -> None:
         """Raise ValueError where short sides, long sides and ranges do not pair up."""
@@ -140,6 +144,23 @@ class Notes(Options):
     cost: str = ""
 
 
+class RegionClassifier(Options):
+    """Classifier of a Deformable R-FCN, on the proposals of another experiment (SNIP, sections 5 and 6)."""
+
+    pooling: Literal["plain", "bilinear", "deformable"] = "bilinear"  # bins, samples, offsets
+    hard_examples: int | None = 128  # RoIs of an image that online hard example mining keeps, None: all
+    nms: float = 0.5  # IoU of the final suppression; 0.3 in SNIP's tables 1 and 2
+    second_backbone: str | None = None  # of a joint network, which takes its boxes from the first (section 7.3)
+
+
+class ProposalNetwork(Options):
+    """Region proposal network trained alone (SNIP, table 3); sides of anchors on the papers' 800-pixel scale."""
+
+    features: Literal["conv4", "conv45"] = "conv4"
+    anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
+    top: int = 300  # proposals that are kept of an image at each resolution (section 7.3)
+
+
 class Resolutions(Options):
     """Image sizes of a classifier in SNIP's section 3, in pixels where a standard crop has 224."""
 
@@ -151,7 +172,20 @@ class Resolutions(Options):
 class Experiment(Options):
     """Contents of `workflow/papers/<paper>/experiments/<name>.yaml`."""
 
-    detector: Literal["faster_rcnn", "classifier"]
+    detector: Literal[
+        "faster_rcnn",
+        "mask_rcnn",
+        "cascade_rcnn",
+        "cascade_mask_rcnn",
+        "grid_rcnn",
+        "dynamic_rcnn",
+        "retinanet",
+        "fcos",
+        "reppoints",
+        "d_rfcn_rcn",
+        "d_rfcn_rpn",
+        "classifier",
+    ]
     backbone: Literal[
         "resnet50",
         "resnet101",
@@ -165,7 +199,7 @@ class Experiment(Options):
         "dpn92",
         "dpn98",
     ]
-    dataset: Literal["coco", "imagenet", "cifar100"]
+    dataset: Literal["coco", "voc", "imagenet", "cifar100"]
     recipe: str
     init: str
     notes: Notes
@@ -174,9 +208,17 @@ class Experiment(Options):
     method: Method = Method()
     stem: Literal["standard", "small_48", "small_96"] = "standard"  # first convolution, SNIP's CNN-S for small images
     resolutions: Resolutions | None = None  # classifiers that are trained or tested on reduced images
+    region: RegionClassifier | None = None  # d_rfcn_rcn only
+    rpn: ProposalNetwork | None = None  # d_rfcn_rpn only
+    proposals: str | None = None  # experiment whose proposals a d_rfcn_rcn is trained and tested on
     seeds: int = 1  # trainings of a classifier whose mean and deviation are reported
     pyramid: tuple[PyramidLevel, ...] = ()
     tests: dict[str, Test] = msgspec.field(default_factory=lambda: {"single": Test()})
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the detector learns and predicts a mask of every object."""
+        return self.detector in ("mask_rcnn", "cascade_mask_rcnn")
 
 
 class LabelledImages(Options):

@@ -26,6 +26,11 @@ def paper_index(paper: str) -> Path:
     return Path("workflow/papers") / paper / "experiments.yaml"
 
 
+def table_rows(paper: str) -> Path:
+    """The evaluations that each table of a paper waits for."""
+    return Path("workflow/papers") / paper / "tables" / "rows.yaml"
+
+
 def preset_file(preset: str) -> Path:
     return Path("workflow/presets") / f"{preset}.yaml"
 
@@ -96,6 +101,11 @@ def split_evaluation(name: str) -> tuple[str, str]:
 def detections(preset: str, evaluation: str) -> Path:
     experiment, test = split_evaluation(evaluation)
     return run(preset, experiment) / f"detections_{test}.json"
+
+
+def proposals(preset: str, experiment: str, split: str) -> Path:
+    """Proposals of a region proposal network on the images of a split, for the experiments that classify them."""
+    return run(preset, experiment) / f"proposals_{split}.safetensors"
 
 
 def metrics(preset: str, evaluation: str) -> Path:

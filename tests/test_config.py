@@ -138,7 +138,7 @@ def test_method_of_an_experiment_file():
     assert coarsest.head_range == (120, None)
     assert spec.experiment.method.snip.starts_after == pytest.approx(3 / 7, abs=1e-4)
     assert spec.experiment.tests["ms_test"].valid_ranges == ((0, 90), (32, 180), (75, None))
-    assert config.resolve("snip_drfcn_r50_7ep_single_scale", "full").experiment.method == Method()
+    assert config.resolve("pod_frcnn_r50_fpn_1x", "full").experiment.method == Method()
 
 
 def test_specifications_cannot_be_changed():
@@ -243,5 +243,7 @@ def test_active_preset(project, text, words):
 
 
 def test_experiments_of_one_paper():
-    assert config.experiments("msfm") == ["msfm_frcnn_r50_fpn_1x", "msfm_frcnn_r50_fpn_1x_msfm"]
+    names = config.experiments("msfm")
+    assert len(names) == 49
+    assert all(name.startswith("msfm_") for name in names)
     assert config.experiments() == sorted(config.experiments())

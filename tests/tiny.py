@@ -73,6 +73,19 @@ def with_method(found: config.Spec, **method: Any) -> config.Spec:
     return msgspec.structs.replace(found, experiment=experiment)
 
 
+def with_detector(found: config.Spec, detector: str) -> config.Spec:
+    """Return a specification with another detector family."""
+    return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, detector=detector))
+
+
+def c4(experiment: str, **training: Any) -> config.Spec:
+    """Return an experiment of SNIP's, trained end to end in a C4 Faster R-CNN instead of on given proposals."""
+    found = spec(experiment, **training)
+    method = msgspec.structs.replace(found.experiment.method, deformable=None)
+    changes = {"detector": "faster_rcnn", "neck": "c4", "region": None, "proposals": None, "method": method}
+    return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, **changes))
+
+
 def make_files() -> None:
     """Render, verify and write the init `resnet50` (random weights) below the current folder."""
     from pipeline.data.sources import synthesize, verify_preset
@@ -89,6 +102,9 @@ def make_files() -> None:
 
 class FakeSet:
     """Stands for a DetectionSet: images of one colour each, boxes and labels by hand."""
+
+    proposals = None
+    has_masks = False
 
     def __init__(self, sizes: list[tuple[int, int]], boxes: list[list[list[float]]], classes: int = 3) -> None:
         self.sizes, self.classes = sizes, classes

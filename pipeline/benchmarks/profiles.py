@@ -16,13 +16,13 @@ LONGEST_NAME = 60
 LEAST_SHARE = 0.005
 
 
-def operator_shares(call: Callable[[], Any], device: str, top: int = TOP) -> dict[str, Any]:
+def operator_shares(call: Callable[[], Any], device: str, top: int = TOP, calls: int = CALLS) -> dict[str, Any]:
     """Return ms a call, ms in convolutions, and the operators that take most, by time of their own."""
     cuda = device == "cuda"
     call()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     with profile(activities=activities, acc_events=True) as recorded:
-        for _ in range(CALLS):
+        for _ in range(calls):
             call()
         if cuda:
             torch.cuda.synchronize()
@@ -31,7 +31,7 @@ def operator_shares(call: Callable[[], Any], device: str, top: int = TOP) -> dic
         times = [(e.key, e.count, e.self_device_time_total) for e in averages if e.device_type == DeviceType.CUDA]
     else:
         times = [(e.key, e.count, e.self_cpu_time_total) for e in averages]
-    return summarise([(name, count / CALLS, micros / CALLS / 1000) for name, count, micros in times], top)
+    return summarise([(name, count / calls, micros / calls / 1000) for name, count, micros in times], top)
 
 
 def summarise(times: list[tuple[str, float, float]], top: int) -> dict[str, Any]:

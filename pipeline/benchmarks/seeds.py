@@ -22,7 +22,7 @@ from pipeline.files import read_json, write_json, write_text
 from pipeline.preset import Preset
 from pipeline.reporting.results import preset_digest
 
-BASELINES = {"fpn": "msfm_frcnn_r50_fpn_1x", "c4": "snip_drfcn_r50_7ep_single_scale"}
+BASELINES = {"fpn": "msfm_frcnn_r50_fpn_1x", "none": "snip_drfcn_r50_7ep_single_scale"}  # by neck
 METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
@@ -49,7 +49,8 @@ def main(options: argparse.Namespace) -> None:
 def one_run(preset: str, group: str, seed: int) -> dict[str, Any]:
     """Train, predict and score one baseline with one seed in `data/scratch/seeds`, and return its metrics."""
     folder = Path("data/scratch/seeds") / preset / f"{group}_{seed}"
-    for name in ("data/interim", "data/init", "data/raw"):
+    given = config.resolve(BASELINES[group], preset).experiment.proposals
+    for name in ("data/interim", "data/init", "data/raw", *([paths.run(preset, given).as_posix()] if given else [])):
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():

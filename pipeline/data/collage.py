@@ -38,7 +38,8 @@ def make_collage(
         k: images in a collage, a square number.
         size_divisor: the canvas is the largest height and width of the images, rounded up to this.
         canvas_size: (H, W) where the canvas has to span a larger batch; it is not rounded.
-        interpolation: of the images; masks are always nearest. "nearest" takes pixel floor(i * in / out) in float32.
+        interpolation: of the images. "nearest" takes pixel floor(i * in / out) in float32, of masks too; masks of
+            "bilinear" images take the value at the pixel's centre.
         keep_aspect: scale both axes by the smaller ratio and leave the right and bottom of the cell zero.
         min_area: objects whose box is smaller than this in the collage, in square pixels, are left out.
 
@@ -70,7 +71,7 @@ def make_collage(
         size = fitted(image.shape[1:], (cell_height, cell_width)) if keep_aspect else (cell_height, cell_width)
         canvas[:, top : top + size[0], left : left + size[1]] = resize(image, size, interpolation)
         objects = {key: target[key] for key in keys if key in target}
-        placed.append(place(objects, image.shape[1:], size, (top, left), (height, width)))
+        placed.append(place(objects, image.shape[1:], size, (top, left), (height, width), interpolation))
     return canvas, join(placed, keys, min_area)
 
 
@@ -87,7 +88,7 @@ def fitted(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
 
 
 def resize(image: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
-    """Return an image, or masks, [C, h, w] resized to [C, *size]."""
+    """Return an image [C, h, w] resized to [C, *size]."""
     if interpolation == "nearest":
         return F.interpolate(image[None], size=size, mode="nearest")[0]
     if interpolation == "bilinear":
@@ -96,9 +97,17 @@ def resize(image: Tensor, size: tuple[int, int], interpolation: Interpolation) -
 
 
 def place(
-    target: Target, source: tuple[int, int], size: tuple[int, int], corner: tuple[int, int], canvas: tuple[int, int]
+    target: Target,
+    source: tuple[int, int],
+    size: tuple[int, int],
+    corner: tuple[int, int],
+    canvas: tuple[int, int],
+    interpolation: Interpolation,
 ) -> Target:
-    """Return what a target holds for its objects, scaled from `source` to `size` and moved to `corner`, all (h, w)."""
+    """Return what a target holds for its objects, scaled from `source` to `size` and moved to `corner`, all (h, w).
+
+    Masks take their pixels where the image of this interpolation has its own.
+    """
     count = len(target["labels"])
     ratio_y, ratio_x = size[0] / source[0], size[1] / source[1]
     boxes = target["boxes"].reshape(-1, 4)
@@ -113,7 +122,8 @@ def place(
         masks = target["masks"]
         moved["masks"] = masks.new_zeros(count, *canvas)
         if count:
-            scaled = resize(masks.to(torch.uint8), size, "nearest").to(masks.dtype)
+            mode = "nearest" if interpolation == "nearest" else "nearest-exact"
+            scaled = F.interpolate(masks.to(torch.uint8)[None], size=size, mode=mode)[0].to(masks.dtype)
             moved["masks"][:, corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]] = scaled
     return moved
 

@@ -10,36 +10,51 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from pipeline.data import transforms
+from pipeline.data.masks import check_masks, decode, encode
+from pipeline.data.proposals import Proposals
 from pipeline.errors import InputError
 
 MEMORY = 1 << 30  # bytes of decoded images that one process keeps
 
 
 class DetectionSet:
-    """One split: decoded images on demand, boxes and labels as tensors.
+    """One split: decoded images and masks on demand, boxes and labels as tensors.
 
-    Crowd regions are no training objects (as in every published code base); evaluation reads them from the JSON.
+    Crowd regions are no training objects (as in every published code base); evaluation reads them from the JSON. Where
+    masks are wanted, an object without a usable one is none either (as in Detectron2).
 
     Attributes:
         entries: image entries of the split, in the order of their ids.
         boxes: per image [n, 4], half-open xyxy in file pixels.
         labels: per image [n], 1 ... K.
+        has_masks: whether `masks` gives the objects' masks.
+        proposals: of another experiment's network, where regions are classified; None elsewhere.
     """
 
-    def __init__(self, split: dict[str, Any], limit: int | None = None) -> None:
+    proposals: Proposals | None = None
+
+    def __init__(self, split: dict[str, Any], limit: int | None = None, masks: bool = False) -> None:
+        """Read a split, cut to `limit` images. Raises InputError where `masks` are wanted and it has none."""
+        if masks:
+            check_masks(split)
+        self.has_masks = masks
         self.root = Path(split["images_root"])
         self.entries = split["images"][:limit]
         self.classes = len(split["categories"])
         index = {entry["id"]: row for row, entry in enumerate(self.entries)}
         boxes: list[list[list[float]]] = [[] for _ in self.entries]
         labels: list[list[int]] = [[] for _ in self.entries]
+        self._codes: list[list[bytes | str]] = [[] for _ in self.entries]  # masks of COCO's images are 0.3 GB like this
         for annotation in split["annotations"]:
             row = index.get(annotation["image_id"])
-            if row is None or annotation["iscrowd"]:
+            if row is None or annotation["iscrowd"] or (masks and "segmentation" not in annotation):
                 continue
             x, y, w, h = annotation["bbox"]
             boxes[row].append([x, y, x + w, y + h])
             labels[row].append(annotation["category_id"])
+            if masks:
+                self._codes[row].append(encode(annotation["segmentation"], *self.size(row))["counts"])
         self.boxes = [torch.tensor(rows, dtype=torch.float32).reshape(-1, 4) for rows in boxes]
         self.labels = [torch.tensor(rows, dtype=torch.int64) for rows in labels]
         pixels = sum(entry["width"] * entry["height"] for entry in self.entries)
@@ -57,9 +72,34 @@ class DetectionSet:
             self._cache[row] = image
         return image
 
+    def masks(self, row: int) -> Tensor:
+        """Return the masks of image `row`, uint8 [n, H, W] of 0 and 1 in file pixels."""
+        return torch.from_numpy(decode(self._codes[row], *self.size(row)))
+
     def size(self, row: int) -> tuple[int, int]:
         """Return (height, width) of image `row` in file pixels."""
         return self.entries[row]["height"], self.entries[row]["width"]
+
+
+def scaled_masks(
+    data: DetectionSet,
+    row: int,
+    size: tuple[int, int],
+    window: transforms.Window | None = None,
+    flipped: bool = False,
+) -> dict[str, Tensor]:
+    """Return `masks` of image `row` as the network sees the image (`transforms.resample_masks`), nothing without any.
+
+    Args:
+        data: the image's data set.
+        row: the image's place in it.
+        size: (h, w) that the image is resized to.
+        window: the part of the resized image that is trained on.
+        flipped: whether that part is mirrored.
+    """
+    if not data.has_masks:
+        return {}
+    return {"masks": transforms.resample_masks(data.masks(row), size, window, flipped)}
 
 
 def read_image(root: Path, entry: dict[str, Any]) -> Tensor:

@@ -12,7 +12,9 @@ from typing import Any
 _HOME = {
     "average_recall": "proposals",
     "bootstrap_ap": "bootstrap",
+    "bootstrap_voc": "voc",
     "evaluate_detections": "coco",
+    "evaluate_voc": "voc",
     "gain_interval": "intervals",
     "merge_pyramid": "pyramid",
     "paired_interval": "intervals",

@@ -9,7 +9,7 @@ import numpy as np
 from faster_coco_eval.core.coco import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 
-from pipeline.evaluation.inputs import read_detections, read_ground_truth
+from pipeline.evaluation.inputs import labels_of, read_detections, read_ground_truth
 
 UNBOUNDED = 1e5**2  # COCO's upper end of "all" and "large", px^2
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -78,7 +78,7 @@ def evaluate_detections(
     metrics |= {f"ar{limit}": _mean(recall[:, :, 0, m]) for m, limit in enumerate(MAX_DETECTIONS)}
     metrics |= {f"ar_{name}": _mean(recall[:, :, 1 + a, -1]) for a, name in enumerate(names)}
     if per_category:
-        labels = _labels(truth["categories"])
+        labels = labels_of(truth["categories"])
         metrics["per_category"] = {
             label: {"ap": _mean(precision[:, :, k, 0, -1]), "ap50": _mean(precision[0, :, k, 0, -1])}
             for k, label in enumerate(labels[: precision.shape[2]])
@@ -114,11 +114,3 @@ def _indexed(dataset: dict) -> COCO:
 def _mean(values: np.ndarray) -> float | None:
     present = values[values > -1]
     return float(present.mean()) if present.size else None
-
-
-def _labels(categories: list[dict]) -> list[str]:
-    names = [category["name"] for category in categories]
-    return [
-        name if names.count(name) == 1 else f"{name} ({category['id']})"
-        for name, category in zip(names, categories, strict=True)
-    ]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as masks
 
+from pipeline.data.masks import encode
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_json
 
@@ -94,6 +95,15 @@ def pairwise_iou(detections: list[dict], annotations: list[dict], iou_type: str 
     return masks.iou([entry[key] for entry in detections], [entry[key] for entry in annotations], crowd)
 
 
+def labels_of(categories: list[dict]) -> list[str]:
+    """Return the categories' names, with the id behind those that occur twice."""
+    names = [category["name"] for category in categories]
+    return [
+        name if names.count(name) == 1 else f"{name} ({category['id']})"
+        for name, category in zip(names, categories, strict=True)
+    ]
+
+
 def _unique(entries: list, noun: str, where: str) -> list[dict]:
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict) or type(entry.get("id")) is not int:
@@ -156,12 +166,7 @@ def _rle(segmentation: Any, image: dict, place: str) -> dict:
             f"Masks need the image's height and width, which image {image['id']} of {place} lacks; add them."
         ) from None
     try:
-        if isinstance(segmentation, list):
-            rle = masks.merge(masks.frPyObjects(segmentation, height, width))
-        elif isinstance(segmentation["counts"], list):
-            rle = masks.frPyObjects(segmentation, height, width)
-        else:
-            rle = {"size": list(segmentation["size"]), "counts": segmentation["counts"]}
+        rle = encode(segmentation, height, width)
     except Exception as error:  # pycocotools raises whatever its parser meets, plain Exception included
         raise InputError(
             f"A segmentation is a list of polygons or an RLE, but {place} has neither ({error}); add or correct it."

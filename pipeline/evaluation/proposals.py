@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as masks
 
+from pipeline.evaluation.bootstrap import image_counts
 from pipeline.evaluation.matching import match_image
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -44,48 +46,80 @@ def average_recall(
         size_ranges: name -> (lo, hi), lo <= sqrt(w * h) < hi, so that each object falls in one; None: SNIP's.
 
     Returns:
-        limit -> `ar` (mean over IoU .50:.05:.95), `ar50`, `ar75`, and `recall50_<name>` for each range; fractions of
-        1, `None` where there is no object.
+        limit -> `ar` (mean over IoU .50:.05:.95), `ar50`, `ar75`, and `recall50_<name>` and `ar_<name>` for each
+        range; fractions of 1, `None` where there is no object.
 
     Raises:
         ValueError: different numbers of images, or boxes that are not [n, 4].
     """
+    counts = count_recall(gt_boxes, proposals, limits, size_ranges)
+    return {limit: recall_of(counts, limit) for limit in limits}
+
+
+@dataclass(frozen=True)
+class RecallCounts:
+    """How many objects of every image and range there are and are found; the first range holds all objects."""
+
+    found: dict[int, np.ndarray]  # by limit, int [images, R, T]
+    total: np.ndarray  # int [images, R]
+    names: tuple[str, ...]  # [R - 1]
+
+
+def count_recall(
+    gt_boxes: Sequence[Any],
+    proposals: Sequence[Any],
+    limits: Sequence[int] = (300, 900),
+    size_ranges: SizeRanges | None = None,
+) -> RecallCounts:
+    """Match proposals to objects image by image; arguments and errors are those of `average_recall`."""
     if len(gt_boxes) != len(proposals):
         raise ValueError(f"Each image needs boxes and proposals, got {len(gt_boxes)} and {len(proposals)} images.")
     ranges = scaled_size_ranges() if size_ranges is None else size_ranges
     bounds = [(0.0, None), *ranges.values()]
-    found = np.zeros((len(limits), len(bounds), len(IOU_THRESHOLDS)))
-    total = np.zeros(len(bounds))
-    for truth, proposed in zip(gt_boxes, proposals, strict=True):
+    found = {limit: np.zeros((len(gt_boxes), len(bounds), len(IOU_THRESHOLDS)), dtype=np.int64) for limit in limits}
+    total = np.zeros((len(gt_boxes), len(bounds)), dtype=np.int64)
+    for image, (truth, proposed) in enumerate(zip(gt_boxes, proposals, strict=True)):
         objects, candidates = _xywh(truth), _xywh(proposed)
         if len(objects) == 0:
             continue
         size = np.sqrt(objects[:, 2] * objects[:, 3])
         outside = np.stack([(size < low) | (size >= (math.inf if high is None else high)) for low, high in bounds])
-        total += (~outside).sum(axis=1)
+        total[image] = (~outside).sum(axis=1)
         if len(candidates) == 0:
             continue
         no_crowd = np.zeros(len(objects), dtype=bool)
         ious = masks.iou(candidates, objects, no_crowd.astype(np.uint8))
         matched, ignored = match_image(ious, outside, no_crowd, IOU_THRESHOLDS)
         hits = np.cumsum(matched & ~ignored, axis=2)  # greedy in order of score: a limit is a prefix
-        for i, limit in enumerate(limits):
+        for limit in limits:
             if limit > 0:
-                found[i] += hits[:, :, min(limit, len(candidates)) - 1]
-    return {limit: _summary(found[i], total, list(ranges)) for i, limit in enumerate(limits)}
+                found[limit][image] = hits[:, :, min(limit, len(candidates)) - 1]
+    return RecallCounts(found, total, tuple(ranges))
 
 
-def _summary(found: np.ndarray, total: np.ndarray, names: list[str]) -> dict[str, float | None]:
-    recall = [(found[a] / total[a]).tolist() if total[a] else None for a in range(len(total))]
+def recall_of(counts: RecallCounts, limit: int, weights: np.ndarray | None = None) -> dict[str, float | None]:
+    """Return recall at one limit by `average_recall`'s names, with each image taken as often as `weights` [I] say."""
+    taken = np.ones(len(counts.total), dtype=np.int64) if weights is None else weights
+    total = taken @ counts.total
+    found = np.tensordot(taken, counts.found[limit], axes=1)
+    recall = [(found[r] / total[r]).tolist() if total[r] else None for r in range(len(total))]
     whole = recall[0]
     summary = {
         "ar": sum(whole) / len(whole) if whole else None,
         "ar50": whole[0] if whole else None,
         "ar75": whole[5] if whole else None,
     }
-    return summary | {
-        f"recall50_{name}": part[0] if part else None for name, part in zip(names, recall[1:], strict=True)
-    }
+    for name, part in zip(counts.names, recall[1:], strict=True):
+        summary[f"recall50_{name}"] = part[0] if part else None
+    for name, part in zip(counts.names, recall[1:], strict=True):
+        summary[f"ar_{name}"] = sum(part) / len(part) if part else None
+    return summary
+
+
+def bootstrap_recall(counts: RecallCounts, limit: int, draws: int = 200, seed: int = 0) -> dict[str, list]:
+    """Return the recalls at one limit for each of `draws` samples of the images, which are those of `bootstrap_ap`."""
+    replicates = [recall_of(counts, limit, taken) for taken in image_counts(len(counts.total), draws, seed)]
+    return {name: [replicate[name] for replicate in replicates] for name in recall_of(counts, limit)}
 
 
 def _xywh(boxes: Any) -> np.ndarray:

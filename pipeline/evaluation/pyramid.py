@@ -23,6 +23,8 @@ def merge_pyramid(
 ) -> dict[str, Tensor]:
     """Keep each resolution's detections of valid size, join them, suppress class by class, and cut.
 
+    Whatever else the dicts hold for each detection (masks) comes along.
+
     Args:
         detections: one dict a resolution: `boxes` [n, 4] half-open xyxy in original px, `scores` [n], `labels` [n].
         valid_ranges: (lo, hi) a resolution, closed, on sqrt(w * h) in original px; None is an open end.
@@ -30,7 +32,7 @@ def merge_pyramid(
         max_detections: an image; ties with the last one are kept, so there may be more. None keeps all.
 
     Returns:
-        `boxes`, `scores`, `labels` in falling order of the decayed score.
+        The keys of the first resolution, in falling order of the decayed score.
 
     Raises:
         ValueError: no resolution, as many ranges as there are not resolutions, or a range that ends before it starts.
@@ -40,7 +42,8 @@ def merge_pyramid(
     if not detections or len(detections) != len(valid_ranges):
         raise ValueError(f"Each resolution needs one range, got {len(detections)} and {len(valid_ranges)}.")
     valid = [_of_valid_size(found, *ends) for found, ends in zip(detections, valid_ranges, strict=True)]
-    boxes, scores, labels = (torch.cat([found[key] for found in valid]) for key in ("boxes", "scores", "labels"))
+    joined = {key: torch.cat([found[key] for found in valid]) for key in valid[0]}
+    boxes, scores, labels = joined["boxes"], joined["scores"], joined["labels"]
     kept, decayed = [torch.zeros(0, dtype=torch.int64, device=boxes.device)], [scores[:0]]
     for label in labels.unique():
         members = torch.nonzero(labels == label).flatten()
@@ -53,7 +56,7 @@ def merge_pyramid(
         index, scores = index[cut], scores[cut]
     order = torch.argsort(scores, descending=True, stable=True)
     index = index[order]
-    return {"boxes": boxes[index], "scores": scores[order], "labels": labels[index]}
+    return {key: value[index] for key, value in joined.items()} | {"scores": scores[order]}
 
 
 def _of_valid_size(found: dict[str, Tensor], low: float | None, high: float | None) -> dict[str, Tensor]:
@@ -64,4 +67,4 @@ def _of_valid_size(found: dict[str, Tensor], low: float | None, high: float | No
     width, height = (boxes[:, 2:] - boxes[:, :2]).double().clamp(min=0).unbind(1)
     size = (width * height).sqrt()
     inside = (size >= low) & (size <= high)
-    return {"boxes": boxes[inside], "scores": found["scores"][inside], "labels": found["labels"][inside]}
+    return {key: (boxes if key == "boxes" else value)[inside] for key, value in found.items()}

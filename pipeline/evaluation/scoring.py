@@ -1,4 +1,8 @@
-"""Score one evaluation against the verified annotations: COCO's numbers and their paired bootstrap replicates."""
+"""Score one evaluation against the verified annotations: COCO's numbers and their paired bootstrap replicates.
+
+Proposals have recall in the place of AP (SNIP, table 3). Detectors of masks have the numbers of these too, under the
+names `mask_ap`, `mask_ap50`, ..., and experiments on PASCAL VOC its own mean AP, `map`, and that of every class.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,13 @@ from typing import Any
 from pipeline import paths
 from pipeline.config import Spec
 from pipeline.data.manifest import load_split
+from pipeline.data.masks import scorable
 from pipeline.evaluation.bootstrap import bootstrap_ap
 from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
+from pipeline.evaluation.proposals import RecallCounts, bootstrap_recall, count_recall, recall_of, scaled_size_ranges
+from pipeline.evaluation.voc import bootstrap_voc, evaluate_voc
 from pipeline.files import read_json, write_json
+from pipeline.options import ProposalNetwork
 
 
 def score(spec: Spec, test: str) -> None:
@@ -17,10 +25,22 @@ def score(spec: Spec, test: str) -> None:
     preset, name = spec.preset, paths.evaluation_name(spec.name, test)
     truth = evaluated_part(load_split(paths.manifest(preset.name), "val"), preset.data.limit_val)
     detections = read_json(paths.detections(preset.name, name))
-    ranges = scaled_area_ranges(preset.pixel_factor)
-    numbers = evaluate_detections(truth, detections, area_ranges=ranges)
     draws, seed = preset.verdicts.draws, 0
-    replicates = bootstrap_ap(truth, detections, ranges, draws=draws, seed=seed)
+    if spec.experiment.detector == "d_rfcn_rpn":
+        limit = (spec.experiment.rpn or ProposalNetwork()).top * len(spec.experiment.tests[test].short_sides)
+        counts = recall_counts(truth, detections, limit, preset.pixel_factor)
+        numbers, replicates = recall_of(counts, limit), bootstrap_recall(counts, limit, draws, seed)
+    else:
+        ranges = scaled_area_ranges(preset.pixel_factor)
+        numbers = evaluate_detections(truth, detections, area_ranges=ranges)
+        replicates = bootstrap_ap(truth, detections, ranges, draws=draws, seed=seed)
+        if spec.experiment.has_masks:
+            masks = scorable(truth)
+            numbers |= of_masks(evaluate_detections(masks, detections, "segm", ranges))
+            replicates |= of_masks(bootstrap_ap(masks, detections, ranges, draws, seed, "segm"))
+        if spec.experiment.dataset == "voc":
+            numbers |= evaluate_voc(truth, detections)
+            replicates |= bootstrap_voc(truth, detections, draws, seed)
     images = len(truth["images"])
     metrics = {name: None if value is None else round(value, 6) for name, value in numbers.items()}
     write_json(
@@ -34,6 +54,37 @@ def score(spec: Spec, test: str) -> None:
     write_json(
         paths.bootstrap(preset.name, name), {"draws": draws, "seed": seed, "images": images, **rounded}, indent=None
     )
+
+
+def recall_counts(truth: dict[str, Any], proposals: list[dict], limit: int, factor: float) -> RecallCounts:
+    """Match proposals, COCO results whose category means nothing, to the objects of a split, without its crowds.
+
+    Args:
+        truth: the split.
+        proposals: in any order.
+        limit: how many proposals an image count, best first.
+        factor: of the ranges of sizes, which are in original COCO pixels (SNIP, table 3).
+    """
+    rows = {image["id"]: row for row, image in enumerate(truth["images"])}
+    objects: list[list[list[float]]] = [[] for _ in rows]
+    for annotation in truth["annotations"]:
+        if not annotation["iscrowd"]:
+            objects[rows[annotation["image_id"]]].append(corners(annotation["bbox"]))
+    found: list[list[list[float]]] = [[] for _ in rows]
+    for proposal in sorted(proposals, key=lambda proposal: -proposal["score"]):
+        found[rows[proposal["image_id"]]].append(corners(proposal["bbox"]))
+    return count_recall(objects, found, (limit,), scaled_size_ranges(factor))
+
+
+def corners(box: list[float]) -> list[float]:
+    """Return a box x, y, w, h as x1, y1, x2, y2."""
+    x, y, w, h = box
+    return [x, y, x + w, y + h]
+
+
+def of_masks(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics under their names with `mask_` in front."""
+    return {f"mask_{name}": value for name, value in metrics.items()}
 
 
 def evaluated_part(split: dict[str, Any], limit: int | None) -> dict[str, Any]:

@@ -10,6 +10,15 @@ MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in 0-1
 STD = (0.229, 0.224, 0.225)
 
 
+def check_targets(targets: list[dict[str, Tensor]] | None) -> None:
+    """Raise ValueError where a training step has no targets, or one whose boxes are not [n, 4]."""
+    if targets is None:
+        raise ValueError("Training needs targets, one dict with boxes [n, 4] and labels [n] an image.")
+    for row, target in enumerate(targets):
+        if target["boxes"].dim() != 2 or target["boxes"].shape[1] != 4:
+            raise ValueError(f"boxes must be [n, 4], got {list(target['boxes'].shape)} in image {row}.")
+
+
 class Batching(nn.Module):
     """The `transform` of torchvision's detectors, without its resizing.
 

@@ -7,10 +7,32 @@ from torch import nn
 from pipeline.config import Spec
 from pipeline.errors import InputError, nearest
 from pipeline.models.backbones import Scales
+from pipeline.models.cascade_mask_rcnn import build_cascade_mask_rcnn
+from pipeline.models.cascade_rcnn import build_cascade_rcnn
 from pipeline.models.classifier import build_resnet_classifier
+from pipeline.models.dynamic_rcnn import build_dynamic_rcnn
 from pipeline.models.faster_rcnn import build_faster_rcnn
+from pipeline.models.fcos import build_fcos
+from pipeline.models.grid_rcnn import build_grid_rcnn
+from pipeline.models.mask_rcnn import build_mask_rcnn
+from pipeline.models.proposal_network import build_proposal_network
+from pipeline.models.reppoints import build_reppoints
+from pipeline.models.retinanet import build_retinanet
+from pipeline.models.rfcn import build_rfcn
 
-DETECTORS = {"faster_rcnn": build_faster_rcnn}
+DETECTORS = {
+    "faster_rcnn": build_faster_rcnn,
+    "mask_rcnn": build_mask_rcnn,
+    "cascade_rcnn": build_cascade_rcnn,
+    "cascade_mask_rcnn": build_cascade_mask_rcnn,
+    "grid_rcnn": build_grid_rcnn,
+    "dynamic_rcnn": build_dynamic_rcnn,
+    "retinanet": build_retinanet,
+    "fcos": build_fcos,
+    "reppoints": build_reppoints,
+    "d_rfcn_rcn": build_rfcn,
+    "d_rfcn_rpn": build_proposal_network,
+}
 CLASSIFIERS = {"classifier": build_resnet_classifier}
 
 

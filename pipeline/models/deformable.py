@@ -2,8 +2,65 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from torchvision.ops import deform_conv2d
+
+Pair = tuple[int, int]
+
+
+def deformable_conv2d(
+    x: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+) -> Tensor:
+    """Convolve x [N, C, H, W] at moved taps, offsets [N, offset groups * k_h * k_w * 2 (h, w), H', W'], in fp32.
+
+    torchvision's operator, but not on a CPU: there it walks pixel by pixel, and bilinear sampling followed by a matrix
+    product gives the same several times as fast, the backward twenty times.
+    """
+    arguments = (x.float(), offsets.float(), weight.float(), None if bias is None else bias.float())
+    # Dispatch modes, such as the one that watches offsets, look for the operator.
+    if x.device.type == "cpu" and not is_in_torch_dispatch_mode():
+        return sampled_conv2d(*arguments, stride, padding, dilation)
+    return deform_conv2d(*arguments, stride, padding, dilation)
+
+
+def sampled_conv2d(
+    x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair
+) -> Tensor:
+    """Do what torchvision's `deform_conv2d` does, by `grid_sample` and a matrix product."""
+    images, channels, height, width = x.shape
+    kernel = weight.shape[-2:]
+    taps, (rows, columns) = kernel[0] * kernel[1], offsets.shape[-2:]
+    fields = offsets.shape[1] // (2 * taps)
+    places = []
+    for axis, size in enumerate((rows, columns)):
+        outputs = torch.arange(size, dtype=x.dtype) * stride[axis] - padding[axis]
+        inside = torch.arange(kernel[axis], dtype=x.dtype) * dilation[axis]
+        places.append((outputs, inside))
+    (top, down), (left, right) = places
+    moves = offsets.reshape(images * fields, kernel[0], kernel[1], 2, rows, columns)
+    y = moves[:, :, :, 0] + down[:, None, None, None] + top[:, None]
+    x_place = moves[:, :, :, 1] + right[:, None, None] + left
+    # grid_sample's unit: -1 and 1 are the outer edges of the first and last pixel.
+    grid = torch.stack([(2 * x_place + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    sampled = F.grid_sample(
+        x.reshape(images * fields, channels // fields, height, width),
+        grid.view(images * fields, taps * rows, columns, 2),
+        align_corners=False,
+    )
+    groups = channels // weight.shape[1]
+    patches = sampled.reshape(images, groups, weight.shape[1] * taps, rows * columns)
+    kernels = weight.reshape(groups, weight.shape[0] // groups, -1)
+    out = (kernels @ patches).reshape(images, weight.shape[0], rows, columns)
+    return out if bias is None else out + bias[:, None, None]
 
 
 class DeformableConv2d(nn.Conv2d):
@@ -48,6 +105,6 @@ class DeformableConv2d(nn.Conv2d):
         return self.offset_predictor(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve x [N, C_in, H, W]."""
-        offsets = self.predict_offsets(x)
-        return deform_conv2d(x, offsets, self.weight.to(x.dtype), self.bias, self.stride, self.padding, self.dilation)
+        """Convolve x [N, C_in, H, W], in fp32 whatever the autocast: the operator knows no bf16."""
+        steps = (self.stride, self.padding, self.dilation)
+        return deformable_conv2d(x, self.predict_offsets(x), self.weight, self.bias, *steps).to(x.dtype)

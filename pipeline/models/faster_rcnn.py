@@ -7,39 +7,27 @@ how much of them each object size carried.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
-from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
-from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from pipeline.config import Spec
 from pipeline.models.backbones import Scales, build_backbone, build_stage, freeze_stages
 from pipeline.models.batching import Batching
+from pipeline.models.necks import build_fpn
 from pipeline.models.roi_heads import RoIHeads
-from pipeline.models.rpn import RegionProposalNetwork
+from pipeline.models.roi_pool import MultiLevelRoIAlign
+from pipeline.models.two_stage import (
+    FPN_RESOLUTION,
+    BoxPredictor,
+    TwoStageDetector,
+    build_fpn_rpn,
+    build_rpn,
+    fpn_pool,
+    roi_arguments,
+    set_losses,
+)
 
-ASPECT_RATIOS = (0.5, 1.0, 2.0)
-FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size a level, on the papers' 800-pixel scale
-C4_ANCHORS = (32, 64, 128, 256, 512)  # all on the one level
-
-
-class FPNBackbone(nn.Module):
-    """Backbone body with a feature pyramid on its four stages and a max-pooled fifth level."""
-
-    def __init__(self, body: nn.Module, channels: int) -> None:
-        super().__init__()
-        self.body = body
-        self.fpn = FeaturePyramidNetwork(body.out_channels, channels, extra_blocks=LastLevelMaxPool())
-        self.out_channels = channels
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map images [N, 3, H, W] to levels of stride 4 to 64 with `out_channels` channels."""
-        return self.fpn(OrderedDict(self.body(x)))
+C4_ANCHORS = (32, 64, 128, 256, 512)  # all on the one level, on the papers' 800-pixel scale
 
 
 class C4Backbone(nn.Module):
@@ -67,34 +55,7 @@ class C5Head(nn.Module):
         return self.layer4(x).mean(dim=(2, 3))
 
 
-class BoxPredictor(nn.Module):
-    """Class scores with a background slot, and box deltas for every foreground class."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        self.cls_score = nn.Linear(channels, classes + 1)
-        self.bbox_pred = nn.Linear(channels, classes * 4)
-        nn.init.normal_(self.cls_score.weight, std=0.01)
-        nn.init.normal_(self.bbox_pred.weight, std=0.001)
-        nn.init.zeros_(self.cls_score.bias)
-        nn.init.zeros_(self.bbox_pred.bias)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map RoI features [R, C] to logits [R, K + 1] and deltas [R, K, 4], both in fp32 whatever the autocast."""
-        logits, deltas = self.cls_score(x), self.bbox_pred(x)
-        return logits.float(), deltas.float().unflatten(1, (-1, 4))
-
-
-class FloatRPNHead(RPNHead):
-    """torchvision's RPN head; its outputs leave in fp32, because losses and box decoding need the digits."""
-
-    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Map levels [N, C, H, W] to objectness [N, A, H, W] and deltas [N, 4A, H, W]."""
-        objectness, deltas = super().forward(x)
-        return [level.float() for level in objectness], [level.float() for level in deltas]
-
-
-def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> GeneralizedRCNN:
+def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
     """Build the Faster R-CNN of a specification.
 
     Args:
@@ -107,53 +68,33 @@ def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = Non
         of dicts `boxes`, `labels`, `scores` in evaluation; images are [3, H, W] in 0-1, boxes half-open xyxy in the
         pixels of the image given.
     """
-    size, factor = spec.preset.model, spec.preset.factor
-    norm = spec.norm
-    method = spec.experiment.method
-    if spec.experiment.neck == "fpn":
-        body = build_backbone(spec.experiment.backbone, size, norm, method, scales, stages=4)
-        backbone: nn.Module = FPNBackbone(body, size.fpn_channels)
-        anchor_sizes = tuple((anchor * factor,) for anchor in FPN_ANCHORS)
-        levels, resolution = ["0", "1", "2", "3"], 7
-        box_head: nn.Module = TwoMLPHead(size.fpn_channels * resolution**2, size.head_channels)
-        head_channels = size.head_channels
-    else:
-        name, last_stride = spec.experiment.backbone, 2 if size.c4_stride == 16 else 1
-        body = build_backbone(name, size, norm, method, scales, stages=3, strides=(1, 2, last_stride))
-        backbone = C4Backbone(body)
-        anchor_sizes = (tuple(anchor * factor for anchor in C4_ANCHORS),)
-        levels, resolution = ["0"], 14 if size.c4_stride == 16 else 7
-        box_head = C5Head(build_stage(name, size, norm, method, scales, number=4, stride=last_stride))
-        head_channels = 2 * body.out_channels[-1]
-
-    rpn = RegionProposalNetwork(
-        AnchorGenerator(anchor_sizes, (ASPECT_RATIOS,) * len(anchor_sizes)),
-        FloatRPNHead(backbone.out_channels, len(ASPECT_RATIOS) * len(anchor_sizes[0])),
-        fg_iou_thresh=spec.recipe.rpn_positive_iou,
-        bg_iou_thresh=spec.recipe.rpn_negative_iou,
-        batch_size_per_image=size.rpn_batch,
-        positive_fraction=0.5,
-        pre_nms_top_n={"training": size.rpn_pre_nms_train, "testing": size.rpn_pre_nms_test},
-        post_nms_top_n={"training": size.rpn_post_nms_train, "testing": size.rpn_post_nms_test},
-        nms_thresh=0.7,
-    )
+    if spec.experiment.neck != "fpn":
+        return build_c4(spec, classes, scales)
+    size = spec.preset.model
+    backbone = build_fpn(spec, scales)
     roi_heads = RoIHeads(
-        MultiScaleRoIAlign(levels, resolution, size.roi_samples, canonical_scale=max(1, round(224 * factor))),
-        box_head,
-        BoxPredictor(head_channels, classes),
-        fg_iou_thresh=0.5,
-        bg_iou_thresh=0.5,
-        batch_size_per_image=size.roi_batch if spec.experiment.neck == "fpn" else size.c4_roi_batch,
-        positive_fraction=0.25,
-        bbox_reg_weights=None,
-        score_thresh=size.score_threshold,
-        nms_thresh=0.5,
-        detections_per_img=size.detections,
+        fpn_pool(spec),
+        TwoMLPHead(backbone.out_channels * FPN_RESOLUTION**2, size.head_channels),
+        BoxPredictor(size.head_channels, classes),
+        **roi_arguments(spec),
     )
-    roi_heads.box_loss = spec.recipe.box_loss
-    roi_heads.small_loss_weight = method.small_loss_weight or 1.0
-    roi_heads.small_area = (32 * factor) ** 2
-    roi_heads.large_area = (96 * factor) ** 2
-    model = GeneralizedRCNN(backbone, rpn, roi_heads, Batching(size.pad_divisor))
+    set_losses(roi_heads, spec)
+    return TwoStageDetector(backbone, build_fpn_rpn(spec, backbone.out_channels), roi_heads, Batching(size.pad_divisor))
+
+
+def build_c4(spec: Spec, classes: int, scales: Scales | None) -> TwoStageDetector:
+    """Build a Faster R-CNN without a pyramid: the RPN and RoIAlign on conv4_x, conv5_x as RoI head."""
+    size, method, name, norm = spec.preset.model, spec.experiment.method, spec.experiment.backbone, spec.norm
+    stride, resolution = (2, 14) if size.c4_stride == 16 else (1, 7)
+    body = build_backbone(name, size, norm, method, scales, stages=3, strides=(1, 2, stride))
+    backbone = C4Backbone(body)
+    roi_heads = RoIHeads(
+        MultiLevelRoIAlign([size.c4_stride], resolution, size.roi_samples),
+        C5Head(build_stage(name, size, norm, method, scales, number=4, stride=stride)),
+        BoxPredictor(2 * body.out_channels[-1], classes),
+        **roi_arguments(spec),
+    )
+    set_losses(roi_heads, spec)
+    rpn = build_rpn(spec, backbone.out_channels, [C4_ANCHORS])
     freeze_stages(body, spec.frozen_stages)
-    return model
+    return TwoStageDetector(backbone, rpn, roi_heads, Batching(size.pad_divisor))

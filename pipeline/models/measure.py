@@ -20,7 +20,7 @@ from pipeline.models.build import build_classifier, build_detector
 
 PROPOSALS = 1000
 FULL_INPUT = (800, 1344)
-CLASSES = {"imagenet": 1000, "cifar100": 100}
+CLASSES = {"voc": 20, "imagenet": 1000, "cifar100": 100}  # at the papers' size
 FIRST = {2: "scale_r31", 3: "scale_r41", 4: "scale_r51"}  # columns of POD's table 3: the first block of a stage
 LAST = {2: "scale_r34", 3: "scale_r46", 4: "scale_r53"}
 
@@ -36,12 +36,10 @@ def measure(spec: Spec, scales: dict[str, tuple[float, float]] | None = None, cl
     """
     preset, experiment = spec.preset, spec.experiment
     classifier = experiment.detector == "classifier"
+    if preset.factor == 1 or experiment.dataset == "cifar100":
+        classes = CLASSES.get(experiment.dataset, classes)
     with on_meta():
-        if classifier:
-            known = CLASSES.get(experiment.dataset, classes)
-            model = build_classifier(spec, known if preset.factor == 1 or experiment.dataset == "cifar100" else classes)
-        else:
-            model = build_detector(spec, classes, scales)
+        model = build_classifier(spec, classes) if classifier else build_detector(spec, classes, scales)
     model.eval()
     total = parameters(model)
     if classifier:
@@ -49,8 +47,9 @@ def measure(spec: Spec, scales: dict[str, tuple[float, float]] | None = None, cl
         macs = count(lambda: model(torch.empty(1, 3, *size, device="meta")))
     else:
         size = tuple(max(32, round(side * preset.factor / 32) * 32) for side in FULL_INPUT)
-        trainable = total - sum(parameters(part) for part in model.backbone.body.first_modules(1))
-        macs = count(lambda: detector_parts(model, size))
+        bodies = getattr(model.backbone, "bodies", [model.backbone.body])  # a joint network has two
+        trainable = total - sum(parameters(part) for body in bodies for part in body.first_modules(1))
+        macs = count(lambda: model.dense_parts(torch.empty(1, 3, *size, device="meta"), PROPOSALS))
     return {
         "experiment": spec.name,
         "parameters_total": total,
@@ -90,16 +89,6 @@ def classifier_input(spec: Spec) -> tuple[int, int]:
     side = resolutions.side if resolutions else spec.recipe.short_side
     side = max(1, round(side * spec.preset.training.pretrain_size / 224))
     return side, side
-
-
-def detector_parts(model: nn.Module, size: tuple[int, int]) -> None:
-    """Run the parts of a two-stage detector whose multiply-adds count: everything but RoIAlign and NMS."""
-    features = model.backbone(torch.empty(1, 3, *size, device="meta"))
-    model.rpn.head(list(features.values()))
-    heads = model.roi_heads
-    resolution = heads.box_roi_pool.output_size
-    channels = model.backbone.out_channels
-    heads.box_predictor(heads.box_head(torch.empty(PROPOSALS, channels, *resolution, device="meta")))
 
 
 def count(run: Callable[[], Any]) -> int:

@@ -22,6 +22,16 @@ class PositiveLosses(NamedTuple):
     areas: Tensor  # [P], box area of the matched object in network-input pixels
 
 
+class SampledRoIs(NamedTuple):
+    """RoIs that one training step samples, an entry an image."""
+
+    boxes: list[Tensor]  # [R, 4], xyxy in network-input pixels
+    matched: list[Tensor]  # [R], index of the matched object; meaningless for the background
+    labels: list[Tensor]  # [R], 0 is the background
+    regression_targets: list[Tensor]  # [R, 4], encoded
+    areas: list[Tensor]  # [R], box area of the matched object in network-input pixels
+
+
 class RoIHeads(roi_heads.RoIHeads):
     """RoI heads with per-RoI losses, class-specific deltas [R, K, 4] and openings for training paradigms.
 
@@ -37,7 +47,6 @@ class RoIHeads(roi_heads.RoIHeads):
     box_loss: str = "l1"
     small_loss_weight: float = 1.0
     small_area: float = 32.0**2
-    large_area: float = 96.0**2
     filter_rois: RoIFilter | None = None
     positives: PositiveLosses | None = None
 
@@ -62,17 +71,39 @@ class RoIHeads(roi_heads.RoIHeads):
         """Return detections (evaluation) and named losses (training), as torchvision's RoI heads do."""
         if not self.training:
             return self.detect(features, proposals, image_shapes), {}
+        return [], self.sampled_losses(features, self.sample(proposals, targets), image_shapes, targets)[0]
+
+    def sample(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> SampledRoIs:
+        """Return the RoIs that train, out of proposals [N, 4] of every image and the boxes of its objects."""
         self._targets = targets
-        proposals, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
+        boxes, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
         self._targets = None
-        areas = torch.cat(
-            [
-                box_area(target["boxes"])[index] if len(target["boxes"]) else index.new_zeros(len(index)).float()
-                for target, index in zip(targets, matched, strict=True)
-            ]
-        )
-        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
-        return [], self.losses(logits, deltas, torch.cat(labels), torch.cat(regression_targets), areas)
+        areas = [
+            box_area(target["boxes"])[index] if len(target["boxes"]) else index.new_zeros(len(index)).float()
+            for target, index in zip(targets, matched, strict=True)
+        ]
+        return SampledRoIs(boxes, matched, labels, list(regression_targets), areas)
+
+    def predict(
+        self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits [R, K + 1] and deltas [R, K or 1, 4] of the RoIs [R_i, 4] of every image."""
+        return self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, image_shapes)))
+
+    def sampled_losses(
+        self,
+        features: dict[str, Tensor],
+        sampled: SampledRoIs,
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the named losses of sampled RoIs, and the deltas [R, K or 1, 4] that a cascade refines them by.
+
+        `targets` is for branches that learn more of an object than its box and class.
+        """
+        logits, deltas = self.predict(features, sampled.boxes, image_shapes)
+        labels, regression_targets, areas = map(torch.cat, (sampled.labels, sampled.regression_targets, sampled.areas))
+        return self.losses(logits, deltas, labels, regression_targets, areas), deltas
 
     def losses(
         self, logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor, areas: Tensor
@@ -81,44 +112,70 @@ class RoIHeads(roi_heads.RoIHeads):
 
         Args:
             logits: [R, K + 1], the background first.
-            deltas: [R, K, 4].
+            deltas: [R, K, 4], or [R, 1, 4] where all classes share theirs.
             labels: [R], 0 is the background.
             regression_targets: [R, 4].
             areas: [R], box area of each RoI's matched object, in network-input pixels.
         """
         count = max(1, labels.numel())
-        positive = torch.where(labels > 0)[0]
         weights = torch.ones_like(areas)
         weights[(labels > 0) & (areas < self.small_area)] = self.small_loss_weight
-        classification = F.cross_entropy(logits, labels, reduction="none")
-        chosen, wanted = deltas[positive, labels[positive] - 1], regression_targets[positive]
-        loss = F.l1_loss if self.box_loss == "l1" else F.smooth_l1_loss
-        regression = loss(chosen, wanted, reduction="none").sum(dim=1)
+        classification, regression, positive = self.roi_losses(logits, deltas, labels, regression_targets)
         self.positives = PositiveLosses(regression.detach(), classification[positive].detach(), areas[positive])
         return {
             "loss_classifier": (classification * weights).sum() / count,
             "loss_box_reg": (regression * weights[positive]).sum() / count,
         }
 
+    def roi_losses(
+        self, logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return every RoI's classification loss [R], every positive's regression loss [P] and the positives' rows."""
+        positive = torch.where(labels > 0)[0]
+        classification = F.cross_entropy(logits, labels, reduction="none")
+        chosen, wanted = chosen_deltas(deltas, positive, labels[positive] - 1), regression_targets[positive]
+        return classification, self.box_losses(chosen, wanted), positive
+
+    def box_losses(self, deltas: Tensor, wanted: Tensor) -> Tensor:
+        """Return the regression loss [P] of positives' deltas [P, 4], summed over the four coordinates."""
+        loss = F.l1_loss if self.box_loss == "l1" else F.smooth_l1_loss
+        return loss(deltas, wanted, reduction="none").sum(dim=1)
+
+    def dense_parts(self, images: Tensor, channels: int, proposals: int) -> None:
+        """Run the parts whose multiply-adds count, on `proposals` RoIs of `channels` channels; images [N, 3, H, W]."""
+        rois = torch.empty(proposals, channels, *self.box_roi_pool.output_size, device=images.device)
+        self.box_predictor(self.box_head(rois))
+
     def detect(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
         """Return boxes [D, 4], labels [D] and scores [D] of every image after score threshold and per-class NMS."""
-        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
-        scores = logits.softmax(dim=-1)[:, 1:]  # [R, K]
+        logits, deltas = self.predict(features, proposals, image_shapes)
+        return self.select_detections(logits.softmax(dim=-1), deltas, proposals, image_shapes)
+
+    def select_detections(
+        self, scores: Tensor, deltas: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """Return the detections of RoIs with scores [R, K + 1], the background's first, and deltas [R, K or 1, 4]."""
+        scores = scores[:, 1:]
         results = []
         counts = [len(boxes) for boxes in proposals]
         for rois, score, delta, shape in zip(
             proposals, scores.split(counts), deltas.split(counts), image_shapes, strict=True
         ):
             row, label = torch.where(score > self.score_thresh)
-            boxes = self.box_coder.decode_single(delta[row, label], rois[row]).reshape(-1, 4)
+            boxes = self.box_coder.decode_single(chosen_deltas(delta, row, label), rois[row]).reshape(-1, 4)
             boxes = box_ops.clip_boxes_to_image(boxes, shape)
             kept = box_ops.remove_small_boxes(boxes, min_size=1e-2)
             boxes, label, score = boxes[kept], label[kept], score[row, label][kept]
             kept = box_ops.batched_nms(boxes, score, label, self.nms_thresh)[: self.detections_per_img]
             results.append({"boxes": boxes[kept], "labels": label[kept] + 1, "scores": score[kept]})
         return results
+
+
+def chosen_deltas(deltas: Tensor, rows: Tensor, classes: Tensor) -> Tensor:
+    """Return deltas [n, 4] of RoIs `rows` [n] for classes [n] from 0, of [R, K, 4] or (class-agnostic) [R, 1, 4]."""
+    return deltas[rows, classes if deltas.shape[1] > 1 else torch.zeros_like(classes)]
 
 
 def box_area(boxes: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from pipeline.reporting.results import Results, inactive_reason, load_experiment
 from pipeline.reporting.verdicts import Verdict, judge
 
 METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+RECALLS = ("ar", "ar50", "ar75", "recall50_0_25", "recall50_25_50", "recall50_50_100")  # of proposals
+MASK = "mask_"  # in front of a metric's name: of masks in the place of boxes
 STAND_IN = "the paper compares with another baseline"
 
 
@@ -50,10 +52,25 @@ class CheckedClaim:
     gain: Gain
 
 
+def metrics_of(table: Table) -> tuple[str, ...]:
+    """Return the metrics that a table's rows are compared by, the deciding one first.
+
+    Those of boxes, and of masks where it prints such; recall where it prints that of proposals, PASCAL VOC's mean AP
+    where it prints that.
+    """
+    if "ar" in table.columns:
+        return RECALLS
+    if "map" in table.columns:
+        return ("map",)
+    printed = [name for name in table.columns if name.startswith(MASK)]
+    masks = tuple(f"{MASK}{name}" for name in METRICS) if printed else ()
+    return masks if masks and "ap" not in table.columns else (*METRICS, *masks)
+
+
 def compare(results: Results, published: Published, table: Table) -> tuple[list[Compared], list[Row]]:
     """Return the rows that the project has, judged, and the paper's own rows that it does not have."""
     own = [row for row in table.rows if row.ours]
-    present = [row for row in own if exists(row)]
+    present = [row for row in own if exists(table.id, row)]
     compared = [compare_row(results, published, table, row) for row in present]
     shown = {item.evaluation for item in compared}
     for name in dict.fromkeys(item.baseline for item in compared if item.stand_in and item.baseline not in shown):
@@ -75,7 +92,7 @@ def compare_row(results: Results, published: Published, table: Table, row: Row) 
     printed = published.baseline(table, row)
     base_values = printed[1].values if printed else {}
     gains = {}
-    for metric in METRICS:
+    for metric in metrics_of(table):
         both = row.values.get(metric), base_values.get(metric)
         published_gain = None if None in both else round(both[0] - both[1], 1)
         gains[metric] = judge_gain(results, row.evaluation, found, metric, published_gain, stand_in)
@@ -91,12 +108,12 @@ def find_baseline(published: Published, table: Table, row: Row) -> tuple[str | N
     printed = published.baseline(table, row)
     if printed is None:
         return None, False
-    if exists(printed[1]):
+    if exists(table.id, printed[1]):
         return printed[1].evaluation, False
     wanted = [printed[1].factors.get(key) for key in ("detector", "backbone", "neck")]
     for other in (other for candidate in published.tables for other in candidate.rows):
         same = [other.factors.get(key) for key in ("detector", "backbone", "neck")] == wanted
-        if same and other.factors.get("method") == "baseline" and exists(other):
+        if same and other.factors.get("method") == "baseline" and exists(table.id, other):
             return other.evaluation, True
     return None, False
 
@@ -122,7 +139,7 @@ def judge_gain(
         sd_boot,
         sd_run,
         dof,
-        baseline_ap50=base.get("ap50"),
+        baseline_ap50=base.get(f"{MASK}ap50" if metric.startswith(MASK) else "ap50"),
         ap50_floor=results.preset.verdicts.min_baseline_ap50,
         inactive=reason,
     )
@@ -135,14 +152,14 @@ def judge_gain(
 
 
 def check_claims(results: Results, published: Published, table: Table) -> list[CheckedClaim]:
-    """Return the claims about AP whose operands are both rows that the project has, the first of them in this table."""
+    """Return the claims whose operands are metrics of rows that the project has, the first of them in this table."""
     checked = []
     for claim in published.claims:
         for check in claim.check:
             first, second = (operand.split("/") for operand in (check.a, check.b))
             rows = [published.table(name).row(row) for name, row, _ in (first, second)]
-            comparable = check.op == "diff" and first[2] == second[2] and first[2] in METRICS
-            if first[0] != table.id or not comparable or not all(exists(row) for row in rows):
+            comparable = check.op == "diff" and first[2] == second[2] and first[2] in metrics_of(table)
+            if first[0] != table.id or not comparable or not all(exists(table.id, row) for row in rows):
                 continue
             a, b = (row.evaluation for row in rows)
             if a != b:
@@ -181,9 +198,8 @@ def stand_ins(experiments: list[str]) -> list[str]:
 
 def headline_experiments() -> list[str]:
     """Return the experiments behind the quickstart's tables, in the papers' order, each once."""
-    rows = (row for name in headline_tables() for row in _table(name).rows)
-    names = dict.fromkeys(row.experiments[-1] for row in rows if exists(row))
-    return list(names)
+    rows = (row for name in headline_tables() for row in _table(name).rows if exists(name, row))
+    return list(dict.fromkeys(row.experiments[-1] for row in rows))
 
 
 QUICKSTART = {

@@ -107,7 +107,8 @@ def decided_section(results: Results) -> str:
 def count_row(results: Results, name: str) -> tuple[list[str], Counts]:
     """Return the line of one table in a list of tables, and its counts."""
     lines = read_table(results.name, name)
-    counts = count_verdicts(lines, "ap")
+    main = next((line["metric"] for line in lines if line["kind"] == "row"), "ap")
+    counts = count_verdicts(lines, main)
     words = ", ".join(f"{count} {word}" for word, count in counts.words.items())
     scales = {line["verdict"] for line in lines if line["kind"] == "scale"}
     words = words or (f"learnt scales: {', '.join(sorted(scales))}" if scales else "not made" if not lines else "")

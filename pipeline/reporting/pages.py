@@ -72,7 +72,8 @@ def gain_cells(line: dict[str, str]) -> list[str]:
 
 def experiments_list(results: Results, paper: str) -> str:
     """Return what was trained, one bullet an experiment, with its place in the paper and its file."""
-    rows = [row for name in QUICKSTART[paper] for row in load_published(paper).table(name).rows if exists(row)]
+    tables = [load_published(paper).table(name) for name in QUICKSTART[paper]]
+    rows = [row for table in tables for row in table.rows if exists(table.id, row)]
     text = f"Data: {DATA[results.preset.data.kind]}. One training of each experiment.\n\n"
     for name in dict.fromkeys(row.experiments[-1] for row in rows):
         notes = load_experiment(name).notes

@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec import field
 
-from pipeline import config, paths
+from pipeline import config, files, paths
 from pipeline.errors import InputError, nearest
-from pipeline.options import Experiment, Options
+from pipeline.options import Options
 
 
 class Paper(Options):
@@ -174,17 +174,24 @@ def rows_of(experiment: str) -> list[tuple[Table, Row]]:
     return [(table, row) for table in tables for row in table.rows if row.experiments[-1:] == (experiment,)]
 
 
-def exists(row: Row) -> bool:
-    """Tell whether the project has the evaluation behind a row: its experiment's file, and its test in it."""
-    if not row.ours or not row.experiments or row.experiments[-1] not in experiment_names():
+def exists(table: str, row: Row) -> bool:
+    """Tell whether a table of the project shows a row's result: whether its stage reads the row's evaluation.
+
+    The catalogue has more experiments than any preset trains for one table; a stage's inputs say which ones this table
+    waits for, and the other rows read `not run`. A table that is no stage, made by hand, waits for them all.
+    """
+    if not row.ours or not row.experiments:
         return False
-    experiment = config.load(paths.ROOT / paths.experiment_file(row.experiments[-1]), Experiment)
-    return str(row.factors.get("test", "single")) in experiment.tests
+    waits_for = evaluations_of(table)
+    return waits_for is None or row.evaluation in waits_for
 
 
 @cache
-def experiment_names() -> frozenset[str]:
-    return frozenset(config.experiments())
+def evaluations_of(table: str) -> frozenset[str] | None:
+    """Return the evaluations (or experiments with learnt scales) that a table waits for; None where it is no stage."""
+    file = paths.ROOT / paths.table_rows(table.split("_", 1)[0])
+    rows = files.read_yaml(file).get(table) if file.is_file() else None
+    return None if rows is None else frozenset(rows)
 
 
 def _check_row(published: Published, table: Table, row: Row, where: str) -> None:

@@ -52,7 +52,7 @@ class Results:
 
     @cached_property
     def noise(self) -> dict[str, Any]:
-        """Run-to-run deviations by group (`fpn`, `c4`), empty where they were measured for other settings."""
+        """Run-to-run deviations by neck (`fpn`, `none`), empty where they were measured for other settings."""
         entry = (_json(paths.NOISE) or {}).get(self.name) or {}
         return entry.get("groups", {}) if entry.get("preset_digest") == preset_digest(self.preset) else {}
 

@@ -40,7 +40,7 @@ def learnt(results: Results, row: Row, block: str) -> tuple[str | None, float | 
 
 def scales_markdown(results: Results, published: Published, table: Table) -> str:
     """Return the page of the table of scales."""
-    present = [row for row in table.rows if exists(row)]
+    present = [row for row in table.rows if exists(table.id, row)]
     missing = len([row for row in table.rows if row.ours]) - len(present)
     text = f"# {table.id}: {table.title}\n\n{published.paper.title} ({published.paper.year}). "
     text += "Cells are `published → ours`, mean ± deviation over images, in multiples of the plain dilation; "
@@ -61,7 +61,7 @@ def scales_csv(results: Results, table: Table) -> list[dict[str, Any]]:
     lines = []
     for row in (row for row in table.rows if row.ours):
         base = {"row": row.id, "label": row.label, "method": "POD GSL", "evaluation": row.experiments[-1]}
-        if not exists(row):
+        if not exists(table.id, row):
             lines.append({"kind": "not run", **base, "verdict": md.NOT_RUN})
             continue
         for block in BLOCKS:

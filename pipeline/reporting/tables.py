@@ -9,11 +9,13 @@ from pipeline.files import write_text
 from pipeline.options import Test
 from pipeline.reporting import markdown as md
 from pipeline.reporting.comparison import (
-    METRICS,
+    MASK,
+    RECALLS,
     CheckedClaim,
     Compared,
     check_claims,
     compare,
+    metrics_of,
     readable_method,
 )
 from pipeline.reporting.context import beside_table, verdict_rule
@@ -33,7 +35,12 @@ NAMES = {
     "ap_medium": "AP medium",
     "ap_large": "AP large",
 }
-SHOWN = ("ap", "ap_small", "ap_medium", "ap_large")
+NAMES |= {f"{MASK}{metric}": f"mask {name}" for metric, name in NAMES.items()}
+NAMES |= {"map": "mAP", "ar": "AR", "ar50": "AR50", "ar75": "AR75"}
+NAMES |= {metric: f"Recall50, {'-'.join(metric.split('_')[1:])} px" for metric in RECALLS[3:]}
+SIZES = [f"{kind}ap_{size}" for kind in ("", MASK) for size in ("small", "medium", "large")]
+SHOWN = ["map", "ap", *SIZES[:3], f"{MASK}ap", *SIZES[3:], *RECALLS]
+SIZES += RECALLS[3:]
 
 
 def write_table(name: str, preset: str) -> None:
@@ -61,25 +68,26 @@ def table_markdown(
 ) -> str:
     """Return the page of one table: published beside ours, gains by object size, cost, claims, and the small print."""
     text = f"# {table.id}: {table.title}\n\n{published.paper.title} ({published.paper.year}), {table.dataset} "
-    text += f"{table.split}. Cells are `published → ours`, AP in percent; brackets are 95 % intervals of our gain.\n\n"
+    text += f"{table.split}. Cells are `published → ours`, in percent; brackets are 95 % intervals of our gain.\n\n"
     shown = [metric for metric in SHOWN if metric in table.columns]
     header = ["Row", *(NAMES[metric] for metric in shown), "Published gain", "Our gain", "Verdict"]
-    text += md.table(header, [_main_row(item, shown) for item in compared], "l" + "r" * (len(shown) + 2) + "l")
+    main = metrics_of(table)[0]
+    text += md.table(header, [_main_row(item, shown, main) for item in compared], "l" + "r" * (len(shown) + 2) + "l")
     if missing:
         text += f"\n{md.plural(len(missing), 'further row')} of this table {'is' if len(missing) == 1 else 'are'} "
         text += f"not run under this preset; the [CSV]({table.id}.csv) lists them.\n"
     methods = [item for item in compared if item.baseline]
-    decided = sum(item.gains["ap"].verdict.decided for item in methods)
-    text += f"\n**{decided} of {md.plural(len(methods), 'compared row')} decided** (by AP).\n\n"
+    decided = sum(item.gains[main].verdict.decided for item in methods)
+    text += f"\n**{decided} of {md.plural(len(methods), 'compared row')} decided** (by {NAMES[main]}).\n\n"
     notes = beside_table(results, [item.evaluation for item in compared])
     notes += "".join(f"- {sentence}\n" for sentence in _stand_in_sentences(published, table, methods))
     notes += f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
-    others = [c for c in table.columns if c not in METRICS and c != "params_m"]
+    others = [c for c in table.columns if c not in NAMES and c != "params_m"]
     notes += f"- Printed but not compared here: {', '.join(others)}.\n" if others else ""
     text += notes
     if methods:
-        text += "\n## By object size\n\nGain in AP, `published → ours`, then the verdict of that size alone.\n\n"
-        sizes = [metric for metric in SHOWN[1:] if metric in table.columns]
+        text += "\n## By object size\n\nGain, `published → ours`, then the verdict of that size alone.\n\n"
+        sizes = [metric for metric in SIZES if metric in table.columns]
         text += md.table(["Row", *(NAMES[m] for m in sizes)], [_size_row(item, sizes) for item in methods])
     text += _cost_section(results, methods, table)
     if claims:
@@ -98,7 +106,7 @@ def csv_rows(
     for item in compared:
         base = {"row": item.row.id, "label": item.row.label, "method": readable_method(item.row)}
         base |= {"evaluation": item.evaluation, "baseline": item.baseline}
-        for metric in METRICS:
+        for metric in metrics_of(table):
             line = {"kind": "row", **base, "metric": metric, "unit": "percent"}
             line["published"] = _empty(item.row.values.get(metric))
             line["ours"] = _empty((item.metrics or {}).get(metric), 100)
@@ -117,8 +125,9 @@ def csv_rows(
         lines.append(line | _judged(claim.gain.verdict))
     for row in missing:
         lines.append({"kind": "not run", "row": row.id, "label": row.label, "method": readable_method(row)})
-        lines[-1] |= {"evaluation": row.evaluation, "verdict": md.NOT_RUN, "metric": "ap", "unit": "percent"}
-        lines[-1]["published"] = _empty(row.values.get("ap"))
+        main = metrics_of(table)[0]
+        lines[-1] |= {"evaluation": row.evaluation, "verdict": md.NOT_RUN, "metric": main, "unit": "percent"}
+        lines[-1]["published"] = _empty(row.values.get(main))
     return lines
 
 
@@ -153,12 +162,12 @@ def test_pixels(evaluation: str) -> int:
     return sum(side**2 for side in load_experiment(experiment).tests.get(test, Test()).short_sides)
 
 
-def _main_row(item: Compared, shown: list[str]) -> list[str]:
+def _main_row(item: Compared, shown: list[str], main: str) -> list[str]:
     cells = [f"{md.cell(item.row.label)}<br>`{item.evaluation}`"]
     for metric in shown:
         ours = md.NOT_RUN if item.metrics is None else md.percent(item.metrics.get(metric))
         cells.append(f"{md.number(item.row.values.get(metric))} → {ours}")
-    gain = item.gains.get("ap")
+    gain = item.gains.get(main)
     if gain is None:
         return [*cells, "", "", _plain_word(item)]
     return [*cells, md.number(gain.published, sign=True), _our_gain(gain), _word(item, gain.verdict.word)]

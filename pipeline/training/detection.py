@@ -14,6 +14,9 @@ from pipeline import paths
 from pipeline.config import Spec, epoch_steps
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
+from pipeline.data.masks import check_masks
+from pipeline.data.proposals import read_proposals
+from pipeline.errors import InputError
 from pipeline.files import sha256, write_json, write_text
 from pipeline.models import build_detector
 from pipeline.models.roi_heads import PositiveLosses
@@ -32,7 +35,11 @@ def train_detector(spec: Spec) -> None:
     set_threads(preset)
     device = pick_device()
     manifest, init = paths.manifest(preset.name), paths.init(preset.name, spec.experiment.init)
-    data = DetectionSet(load_split(manifest, "train"), preset.data.limit_train)
+    masks = spec.experiment.has_masks
+    data = DetectionSet(load_split(manifest, "train"), preset.data.limit_train, masks)
+    if masks:
+        check_masks(load_split(manifest, "val"))  # they are scored after hours
+    regions = give_proposals(data, spec, "train")
     tensors, metadata = load_weights(init)
     torch.manual_seed(spec.seed)
     model = build_detector(spec, data.classes, read_scales(metadata))
@@ -45,7 +52,7 @@ def train_detector(spec: Spec) -> None:
     feeder = build_feeder(spec, data, steps)
     history = History(steps, preset.training.log_rows)
     precision = choose_precision(preset, device)
-    folder = paths.scratch(spec.name, run_digest(spec, precision, "train", manifest, init))
+    folder = paths.scratch(spec.name, run_digest(spec, precision, "train", manifest, init, *regions))
     step_loss = DetectorStep(model, feeder, spec, device)
     train(spec, model, step_loss, steps, folder, history, precision, device, feeder)
 
@@ -85,12 +92,14 @@ class DetectorStep:
         images = [image.to(self.device, non_blocking=True) for image in images]
         targets = [{name: value.to(self.device) for name, value in target.items()} for target in targets]
         losses = self.model(images, targets)
-        positives = self.model.roi_heads.positives
+        positives = self.model.positives
         self.feeder.observe(positives, targets)
         return losses, {"images": float(len(images)), **self.shares(positives), **self.batch_facts(info)}
 
-    def shares(self, positives: PositiveLosses) -> dict[str, float | None]:
-        """Return which share of the regression loss small, medium and large objects carried."""
+    def shares(self, positives: PositiveLosses | None) -> dict[str, float | None]:
+        """Return which share of the regression loss small, medium and large objects carried; nothing without any."""
+        if positives is None:
+            return {}
         small = small_loss_share(positives.regression, positives.areas, self.small)
         up_to_medium = small_loss_share(positives.regression, positives.areas, self.large)
         return {
@@ -127,7 +136,10 @@ class DetectorStep:
 
 
 def wire_snip(model: nn.Module, ignore_iou: float) -> None:
-    """Let valid ranges decide which anchors and RoIs take part in the losses (SNIP, section 5.2)."""
+    """Let valid ranges decide which anchors and RoIs take part in the losses (SNIP, section 5.2).
+
+    A network that only proposes has no RoI heads, one that only classifies no RPN.
+    """
 
     def label_anchors(anchors: Tensor, target: dict[str, Tensor]) -> Tensor:
         valid = target["valid_proposal"]
@@ -148,8 +160,34 @@ def wire_snip(model: nn.Module, ignore_iou: float) -> None:
         low, high = target["head_range"].tolist()
         return scale_ranges.roi_takes_part(rois, labels, matched, target, (low, high))
 
-    model.rpn.label_anchors = label_anchors
-    model.roi_heads.filter_rois = filter_rois
+    if getattr(model, "rpn", None) is not None:
+        model.rpn.label_anchors = label_anchors
+    if getattr(model, "roi_heads", None) is not None:
+        model.roi_heads.filter_rois = filter_rois
+
+
+def give_proposals(data: DetectionSet, spec: Spec, split: str, source: str | None = None) -> list[Path]:
+    """Give a data set the proposals that a classifier of regions is fed, and return the file that holds them.
+
+    Args:
+        data: the images of `split`.
+        spec: the classifier, or any other detector, which reads none.
+        split: "train" or "val".
+        source: another experiment than the one whose proposals `spec` names.
+
+    Raises:
+        InputError: a classifier without proposals, or proposals of other data.
+    """
+    source = source or spec.experiment.proposals
+    if source is None:
+        if spec.experiment.detector == "d_rfcn_rcn":
+            raise InputError(
+                f"{spec.name} classifies regions and names none; write `proposals: EXPERIMENT` into its file."
+            )
+        return []
+    path = paths.proposals(spec.preset.name, source, split)
+    data.proposals = read_proposals(path, [entry["id"] for entry in data.entries])
+    return [path]
 
 
 def read_scales(metadata: dict[str, str]) -> dict[str, tuple[float, float]] | None:

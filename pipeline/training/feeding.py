@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.data.collage import make_collage
-from pipeline.data.detection_set import DetectionSet
+from pipeline.data.detection_set import DetectionSet, scaled_masks
+from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
 from pipeline.models.roi_heads import PositiveLosses
 from pipeline.training.feedback import CollageSchedule
@@ -52,7 +53,10 @@ class RegularBatches(Dataset):
         self.stream = BatchStream(orientations(sizes), batch, spec.seed * 8 + stream)
 
     def __getitem__(self, index: int) -> Batch:
-        """Return images [3, H, W] in 0-1 and targets with `boxes` [n, 4] and `labels` [n], in network-input pixels."""
+        """Return images [3, H, W] in 0-1 and targets with `boxes` [n, 4] and `labels` [n], in network-input pixels.
+
+        Targets also hold `masks` [n, H, W], uint8, and `proposals` [P, 4] where the data set has them.
+        """
         random = transforms.generator(self.spec.seed, self.number, index)
         samples = [self.sample(row, random) for row in self.stream.batch(index)]
         return [image for image, _ in samples], [target for _, target in samples], {}
@@ -66,9 +70,13 @@ class RegularBatches(Dataset):
             short = choices[int(torch.randint(len(choices), (1,), generator=random))]
         long = max(recipe.long_side, recipe.long_side * short / recipe.short_side)
         image, boxes = load_scaled(self.data, row, short * factor, long * factor)
-        if float(torch.rand(1, generator=random)) < recipe.flip:
+        regions = scaled_proposals(self.data, row, short, image.shape[-2:])
+        flipped = float(torch.rand(1, generator=random)) < recipe.flip
+        masks = scaled_masks(self.data, row, image.shape[-2:], flipped=flipped)
+        if flipped:
             image, boxes = transforms.flip(image, boxes)
-        return image, {"boxes": boxes, "labels": self.data.labels[row]}
+            regions = {name: transforms.flip_boxes(part, image.shape[-1]) for name, part in regions.items()}
+        return image, {"boxes": boxes, "labels": self.data.labels[row], **masks, **regions}
 
 
 def load_scaled(data: DetectionSet, row: int, short: float, long: float) -> tuple[Tensor, Tensor]:

@@ -60,6 +60,7 @@ def learn_scales(spec: Spec) -> None:
         {
             "experiment": spec.name,
             "images": found["train"]["images"],
+            "classes": splits["train"].classes,
             "largest_shift": round(max(shifts), 6),
             "stability": stability(found["train"]["layers"], found["val"]["layers"]),
             "layers": found["train"]["layers"],
@@ -122,17 +123,16 @@ def decompose_init(spec: Spec) -> None:
     import msgspec
 
     preset = spec.preset
-    learnt = read_json(paths.scales(preset.name, spec.name))["layers"]
-    scales: Scales = {name: (layer["mean_h"], layer["mean_w"]) for name, layer in learnt.items()}
+    learnt = read_json(paths.scales(preset.name, spec.name))
+    scales: Scales = {name: (layer["mean_h"], layer["mean_w"]) for name, layer in learnt["layers"].items()}
     metadata = {"scales": json.dumps(scales)}
     method = msgspec.structs.replace(spec.experiment.method, global_scale=False, decomposed=True)
     experiment = msgspec.structs.replace(spec.experiment, method=method)
     target_spec = msgspec.structs.replace(spec, experiment=experiment)
     trained, _ = load_weights(paths.weights(preset.name, spec.name))
-    classes = trained["roi_heads.box_predictor.cls_score.bias"].numel() - 1
     pretrained, _ = load_weights(paths.init(preset.name, spec.experiment.init))
     for suffix, source in (("fd", pretrained), ("fd_wt", trained)):
-        model = build_detector(target_spec, classes, scales)
+        model = build_detector(target_spec, learnt["classes"], scales)
         load_init(model, source)
         transfer(model, source)
         state = model.state_dict()

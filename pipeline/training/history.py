@@ -51,12 +51,16 @@ class History:
         if not self._pending:
             return
         row = {}
-        for name in self.columns:
+        for name in self.all_columns():
             values = [step[name] for step in self._pending if name in step]
             if values:
                 row[name] = values[-1] if name in ("step", "lr") else sum(values) / len(values)
         self.rows.append(row)
         self._pending = []
+
+    def all_columns(self) -> tuple[str, ...]:
+        """Return the columns, and behind them the further losses that a detector has names for."""
+        return (*self.columns, *sorted(n for n in self.sums if n.startswith("loss_") and n not in self.columns))
 
     def mean(self, name: str) -> float | None:
         """Return the mean of a quantity over the steps in which it existed."""
@@ -66,7 +70,7 @@ class History:
     def csv(self) -> str:
         """Return the rows as CSV, empty cells where a quantity did not exist."""
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, self.columns, lineterminator="\n", restval="")
+        writer = csv.DictWriter(stream, self.all_columns(), lineterminator="\n", restval="")
         writer.writeheader()
         for row in self.rows:
             writer.writerow({n: int(v) if n == "step" else f"{v:.6g}" for n, v in row.items()})

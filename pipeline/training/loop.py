@@ -105,11 +105,16 @@ def train(
             with autocast(precision, device):
                 losses, logged = step_loss(step)
             loss = sum(losses.values())
-            named = world.means({name: value.item() for name, value in losses.items()}, device)
-            total = world.means({"loss": loss.item()}, device)["loss"]
-            check_finite(spec, step, named, total)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
+            # Read once, with the backward under way: a GPU that is asked earlier waits for the processor.
+            numbers = torch.stack([loss.detach(), *(value.detach() for value in losses.values())]).tolist()
+            total, named = (
+                world.means({"loss": numbers[0]}, device)["loss"],
+                dict(zip(losses, numbers[1:], strict=True)),
+            )
+            named = world.means(named, device)
+            check_finite(spec, step, named, total)
             if clip:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), clip)

@@ -11,24 +11,28 @@ from torchvision.ops import batched_nms
 from tqdm import tqdm
 
 from pipeline import paths
-from pipeline.config import Spec
+from pipeline.config import Spec, resolve
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
+from pipeline.data.proposals import join_resolutions, scaled_proposals
 from pipeline.data.samplers import orientations
 from pipeline.errors import InputError, nearest
 from pipeline.evaluation import merge_pyramid
 from pipeline.files import write_json
 from pipeline.models import build_detector
-from pipeline.options import Test
+from pipeline.models.test_time import Detect, average_regions, with_flip
+from pipeline.options import ProposalNetwork, Test
 from pipeline.preset import Preset
 from pipeline.training.checkpoint import load_weights
-from pipeline.training.detection import read_scales
+from pipeline.training.detection import give_proposals, read_scales
 from pipeline.training.feeding import load_scaled
+from pipeline.training.mask_results import encode_masks, kept_masks
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
-from pipeline.training.scale_ranges import valid_objects
+from pipeline.training.scale_ranges import Range, valid_objects
 
 BATCH = 8
+NMS = 0.5  # IoU of Faster R-CNN's suppression
 IPN_SIGMA = 0.55  # SNIPER's soft-NMS over resolutions
 Detections = dict[str, Tensor]
 
@@ -44,26 +48,72 @@ def predict(spec: Spec, test: str) -> None:
     set_threads(preset)
     device = pick_device()
     data = DetectionSet(load_split(paths.manifest(preset.name), "val"), preset.data.limit_val)
-    tensors, metadata = load_weights(paths.weights(preset.name, spec.name))
-    model = build_detector(spec, data.classes, read_scales(metadata))
-    model.load_state_dict(tensors)
-    model = model.to(device, memory_format=torch.channels_last).eval()
-    precision = choose_precision(preset, device)
-    by_level = [
-        detect_all(model, data, preset, short, long, precision, device, f"{spec.name} {short}")
-        for short, long in zip(options.short_sides, options.long_sides, strict=True)
-    ]
+    give_proposals(data, spec, "val", options.proposals)
+    detect = load_detect(spec, options, data.classes, device)
+    by_level = detect_levels(detect, data, spec, options, device)
+    suppression = spec.experiment.region.nms if spec.experiment.region else NMS
     results: list[dict[str, Any]] = []
     for row, entry in enumerate(data.entries):
-        merged = merge([level[row] for level in by_level], options, preset)
-        results.extend(coco_results(entry["id"], merged))
+        levels = [level[row] for level in by_level]
+        proposes = spec.experiment.detector == "d_rfcn_rpn"
+        merged = join_resolutions(levels) if proposes else merge(levels, options, preset, suppression)
+        results.extend(coco_results(entry["id"], merged, data.size(row)))
     evaluation = paths.evaluation_name(spec.name, test)
     write_json(paths.detections(preset.name, evaluation), results, indent=None)
 
 
+def load_detector(spec: Spec, classes: int, device: torch.device) -> nn.Module:
+    """Return the trained detector of a specification, ready to detect."""
+    tensors, metadata = load_weights(paths.weights(spec.preset.name, spec.name))
+    model = build_detector(spec, classes, read_scales(metadata))
+    model.load_state_dict(tensors)
+    return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -> Detect:
+    """Return what a test detects with: a trained network, mirrored images too, or several networks together.
+
+    Raises:
+        InputError: members beside a detector that is no classifier of given regions.
+    """
+    model = load_detector(spec, classes, device)
+    regions = spec.experiment.detector == "d_rfcn_rcn"
+    if options.members and not regions:
+        raise InputError(
+            f"Only d_rfcn_rcn experiments look at the same regions and can be averaged; {spec.name} is a "
+            f"{spec.experiment.detector}, so leave members out of its tests."
+        )
+    if regions and (options.members or options.flip):
+        others = [resolve(member, spec.preset.name) for member in options.members]
+        return average_regions([model, *(load_detector(other, classes, device) for other in others)], options.flip)
+    return with_flip(model) if options.flip else model
+
+
+def detect_levels(
+    detect: Detect, data: DetectionSet, spec: Spec, options: Test, device: torch.device
+) -> list[list[Detections]]:
+    """Return the detections of every image at each resolution of a test.
+
+    A network that proposes keeps the best of those that lie in each resolution's valid range; other detections stay as
+    they are, and `merge` filters them.
+    """
+    preset, proposes = spec.preset, spec.experiment.detector == "d_rfcn_rpn"
+    top = (spec.experiment.rpn or ProposalNetwork()).top
+    precision = choose_precision(preset, device)
+    by_level = []
+    ranges = options.valid_ranges or ((0.0, None),) * len(options.short_sides)
+    for short, long, valid_range in zip(options.short_sides, options.long_sides, ranges, strict=True):
+        level = detect_all(detect, data, preset, short, long, precision, device, f"{spec.name} {short}")
+        if proposes:
+            bounds = scaled_range(valid_range, preset)
+            level = [{name: value[:top] for name, value in valid_part(found, bounds).items()} for found in level]
+        by_level.append(level)
+    return by_level
+
+
 @torch.inference_mode()
 def detect_all(
-    model: nn.Module,
+    detect: Detect,
     data: DetectionSet,
     preset: Preset,
     short: int,
@@ -79,8 +129,10 @@ def detect_all(
     for start in tqdm(range(0, len(order), BATCH), desc=title, file=sys.stderr, mininterval=2.0):
         rows = order[start : start + BATCH]
         images = [load_scaled(data, row, short * preset.factor, long * preset.factor)[0].to(device) for row in rows]
+        regions = [scaled_proposals(data, row, short, i.shape[-2:]) for row, i in zip(rows, images, strict=True)]
+        given = {name: [part[name].to(device) for part in regions] for name in regions[0]}
         with autocast(precision, device):
-            outputs = model(images)
+            outputs = detect(images, **given)
         for row, image, output in zip(rows, images, outputs, strict=True):
             height, width = data.size(row)
             ratio = torch.tensor([width / image.shape[-1], height / image.shape[-2]], device=device).repeat(2)
@@ -88,39 +140,52 @@ def detect_all(
                 "boxes": (output["boxes"].float() * ratio).cpu(),
                 "scores": output["scores"].float().cpu(),
                 "labels": output["labels"].cpu(),
+                **kept_masks(output),
             }
     return found
 
 
-def merge(levels: list[Detections], options: Test, preset: Preset) -> Detections:
+def merge(levels: list[Detections], options: Test, preset: Preset, iou: float = NMS) -> Detections:
     """Merge one image's detections over resolutions.
 
     Detections outside a resolution's valid range are dropped (SNIP, section 5.4). Soft-NMS is SNIPER's; `nms` is
-    Faster R-CNN's own threshold again, over all resolutions. One resolution stays as it is.
+    the detector's own suppression again, at an overlap of `iou` over all resolutions and both looks of a flip. What
+    comes from one resolution and one look stays as it is.
+
+    Differs from the paper: each resolution's detections went through the detector's own suppression before.
     """
-    if len(levels) == 1 and options.valid_ranges is None:
+    if len(levels) == 1 and options.valid_ranges is None and not options.flip and options.merge == "nms":
         return levels[0]
     ranges = options.valid_ranges or ((0.0, None),) * len(levels)
-    factor = preset.pixel_factor
-    scaled = [(low * factor, None if high is None else high * factor) for low, high in ranges]
+    scaled = [scaled_range(bounds, preset) for bounds in ranges]
     limit = preset.model.detections
-    if options.merge == "soft_nms":
-        return merge_pyramid(levels, scaled, sigma=IPN_SIGMA, max_detections=limit)
+    if options.merge != "nms":
+        method = "gaussian" if options.merge == "soft_nms" else "linear"
+        return merge_pyramid(levels, scaled, sigma=IPN_SIGMA, max_detections=limit, method=method)
     levels = [valid_part(level, bounds) for level, bounds in zip(levels, scaled, strict=True)]
-    joined = {name: torch.cat([level[name] for level in levels]) for name in ("boxes", "scores", "labels")}
-    kept = batched_nms(joined["boxes"], joined["scores"], joined["labels"], 0.5)[:limit]
+    joined = {name: torch.cat([level[name] for level in levels]) for name in levels[0]}
+    kept = batched_nms(joined["boxes"], joined["scores"], joined["labels"], iou)[:limit]
     return {name: value[kept] for name, value in joined.items()}
 
 
-def valid_part(detections: Detections, valid_range: tuple[float, float | None]) -> Detections:
+def scaled_range(valid_range: Range, preset: Preset) -> Range:
+    """Return a range in original COCO pixels in the pixels of the preset's files."""
+    low, high = valid_range
+    return low * preset.pixel_factor, None if high is None else high * preset.pixel_factor
+
+
+def valid_part(detections: Detections, valid_range: Range) -> Detections:
     """Return the detections whose sqrt(w h) lies in a closed range, both in file pixels."""
     kept = valid_objects(transforms.sides(detections["boxes"]), valid_range)
     return {name: value[kept] for name, value in detections.items()}
 
 
-def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:
-    """Return detections in COCO results form: xywh boxes, a thousandth of a pixel and six digits of score."""
-    return [
+def coco_results(image_id: int, detections: Detections, size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+    """Return detections in COCO results form: xywh boxes, a thousandth of a pixel and six digits of score.
+
+    Detections with masks also have their `segmentation`; `size` is the image file's (h, w), which that needs.
+    """
+    results: list[dict[str, Any]] = [
         {
             "image_id": image_id,
             "category_id": label,
@@ -131,3 +196,7 @@ def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:
             detections["boxes"].tolist(), detections["labels"].tolist(), detections["scores"].tolist(), strict=True
         )
     ]
+    if "mask_probs" in detections:
+        codes = encode_masks(detections["mask_probs"], detections["boxes"], size)
+        results = [result | {"segmentation": code} for result, code in zip(results, codes, strict=True)]
+    return results

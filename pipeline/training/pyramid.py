@@ -13,13 +13,15 @@ from torch.utils.data import Dataset
 from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.data.chips import sample_chips
-from pipeline.data.detection_set import DetectionSet
+from pipeline.data.detection_set import DetectionSet, scaled_masks
+from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
 from pipeline.errors import InputError
 from pipeline.options import PyramidLevel
 from pipeline.training.scale_ranges import valid_objects
 
 OPEN = (0.0, None)  # the range that every object fits
+WHOLE = 1 - 1e-4  # visible share of a box that no border cuts, but for rounding
 
 
 class Unit(NamedTuple):
@@ -46,7 +48,8 @@ class PyramidBatches(Dataset):
         """Return images, targets and `resolution`, `snip` (do ranges apply), `valid` (share of valid objects, or None).
 
         Targets hold, beside `boxes` and `labels`, `valid_head` [n], `valid_proposal` [n] (bool) and `head_range` [2] in
-        network-input pixels (infinity where open).
+        network-input pixels (infinity where open), and `masks` [n, H, W], uint8, and `proposals` [P, 4] where the data
+        set has them.
         """
         snip = index >= self.first_snip_step
         units, streams, order = self._phase(snip)
@@ -70,16 +73,22 @@ class PyramidBatches(Dataset):
         new = self._size(row, level)
         image = transforms.resize(data.image(row), new)
         boxes, labels = transforms.resize_boxes(data.boxes[row], old, new), data.labels[row]
+        regions = scaled_proposals(data, row, level.short_side, new)
         head, proposal = self._valid(row, level, snip)
+        seen = torch.ones(len(boxes), dtype=torch.bool)
         if unit.window is not None:
+            regions = {name: whole_boxes(image, part, unit.window) for name, part in regions.items()}
             image, boxes, visible = transforms.crop(image, boxes, unit.window)
             seen = visible > 0
-            whole = visible > 1 - 1e-4
+            whole = visible > WHOLE
             # A cut object is no example of its scale: it is ignored where it shows.
             boxes, labels = boxes[seen], labels[seen]
             head, proposal = (head & whole)[seen], (proposal & whole)[seen]
-        if float(torch.rand(1, generator=random)) < self.spec.recipe.flip:
+        flipped = float(torch.rand(1, generator=random)) < self.spec.recipe.flip
+        masks = {name: part[seen] for name, part in scaled_masks(data, row, new, unit.window, flipped).items()}
+        if flipped:
             image, boxes = transforms.flip(image, boxes)
+            regions = {name: transforms.flip_boxes(part, image.shape[-1]) for name, part in regions.items()}
         ratio = new[0] / old[0] * self.spec.preset.pixel_factor
         low, high = level.head_range if snip else OPEN
         bounds = torch.tensor([low * ratio, float("inf") if high is None else high * ratio])
@@ -89,6 +98,8 @@ class PyramidBatches(Dataset):
             "valid_head": head,
             "valid_proposal": proposal,
             "head_range": bounds,
+            **masks,
+            **regions,
         }
 
     def _size(self, row: int, level: PyramidLevel) -> tuple[int, int]:
@@ -98,11 +109,16 @@ class PyramidBatches(Dataset):
         return transforms.scaled_size(*old, scale)
 
     def _valid(self, row: int, level: PyramidLevel, snip: bool) -> tuple[Tensor, Tensor]:
-        """Return which objects of an image are valid at a level, for the RoI head and for the RPN."""
+        """Return which objects of an image are valid at a level, for the RoI head and for the RPN.
+
+        Where only one of the two is trained, its range counts for both.
+        """
         sizes = transforms.sides(self.data.boxes[row]) / self.spec.preset.pixel_factor
         if not snip:
             return valid_objects(sizes, OPEN), valid_objects(sizes, OPEN)
-        return valid_objects(sizes, level.head_range), valid_objects(sizes, level.proposal_range)
+        head, proposal = valid_objects(sizes, level.head_range), valid_objects(sizes, level.proposal_range)
+        alone = {"d_rfcn_rcn": (head, head), "d_rfcn_rpn": (proposal, proposal)}
+        return alone.get(self.spec.experiment.detector, (head, proposal))
 
     def _prepare(self, snip: bool) -> tuple[list[list[Unit]], list[BatchStream | None], Any]:
         """Return units and batch streams of every level, and the order of levels: a function of the batch number."""
@@ -152,3 +168,9 @@ class PyramidBatches(Dataset):
         chip = round(level.chip_size * self.spec.preset.factor)
         chips = sample_chips(boxes, size, chip, random)
         return [tuple(int(side) for side in window) for window in chips.tolist()]
+
+
+def whole_boxes(image: Tensor, boxes: Tensor, window: tuple[int, int, int, int]) -> Tensor:
+    """Return the boxes [n, 4] that lie in a window of an image, in the window's pixels: no cut region is classified."""
+    _, clipped, visible = transforms.crop(image, boxes, window)
+    return clipped[visible > WHOLE]

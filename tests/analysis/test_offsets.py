@@ -93,7 +93,7 @@ def test_the_projects_own_layer_is_seen():
     with torch.inference_mode(), watching(layer) as seen:
         y = layer(x)
     with torch.inference_mode():
-        assert torch.equal(y, layer(x))  # watching changes nothing
+        assert torch.allclose(y, layer(x), atol=2e-5)  # watching takes torchvision's operator
     assert [(grid.kernel, grid.dilation, tuple(grid.offsets.shape)) for grid in seen] == [
         ((3, 3), (1, 1), (2, 36, 5, 5))
     ]

@@ -91,6 +91,40 @@ def test_masks_move_with_their_boxes(dtype: torch.dtype) -> None:
         assert moved[y1:y2, x1:x2].all()
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("keep_aspect", [False, True])
+@pytest.mark.parametrize("k", [4, 9])
+def test_masks_keep_their_place_and_area_in_every_cell(k: int, keep_aspect: bool, interpolation: str) -> None:
+    # Images of twice the height of their cells, and of twice (stretched) or once their width.
+    grid = {4: 2, 9: 3}[k]
+    height, width = 24, 24 if keep_aspect else 48
+    mask = torch.zeros(2, height, width, dtype=torch.uint8)
+    mask[0, 4:16, 8:20] = 1
+    mask[1, ::4, :] = mask[1, 1::4, :] = 1  # stripes of two rows
+    targets = [objects((8, 4, 20, 16), (0, 0, width, height), masks=mask)] * k
+    images = [torch.zeros(3, height, width)] * k
+    canvas = (12 * grid, 24 * grid)
+    _, target = make_collage(images, targets, k, 32, canvas, interpolation, keep_aspect)
+    cell_width = 12 if keep_aspect else 24
+    assert target["masks"].shape == (2 * k, *canvas)
+    for index in range(k):
+        top, left = 12 * (index // grid), 24 * (index % grid)
+        square, stripes = target["masks"][2 * index : 2 * index + 2]
+        assert square[top + 2 : top + 8, left + 4 : left + 10].all()
+        assert square.sum() == 36  # a quarter of 144, nothing outside
+        assert stripes[top : top + 12 : 2, left : left + cell_width].all()
+        assert stripes.sum() == 6 * cell_width
+    assert target["boxes"][0].tolist() == [4, 2, 10, 8]
+
+
+def test_masks_leave_with_their_objects() -> None:
+    mask = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    mask[0, :20, :20] = mask[1, :19, :20] = 1
+    targets = [objects((0, 0, 20, 20), (0, 0, 20, 19), masks=mask)] * 4
+    kept = make_collage([torch.zeros(3, 64, 64)] * 4, targets, min_area=100)[1]
+    assert kept["masks"].sum(dim=(1, 2)).tolist() == [100] * 4
+
+
 def test_the_last_row_and_column_take_the_remainder() -> None:
     images = [torch.full((1, 10, 10), float(i)) for i in range(9)]
     image, target = make_collage(images, [objects((0, 0, 10, 10))] * 9, k=9, canvas_size=(32, 32))

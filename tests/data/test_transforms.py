@@ -121,6 +121,42 @@ def test_crop_without_boxes_and_of_boxes_without_area():
     assert visible.tolist() == [0.0]
 
 
+def test_masks_take_the_value_at_a_pixels_centre():
+    mask = torch.tensor([[[0, 1, 1, 0, 0, 0]]], dtype=torch.uint8)
+    # Centres of 4 pixels over 6: 0.75, 2.25, 3.75, 5.25.
+    assert transforms.resample_masks(mask, (1, 4)).tolist() == [[[0, 1, 0, 0]]]
+    assert transforms.resample_masks(mask, (2, 12))[0, 1].tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert torch.equal(transforms.resample_masks(mask, (1, 6)), mask)
+    assert transforms.resample_masks(mask[:0], (3, 4)).shape == (0, 3, 4)
+    assert transforms.resample_masks(mask, (1, 4)).dtype == torch.uint8
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 60), st.integers(1, 60))
+def test_resampled_masks_equal_torchs_exact_nearest(height, width, new_height, new_width):
+    masks = torch.randint(2, (2, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    rows, columns = torch.meshgrid(torch.arange(new_height), torch.arange(new_width), indexing="ij")
+    centre_y, centre_x = (rows.double() + 0.5) * height / new_height, (columns.double() + 0.5) * width / new_width
+    expected = masks[:, centre_y.floor().long().clamp(max=height - 1), centre_x.floor().long().clamp(max=width - 1)]
+    assert torch.equal(transforms.resample_masks(masks, (new_height, new_width)), expected)
+
+
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_masks_enlarged_by_whole_numbers_keep_their_area_exactly(by_y, by_x):
+    masks = torch.randint(2, (3, 7, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    enlarged = transforms.resample_masks(masks, (7 * by_y, 5 * by_x))
+    assert enlarged.sum(dim=(1, 2)).tolist() == (masks.sum(dim=(1, 2)) * by_y * by_x).tolist()
+
+
+def test_windows_and_mirrors_of_masks_are_those_of_the_resized_mask():
+    masks = torch.randint(2, (3, 20, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    whole = transforms.resample_masks(masks, (33, 47))
+    assert torch.equal(transforms.resample_masks(masks, (33, 47), flipped=True), whole.flip(-1))
+    window = (5, 3, 40, 20)
+    assert torch.equal(transforms.resample_masks(masks, (33, 47), window), whole[:, 3:20, 5:40])
+    assert torch.equal(transforms.resample_masks(masks, (33, 47), window, True), whole[:, 3:20, 5:40].flip(-1))
+
+
 def test_areas_and_sides():
     boxes = torch.tensor([[0.0, 0, 4, 9], [5, 5, 3, 9], [1, 1, 1, 1]])
     assert transforms.areas(boxes).tolist() == [36.0, 0.0, 0.0]  # inside out has no area

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from pipeline.evaluation import average_recall, scaled_size_ranges
+from pipeline.evaluation.bootstrap import image_counts
+from pipeline.evaluation.proposals import bootstrap_recall, count_recall, recall_of
 
 
 def test_hand_computed():
@@ -33,6 +35,10 @@ def test_hand_computed():
         "recall50_25_50": 1.0,
         "recall50_50_100": 1.0,
         "recall50_100_up": 0.0,
+        "ar_0_25": 5 / 10,
+        "ar_25_50": 1.0,
+        "ar_50_100": pytest.approx(7 / 10),
+        "ar_100_up": 0.0,
     }
     assert recall[50] == recall[2]
     assert recall[1]["ar50"] == 1 / 4
@@ -55,12 +61,13 @@ def test_ranges_hold_each_object_once():
     assert recall["recall50_100_up"] == 0.0
     assert scaled_size_ranges(0.2) == {"0_25": (0, 5), "25_50": (5, 10), "50_100": (10, 20), "100_up": (20, None)}
     scaled = average_recall(objects, [[]], limits=(1,), size_ranges={"tiny": (0, 20)})[1]
-    assert scaled == {"ar": 0.0, "ar50": 0.0, "ar75": 0.0, "recall50_tiny": None}
+    assert scaled == {"ar": 0.0, "ar50": 0.0, "ar75": 0.0, "recall50_tiny": None, "ar_tiny": None}
 
 
 def test_nothing_there():
+    ranges = ("0_25", "25_50", "50_100", "100_up")
     nothing = dict.fromkeys(
-        ["ar", "ar50", "ar75", "recall50_0_25", "recall50_25_50", "recall50_50_100", "recall50_100_up"]
+        ["ar", "ar50", "ar75", *(f"{kind}_{name}" for kind in ("recall50", "ar") for name in ranges)]
     )
     assert average_recall([], [], limits=(5,)) == {5: nothing}
     assert average_recall([torch.zeros(0, 4)], [torch.zeros(0, 4)], limits=(5,)) == {5: nothing}
@@ -69,6 +76,22 @@ def test_nothing_there():
         average_recall([[]], [])
     with pytest.raises(ValueError, match=r"boxes must be \[n, 4\], got \[1, 3\]"):
         average_recall([[[1, 2, 3]]], [[]])
+
+
+def test_a_draw_of_images_is_recall_on_repeated_images():
+    objects = [[[0, 0, 20, 20], [50, 50, 90, 90]], [[0, 0, 60, 60]], []]
+    proposals = [[[50, 50, 90, 90], [0, 0, 14, 20]], [[0, 0, 60, 48]], [[0, 0, 5, 5]]]
+    counts = count_recall(objects, proposals, (1, 2))
+    for limit in (1, 2):
+        assert recall_of(counts, limit) == average_recall(objects, proposals, (limit,))[limit]
+        for taken in ([3, 0, 0], [0, 1, 2], [1, 2, 0], [0, 0, 3]):
+            drawn = [row for row, times in enumerate(taken) for _ in range(times)]
+            repeated = average_recall([objects[row] for row in drawn], [proposals[row] for row in drawn], (limit,))
+            assert recall_of(counts, limit, np.array(taken)) == repeated[limit]
+    replicates = bootstrap_recall(counts, 2, draws=4, seed=0)
+    draws = [recall_of(counts, 2, taken) for taken in image_counts(3, 4, 0)]
+    assert replicates["ar50"] == [draw["ar50"] for draw in draws]
+    assert set(replicates) == set(draws[0])
 
 
 @pytest.mark.parametrize("limit", [5, 20])

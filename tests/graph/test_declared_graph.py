@@ -25,19 +25,58 @@ def test_all_papers_share_one_text():
 
 @pytest.mark.parametrize("paper", paths.PAPERS)
 def test_the_index_equals_the_experiment_files(paper):
-    experiments, evaluations = {}, {}
+    experiments, evaluations, proposing = {}, {}, {}
+    apart = {"experiments": {}, "evaluations": {}}  # those that classify another experiment's proposals
     for path in sorted((paths.ROOT / "workflow/papers" / paper / "experiments").glob("*.yaml")):
         content = yaml.safe_load(path.read_text())
         if content["detector"] == "classifier":  # a pre-training, in workflow/inits.yaml
             continue
-        experiments[path.stem] = {"init": content["init"], "recipe": content["recipe"]}
-        for test in content.get("tests", {"single": {}}):
-            evaluations[paths.evaluation_name(path.stem, test)] = {
+        source = content.get("proposals")
+        recipe = {"recipe": content["recipe"]}
+        named = {"proposals": source} if source else {}
+        (apart["experiments"] if source else experiments)[path.stem] = {"init": content["init"], **recipe, **named}
+        for test, options in content.get("tests", {"single": {}}).items():
+            named = {"proposals": (options or {}).get("proposals", source)} if source else {}
+            (apart["evaluations"] if source else evaluations)[paths.evaluation_name(path.stem, test)] = {
                 "experiment": path.stem,
                 "test": test,
-                "recipe": content["recipe"],
+                **recipe,
+                **named,
             }
+            if source:
+                proposing |= {source: None, named["proposals"]: None}
     assert load(paths.paper_index(paper)) == {"paper": paper, "experiments": experiments, "evaluations": evaluations}
+    index = paths.paper_index(paper).parent / "proposals/experiments.yaml"
+    found = load(index) if (paths.ROOT / index).is_file() else {"paper": paper, "proposing": {}, **apart}
+    recipes = {name: {"recipe": experiments[name]["recipe"]} for name in proposing}
+    # A network may propose before an experiment is there to classify; every proposal has its network.
+    assert found == {"paper": paper, "proposing": found["proposing"] | recipes, **apart}
+    assert set(found["proposing"]) <= set(experiments)
+
+
+def test_stages_with_proposals_are_the_papers_stages_with_one_file_more():
+    common, ours = (load(f"workflow/papers/snip/{name}dvc.yaml")["stages"] for name in ("", "proposals/"))
+    assert set(ours) == {"propose", *common}
+    for name, stage in common.items():
+        more = {"train": "train", "predict": "val"}.get(name)
+        file = "data/runs/${preset}/${item.proposals}/proposals_%s.safetensors"
+        expected = stage["do"] | {"wdir": "../../../.."}
+        if more:
+            expected["deps"] = [*expected["deps"], file % more]
+        assert ours[name] == {"foreach": stage["foreach"], "do": expected}
+
+
+def test_proposals_reach_training_and_prediction_of_their_own_split():
+    known = declared.stages()
+    folder = f"data/runs/{PRESET}"
+    for name, item in load("workflow/papers/snip/proposals/experiments.yaml")["experiments"].items():
+        (train,) = [stage for address, stage in known.items() if address.endswith(f":train@{name}")]
+        assert train.deps[-1] == f"{folder}/{item['proposals']}/proposals_train.safetensors"
+        ancestors = declared.ancestors(train.address, known)
+        assert f"workflow/papers/snip/dvc.yaml:train@{item['proposals']}" in ancestors
+    for name, item in load("workflow/papers/snip/proposals/experiments.yaml")["evaluations"].items():
+        (predict,) = [stage for address, stage in known.items() if address.endswith(f":predict@{name}")]
+        assert predict.deps[-1] == f"{folder}/{item['proposals']}/proposals_val.safetensors"
 
 
 def test_the_indexes_of_inits_and_classifiers_equal_the_experiment_files():
@@ -61,7 +100,7 @@ def test_the_indexes_of_inits_and_classifiers_equal_the_experiment_files():
     assert {entry["init"] for entry in fine_tuned.values()} <= set(scratch)
 
 
-def test_the_index_of_analyses_equals_the_experiment_files():
+def test_the_index_of_analyses_names_experiments_that_fit():
     wanted = {"weight_share": {}, "offsets": {}, "export": {}}
     for path in sorted(paths.ROOT.glob("workflow/papers/*/experiments/*.yaml")):
         content = yaml.safe_load(path.read_text())
@@ -75,7 +114,11 @@ def test_the_index_of_analyses_equals_the_experiment_files():
         ):
             if any(key in method for key in keys):
                 wanted[kind][path.stem] = entry
-    assert load("workflow/analyses.yaml") == wanted
+    found = load("workflow/analyses.yaml")
+    assert set(found) == set(wanted)
+    for kind, entries in found.items():  # not all of them: a plain `dvc repro` trains what is listed
+        assert entries, kind
+        assert entries.items() <= wanted[kind].items(), kind
 
 
 def test_every_training_has_an_init_that_a_stage_makes():
@@ -100,6 +143,18 @@ def test_a_table_lists_both_files_of_each_evaluation_and_experiment():
         assert sizes == trainings, stage.address
         assert {paths.split_evaluation(e)[0] for e in evaluations} <= sizes, stage.address
         assert f"data/published/{stage.address.split('/')[2]}.yaml" in stage.deps
+
+
+def test_the_rows_of_a_table_are_those_its_stage_reads():
+    listed = {}
+    for paper in paths.PAPERS:
+        listed |= load(paths.table_rows(paper))
+    stages = {address.split(":")[1]: stage for address, stage in declared.stages().items() if "/tables/" in address}
+    assert set(listed) == set(stages)
+    for name, stage in stages.items():
+        stems = [Path(dep).stem for dep in stage.deps if "/metrics/" in dep]
+        read = [stem.removesuffix("_scales") for stem in stems if not stem.endswith(("_training", "_size"))]
+        assert listed[name] == list(dict.fromkeys(read)), name
 
 
 def test_every_stage_depends_on_its_code_and_on_the_preset():

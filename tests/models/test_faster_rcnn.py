@@ -202,7 +202,7 @@ def test_kinds_are_not_mixed_up():
 def test_anchors_follow_the_presets_factor():
     for experiment, sizes in (
         ("msfm_frcnn_r50_fpn_1x", [(3.2,), (6.4,), (12.8,), (25.6,), (51.2,)]),
-        ("snip_drfcn_r50_7ep_single_scale", [(3.2, 6.4, 12.8, 25.6, 51.2)]),
+        ("pod_frcnn_r50_c4_1x", [(3.2, 6.4, 12.8, 25.6, 51.2)]),
     ):
         found = tiny_model(experiment).rpn.anchor_generator.sizes
         assert [tuple(round(size, 6) for size in level) for level in found] == sizes
@@ -211,7 +211,7 @@ def test_anchors_follow_the_presets_factor():
 # Contract
 
 
-@pytest.mark.parametrize("experiment", ["msfm_frcnn_r50_fpn_1x", "snip_drfcn_r50_7ep_single_scale"])
+@pytest.mark.parametrize("experiment", ["msfm_frcnn_r50_fpn_1x", "pod_frcnn_r50_c4_1x"])
 def test_batched_inference_equals_single(experiment):
     model = tiny_model(experiment)
     images = [torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
@@ -252,7 +252,7 @@ def train_losses(experiment: str, images: list, targets: list) -> dict[str, torc
     return losses
 
 
-@pytest.mark.parametrize("experiment", ["msfm_frcnn_r50_fpn_1x", "snip_drfcn_r50_7ep_single_scale"])
+@pytest.mark.parametrize("experiment", ["msfm_frcnn_r50_fpn_1x", "pod_frcnn_r50_c4_1x"])
 def test_images_without_objects_have_no_regression_loss(experiment):
     images = [torch.rand(*shape) for shape in SHAPES]
     losses = train_losses(experiment, images, [target(), target()])
@@ -277,7 +277,7 @@ def test_positives_know_the_areas_of_their_objects():
     assert set(model.roi_heads.positives.areas.tolist()) == {600.0, 200.0, 2080.0}  # objects are proposals too
 
 
-@pytest.mark.parametrize("experiment", ["msfm_frcnn_r50_fpn_1x", "snip_drfcn_r50_7ep_single_scale"])
+@pytest.mark.parametrize("experiment", ["msfm_frcnn_r50_fpn_1x", "pod_frcnn_r50_c4_1x"])
 def test_no_proposal_gives_no_detection(experiment):
     heads = tiny_model(experiment).roi_heads
     channels = tiny_model(experiment).backbone.out_channels

@@ -47,7 +47,7 @@ class Fake:
     def noise(self, sd: float = 0.005, dof: int = 4, digest: str | None = None) -> None:
         group = {"seeds": dof + 1, "dof": dof, "sd": dict.fromkeys(METRICS, sd)}
         digest = digest or preset_digest(config.load_preset(self.preset))
-        write_json(paths.NOISE, {self.preset: {"preset_digest": digest, "groups": {"fpn": group, "c4": group}}})
+        write_json(paths.NOISE, {self.preset: {"preset_digest": digest, "groups": {"fpn": group, "none": group}}})
 
     def dst(self, gain: float = 0.03, collage: float | None = 0.4, **others: float | None) -> None:
         """Write DST's baseline (AP 20) and DST itself, `gain` above it in every replicate."""

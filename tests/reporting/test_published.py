@@ -59,13 +59,18 @@ def test_a_baseline_in_another_table_is_found():
     assert (other.id, row.values["ap"]) == ("msfm_t2_base", 37.4)
 
 
-def test_only_rows_with_an_experiment_and_its_test_exist():
+def test_only_rows_that_the_tables_stage_reads_exist():
     _, table = find_table("dst_t2")
-    assert exists(table.row("frcnn_r50_fpn_1x__dst"))
-    _, sniper = find_table("dst_t7")
-    assert not exists(sniper.row("r50_c4_dcn__dst"))  # no such experiment here
+    assert exists("dst_t2", table.row("frcnn_r50_fpn_1x__dst"))
+    assert not exists("dst_t2", table.row("frcnn_r101_fpn_1x__dst"))  # an experiment, and not of this stage
     _, other = find_table("pod_t1")
-    assert not exists(other.row("retinanet_r101"))  # quoted from other work
+    assert not exists("pod_t1", other.row("retinanet_r101"))  # quoted from other work
+    assert exists("pod_t1", other.row("frcnn_r101_c4__fd_wt"))  # no stage: made by hand, with what there is
+    _, scales = find_table("pod_t3")
+    assert [row.id for row in scales.rows if exists("pod_t3", row)] == [
+        "frcnn_r50_fpn_train_h",
+        "frcnn_r50_fpn_train_w",
+    ]
 
 
 def test_rows_of_an_experiment_over_all_tables():

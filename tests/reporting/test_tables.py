@@ -6,6 +6,8 @@ import pytest
 
 from pipeline import config, paths
 from pipeline.errors import InputError
+from pipeline.reporting.comparison import METRICS, metrics_of
+from pipeline.reporting.published import load_published
 from pipeline.reporting.tables import write_table
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
@@ -185,7 +187,7 @@ def test_scales_table_takes_first_and_last_block_that_exist(fake):
     assert (row["published"], row["ours"], row["why"], row["verdict"]) == ("2.81", "1.25", "layer4.1", "moved")
 
 
-def test_preset_sizes_and_stand_ins_stand_beside_the_table(fake):
+def test_preset_sizes_and_differences_stand_beside_the_table(fake):
     fake.evaluation("snip_drfcn_r50_7ep_single_scale", 0.2)
     fake.training("snip_drfcn_r50_7ep_single_scale")
     write_table("snip_t2", "mini")
@@ -197,7 +199,7 @@ def test_preset_sizes_and_stand_ins_stand_beside_the_table(fake):
     )
     assert f"300 validation images; {wanted}" in text("snip_t2")
     assert "In the place of the papers' sizes and recipes this preset has networks of 0.25 times" in text("snip_t2")
-    assert "a C4 Faster R-CNN stands in for the deformable R-FCN" in text("snip_t2")
+    assert "the row is of test-dev; val2017 is evaluated here" in text("snip_t2")
 
 
 def test_bytes_are_the_same_every_time(fake):
@@ -213,3 +215,49 @@ def test_bytes_are_the_same_every_time(fake):
 def test_an_unknown_table_is_one_sentence(fake):
     with pytest.raises(InputError, match="did you mean 'dst_t2'"):
         write_table("dst_t22", "mini")
+
+
+MASK_BASE, MASK_DST = "dst_mask_rcnn_r50_fpn_1x", "dst_mask_rcnn_r50_fpn_1x_dst"
+
+
+def test_printed_mask_ap_stands_beside_our_mask_ap(fake, monkeypatch):
+    # Masks have 25.0 and 28.0, boxes 10.0 more.
+    masks = {f"mask_{name}": 0.25 for name in METRICS}
+    fake.evaluation(MASK_BASE, 0.35, **masks)
+    fake.evaluation(MASK_DST, 0.38, **dict.fromkeys(masks, 0.28))
+    fake.training(MASK_BASE)
+    fake.training(MASK_DST, 0.4)
+    fake.noise()
+    write_table("dst_t9", "mini")
+    row = line("dst_t9", "mask_rcnn_r50_fpn_1x__dst", "mask_ap")
+    assert (row["published"], row["ours"], row["published_gain"], row["our_gain"]) == ("35.1", "28.0", "0.8", "3.0")
+    assert row["verdict"] == "undecided"  # the run-to-run noise of boxes says nothing of masks
+    monkeypatch.setattr("pipeline.reporting.results.Results.run_noise", lambda self, experiment, metric: (0.005, 4))
+    write_table("dst_t9", "mini")
+    row = line("dst_t9", "mask_rcnn_r50_fpn_1x__dst", "mask_ap")
+    assert (row["low"], row["high"], row["verdict"]) == ("1.0", "5.0", "agrees")
+    assert {entry["metric"] for entry in lines("dst_t9") if entry["kind"] == "row"} == set(masks)
+    claim = next(entry for entry in lines("dst_t9") if entry["kind"] == "claim")
+    assert (claim["metric"], claim["our_gain"]) == ("mask_ap", "3.0")
+    page = text("dst_t9")
+    assert "| Row | mask AP | mask AP small | mask AP medium | mask AP large | Published gain" in page
+    assert f"| Ours<br>`{MASK_DST}` | 35.1 → 28.0 | 17.0 → 28.0 |" in page
+    assert "(by mask AP)" in page
+    assert "Printed but not compared" not in page
+
+
+def test_a_baseline_of_masks_is_undertrained_by_its_masks(fake):
+    masks = {f"mask_{name}": 0.19 for name in METRICS}
+    fake.evaluation(MASK_BASE, 0.5, **masks)
+    fake.evaluation(MASK_DST, 0.5, **masks)
+    fake.training(MASK_DST, 0.4)
+    fake.noise()
+    write_table("dst_t9", "mini")
+    assert line("dst_t9", "mask_rcnn_r50_fpn_1x__dst", "mask_ap")["verdict"] == "undertrained"
+
+
+def test_tables_compare_the_metrics_they_print():
+    masks = tuple(f"mask_{name}" for name in METRICS)
+    assert metrics_of(load_published("psconv").table("psconv_t7")) == (*METRICS, *masks)
+    assert metrics_of(load_published("msfm").table("msfm_t5")) == masks
+    assert metrics_of(load_published("dst").table("dst_t2")) == METRICS

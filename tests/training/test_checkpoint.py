@@ -128,7 +128,7 @@ def test_init_of_an_fpn_detector():
 
 
 def test_c4_detector_takes_the_last_stage_into_its_head():
-    model = build_detector(tiny.spec("snip_drfcn_r50_7ep_single_scale"), 3)
+    model = build_detector(tiny.spec("pod_frcnn_r50_c4_1x"), 3)
     source = pretrained()
     matched, unmatched = load_init(model, source)
     assert matched == len(source)

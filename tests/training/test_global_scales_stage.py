@@ -27,7 +27,7 @@ def learner(neck: str) -> Spec:
     """Return a tiny GSL experiment with FPN or on C4."""
     if neck == "fpn":
         return tiny.spec("pod_frcnn_r50_fpn_1x_gsl")
-    return tiny.with_method(tiny.spec("snip_drfcn_r50_7ep_single_scale"), global_scale=True)
+    return tiny.spec("pod_frcnn_r50_c4_1x_gsl")
 
 
 def classes() -> int:
@@ -153,6 +153,28 @@ def test_transferred_network_equals_its_learner_at_integer_scales(tiny_project, 
     assert not any(isinstance(layer, GlobalScaleConv2d) for layer in fast.modules())
     assert {conv.dilation for layer in layers for conv in layer.convs} == {(2, 3)}
     for a, b in zip(outputs(fast), outputs(model), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_detector_without_rois_is_transferred_too(tiny_project):
+    spec = tiny.with_detector(learner("fpn"), "retinanet")
+    model = write_learner(spec, 2.0, 3.0)
+    learn_scales(spec)
+    found = read_json(paths.scales("tiny", spec.name))
+    assert sorted(found["layers"]) == BLOCKS
+    assert found["classes"] == classes()
+    decompose_init(spec)
+    fast, unmatched = fast_network(spec, f"{spec.name}_fd_wt")
+    assert unmatched == []
+    _, unmatched = fast_network(spec, f"{spec.name}_fd")
+    assert unmatched
+    assert all(name.startswith(("backbone.fpn.", "head.")) for name in unmatched)
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted, got = (list(each.backbone(image).values()) for each in (model, fast))
+        wanted, got = ([*levels, *each.head(levels)["logits"]] for levels, each in ((wanted, model), (got, fast)))
+    assert len(wanted) == 10
+    for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 

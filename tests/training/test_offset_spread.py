@@ -30,7 +30,7 @@ def write_deformable(spec, scale: float, noise: float = 0.0):
 
 @pytest.mark.parametrize("neck", ["fpn", "c4"])
 def test_a_constant_grid_has_no_spread(tiny_project, neck):
-    name = {"fpn": "pod_frcnn_r50_fpn_1x", "c4": "snip_drfcn_r50_7ep_single_scale"}[neck]
+    name = {"fpn": "pod_frcnn_r50_fpn_1x", "c4": "pod_frcnn_r50_c4_1x"}[neck]
     spec = tiny.with_method(tiny.spec(name), deformable=DeformableOptions())
     write_deformable(spec, 2.5)
     measure_offsets(spec)

@@ -131,7 +131,7 @@ def test_detections_come_back_in_file_pixels_and_file_order():
 
 
 def test_predictions_of_two_resolutions_are_written_in_order(tiny_project):
-    spec = tiny.spec("snip_drfcn_r50_7ep_ms_train", steps=2)
+    spec = tiny.c4("snip_drfcn_r50_7ep_ms_train", steps=2)
     train_detector(spec)
     predict(spec, "ms_test")
     results = read_json(paths.detections("tiny", paths.evaluation_name(spec.name, "ms_test")))

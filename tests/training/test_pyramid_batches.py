@@ -25,7 +25,7 @@ STEPS = 40
 
 
 def pyramid_spec(name: str = "snip", batch: int = 1, starts_after: float = 0.5, flip: float = 0.0) -> Spec:
-    found = tiny.spec(f"snip_drfcn_r50_7ep_{name}", batch=batch)
+    found = tiny.c4(f"snip_drfcn_r50_7ep_{name}", batch=batch)
     experiment = found.experiment
     if experiment.method.snip:
         snip = msgspec.structs.replace(experiment.method.snip, starts_after=starts_after)

@@ -23,7 +23,7 @@ CLASSIFIERS = read_yaml("workflow/classifiers.yaml")
 ANALYSES = read_yaml("workflow/analyses.yaml")
 PAPERS = [
     read_yaml(path)
-    for path in sorted(Path("workflow/papers").glob("*/experiments.yaml"))
+    for path in sorted(Path("workflow/papers").rglob("experiments.yaml"))
 ]
 EXPERIMENTS = {
     name: item for paper in PAPERS for name, item in paper["experiments"].items()
@@ -31,6 +31,7 @@ EXPERIMENTS = {
 EVALUATIONS = {
     name: item for paper in PAPERS for name, item in paper["evaluations"].items()
 }
+PROPOSING = [name for paper in PAPERS for name in paper.get("proposing", {})]
 ADDRESS = {address.rpartition(":")[2]: address for address in STAGES}
 TABLES = [address.rpartition(":")[2] for address in STAGES if "/tables/" in address]
 
@@ -46,6 +47,7 @@ wildcard_constraints:
     offset="|".join(ANALYSES["offsets"]),
     exported="|".join(ANALYSES["export"]),
     weighed="|".join(ANALYSES["weight_share"]),
+    proposing="|".join(PROPOSING),
     table="|".join(TABLES),
     paper="|".join(paths.PAPERS),
 
@@ -114,15 +116,38 @@ def init_of(wildcards):
 
 def recipe_of(wildcards):
     """Return the recipe of an experiment or of a pre-training."""
-    name = wildcards.get("experiment") or wildcards.get("gsl") or wildcards.init
+    name = (
+        wildcards.get("experiment")
+        or wildcards.get("gsl")
+        or wildcards.get("proposing")
+        or wildcards.init
+    )
     return paths.recipe_file((EXPERIMENTS | INITS)[name]["recipe"])
 
 
 def experiment_file(wildcards):
     """Return the file that says what an experiment is."""
     return paths.experiment_file(
-        wildcards.get("experiment") or wildcards.get("gsl") or wildcards.init
+        wildcards.get("experiment")
+        or wildcards.get("gsl")
+        or wildcards.get("proposing")
+        or wildcards.init
     )
+
+
+def proposals_of(split):
+    """Return a function that gives the proposals that a classifier of regions reads, nothing for other detectors."""
+
+    def proposals(wildcards):
+        item = EXPERIMENTS[wildcards.experiment]
+        if "test" in wildcards.keys():
+            item = EVALUATIONS[
+                paths.evaluation_name(wildcards.experiment, wildcards.test)
+            ]
+        source = item.get("proposals")
+        return [paths.proposals(PRESET, source, split)] if source else []
+
+    return proposals
 
 
 def detections_of(wildcards):

@@ -1,4 +1,4 @@
-"""The stages of every experiment: train, predict (may use a GPU), evaluate (never does), measure."""
+"""The stages of every experiment: train, propose (SNIP only), predict (may use a GPU), evaluate (never does), measure."""
 
 
 rule train:
@@ -9,6 +9,7 @@ rule train:
         experiment=experiment_file,
         manifest=paths.manifest(PRESET),
         init=init_of,
+        proposals=proposals_of("train"),
     output:
         weights=paths.weights(PRESET, "{experiment}"),
         history=paths.history(PRESET, "{experiment}"),
@@ -29,6 +30,31 @@ rule train:
         "{params.dvc} > {log} 2>&1"
 
 
+rule propose:
+    input:
+        code=paths.code_digest("propose"),
+        preset=paths.preset_file(PRESET),
+        recipe=recipe_of,
+        experiment=experiment_file,
+        manifest=paths.manifest(PRESET),
+        weights=paths.weights(PRESET, "{proposing}"),
+    output:
+        train=paths.proposals(PRESET, "{proposing}", "train"),
+        val=paths.proposals(PRESET, "{proposing}", "val"),
+    log:
+        "logs/propose/{proposing}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    threads: THREADS
+    resources:
+        mem="3GB",
+        gpu=1,
+    params:
+        dvc=paper_stage("propose", "{proposing}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
 rule predict:
     input:
         code=paths.code_digest("predict"),
@@ -37,6 +63,7 @@ rule predict:
         experiment=experiment_file,
         manifest=paths.manifest(PRESET),
         weights=paths.weights(PRESET, "{experiment}"),
+        proposals=proposals_of("val"),
     output:
         detections=paths.run(PRESET, "{experiment}") / "detections_{test}.json",
     log:

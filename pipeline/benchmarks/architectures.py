@@ -1,0 +1,175 @@
+"""Run every distinct network of the experiments at the papers' input size: one training step, one inference.
+
+`python -m pipeline.benchmarks.architectures --device cpu` writes reports/benchmarks/cpu_architectures.json and .md, a
+GPU's are gpu_architectures. Each network has a process of its own. A run that is broken off goes on where it was, and
+`--limit 3` stops after three; networks are measured again when code that they can reach, their options or the machine
+change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from pipeline import files, paths
+from pipeline.benchmarks.machine import describe
+from pipeline.code_digest import Closure
+from pipeline.config import Spec, experiments, resolve
+from pipeline.errors import InputError
+from pipeline.options import Method
+from pipeline.reporting.architectures_page import architectures_page
+
+WORKER = "pipeline.benchmarks.one_step"
+FOLDER = Path("reports/benchmarks")
+PREFIX = {"cpu": "cpu", "cuda": "gpu"}
+LAYERS = ("global_scale", "decomposed", "psconv", "deformable", "fusion")
+KILLED = -9  # return code of a process that the system ended, for want of memory most often
+
+
+def main(options: argparse.Namespace) -> dict[str, Any]:
+    """Run what is not measured yet and write the JSON after each network, the page at the end; returns the JSON."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
+    if options.limit is not None and options.limit < 0:
+        raise InputError(f"--limit is {options.limit}, but must be 0 or more; leave it out to run all networks.")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    machine = describe(options.device)
+    path = (options.output or FOLDER) / f"{PREFIX[options.device]}_architectures.json"
+    known = {row["digest"]: row for row in files.read_json(path)["rows"]} if path.is_file() else {}
+    code, kind = code_digest(), machine_kind(machine)
+    networks = distinct([resolve(name, options.preset) for name in experiments()])
+    digests = [digest(network, code, kind, options.preset, options.precision) for network in networks]
+    result = {
+        "device": options.device,
+        "preset": options.preset,
+        "precision": options.precision,
+        "machine": machine,
+        "networks": len(networks),
+        "rows": [],
+    }
+    left = len(networks) if options.limit is None else options.limit
+    for number, (network, key) in enumerate(zip(networks, digests, strict=True), 1):
+        row = known.get(key)
+        if row is None and left > 0:
+            left -= 1
+            found = run(network["experiment"], options)
+            row = {"digest": key, **network, **found}
+            print(f"[{number}/{len(networks)}] {network['experiment']}: {told(found)}", file=sys.stderr, flush=True)
+        if row is not None:
+            known[key] = row
+        result["rows"] = [
+            known[each] | network for each, network in zip(digests, networks, strict=True) if each in known
+        ]
+        files.write_json(path, result)
+    files.write_text(path.with_suffix(".md"), architectures_page(result))
+    return result
+
+
+def distinct(specs: Sequence[Spec]) -> list[dict[str, Any]]:
+    """Return every network once, under the name of its first experiment, with the names of all."""
+    found: dict[str, dict[str, Any]] = {}
+    for spec in specs:
+        network = architecture(spec)
+        key = json.dumps(network, sort_keys=True)
+        found.setdefault(key, {"experiment": spec.name, **network, "experiments": []})["experiments"].append(spec.name)
+    return list(found.values())
+
+
+def architecture(spec: Spec) -> dict[str, Any]:
+    """Return what decides a network and its input: detector, backbone, neck, a method's layers, sizes.
+
+    Which norms and stages a recipe freezes, and a data set's number of classes, make no network of their own.
+    """
+    experiment, region, plain = spec.experiment, spec.experiment.region, Method()
+    layers = {
+        name: msgspec.to_builtins(getattr(experiment.method, name))
+        for name in LAYERS
+        if getattr(experiment.method, name) != getattr(plain, name)
+    }
+    if layers.keys() & {"global_scale", "decomposed"}:
+        layers["scale_stages"] = list(experiment.method.scale_stages)
+    return {
+        "detector": experiment.detector,
+        "backbone": experiment.backbone,
+        "neck": experiment.neck,
+        "stem": experiment.stem,
+        "layers": layers,
+        "region": region and {"pooling": region.pooling, "second_backbone": region.second_backbone},
+        "rpn": msgspec.to_builtins(experiment.rpn),
+        "resolution": experiment.resolutions.side if experiment.resolutions else None,
+        "input": [spec.recipe.short_side, spec.recipe.long_side],
+    }
+
+
+def digest(network: dict[str, Any], *circumstances: str) -> str:
+    """Return the key of a measurement: the network, and the code, machine, preset and number format that it runs in."""
+    asked = {name: value for name, value in network.items() if name not in ("experiment", "experiments")}
+    return hashlib.sha256("/".join([json.dumps(asked, sort_keys=True), *circumstances]).encode()).hexdigest()[:16]
+
+
+def code_digest() -> str:
+    """Return the hash of all code of ours that a measurement can run."""
+    closure = Closure(paths.ROOT)
+    lines = [f"{closure.sha256(module)} {module}\n" for module in sorted(closure.of(WORKER))]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def machine_kind(machine: dict[str, Any]) -> str:
+    """Return the parts of a machine that decide its times."""
+    return json.dumps([machine.get(name) for name in ("gpu", "cpu", "threads", "torch")])
+
+
+def run(experiment: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one network in a process of its own; a failure is what the process said last."""
+    command = [sys.executable, "-m", WORKER, experiment, "--preset", options.preset, "--device", options.device]
+    command += ["--precision", options.precision, "--threads", str(options.threads)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds, cwd=paths.ROOT)
+    except subprocess.TimeoutExpired:
+        return {"failure": f"not done after {options.seconds:g} s"}
+    if done.returncode == 0:
+        return {"found": json.loads(done.stdout.splitlines()[-1])}
+    if done.returncode == KILLED:
+        return {"failure": "the system ended the process, for want of memory most likely"}
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    return {"failure": said[-1].strip() if said else f"ended with return code {done.returncode}"}
+
+
+def told(found: dict[str, Any]) -> str:
+    """Return a measurement in a line."""
+    if "failure" in found:
+        return f"FAILED, {found['failure']}"
+    parts = [(name, found["found"][name]) for name in ("training", "inference")]
+    return ", ".join(f"{name} {part['seconds']:.1f} s {part['peak_mib']:.0f} MiB" for name, part in parts)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--device", choices=tuple(PREFIX), default="cpu")
+    found.add_argument("--limit", type=int, help="networks to measure in this run (default: all)")
+    found.add_argument("--preset", default="full", help="size of the networks and of their input")
+    found.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    found.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: torch's own choice)")
+    found.add_argument("--seconds", type=float, default=1800.0, help="longest time of one network")
+    found.add_argument("--output", type=Path, help=f"folder (default: {FOLDER})")
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        result = main(parser().parse_args())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(1 if any("failure" in row for row in result["rows"]) else 0)

@@ -1,0 +1,204 @@
+"""One training step and one inference of an experiment's network, with random weights and an invented image.
+
+`python -m pipeline.benchmarks.one_step NAME --preset full --device cpu` prints what it found as one line of JSON. The
+architectures benchmark starts one such process a network, so that neither memory nor a failure outlives it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.benchmarks.memory import peak_bytes
+from pipeline.config import Spec, resolve
+from pipeline.errors import InputError
+from pipeline.models import build_classifier, build_detector
+from pipeline.models.measure import CLASSES, classifier_input, parameters, printed_scales
+from pipeline.training.loop import build_optimizer
+from pipeline.training.precision import autocast
+
+MIB = 2**20
+OBJECTS = 8
+PROPOSALS = 300  # that a region classifier is given
+SMALLEST, LARGEST = 16, 400  # sides of the objects on the papers' 800-pixel scale
+LEARNING_RATE = 1e-6  # random weights must not run away between repetitions
+REPEATS = {"cpu": 0, "cuda": 3}  # of a step before the measured one: a GPU's first steps choose algorithms
+
+
+def measure_network(spec: Spec, device: str, precision: str) -> dict[str, Any]:
+    """Return parameters, and of a training step and an inference the seconds, the peak memory and what came out.
+
+    Raises:
+        FloatingPointError: a loss is not finite.
+    """
+    torch.manual_seed(0)
+    classifier = spec.experiment.detector == "classifier"
+    model = build(spec).to(device, memory_format=torch.channels_last)
+    images, targets = invent(spec, device)
+    with settled_norms(model), torch.no_grad():
+        infer(model, images, targets, spec)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters()) / MIB
+    losses: dict[str, float] = {}
+    optimizer = build_optimizer(spec, model, LEARNING_RATE)
+
+    def train() -> None:
+        model.train()
+        with autocast(precision, torch.device(device)):
+            found = classify(model, images) if classifier else model(images, targets)
+        sum(found.values()).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.update({name: round(value.item(), 6) for name, value in found.items()})
+
+    outputs: list[Any] = []
+
+    def inference() -> None:
+        with torch.inference_mode(), autocast(precision, torch.device(device)):
+            outputs[:] = infer(model, images, targets, spec)
+
+    training = timed(train, device)
+    wrong = [f"{name} {value}" for name, value in losses.items() if not math.isfinite(value)]
+    if wrong:
+        raise FloatingPointError(f"not finite: {', '.join(wrong)}")
+    tested = timed(inference, device)
+    return {
+        "parameters": parameters(model),
+        "input": list(images[0].shape[-2:]),
+        "weights_mib": round(weights, 1),
+        "training": training | {"losses": losses},
+        "inference": tested | {"detections": None if classifier else len(outputs[0]["scores"])},
+    }
+
+
+def build(spec: Spec) -> nn.Module:
+    """Build the network; a detector's inference keeps boxes of any score, or random weights would show no detection."""
+    experiment = spec.experiment
+    if experiment.detector == "classifier":
+        return build_classifier(spec, CLASSES.get(experiment.dataset, 1000))
+    size = msgspec.structs.replace(spec.preset.model, score_threshold=0.0)
+    spec = msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, model=size))
+    scales = printed_scales(spec) if experiment.method.decomposed else None
+    return build_detector(spec, 20 if experiment.dataset == "voc" else 80, scales)
+
+
+def invent(spec: Spec, device: str) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Return one image of noise [3, H, W] at the recipe's size, and objects of rising sides along its diagonal.
+
+    A classifier gets two images and no objects.
+    """
+    random = torch.Generator().manual_seed(0)
+    if spec.experiment.detector == "classifier":
+        # Trained batch norms need more than one value a channel, which one small image may not leave.
+        return [torch.rand(3, *classifier_input(spec), generator=random).to(device) for _ in range(2)], []
+    height, width = (
+        max(32, round(side * spec.preset.factor)) for side in (spec.recipe.short_side, spec.recipe.long_side)
+    )
+    image = torch.rand(3, height, width, generator=random)
+    sides = torch.logspace(math.log10(SMALLEST), math.log10(LARGEST), OBJECTS) * spec.preset.factor
+    corners = torch.linspace(0, 1, OBJECTS)[:, None] * (torch.tensor([width, height]) - sides[:, None])
+    boxes = torch.cat([corners, corners + sides[:, None]], dim=1)
+    target = {"boxes": boxes, "labels": torch.arange(OBJECTS) % 20 + 1}
+    if "mask" in spec.experiment.detector:
+        target["masks"] = torch.zeros(OBJECTS, height, width, dtype=torch.uint8)
+        for mask, (x1, y1, x2, y2) in zip(target["masks"], boxes.round().int().tolist(), strict=True):
+            mask[y1:y2, x1:x2] = 1
+    if spec.experiment.detector == "d_rfcn_rcn":
+        moved = boxes.repeat(PROPOSALS // OBJECTS + 1, 1)[:PROPOSALS]
+        noise = torch.rand(PROPOSALS, 2, generator=random).repeat(1, 2) - 0.5
+        target["proposals"] = moved + noise * sides.repeat(PROPOSALS // OBJECTS + 1)[:PROPOSALS, None]
+        target["proposals"] = target["proposals"].clamp(min=0).minimum(torch.tensor([width, height] * 2))
+    return [image.to(device)], [{name: value.to(device) for name, value in target.items()}]
+
+
+def classify(model: nn.Module, images: list[Tensor]) -> dict[str, Tensor]:
+    """Return the cross-entropy of the first class."""
+    logits = model(torch.stack(images))
+    return {"loss": F.cross_entropy(logits.float(), torch.zeros(len(images), dtype=torch.int64, device=logits.device))}
+
+
+def infer(model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]], spec: Spec) -> Any:
+    """Return what a network says in evaluation mode."""
+    model.eval()
+    if spec.experiment.detector == "classifier":
+        return model(torch.stack(images))
+    return model(images, targets) if spec.experiment.detector == "d_rfcn_rcn" else model(images)
+
+
+@contextmanager
+def settled_norms(model: nn.Module) -> Iterator[None]:
+    """Let batch norms take the statistics of what passes through them, as a trained network's have.
+
+    Random residual blocks without them double their variance each, and the losses of a ResNet-101 overflow.
+    """
+
+    def settle(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].detach().float()
+        if x.numel() > x.shape[1]:
+            module.running_mean.copy_(x.mean(dim=(0, 2, 3)))
+            module.running_var.copy_(x.var(dim=(0, 2, 3)))
+
+    norms = [module for module in model.modules() if getattr(module, "running_mean", None) is not None]
+    handles = [module.register_forward_pre_hook(settle) for module in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def timed(call: Callable[[], None], device: str) -> dict[str, float]:
+    """Return the seconds of a call, and the most MiB that its tensors hold above the weights."""
+    for _ in range(REPEATS[device]):
+        call()
+    seconds: list[float] = []
+
+    def clocked() -> None:
+        synchronise(device)
+        start = time.perf_counter()
+        call()
+        synchronise(device)
+        seconds.append(time.perf_counter() - start)
+
+    peak = peak_bytes(clocked, device) / MIB
+    return {"seconds": round(seconds[0], 4), "peak_mib": round(peak, 1)}
+
+
+def synchronise(device: str) -> None:
+    """Wait for what a GPU still has to do."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("experiment")
+    found.add_argument("--preset", default="full")
+    found.add_argument("--device", choices=tuple(REPEATS), default="cpu")
+    found.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    found.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: torch's own choice)")
+    return found
+
+
+if __name__ == "__main__":
+    options = parser().parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        print(
+            json.dumps(measure_network(resolve(options.experiment, options.preset), options.device, options.precision))
+        )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

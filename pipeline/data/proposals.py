@@ -1,0 +1,120 @@
+"""Proposals of a trained region proposal network in a file a split: written once, read by classifiers of regions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.data import transforms
+from pipeline.errors import InputError
+from pipeline.files import replacing
+
+
+class Proposals:
+    """Boxes of every image at every resolution that its network looked at.
+
+    Attributes:
+        boxes: [N, 4], half-open xyxy in file pixels; image by image, resolution by resolution, best first.
+        scores: [N].
+        offsets: [images * resolutions + 1], where each part starts.
+        rows: image id -> number of the image.
+        short_sides: of the resolutions, on the papers' 800-pixel scale.
+    """
+
+    def __init__(
+        self, boxes: Tensor, scores: Tensor, offsets: Tensor, image_ids: Sequence[int], short_sides: Sequence[int]
+    ) -> None:
+        self.boxes, self.scores, self.short_sides = boxes, scores, tuple(short_sides)
+        self.offsets = offsets.tolist()
+        self.rows = {number: row for row, number in enumerate(image_ids)}
+
+    def of(self, image_id: int, short_side: int) -> Tensor:
+        """Return an image's proposals [P, 4] for a classifier at one resolution, in file pixels.
+
+        Those of this resolution, where the network looked at several (SNIP, section 6.1); else all, best first: one
+        resolution's proposals serve every other (section 7.3).
+        """
+        first = self.rows[image_id] * len(self.short_sides)
+        if len(self.short_sides) > 1 and short_side in self.short_sides:
+            first += self.short_sides.index(short_side)
+            return self.boxes[self.offsets[first] : self.offsets[first + 1]]
+        part = slice(self.offsets[first], self.offsets[first + len(self.short_sides)])
+        return self.boxes[part][torch.argsort(self.scores[part], descending=True, stable=True)]
+
+
+def scaled_proposals(data: Any, row: int, short_side: int, size: tuple[int, int]) -> dict[str, Tensor]:
+    """Return `proposals` [P, 4] of image `row` of a data set at network-input size (h, w); nothing where it has none.
+
+    Args:
+        data: a `DetectionSet`.
+        row: number of the image.
+        short_side: of the resolution, on the papers' 800-pixel scale.
+        size: of the resized image.
+    """
+    if data.proposals is None:
+        return {}
+    boxes = data.proposals.of(data.entries[row]["id"], short_side)
+    return {"proposals": transforms.resize_boxes(boxes, data.size(row), size)}
+
+
+def join_resolutions(levels: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the proposals of all resolutions together, best first (SNIP, table 3: 900 of three).
+
+    Args:
+        levels: one dict a resolution: `boxes` [P, 4] in file pixels, `scores` [P], `labels` [P].
+    """
+    joined = {name: torch.cat([level[name] for level in levels]) for name in levels[0]}
+    order = torch.argsort(joined["scores"], descending=True, stable=True)
+    return {name: value[order] for name, value in joined.items()}
+
+
+def write_proposals(
+    path: Path, image_ids: Sequence[int], by_level: Sequence[Sequence[dict[str, Tensor]]], short_sides: Sequence[int]
+) -> None:
+    """Write the proposals of every image and resolution as safetensors.
+
+    Args:
+        path: the file.
+        image_ids: of the images, in order.
+        by_level: for each resolution, for each image `boxes` [P, 4] in file pixels and `scores` [P], best first.
+        short_sides: of the resolutions, on the papers' 800-pixel scale.
+    """
+    parts = [level[row] for row in range(len(image_ids)) for level in by_level]
+    counts = torch.tensor([0, *(len(part["scores"]) for part in parts)])
+    tensors = {
+        "boxes": torch.cat([torch.zeros(0, 4), *(part["boxes"].float() for part in parts)]),
+        "scores": torch.cat([torch.zeros(0), *(part["scores"].float() for part in parts)]),
+        "offsets": counts.cumsum(0),
+        "image_ids": torch.tensor(list(image_ids), dtype=torch.int64),
+    }
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"short_sides": json.dumps(list(short_sides))})
+
+
+def read_proposals(path: Path, image_ids: Sequence[int]) -> Proposals:
+    """Read a file of proposals. Raises InputError where it is missing, broken, or lacks one of the images."""
+    if not path.is_file():
+        raise InputError(f"Proposals {path} do not exist; run the propose stage of {path.parent.name}.")
+    again = f"run the propose stage of {path.parent.name} again"
+    try:
+        with safe_open(path, framework="pt") as opened:
+            short_sides = json.loads((opened.metadata() or {})["short_sides"])
+        tensors = load_file(path)
+        found = Proposals(
+            tensors["boxes"], tensors["scores"], tensors["offsets"], tensors["image_ids"].tolist(), short_sides
+        )
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"Proposals {path} cannot be read ({error}); {again}.") from error
+    missing = [number for number in image_ids if number not in found.rows]
+    if missing:
+        raise InputError(
+            f"Proposals {path} lack image {missing[0]}, one of {len(missing)}: they are of other data; {again}."
+        )
+    return found

@@ -1,0 +1,22 @@
+"""Online hard example mining: an image's RoIs of the largest losses train (Shrivastava et al., 2016)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def hardest(losses: Tensor, counts: list[int], limit: int | None) -> Tensor:
+    """Return the rows [k], in rising order, of every image's `limit` largest losses; of equal ones the first count.
+
+    Args:
+        losses: [R], of the RoIs of all images, image by image.
+        counts: how many RoIs each image has.
+        limit: how many an image keeps, None for all.
+    """
+    rows = torch.arange(len(losses), device=losses.device)
+    if limit is None or all(count <= limit for count in counts):
+        return rows
+    parts = zip(rows.split(counts), losses.detach().split(counts), strict=True)
+    kept = [part[torch.argsort(loss, descending=True, stable=True)[:limit]] for part, loss in parts]
+    return torch.cat(kept).sort().values

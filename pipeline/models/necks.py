@@ -1,0 +1,65 @@
+"""Feature pyramids on a backbone, with the levels that each detector family uses."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal
+
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+
+from pipeline.config import Spec
+from pipeline.layers import PSConv2d
+from pipeline.models.backbones import Scales, build_backbone, freeze_stages
+from pipeline.options import PSConvOptions
+
+Extra = Literal["pool", "c5", "p5"]
+
+
+class FPNBackbone(nn.Module):
+    """Backbone body with a feature pyramid on its stages from `first` on, and coarser levels behind the last.
+
+    Args:
+        body: a backbone of four stages, with `out_channels`.
+        channels: of every level.
+        extra: "pool": one more level, max-pooled (RoI families); "c5": two more by strided convolutions on conv5_x
+            (RetinaNet, RepPoints); "p5": the same on the last pyramid level (FCOS).
+        first: index of the first stage with a level: 0 gives strides 4 to 64 with "pool", 1 gives 8 to 128 with others.
+        psconv: replaces the pyramid's 3x3 output convolutions by PSConv (PSConv, footnote 4).
+    """
+
+    def __init__(
+        self, body: nn.Module, channels: int, extra: Extra = "pool", first: int = 0, psconv: PSConvOptions | None = None
+    ) -> None:
+        super().__init__()
+        self.body = body
+        inputs = body.out_channels[first:]
+        blocks: dict[Extra, nn.Module] = {
+            "pool": LastLevelMaxPool(),
+            "c5": LastLevelP6P7(inputs[-1], channels),
+            "p5": LastLevelP6P7(channels, channels),
+        }
+        if extra != "pool":
+            blocks[extra].use_P5 = extra == "p5"  # torchvision guesses from the channels, which narrow presets equal
+        self.fpn = FeaturePyramidNetwork(inputs, channels, extra_blocks=blocks[extra])
+        if psconv is not None:
+            for block in self.fpn.layer_blocks:
+                block[0] = PSConv2d(
+                    channels, channels, bias=True, dilations=psconv.dilations, axes=psconv.axes, layout=psconv.layout
+                )
+        self.first = first
+        self.out_channels = channels
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map images [N, 3, H, W] to levels of falling resolution with `out_channels` channels."""
+        return self.fpn(OrderedDict(list(self.body(x).items())[self.first :]))
+
+
+def build_fpn(spec: Spec, scales: Scales | None = None, extra: Extra = "pool", first: int = 0) -> FPNBackbone:
+    """Build an experiment's backbone under its feature pyramid, with the recipe's first stages frozen."""
+    size, method = spec.preset.model, spec.experiment.method
+    body = build_backbone(spec.experiment.backbone, size, spec.norm, method, scales, stages=4)
+    freeze_stages(body, spec.frozen_stages)
+    psconv = method.psconv if method.psconv is not None and method.psconv.neck else None
+    return FPNBackbone(body, size.fpn_channels, extra, first, psconv)

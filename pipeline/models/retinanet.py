@@ -1,0 +1,120 @@
+"""RetinaNet: anchors on P3 to P7, focal loss (Lin et al., Focal Loss for Dense Object Detection, 2017)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import sigmoid_focal_loss
+
+from pipeline.config import Spec
+from pipeline.models.anchors import IGNORED, cell_anchors, match_anchors
+from pipeline.models.backbones import Scales
+from pipeline.models.batching import Batching
+from pipeline.models.dense import DenseDetector, Outputs, flatten_level, top_candidates
+from pipeline.models.focal import PRIOR, STRIDES, FocalHead, level_positions, prediction, tower
+from pipeline.models.necks import build_fpn
+from pipeline.models.roi_heads import PositiveLosses, box_area
+from pipeline.preset import ModelSize
+
+OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+RATIOS = (0.5, 1.0, 2.0)
+BASE = 4  # an octave's smallest anchors have a side of 4 strides, on the papers' 800-pixel scale
+BETA = 0.11  # of smooth L1, where the recipe asks for it
+NMS_IOU = 0.5
+
+
+class RetinaNetHead(FocalHead):
+    """Class scores and box deltas of nine anchors a position.
+
+    Args:
+        channels: of every level.
+        classes: object categories, without the background.
+        size: limits and thresholds of inference.
+        factor: of lengths, relative to the papers' 800-pixel scale.
+        box_loss: "l1", summed over coordinates (MMDetection), or "smooth_l1" with beta 0.11, their mean
+            (maskrcnn-benchmark, which DST trains with).
+    """
+
+    cells: Tensor  # [5, 9, 4]
+
+    def __init__(self, channels: int, classes: int, size: ModelSize, factor: float, box_loss: str) -> None:
+        super().__init__(classes, size, NMS_IOU)
+        self.box_loss = box_loss
+        self.classification, self.regression = tower(channels), tower(channels)
+        anchors = len(OCTAVES) * len(RATIOS)
+        self.logits = prediction(channels, anchors * classes, PRIOR)
+        self.deltas = prediction(channels, anchors * 4)
+        self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+        cells = [cell_anchors([BASE * stride * factor * octave for octave in OCTAVES], RATIOS) for stride in STRIDES]
+        self.register_buffer("cells", torch.tensor(cells), persistent=False)
+
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Map levels [N, C, H, W] to `logits` [N, 9K, H, W] and `deltas` [N, 36, H, W]."""
+        return {
+            "logits": [self.logits(self.classification(level)).float() for level in features],
+            "deltas": [self.deltas(self.regression(level)).float() for level in features],
+        }
+
+    def anchors(self, level: int, output: Tensor) -> Tensor:
+        """Return a level's anchors [H W 9, 4], centred on the positions' upper left pixels as in MMDetection."""
+        centres = level_positions(output, STRIDES[level]).repeat(1, 2)
+        return (centres[:, None] + self.cells[level]).reshape(-1, 4)
+
+    def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return focal loss and box regression loss, both over the batch's positive anchors."""
+        logits = torch.cat([flatten_level(level, self.classes) for level in outputs["logits"]], dim=1)
+        deltas = torch.cat([flatten_level(level, 4) for level in outputs["deltas"]], dim=1)
+        anchors = torch.cat([self.anchors(level, output) for level, output in enumerate(outputs["logits"])])
+        total, regression, classification, areas = [], [], [], []
+        for row, target in enumerate(targets):
+            matched = match_anchors(anchors, target["boxes"])
+            positive = torch.where(matched >= 0)[0]
+            boxes = target["boxes"][matched[positive]]
+            wanted = torch.zeros_like(logits[row])
+            wanted[positive, target["labels"][matched[positive]] - 1] = 1
+            focal = sigmoid_focal_loss(logits[row], wanted).sum(dim=1) * (matched != IGNORED)
+            total.append(focal.sum())
+            classification.append(focal[positive])
+            encoded = self.box_coder.encode_single(boxes, anchors[positive])
+            regression.append(self.box_losses(deltas[row, positive], encoded))
+            areas.append(box_area(boxes))
+        joined = torch.cat(regression)
+        self.positives = PositiveLosses(joined.detach(), torch.cat(classification).detach(), torch.cat(areas))
+        count = max(1, len(joined))
+        coordinates = 4 if self.box_loss == "smooth_l1" else 1
+        return {
+            "loss_classifier": torch.stack(total).sum() / count,
+            "loss_box_reg": joined.sum() / (count * coordinates),
+        }
+
+    def box_losses(self, deltas: Tensor, wanted: Tensor) -> Tensor:
+        """Return the loss [P] of deltas [P, 4] against encoded objects [P, 4], summed over coordinates."""
+        if self.box_loss == "l1":
+            return F.l1_loss(deltas, wanted, reduction="none").sum(dim=1)
+        return F.smooth_l1_loss(deltas, wanted, reduction="none", beta=BETA).sum(dim=1)
+
+    def level_candidates(self, level: int, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes [n, 4], scores [n] and classes [n] of a level's best anchors."""
+        logits, deltas = flatten_level(outputs["logits"], self.classes)[0], flatten_level(outputs["deltas"], 4)[0]
+        scores, rows, classes = top_candidates(logits.sigmoid(), self.score_threshold, self.candidates)
+        boxes = self.box_coder.decode_single(deltas[rows], self.anchors(level, outputs["logits"])[rows])
+        return boxes, scores, classes
+
+
+def build_retinanet(spec: Spec, classes: int = 80, scales: Scales | None = None) -> DenseDetector:
+    """Build the RetinaNet of a specification, under torchvision's detection contract.
+
+    Args:
+        spec: the resolved experiment.
+        classes: object categories, without the background.
+        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
+
+    Differs from the paper: its smooth L1 is the recipe's box loss, which is L1 in MMDetection.
+    """
+    size = spec.preset.model
+    backbone = build_fpn(spec, scales, extra="c5", first=1)
+    head = RetinaNetHead(backbone.out_channels, classes, size, spec.preset.factor, spec.recipe.box_loss)
+    return DenseDetector(backbone, head, Batching(size.pad_divisor))

@@ -1,0 +1,36 @@
+"""Proposals of a trained region proposal network on all images, for the experiments that classify them."""
+
+from __future__ import annotations
+
+from pipeline import paths
+from pipeline.config import Spec
+from pipeline.data.detection_set import DetectionSet
+from pipeline.data.manifest import load_split
+from pipeline.data.proposals import write_proposals
+from pipeline.errors import InputError
+from pipeline.training.precision import pick_device, set_threads
+from pipeline.training.prediction import detect_levels, load_detector
+
+TEST = "single"  # the test whose resolutions proposals are made at, whatever its number of resolutions
+
+
+def propose(spec: Spec) -> None:
+    """Propose on every training and validation image as the experiment's own test does; write `paths.proposals`.
+
+    Raises:
+        InputError: the experiment is no region proposal network, or has no test `single`.
+    """
+    preset, tests = spec.preset, spec.experiment.tests
+    if spec.experiment.detector != "d_rfcn_rpn":
+        raise InputError(f"{spec.name} is a {spec.experiment.detector}; proposals come from a d_rfcn_rpn.")
+    if TEST not in tests:
+        raise InputError(f"{spec.name} proposes as its test {TEST!r} says and has only {sorted(tests)}; add it.")
+    set_threads(preset)
+    device = pick_device()
+    limits = {"train": preset.data.limit_train, "val": preset.data.limit_val}
+    for split, limit in limits.items():
+        data = DetectionSet(load_split(paths.manifest(preset.name), split), limit)
+        model = load_detector(spec, data.classes, device)
+        by_level = detect_levels(model, data, spec, tests[TEST], device)
+        numbers = [entry["id"] for entry in data.entries]
+        write_proposals(paths.proposals(preset.name, spec.name, split), numbers, by_level, tests[TEST].short_sides)

@@ -1,0 +1,348 @@
+"""Grid R-CNN: points, heatmaps and boxes by hand, its parameters, and its contract on odd batches."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import msgspec
+import overfit
+import pytest
+import tiny
+import torch
+import torch.nn.functional as F
+import yaml
+
+from pipeline import config
+from pipeline.models import build_detector
+from pipeline.models.grid_head import GridHead, neighbours
+from pipeline.models.grid_points import decode_boxes, grid_points, grid_targets, window_origins
+from pipeline.models.grid_rcnn import GridRoIHeads, choose, jittered
+from pipeline.models.measure import measure
+from pipeline.models.two_stage import TwoStageDetector
+
+IDENTITIES = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
+ROI = torch.tensor([[100.0, 100.0, 156.0, 128.0]])  # its doubled box is (72, 86, 184, 142): 2 and 1 pixels a map pixel
+
+
+def grid_spec(found: config.Spec) -> config.Spec:
+    """Return a specification with Grid R-CNN as its detector."""
+    return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, detector="grid_rcnn"))
+
+
+def build(classes: int = 3) -> TwoStageDetector:
+    torch.manual_seed(0)
+    return build_detector(grid_spec(tiny.spec("msfm_frcnn_r50_fpn_1x")), classes)
+
+
+def target(*boxes: list[float], label: int = 1) -> dict[str, torch.Tensor]:
+    rows = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return {"boxes": rows, "labels": torch.full((len(rows),), label)}
+
+
+# Parameters
+
+
+def test_parameters_are_the_printed_ones():
+    found = measure(grid_spec(config.resolve("msfm_frcnn_r50_fpn_1x", "full")))
+    assert (found["parameters_total"], found["parameters_trainable"]) == (64_548_201, 64_322_857)
+    if not IDENTITIES.is_file():
+        pytest.skip(f"{IDENTITIES} is not here")
+    row = yaml.safe_load(IDENTITIES.read_text())["baselines"]["base.grid_r50"]
+    assert found["parameters_trainable"] == row["expected_trainable_params"]
+
+
+def test_grid_head_has_mmdetections_parameters():
+    with torch.device("meta"):
+        head = GridHead(256)
+    convolutions = 256 * 576 * 9 + 576 + 7 * (576 * 576 * 9 + 576) + 8 * 2 * 576
+    transitions = 48 * (64 * 25 + 64 + 64 * 64 + 64)
+    deconvolutions = 576 * 64 * 16 + 576 + 2 * 576 + 576 * 1 * 16 + 9
+    assert sum(p.numel() for p in head.parameters()) == convolutions + transitions + deconvolutions == 23_123_145
+
+
+@pytest.mark.parametrize(("channels", "wanted"), [(256, 64), (64, 16), (16, 4), (8, 4)])
+def test_points_features_are_a_quarter_of_the_pyramids(channels, wanted):
+    assert GridHead(channels).point_channels == wanted
+
+
+# Geometry
+
+
+def test_points_count_column_by_column():
+    points = grid_points(torch.tensor([[0.0, 10.0, 4.0, 30.0]]))[0].tolist()
+    assert points == [[0, 10], [0, 20], [0, 30], [2, 10], [2, 20], [2, 30], [4, 10], [4, 20], [4, 30]]
+
+
+def test_windows_are_the_halves_that_points_lie_in():
+    assert window_origins().tolist() == [[x, y] for x in (0, 14, 28) for y in (0, 14, 28)]
+
+
+def test_neighbours_by_hand():
+    assert [neighbours(point) for point in (0, 1, 4, 8)] == [[1, 3], [0, 2, 4], [1, 3, 5, 7], [5, 7]]
+    assert sum(len(neighbours(point)) for point in range(9)) == 24
+
+
+def test_target_of_an_exact_roi_by_hand():
+    # Its corners lie at a quarter and three quarters of the map: pixels 14 and 42, less the window's origin.
+    maps = grid_targets(ROI, ROI, 3)
+    assert maps.shape == (1, 9, 28, 28)
+    for point, (x, y) in enumerate((x, y) for x in (14, 28 - 14, 42 - 28) for y in (14, 28 - 14, 42 - 28)):
+        wanted = torch.zeros(28, 28)
+        for row, column in ((y, x), (y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            wanted[row, column] = 1
+        assert torch.equal(maps[0, point], wanted), point
+
+
+def test_target_of_a_moved_object_by_hand():
+    # Top left (90, 110) is pixel (18 / 2, 24 / 1); bottom right (160, 141.5) is (44, 55): windows start at 28.
+    maps = grid_targets(ROI, torch.tensor([[90.0, 110.0, 160.0, 141.5]]), 3)[0]
+    assert {tuple(place) for place in maps[0].nonzero().tolist()} == {(24, 9), (23, 9), (25, 9), (24, 8), (24, 10)}
+    assert {tuple(place) for place in maps[8].nonzero().tolist()} == {(27, 16), (26, 16), (27, 15), (27, 17)}
+    assert maps[6].nonzero().tolist() == [[23, 16], [24, 15], [24, 16], [24, 17], [25, 16]]  # top right: (44, 24)
+
+
+def test_points_outside_their_window_and_small_rois_have_empty_targets():
+    far = torch.tensor([[160.0, 100.0, 180.0, 128.0]])  # its left side is right of the RoI's centre
+    maps = grid_targets(ROI, far, 3)[0].flatten(1).sum(1)
+    assert maps[:3].tolist() == [0, 0, 0]
+    assert maps[4] == 0
+    assert maps[6:].min() > 0
+    assert grid_targets(ROI, ROI, 56.0).sum() == 0  # the doubled box is 112 by 56
+    assert grid_targets(ROI, ROI, 55.9).sum() == 45
+
+
+def test_boxes_are_read_off_their_own_targets():
+    objects = torch.tensor([[90.0, 110.0, 160.0, 141.5], [100.0, 100.0, 156.0, 128.0], [101.0, 93.0, 148.0, 124.0]])
+    rois = ROI.expand(3, 4)
+    maps = grid_targets(rois, objects, 3)
+    peaks = maps * 10 - 5
+    for point in range(9):  # the middle of the plus
+        for row in range(3):
+            ys, xs = maps[row, point].nonzero().float().T
+            peaks[row, point, ys.median().long(), xs.median().long()] += 1
+    found = decode_boxes(peaks, rois)
+    assert (found - objects).abs().max() <= 1.0 + 1e-4  # half a map pixel, 2 by 1 pixels each
+
+
+def test_sides_are_voted_by_hand():
+    maps = torch.full((1, 9, 28, 28), -100.0)
+    for point in range(9):
+        maps[0, point, 14, 14] = 0.0  # probability 0.5 at the point's place in an exact RoI
+    maps[0, 1, 14, 14] = -100.0
+    maps[0, 1, 14, 4] = math.log(3)  # the left side's middle says 10 pixels further left, with probability 0.75
+    left, top, right, bottom = decode_boxes(maps, ROI)[0].tolist()
+    plain, moved = 72 + 14.5 * 2, 72 + 4.5 * 2
+    assert left == pytest.approx((0.5 * plain + 0.75 * moved + 0.5 * plain) / 1.75)
+    assert (top, right, bottom) == pytest.approx((86 + 14.5, 72 + 42.5 * 2, 86 + 42.5))
+
+
+def test_jitter_keeps_to_its_bounds_and_to_the_image():
+    torch.manual_seed(0)
+    rois = torch.tensor([[40.0, 40.0, 60.0, 80.0]]).repeat(1000, 1)
+    moved = jittered(rois, (200, 200))
+    centres, sides = (moved[:, :2] + moved[:, 2:]) / 2 - rois.new_tensor([50, 60]), moved[:, 2:] - moved[:, :2]
+    assert 2.9 < centres[:, 0].abs().max() <= 3.0
+    assert 5.9 < centres[:, 1].abs().max() <= 6.0
+    assert 17 <= sides[:, 0].min() < 17.1
+    assert 22.9 < sides[:, 0].max() <= 23
+    inside = jittered(rois, (70, 50))
+    assert inside[:, 2].max() <= 50
+    assert inside[:, 3].max() <= 70
+
+
+def test_choice_is_without_repetition():
+    assert choose([2, 3], 5, torch.device("cpu")).tolist() == [0, 1, 2, 3, 4]
+    torch.manual_seed(0)
+    chosen = choose([70, 30], 40, torch.device("cpu")).tolist()
+    assert len(set(chosen)) == 40
+    assert chosen == sorted(chosen)
+    assert max(chosen) < 100
+
+
+# Head and losses
+
+
+def test_fusion_by_hand():
+    torch.manual_seed(0)
+    head = GridHead(16).eval()
+    x = torch.randn(2, 16, 14, 14)
+    with torch.no_grad():
+        features = head.convolutions(x)
+        points = features.split(4, dim=1)
+        first = [
+            own + sum(head.first_order.transitions[p][i](points[q]) for i, q in enumerate(neighbours(p)))
+            for p, own in enumerate(points)
+        ]
+        second = [
+            own + sum(head.second_order.transitions[p][i](first[q]) for i, q in enumerate(neighbours(p)))
+            for p, own in enumerate(points)
+        ]
+        wanted = head.upsample(torch.cat(second, dim=1))
+        fused, unfused = head(x)
+        torch.testing.assert_close(fused, wanted)
+        assert unfused is None
+        torch.testing.assert_close(head.train()(x)[1], head.upsample(features))
+
+
+def test_heatmaps_start_near_one_percent():
+    torch.manual_seed(0)
+    with torch.no_grad():
+        fused, _ = GridHead(64).eval()(torch.randn(3, 64, 14, 14))
+    assert fused.sigmoid().mean().item() == pytest.approx(0.01, abs=0.002)
+
+
+def test_grid_loss_by_hand():
+    """Every logit 0: log 2 a pixel, in both maps; 15 times their sum, for every RoI."""
+    heads = build().train().roi_heads
+    torch.nn.init.zeros_(heads.grid_head.upsample[-1].weight)
+    torch.nn.init.zeros_(heads.grid_head.upsample[-1].bias)
+    features = {str(level): torch.randn(1, 16, 64 >> level, 64 >> level) for level in range(4)}
+    loss = heads.grid_loss(features, [ROI / 2], ROI / 2)
+    assert loss.tolist() == pytest.approx([2 * 15 * math.log(2)])
+    torch.nn.init.constant_(heads.grid_head.upsample[-1].bias, -2.0)
+    positive, pixels = 45, 9 * 28 * 28
+    mean = (positive * F.softplus(torch.tensor(2.0)) + (pixels - positive) * F.softplus(torch.tensor(-2.0))) / pixels
+    assert heads.grid_loss(features, [ROI / 2], ROI / 2).tolist() == pytest.approx([30 * mean.item()])
+
+
+def step(model: TwoStageDetector, sizes: list[tuple[int, int]], targets: list[dict]) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    model.train()
+    return model([torch.rand(3, *size) for size in sizes], targets)
+
+
+def test_losses_are_named_and_reach_every_parameter():
+    model = build()
+    boxes = [[10.0, 10.0, 60.0, 70.0], [50.0, 20.0, 90.0, 60.0]]
+    losses = step(model, [(96, 128), (64, 96)], [target(*boxes), target([5, 5, 40, 60])])
+    assert set(losses) == {"loss_classifier", "loss_grid", "loss_objectness", "loss_rpn_box_reg"}
+    assert 0 < losses["loss_grid"] < 30 * math.log(2)
+    sum(losses.values()).backward()
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
+def test_positives_hold_the_grid_loss_of_each_roi():
+    model = build()
+    losses = step(model, [(96, 128)], [target([10, 10, 60, 70], [50, 20, 90, 60])])
+    found = model.positives
+    assert len(found.regression) == len(found.classification) == len(found.areas) > 0
+    assert set(found.areas.tolist()) <= {3000.0, 1600.0}
+    assert found.regression.mean().item() == pytest.approx(losses["loss_grid"].item(), rel=1e-5)
+
+
+def test_losses_of_small_objects_can_weigh_more():
+    model = build()
+    case = ([(96, 128)], [target([10, 10, 60, 70], [50, 20, 90, 60])])
+    plain = step(model, *case)["loss_grid"]
+    model.roi_heads.small_area, model.roi_heads.small_loss_weight = 2000.0, 3.0
+    weighed = step(model, *case)["loss_grid"]
+    share = model.positives.regression[model.positives.areas < 2000].sum() / model.positives.regression.sum()
+    assert weighed.item() == pytest.approx((plain * (1 + 2 * share)).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_the_grid_head_trains_on_a_limited_number_of_rois(limit, monkeypatch):
+    monkeypatch.setattr("pipeline.models.grid_rcnn.ROIS_AN_IMAGE", limit)
+    model = build()
+    step(model, [(96, 128), (96, 128)], [target([10, 10, 60, 70]), target([50, 20, 90, 60])])
+    assert 0 < len(model.positives.areas) <= 2 * limit
+
+
+# Contract
+
+
+@pytest.mark.parametrize("sizes", [[(96, 128)], [(96, 128), (64, 96)]])
+def test_images_without_objects(sizes):
+    model = build()
+    losses = step(model, sizes, [target() for _ in sizes])
+    assert losses["loss_grid"] == 0
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+    assert len(model.positives.areas) == 0
+
+
+def test_one_of_two_images_without_objects_and_one_class():
+    losses = step(build(classes=1), [(96, 128), (64, 96)], [target(), target([5, 5, 40, 60])])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert losses["loss_grid"] > 0
+
+
+def test_a_thousand_objects_in_an_image():
+    torch.manual_seed(3)
+    corners = torch.rand(1000, 2) * 80
+    boxes = torch.cat([corners, corners + 4 + torch.rand(1000, 2) * 10], dim=1)
+    losses = step(build(), [(96, 128)], [target(*boxes.tolist())])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_bf16_is_finite():
+    model = build()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = step(model, [(96, 128)], [target([10, 10, 60, 70])])
+        assert all(torch.isfinite(loss) and loss.dtype == torch.float32 for loss in losses.values())
+        sum(losses.values()).backward()
+        with torch.no_grad():
+            found = model.eval()([torch.rand(3, 96, 128)])[0]
+    assert torch.isfinite(found["boxes"]).all()
+
+
+def test_batched_inference_equals_single():
+    model = build().eval()
+    model.roi_heads.score_thresh = 0.0
+    torch.manual_seed(2)
+    images = [torch.rand(3, 96, 128), torch.rand(3, 96, 128)]
+    with torch.no_grad():
+        together, alone = model(images), [model([image])[0] for image in images]
+    for found, single in zip(together, alone, strict=True):
+        assert len(found["boxes"]) == 10
+        for name in ("boxes", "labels", "scores"):
+            torch.testing.assert_close(found[name], single[name], rtol=1e-4, atol=1e-4)
+
+
+def test_unequal_images_keep_their_detections_inside():
+    model = build().eval()
+    model.roi_heads.score_thresh = 0.0
+    with torch.no_grad():
+        results = model([torch.rand(3, 96, 128), torch.rand(3, 64, 80)])
+    for found, (height, width) in zip(results, [(96, 128), (64, 80)], strict=True):
+        boxes = found["boxes"]
+        assert len(boxes)
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert boxes.min() >= 0
+        assert boxes[:, 2].max() <= width
+        assert boxes[:, 3].max() <= height
+
+
+def test_no_detection_is_no_error():
+    model = build().eval()
+    model.roi_heads.score_thresh = 1.0
+    with torch.no_grad():
+        found = model([torch.rand(3, 96, 128)])[0]
+    assert found["boxes"].shape == (0, 4)
+    assert len(found["scores"]) == 0
+
+
+def test_boxes_come_from_the_grid_head_and_suppression_before_it():
+    """A grid head that always names the RoI's own points leaves RoIs where they are."""
+    model = build().eval()
+    heads: GridRoIHeads = model.roi_heads
+    assert heads.nms_thresh == 0.3
+    heads.score_thresh = 0.0
+    own = torch.full((9, 28, 28), -9.0)
+    own[:, 14, 14] = 9.0
+    heads.grid_head.forward = lambda x: (own.expand(len(x), -1, -1, -1), None)
+    with torch.no_grad():
+        found = model([torch.rand(3, 96, 128, generator=torch.Generator().manual_seed(0))])[0]["boxes"]
+        features = {str(level): torch.zeros(1, 16, 24 >> level, 32 >> level) for level in range(4)}
+        rois = torch.tensor([[8.0, 8.0, 64.0, 36.0]])
+        alone = heads.detect(features, [rois], [(96, 128)])[0]["boxes"]
+    assert len(found) == 10
+    # The pixel's centre is half a map pixel past the point: 1 and 0.5 pixels.
+    torch.testing.assert_close(alone, (rois + torch.tensor([1.0, 0.5, 1.0, 0.5])).expand(len(alone), 4))
+
+
+@pytest.mark.slow
+def test_eight_images_are_learnt():
+    assert overfit.overfit_ap50(overfit.spec("msfm_frcnn_r50_fpn_1x", detector="grid_rcnn"), steps=80) > 0.9
