@@ -47,7 +47,7 @@ test: $(STAMP)
 	$(PYTEST) -n 2 -m 'not slow'
 
 slow-test: $(STAMP)
-	$(PYTEST) -m slow
+	$(PYTEST) -n 2 --dist loadfile -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -109,7 +109,8 @@ def test_options_hold_the_papers_values():
     assert (low.experiment.tests["single"].short_sides, low.experiment.tests["single"].long_sides) == ((512,), (853,))
     voc = full("dst_voc_frcnn_r50_fpn_24k_dst")
     assert (voc.lr, voc.recipe.milestones, voc.recipe.batch) == (0.01, (0.6667,), 16)
-    assert config.resolve("dst_voc_frcnn_r50_fpn_24k", "mini").steps == 1160  # 600 are 12 epochs, VOC's 24k are 23.2
+    voc = config.resolve("dst_voc_frcnn_r50_fpn_24k", "mini")  # a preset's steps are 12 epochs, VOC's 24k are 23.2
+    assert voc.steps == round(voc.preset.training.steps * 23.2 / 12)
     neck = full("psconv_frcnn_r50_fpn_1x_psconv_fpn_too").experiment.method.psconv
     assert (neck.dilations, neck.neck) == ((1, 2, 1, 4), True)
     limited = full("snip_drfcn_r50_7ep_range_limited_1400").experiment

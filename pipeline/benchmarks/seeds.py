@@ -22,7 +22,7 @@ from pipeline.files import read_json, write_json, write_text
 from pipeline.preset import Preset
 from pipeline.reporting.results import preset_digest
 
-BASELINES = {"fpn": "msfm_frcnn_r50_fpn_1x", "none": "snip_drfcn_r50_7ep_single_scale"}  # by neck
+BASELINES = {"fpn": "dst_frcnn_r50_fpn_1x", "none": "snip_drfcn_r50_7ep_single_scale"}  # by neck
 METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 

@@ -33,7 +33,14 @@ def by_dvc() -> Made:
 def by_snakemake() -> Made:
     """Return every output in Snakemake's plan for a build of everything."""
     targets = ["report"]
-    loose = ("evaluate@", "measure@", "propose@", "classify@", "fine_tune@")  # these may be in no table
+    loose = (
+        "evaluate@",
+        "measure@",
+        "propose@",
+        "search_ranges@",
+        "classify@",
+        "fine_tune@",
+    )  # these may be in no table
     targets += [
         out for name, stage in declared.stages().items() if any(kind in name for kind in loose) for out in stage.outs
     ]

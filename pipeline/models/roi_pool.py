@@ -50,12 +50,15 @@ class MultiLevelRoIAlign(nn.Module):
         if len(maps) == 1:
             return self.pool(maps[0], rois, self.strides[0])
         levels = self.levels(rois[:, 1:])
-        out = maps[0].new_zeros(len(rois), maps[0].shape[1], *self.output_size)
+        out = rois.new_zeros(len(rois), maps[0].shape[1], *self.output_size)
         for index, (level, stride) in enumerate(zip(maps, self.strides, strict=True)):
             rows = torch.where(levels == index)[0]
-            out[rows] = self.pool(level, rois[rows], stride).to(out.dtype)
+            out[rows] = self.pool(level, rois[rows], stride)
         return out
 
     def pool(self, level: Tensor, rois: Tensor, stride: int) -> Tensor:
-        """Return features of RoIs [R, 5], whose first column is the image's number, on one level."""
-        return roi_align(level, rois.to(level.dtype), self.output_size, 1 / stride, self.sampling_ratio, aligned=True)
+        """Return features of RoIs [R, 5], whose first column is the image's number, on one level, in fp32.
+
+        In bf16 a coordinate above 128 has whole pixels only.
+        """
+        return roi_align(level.float(), rois, self.output_size, 1 / stride, self.sampling_ratio, aligned=True)

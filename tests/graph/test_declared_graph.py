@@ -50,13 +50,15 @@ def test_the_index_equals_the_experiment_files(paper):
     found = load(index) if (paths.ROOT / index).is_file() else {"paper": paper, "proposing": {}, **apart}
     recipes = {name: {"recipe": experiments[name]["recipe"]} for name in proposing}
     # A network may propose before an experiment is there to classify; every proposal has its network.
+    searched = found.pop("searched", {})  # tests of several resolutions
+    assert searched.items() <= apart["evaluations"].items()
     assert found == {"paper": paper, "proposing": found["proposing"] | recipes, **apart}
     assert set(found["proposing"]) <= set(experiments)
 
 
 def test_stages_with_proposals_are_the_papers_stages_with_one_file_more():
     common, ours = (load(f"workflow/papers/snip/{name}dvc.yaml")["stages"] for name in ("", "proposals/"))
-    assert set(ours) == {"propose", *common}
+    assert set(ours) == {"propose", "search_ranges", *common}
     for name, stage in common.items():
         more = {"train": "train", "predict": "val"}.get(name)
         file = "data/runs/${preset}/${item.proposals}/proposals_%s.safetensors"
@@ -95,9 +97,33 @@ def test_the_indexes_of_inits_and_classifiers_equal_the_experiment_files():
             scratch[path.stem] = entry
         else:
             fine_tuned[path.stem] = entry | {"init": content["init"]}
-    assert load("workflow/inits.yaml") == {"inits": inits, "gsl": gsl}
+    found = load("workflow/inits.yaml")
+    assert found["inits"] | found["further_inits"] == inits
+    assert found["gsl"] | found["further_gsl"] == gsl
     assert load("workflow/classifiers.yaml") == {"scratch": scratch, "fine_tuned": fine_tuned}
     assert {entry["init"] for entry in fine_tuned.values()} <= set(scratch)
+
+
+def test_a_plain_repro_trains_the_inits_of_the_report_and_no_others():
+    stages = declared.stages()
+    maker = {out: address for address, stage in stages.items() for out in stage.outs}
+    needed, waiting = set(), ["report"]
+    while waiting:
+        address = waiting.pop()
+        if address not in needed:
+            needed.add(address)
+            waiting += [maker[dep] for dep in stages[address].deps if dep in maker]
+    found = load("workflow/inits.yaml")
+    assert {a.removeprefix("pretrain@") for a in needed if a.startswith("pretrain@")} == set(found["inits"])
+    assert {a.removeprefix("decompose@") for a in needed if a.startswith("decompose@")} == set(found["gsl"])
+    assert not any("workflow/further" in address for address in needed)
+
+
+def test_further_inits_are_made_by_the_same_stages():
+    root, further = load("dvc.yaml")["stages"], load("workflow/further/dvc.yaml")["stages"]
+    for name, stage in further.items():
+        assert stage["do"] == root[name]["do"] | {"wdir": "../.."}, name
+        assert stage["foreach"] == root[name]["foreach"].replace("${", "${further_")
 
 
 def test_the_index_of_analyses_names_experiments_that_fit():

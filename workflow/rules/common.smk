@@ -17,8 +17,9 @@ validate(config, "../schemas/params.schema.yaml")
 PRESET = config["preset"]
 THREADS = load_preset(PRESET).threads or workflow.cores or 1
 STAGES = declared.stages()
-INITS = read_yaml("workflow/inits.yaml")["inits"]
-GSL = read_yaml("workflow/inits.yaml")["gsl"]
+STARTS = read_yaml("workflow/inits.yaml")
+INITS = STARTS["inits"] | STARTS["further_inits"]
+GSL = STARTS["gsl"] | STARTS["further_gsl"]
 CLASSIFIERS = read_yaml("workflow/classifiers.yaml")
 ANALYSES = read_yaml("workflow/analyses.yaml")
 PAPERS = [
@@ -31,6 +32,7 @@ EXPERIMENTS = {
 EVALUATIONS = {
     name: item for paper in PAPERS for name, item in paper["evaluations"].items()
 }
+SEARCHED = [name for paper in PAPERS for name in paper.get("searched", {})]
 PROPOSING = [name for paper in PAPERS for name in paper.get("proposing", {})]
 ADDRESS = {address.rpartition(":")[2]: address for address in STAGES}
 TABLES = [address.rpartition(":")[2] for address in STAGES if "/tables/" in address]
@@ -48,6 +50,7 @@ wildcard_constraints:
     exported="|".join(ANALYSES["export"]),
     weighed="|".join(ANALYSES["weight_share"]),
     proposing="|".join(PROPOSING),
+    searched="|".join(SEARCHED),
     table="|".join(TABLES),
     paper="|".join(paths.PAPERS),
 
@@ -62,8 +65,8 @@ if code_digest.stale():
     shell(f"mkdir -p logs && {dvc_repro('code')} > logs/code.log 2>&1")
 
 
-def paper_stage(stage, wildcard):
-    """Return a function that gives the command for one stage of a paper's folder."""
+def stage_of_name(stage, wildcard):
+    """Return a function that gives the command for one stage, whichever dvc.yaml it stands in."""
 
     def command(wildcards):
         name = wildcard.format(**wildcards).removesuffix("__single")

@@ -25,7 +25,7 @@ rule train:
         mem="3GB",
         gpu=1,
     params:
-        dvc=paper_stage("train", "{experiment}"),
+        dvc=stage_of_name("train", "{experiment}"),
     shell:
         "{params.dvc} > {log} 2>&1"
 
@@ -50,7 +50,28 @@ rule propose:
         mem="3GB",
         gpu=1,
     params:
-        dvc=paper_stage("propose", "{proposing}"),
+        dvc=stage_of_name("propose", "{proposing}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule search_ranges:
+    input:
+        code=paths.code_digest("search_ranges"),
+        preset=paths.preset_file(PRESET),
+        rest=analysis_deps("search_ranges", "searched"),
+    output:
+        ranges=paths.metrics(PRESET, "{searched}_ranges"),
+    log:
+        "logs/search_ranges/{searched}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    threads: THREADS
+    resources:
+        mem="3GB",
+        gpu=1,
+    params:
+        dvc=stage_of_name("search_ranges", "{searched}"),
     shell:
         "{params.dvc} > {log} 2>&1"
 
@@ -75,7 +96,7 @@ rule predict:
         mem="3GB",
         gpu=1,
     params:
-        dvc=paper_stage("predict", "{experiment}__{test}"),
+        dvc=stage_of_name("predict", "{experiment}__{test}"),
     shell:
         "{params.dvc} > {log} 2>&1"
 
@@ -94,7 +115,7 @@ rule evaluate:
     conda:
         "../envs/reproduce.yaml"
     params:
-        dvc=paper_stage("evaluate", "{evaluation}"),
+        dvc=stage_of_name("evaluate", "{evaluation}"),
     shell:
         "{params.dvc} > {log} 2>&1"
 
@@ -113,6 +134,6 @@ rule measure:
     conda:
         "../envs/reproduce.yaml"
     params:
-        dvc=paper_stage("measure", "{experiment}"),
+        dvc=stage_of_name("measure", "{experiment}"),
     shell:
         "{params.dvc} > {log} 2>&1"

@@ -21,7 +21,7 @@ rule pretrain:
         mem="3GB",
         gpu=1,
     params:
-        dvc=dvc_repro("pretrain@{init}"),
+        dvc=stage_of_name("pretrain", "{init}"),
     shell:
         "{params.dvc} > {log} 2>&1"
 
@@ -91,7 +91,7 @@ rule learn_scales:
         mem="3GB",
         gpu=1,
     params:
-        dvc=dvc_repro("learn_scales@{gsl}"),
+        dvc=stage_of_name("learn_scales", "{gsl}"),
     shell:
         "{params.dvc} > {log} 2>&1"
 
@@ -113,6 +113,6 @@ rule decompose:
     conda:
         "../envs/reproduce.yaml"
     params:
-        dvc=dvc_repro("decompose@{gsl}"),
+        dvc=stage_of_name("decompose", "{gsl}"),
     shell:
         "{params.dvc} > {log} 2>&1"
