@@ -2,8 +2,8 @@
 
 `python -m pipeline.benchmarks.architectures --device cpu` writes reports/benchmarks/cpu_architectures.json and .md, a
 GPU's are gpu_architectures. Each network has a process of its own. A run that is broken off goes on where it was, and
-`--limit 3` stops after three; networks are measured again when code that they can reach, their options or the machine
-change.
+`--limit 3` stops after three; networks are measured again when their options or the machine change, and with `--again`
+where the code that they can reach did; each row keeps the digest of the code that it ran with.
 """
 
 from __future__ import annotations
@@ -48,22 +48,23 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     known = {row["digest"]: row for row in files.read_json(path)["rows"]} if path.is_file() else {}
     code, kind = code_digest(), machine_kind(machine)
     networks = distinct([resolve(name, options.preset) for name in experiments()])
-    digests = [digest(network, code, kind, options.preset, options.precision) for network in networks]
+    digests = [digest(network, kind, options.preset, options.precision) for network in networks]
     result = {
         "device": options.device,
         "preset": options.preset,
         "precision": options.precision,
         "machine": machine,
         "networks": len(networks),
+        "code": code,
         "rows": [],
     }
     left = len(networks) if options.limit is None else options.limit
     for number, (network, key) in enumerate(zip(networks, digests, strict=True), 1):
         row = known.get(key)
-        if row is None and left > 0:
+        if left > 0 and (row is None or (options.again and row["code"] != code)):
             left -= 1
             found = run(network["experiment"], options)
-            row = {"digest": key, **network, **found}
+            row = {"digest": key, "code": code, **network, **found}
             print(f"[{number}/{len(networks)}] {network['experiment']}: {told(found)}", file=sys.stderr, flush=True)
         if row is not None:
             known[key] = row
@@ -112,7 +113,7 @@ def architecture(spec: Spec) -> dict[str, Any]:
 
 
 def digest(network: dict[str, Any], *circumstances: str) -> str:
-    """Return the key of a measurement: the network, and the code, machine, preset and number format that it runs in."""
+    """Return the key of a measurement: the network, and the machine, preset and number format that it runs in."""
     asked = {name: value for name, value in network.items() if name not in ("experiment", "experiments")}
     return hashlib.sha256("/".join([json.dumps(asked, sort_keys=True), *circumstances]).encode()).hexdigest()[:16]
 
@@ -158,6 +159,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--device", choices=tuple(PREFIX), default="cpu")
     found.add_argument("--limit", type=int, help="networks to measure in this run (default: all)")
+    found.add_argument("--again", action="store_true", help="measure anew what ran with other code")
     found.add_argument("--preset", default="full", help="size of the networks and of their input")
     found.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     found.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: torch's own choice)")

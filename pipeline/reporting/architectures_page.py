@@ -27,6 +27,7 @@ def architectures_page(result: dict[str, Any]) -> str:
     rows = result["rows"]
     done, failed = ([row for row in rows if (key in row)] for key in ("found", "failure"))
     missing = result["networks"] - len(rows)
+    older = sum(row["code"] != result["code"] for row in rows)
     parts = [
         f"# Every network on {device}\n",
         machine_line(result["machine"], {"memory_format": "channels_last"}) + "\n",
@@ -36,7 +37,7 @@ def architectures_page(result: dict[str, Any]) -> str:
         "at one time: weights, gradients, optimiser, activations and scratch space. One measurement each: times are an "
         "order of magnitude, not a comparison.\n",
         f"{len(done)} of {plural(result['networks'], 'distinct network')} ran with finite losses, {len(failed)} "
-        f"failed, {missing} not run yet.\n",
+        f"failed, {missing} not run yet; {older} ran with an earlier state of the code (`--again` repeats those).\n",
     ]
     if failed:
         lines = [[f"`{row['experiment']}`", cell(row["failure"])] for row in failed]

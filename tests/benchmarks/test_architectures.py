@@ -68,16 +68,15 @@ def test_every_experiment_belongs_to_one_network():
 
 def test_a_measurement_is_asked_for_again_when_anything_changes():
     first, other = architectures.distinct([changed(), changed(fusion=FusionOptions())])
-    key = architectures.digest(first, "code", "machine", "full", "fp32")
-    assert key == architectures.digest(first | {"experiments": ["more"]}, "code", "machine", "full", "fp32")
+    key = architectures.digest(first, "machine", "full", "fp32")
+    assert key == architectures.digest(first | {"experiments": ["more"]}, "machine", "full", "fp32")
     varied = [
-        ("edited", "machine", "full", "fp32"),
-        ("code", "other", "full", "fp32"),
-        ("code", "machine", "full", "bf16"),
+        ("other", "full", "fp32"),
+        ("machine", "full", "bf16"),
     ]
     keys = {architectures.digest(first, *circumstances) for circumstances in varied}
-    keys.add(architectures.digest(other, "code", "machine", "full", "fp32"))
-    assert len(keys | {key}) == 5
+    keys.add(architectures.digest(other, "machine", "full", "fp32"))
+    assert len(keys | {key}) == 4
 
 
 def test_code_that_a_network_runs_is_in_its_digest(monkeypatch):
@@ -182,8 +181,13 @@ def test_a_broken_off_run_goes_on_where_it_was(few, tmp_path, monkeypatch, capsy
     architectures.main(options(tmp_path, "--limit", "0"))
     assert len(few) == 3
     monkeypatch.setattr(architectures, "code_digest", lambda: "edited")
-    again = architectures.main(options(tmp_path, "--limit", "0"))
-    assert again["rows"] == []
+    again = architectures.main(options(tmp_path))
+    assert len(few) == len(again["rows"]) == 3
+    assert {row["code"] for row in again["rows"]} == {first["code"]}
+    assert "3 ran with an earlier state" in (tmp_path / "cpu_architectures.md").read_text()
+    again = architectures.main(options(tmp_path, "--again"))
+    assert len(few) == 6
+    assert {row["code"] for row in again["rows"]} == {"edited"}
     assert json.loads((tmp_path / "cpu_architectures.json").read_text()) == again
 
 
