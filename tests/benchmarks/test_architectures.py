@@ -188,13 +188,14 @@ def test_a_broken_off_run_goes_on_where_it_was(few, tmp_path, monkeypatch, capsy
     again = architectures.main(options(tmp_path, "--again"))
     assert len(few) == 6
     assert {row["code"] for row in again["rows"]} == {"edited"}
-    assert json.loads((tmp_path / "cpu_architectures.json").read_text()) == again
+    kept = json.loads((tmp_path / "cpu_architectures.json").read_text())["rows"]
+    assert [row["digest"] for row in kept] == [row["digest"] for row in again["rows"]]
 
 
 def test_the_page_holds_every_number(few, tmp_path):
     page = architectures_page(architectures.main(options(tmp_path)))
     assert page == (tmp_path / "cpu_architectures.md").read_text()
-    assert "2 of 3 distinct networks ran with finite losses, 1 failed, 0 not run yet." in page
+    assert "2 of 3 distinct networks ran with finite losses, 1 failed, 0 not run yet; 0 ran with" in page
     assert "| `msfm_retinanet_r50_fpn_1x` | out of \\| memory |" in page
     row = "| `msfm_frcnn_r50_fpn_1x` | resnet50, fpn | 800x1333 | 41.75 | 12.50 | 5.00 | 6.25 | 1.00 | 4.50 | 2 |"
     assert row in page
