@@ -158,20 +158,20 @@ def settled_norms(model: nn.Module) -> Iterator[None]:
 
 
 def timed(call: Callable[[], None], device: str) -> dict[str, float]:
-    """Return the seconds of a call, and the most MiB that its tensors hold above the weights."""
+    """Return the seconds of a call, those of all its threads on their cores, and the most MiB that its tensors hold."""
     for _ in range(REPEATS[device]):
         call()
     seconds: list[float] = []
 
     def clocked() -> None:
         synchronise(device)
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         call()
         synchronise(device)
-        seconds.append(time.perf_counter() - start)
+        seconds.extend((time.perf_counter() - start, time.process_time() - busy))
 
     peak = peak_bytes(clocked, device) / MIB
-    return {"seconds": round(seconds[0], 4), "peak_mib": round(peak, 1)}
+    return {"seconds": round(seconds[0], 4), "core_seconds": round(seconds[1], 4), "peak_mib": round(peak, 1)}
 
 
 def synchronise(device: str) -> None:
