@@ -10,7 +10,7 @@ import hashlib
 import types
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,35 @@ from pipeline import paths
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_yaml
 from pipeline.options import Experiment, Options, Recipe
-from pipeline.preset import Preset
+from pipeline.preset import Data, Preset
+
+
+class Rate(NamedTuple):
+    """Base learning rate of a training, and how it came about."""
+
+    lr: float
+    recipe_lr: float
+    batch: int  # images of one optimiser step, over all processes and accumulated batches
+    recipe_batch: int
+    rule: Literal["recipe", "linear", "preset"]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the summary of a training says of its rate."""
+        return {
+            "lr": self.lr,
+            "recipe_lr": self.recipe_lr,
+            "batch": self.batch,
+            "recipe_batch": self.recipe_batch,
+            "lr_rule": self.rule,
+        }
+
+
+def base_rate(recipe: Recipe, batch: int, preset_lr: float | None = None) -> Rate:
+    """Return the rate of a batch: the preset's, or the recipe's in proportion to the batch (the linear rule)."""
+    if preset_lr:
+        return Rate(preset_lr, recipe.lr, batch, recipe.batch, "preset")
+    rule = "recipe" if batch == recipe.batch else "linear"
+    return Rate(recipe.lr * batch / recipe.batch, recipe.lr, batch, recipe.batch, rule)
 
 
 class Spec(Options):
@@ -32,24 +60,48 @@ class Spec(Options):
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of this training; papers that count epochs are resolved by the data's size at run time."""
+        """Optimiser steps of this training; papers that count epochs are resolved by the data's size at run time.
+
+        Another batch than the recipe's sees the recipe's number of images, as the linear rule of its rate assumes.
+        """
         training, recipe, length = self.preset.training, self.recipe, self.experiment.length
         if training.steps is not None:
             return max(1, round(training.steps * length * coco_epochs(recipe) / 12))
         if recipe.iterations is not None:
-            return round(recipe.iterations * length)
+            return round(recipe.iterations * length * recipe.batch / self.effective_batch)
         raise InputError(
             f"{self.name} counts epochs, and preset {self.preset.name} names no steps; use `epoch_steps(spec, images)`."
         )
 
     @property
     def batch(self) -> int:
+        """Images that are forwarded together, over all processes."""
         return self.preset.training.batch or self.recipe.batch
 
     @property
+    def effective_batch(self) -> int:
+        """Images of one optimiser step."""
+        return self.batch * self.preset.training.accumulate
+
+    @property
+    def rate(self) -> Rate:
+        """The learning rate and how it came about."""
+        return base_rate(self.recipe, self.effective_batch, self.preset.training.lr)
+
+    @property
     def lr(self) -> float:
-        """The learning rate: the preset's, or the recipe's scaled linearly with the batch."""
-        return self.preset.training.lr or self.recipe.lr * self.batch / self.recipe.batch
+        """The learning rate: the preset's, or the recipe's scaled linearly with the effective batch."""
+        return self.rate.lr
+
+    @property
+    def data(self) -> Data:
+        """The preset's data set that this experiment sees."""
+        return self.preset.data_of(self.experiment.dataset)
+
+    @property
+    def manifest(self) -> Path:
+        """The verified form of `data`."""
+        return paths.manifest(self.preset.name, self.experiment.dataset)
 
     @property
     def norm(self) -> str:
@@ -82,7 +134,7 @@ def epoch_steps(spec: Spec, images: int) -> int:
     """Return the optimiser steps of a training on `images` training images."""
     if spec.preset.training.steps is not None or spec.recipe.iterations is not None:
         return spec.steps
-    return max(1, round(spec.recipe.epochs * spec.experiment.length * images / spec.batch))
+    return max(1, round(spec.recipe.epochs * spec.experiment.length * images / spec.effective_batch))
 
 
 def resolve(experiment: str, preset: str) -> Spec:
@@ -93,7 +145,7 @@ def resolve(experiment: str, preset: str) -> Spec:
     """
     path = paths.ROOT / paths.experiment_file(experiment)
     if not path.is_file():
-        known = [*experiments(), *(p.stem for p in (paths.ROOT / "workflow/inits").glob("*.yaml"))]
+        known = [*experiments(), *combinations(), *(p.stem for p in (paths.ROOT / "workflow/inits").glob("*.yaml"))]
         raise InputError(f"Unknown experiment {experiment!r}{nearest(experiment, known)} (workflow/papers lists all).")
     loaded = load(path, Experiment)
     recipe_path = paths.ROOT / paths.recipe_file(loaded.recipe)
@@ -114,6 +166,11 @@ def load_preset(name: str) -> Preset:
         raise InputError(f"{relative(path)} calls itself {preset.name!r}; its `name` must be the file's name.")
     if not 0 < preset.factor <= 4:
         raise InputError(f"{relative(path)}: factor must lie in (0, 4], found {preset.factor}; 1 is COCO's size.")
+    training = preset.training
+    if training.accumulate < 1:
+        raise InputError(f"{relative(path)}: accumulate must be at least 1, found {training.accumulate}; 1 is none.")
+    if training.ema is not None and not 0 < training.ema < 1:
+        raise InputError(f"{relative(path)}: ema must lie in (0, 1), found {training.ema}; leave it out for none.")
     return preset
 
 
@@ -132,6 +189,11 @@ def experiments(paper: str | None = None) -> list[str]:
     """Return the names of all experiments, or of one paper's, sorted."""
     folder = paths.ROOT / "workflow/papers"
     return sorted(p.stem for p in folder.glob(f"{paper or '*'}/experiments/*.yaml"))
+
+
+def combinations() -> list[str]:
+    """Return the names of all experiments that join methods of several papers, sorted."""
+    return sorted(p.stem for p in (paths.ROOT / "workflow/combinations/experiments").glob("*.yaml"))
 
 
 def load(path: Path, kind: type) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,26 +16,41 @@ import yaml
 
 from pipeline.errors import InputError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFullError(InputError):
+    """There is no space for a file; what was there before is untouched."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        super().__init__(f"There is no space left to write {path}; free some and run the stage again.")
+
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path` and move it there when the block ends without an error.
 
-    A reader, or a process killed half-way, sees the old file or the new one, never a part of it.
+    A reader, or a process killed half-way, sees the old file or the new one, never a part of it. Raises DiskFullError
+    where disk, quota or largest file size do not suffice.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600, which a shared cluster cannot read
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFullError(path) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -62,14 +62,27 @@ def check_stages(stages: tuple[int, ...]) -> None:
 class CollageOptions(Options):
     """Dynamic scale training: when to feed collages, and of what (DST, section 3)."""
 
-    feedback: Literal["regression_loss", "classification_loss", "joint_loss", "input_ratio", "random", "always"] = (
-        "regression_loss"
-    )
+    feedback: Literal[
+        "regression_loss",
+        "classification_loss",  # of positives, over that of positives
+        "classification_loss_all",  # of positives, over that of all sampled RoIs or anchors
+        "joint_loss",
+        "input_ratio",
+        "random",
+        "always",
+        "never",
+    ] = "regression_loss"
     threshold: float = 0.1
-    components: int = 4
-    interpolation: Literal["nearest", "bilinear"] = "nearest"
+    components: Literal[1, 4, 9] = 4
+    interpolation: Literal["nearest", "nearest-exact", "bilinear", "bicubic", "area"] = "nearest"
     keep_aspect: bool = False
     min_area: float = 0.0
+    reduce: bool = False  # one decision for all processes; the authors' code lets each decide alone
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the threshold is no share."""
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is a share of a loss and must lie in [0, 1], got {self.threshold}")
 
 
 class PyramidLevel(Options):
@@ -80,6 +93,17 @@ class PyramidLevel(Options):
     head_range: tuple[float, float | None] = (0.0, None)
     proposal_range: tuple[float, float | None] = (0.0, None)
     chip_size: int | None = None  # train on square chips of this side, on the 800-pixel scale
+    chips: Literal["sampled", "grid"] = "sampled"  # SNIP's best of 50 random ones, or SNIPER's cover by those of a grid
+    chip_stride: tuple[int, int] = (56, 59)  # of the grid, drawn for every image between the two as SNIPER does
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a range or the strides end before they start."""
+        for name in ("head_range", "proposal_range", "chip_stride"):
+            low, high = getattr(self, name)
+            if high is not None and high < low:
+                raise ValueError(f"{name} must end at or above its start, got {low} to {high}")
+        if self.chip_stride[0] < 1:
+            raise ValueError(f"chip_stride must be at least 1 pixel, got {self.chip_stride[0]}")
 
 
 class SnipOptions(Options):
@@ -151,6 +175,12 @@ class RegionClassifier(Options):
     hard_examples: int | None = 128  # RoIs of an image that online hard example mining keeps, None: all
     nms: float = 0.5  # IoU of the final suppression; 0.3 in SNIP's tables 1 and 2
     second_backbone: str | None = None  # of a joint network, which takes its boxes from the first (section 7.3)
+    second_init: str | None = None  # of that backbone; without one it starts at random
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where an init has no backbone to start."""
+        if self.second_init is not None and self.second_backbone is None:
+            raise ValueError(f"second_init {self.second_init!r} starts a second_backbone, and none is named")
 
 
 class ProposalNetwork(Options):

@@ -6,20 +6,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = ("pod", "dst", "msfm", "snip", "psconv")
+COMBINATIONS = "combo"  # first word of experiments that join methods of several papers
 PARAMS = Path("params.yaml")
 NOISE = Path("data/noise.json")  # run-to-run spread of baselines, measured by the `seeds` benchmark, in git
 
 
 def paper_of(experiment: str) -> str:
-    """Return the paper whose folder holds an experiment: the first word of its name; `shared` for inits of all."""
+    """Return the paper whose folder holds an experiment: the first word of its name.
+
+    `combo` for combinations of papers' methods, `shared` for inits of all.
+    """
     word = experiment.split("_", 1)[0]
-    return word if word in PAPERS else "shared"
+    return word if word in (*PAPERS, COMBINATIONS) else "shared"
 
 
 def experiment_file(experiment: str) -> Path:
     paper = paper_of(experiment)
-    folder = Path("workflow/inits") if paper == "shared" else Path("workflow/papers") / paper / "experiments"
-    return folder / f"{experiment}.yaml"
+    apart = {"shared": Path("workflow/inits"), COMBINATIONS: Path("workflow/combinations/experiments")}
+    return apart.get(paper, Path("workflow/papers") / paper / "experiments") / f"{experiment}.yaml"
 
 
 def paper_index(paper: str) -> Path:
@@ -27,7 +31,7 @@ def paper_index(paper: str) -> Path:
 
 
 def table_rows(paper: str) -> Path:
-    """The evaluations that each table of a paper waits for."""
+    """What stands behind a paper's printed rows where the tables do not say it, and the quickstart's rows."""
     return Path("workflow/papers") / paper / "tables" / "rows.yaml"
 
 
@@ -51,8 +55,10 @@ def raw(preset: str) -> Path:
     return Path("data/raw") / preset
 
 
-def manifest(preset: str) -> Path:
-    return Path("data/interim") / preset / "manifest.json"
+def manifest(preset: str, dataset: str = "coco") -> Path:
+    """The verified data of a preset; PASCAL VOC's, on which some experiments stand, has a folder of its own."""
+    folder = Path("data/interim") / preset
+    return (folder / "voc" if dataset == "voc" else folder) / "manifest.json"
 
 
 def init(preset: str, name: str) -> Path:
@@ -70,6 +76,14 @@ def weights(preset: str, experiment: str) -> Path:
 def history(preset: str, experiment: str) -> Path:
     """Training history: one row for each logged window of optimiser steps, in git."""
     return Path("reports") / preset / "history" / f"{experiment}.csv"
+
+
+def training_log(preset: str, experiment: str) -> Path:
+    """Every step of the last training, one JSON object a line with its timing; not in git, no output of any stage.
+
+    TensorBoard's event files lie in a folder of the same name without the suffix.
+    """
+    return Path("data/logs") / preset / f"{experiment}.jsonl"
 
 
 def training_summary(preset: str, experiment: str) -> Path:
@@ -142,6 +156,11 @@ def weight_share(preset: str, experiment: str) -> Path:
     return Path("reports") / preset / "metrics" / f"{experiment}_weight_share.json"
 
 
+def loss_share(preset: str, experiment: str) -> Path:
+    """Share of the regression loss that small objects carried in a training, and the threshold it proposes for DST."""
+    return Path("reports") / preset / "metrics" / f"{experiment}_loss_share.json"
+
+
 def receptive_field(preset: str) -> Path:
     """Receptive field and density of connections of POD's networks, as numbers."""
     return Path("reports") / preset / "metrics" / "receptive_field.json"
@@ -156,12 +175,53 @@ def table(preset: str, name: str, suffix: str = "md") -> Path:
     return Path("reports") / preset / "tables" / f"{name}.{suffix}"
 
 
+def headline(preset: str, name: str, suffix: str = "md") -> Path:
+    """A published table with the few rows that the quickstart trains; `table` has them all."""
+    return Path("reports") / preset / "headline" / f"{name}.{suffix}"
+
+
+def catalogue(preset: str) -> Path:
+    """The list of all published tables under a preset."""
+    return Path("reports") / preset / "catalogue.md"
+
+
+def report(preset: str) -> Path:
+    """The way into a preset's report: forges show it with the folder."""
+    return Path("reports") / preset / "README.md"
+
+
+def layer_benchmark(device: str) -> Path:
+    """Times of layers and networks on one machine, in git: behind the speeds that PSConv prints in its text."""
+    return Path("reports/benchmarks") / f"{device}_layers.json"
+
+
 def figure(preset: str, name: str) -> Path:
     return Path("reports") / preset / "figures" / f"{name}.png"
 
 
 def page(preset: str, paper: str) -> Path:
     return Path("reports") / preset / "papers" / f"{paper}.md"
+
+
+def claims(preset: str, paper: str = "") -> Path:
+    """Every claim of the papers, judged; one paper's where `paper` is given. Its data lie beside it as a CSV."""
+    folder = Path("reports") / preset
+    return folder / "claims" / f"{paper}.md" if paper else folder / "claims.md"
+
+
+def methods(preset: str) -> Path:
+    """All methods and their combinations side by side: gains by object size, cost and latency."""
+    return Path("reports") / preset / "methods.md"
+
+
+def compared(preset: str) -> Path:
+    """Which scale method helps on a user's data, at which object sizes, and what could have been seen."""
+    return Path("reports") / preset / "compare.md"
+
+
+def cards(preset: str) -> Path:
+    """Folder of model cards, one a trained experiment that the report rests on."""
+    return Path("reports") / preset / "cards"
 
 
 def index(preset: str) -> Path:
@@ -178,9 +238,24 @@ def scratch(experiment: str, digest: str) -> Path:
     return Path("data/scratch") / f"{experiment}-{digest}"
 
 
-def data_page(preset: str) -> Path:
+def archives() -> Path:
+    """Folder of downloads, in part or whole."""
+    return Path("data/archives")
+
+
+def fetched(preset: str) -> Path:
+    """Which archives of which data sets a preset's data were unpacked from."""
+    return Path("data/fetched") / f"{preset}.json"
+
+
+def plan(preset: str, suffix: str = "md") -> Path:
+    """What every table costs, worked out beforehand."""
+    return Path("reports") / preset / f"plan.{suffix}"
+
+
+def data_page(preset: str, dataset: str = "coco") -> Path:
     """What verification counted, and everything it left out and why."""
-    return Path("reports") / preset / "data.md"
+    return Path("reports") / preset / ("data_voc.md" if dataset == "voc" else "data.md")
 
 
 def statistics(preset: str) -> Path:

@@ -86,11 +86,17 @@ class Training(Options):
     pretrain_size: int = 224  # pixels that 224 of a classifier's recipe become
     pretrain_seeds: int | None = None  # at most so many trainings of a classifier with several seeds
     gradient_clip: float | None = None
+    accumulate: int = 1  # batches whose gradients make one optimiser step
+    ema: float | None = None  # decay of a moving average of the weights, which is what is saved and evaluated then
+    tensorboard: bool = False  # event files beside the log of every step
     log_rows: int = 200
     checkpoint_rows: int = 10  # checkpoints a training
     scale_images: int = 500  # images over which GSL's scales are averaged
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: int = 0
+    # Divide losses by the mean count of positives or samples over processes, so that several processes compute the
+    # joint batch's gradients; the papers' codes divide by each process's own.
+    reduce_normaliser: bool = False
 
 
 class Verdicts(Options):
@@ -116,8 +122,14 @@ class Preset(Options):
     init_source: Literal["pretrain", "torchvision"] = "torchvision"
     # By the experiments' data set; without one, classifiers learn from crops of the preset's own objects.
     labelled: dict[Literal["imagenet", "cifar100"], LabelledSource] | None = None
+    # Data of the experiments on another data set than COCO; without an entry they see the preset's `data` too.
+    datasets: dict[Literal["voc"], Data] | None = None
 
     @property
     def pixel_factor(self) -> float:
         """Factor of lengths in original pixels: 32^2 and 96^2 of COCO's sizes, SNIP's valid ranges."""
         return self.original_factor or self.factor
+
+    def data_of(self, dataset: str) -> Data:
+        """Return the data that experiments on a data set (`coco`, `voc`) see."""
+        return (self.datasets or {}).get(dataset, self.data)

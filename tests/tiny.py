@@ -110,7 +110,9 @@ class FakeSet:
         self.sizes, self.classes = sizes, classes
         self.boxes = [torch.tensor(rows, dtype=torch.float32).reshape(-1, 4) for rows in boxes]
         self.labels = [torch.ones(len(rows), dtype=torch.int64) for rows in boxes]
-        self.entries = [{"id": row + 1, "height": h, "width": w} for row, (h, w) in enumerate(sizes)]
+        self.entries = [
+            {"id": row + 1, "file_name": f"{row + 1}.png", "height": h, "width": w} for row, (h, w) in enumerate(sizes)
+        ]
 
     def __len__(self) -> int:
         return len(self.sizes)

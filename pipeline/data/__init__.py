@@ -13,6 +13,7 @@ _HOME = {
     "greedy_chip_cover": "chips",
     "make_collage": "collage",
     "sample_chips": "chips",
+    "shrink_batch": "collage",
 }
 __all__ = sorted(_HOME)
 

@@ -82,6 +82,67 @@ def sample_chips(
     return result.float()
 
 
+def grid_chips(
+    boxes: Tensor, image_size: tuple[int, int], chip_size: int, stride: int, generator: torch.Generator
+) -> Tensor:
+    """Return chips [c, 4] (half-open xyxy, whole pixels): a greedy cover of the objects by chips on a grid (SNIPER).
+
+    The grid's chips come in random order, so that which of equally good ones is taken is random too.
+
+    Args:
+        boxes: [n, 4] objects in pixels of the resized image; one that no chip of the grid holds is left out.
+        image_size: (h, w) of the resized image.
+        chip_size: side of a chip; an image that is smaller along an axis has chips of its own size there.
+        stride: pixels between neighbours.
+        generator: source of randomness, on the CPU.
+
+    Source: SNIPER, `chip_generator.generate`.
+    Differs from SNIPER: all chips are of one size; its chips along the right and lower border are a pixel larger.
+    """
+    candidates = chip_grid(image_size, chip_size, stride)
+    candidates = candidates[torch.randperm(len(candidates), generator=generator)]
+    boxes = torch.minimum(as_boxes(boxes).float().cpu().clamp(min=0), torch.tensor(image_size).flip(0).repeat(2))
+    return candidates[greedy_chip_cover(boxes, candidates)]
+
+
+def chip_grid(image_size: tuple[int, int], chip_size: int, stride: int) -> Tensor:
+    """Return the chips [m, 4] of a grid that starts in the upper left corner, row by row.
+
+    The last column and the last row lie at the image's borders, however far that is from the one before.
+    Raises ValueError for a stride below 1.
+    """
+    if stride < 1:
+        raise ValueError(f"Chips on a grid need a stride of at least one pixel, got {stride}.")
+    height, width = image_size
+    chip_h, chip_w = min(chip_size, height), min(chip_size, width)
+    tops = [*range(0, height - chip_h, stride), height - chip_h]
+    lefts = [*range(0, width - chip_w, stride), width - chip_w]
+    chips = [(left, top, left + chip_w, top + chip_h) for top in tops for left in lefts]
+    return torch.tensor(chips, dtype=torch.float32)
+
+
+def assign_to_chips(boxes: Tensor, chips: Tensor) -> Tensor:
+    """Return [n], the chip that shows the largest share of each box, the first of equals; -1 where none shows a pixel.
+
+    SNIPER trains an object in this chip alone; wherever else it is seen, it is ignored.
+
+    Args:
+        boxes: [n, 4].
+        chips: [c, 4], in pixels of the same image.
+
+    Source: SNIPER, `chip_worker.box_assigner`, without its filters by size.
+    """
+    boxes, chips = as_boxes(boxes).double(), as_boxes(chips).double()
+    if not len(chips) or not len(boxes):
+        return torch.full((len(boxes),), -1, dtype=torch.int64)
+    corner = torch.maximum(boxes[:, None, :2], chips[None, :, :2])
+    seen = (torch.minimum(boxes[:, None, 2:], chips[None, :, 2:]) - corner).clamp(min=0)  # [n, c, 2]
+    share = seen.prod(dim=2) / (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)[:, None].clamp(min=1e-9)
+    best = torch.tensor([first_maximum(row) for row in share])
+    shown = seen[torch.arange(len(boxes)), best]
+    return torch.where((shown >= 1).all(dim=1), best, -1)
+
+
 def inside(boxes: Tensor, chips: Tensor) -> Tensor:
     """Return [m, n], whether chip m [m, 4] holds box n [n, 4] fully."""
     return (boxes[None, :, :2] >= chips[:, None, :2]).all(2) & (boxes[None, :, 2:] <= chips[:, None, 2:]).all(2)

@@ -1,8 +1,9 @@
-"""Collages of k images on one canvas of a regular image's size (DST, section 3.2; Stitcher's spatial collage)."""
+"""Collages of k images on one canvas of a regular image's size (DST, section 3.2), or k times as many small images."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Target = dict[str, Any]
-Interpolation = Literal["nearest", "bilinear"]
+Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "area"]
+MODES = ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
 
 # Tensors that describe the image, but whose length can be that of the objects by chance.
 PER_IMAGE = ("image_id", "size", "orig_size")
@@ -39,7 +41,7 @@ def make_collage(
         size_divisor: the canvas is the largest height and width of the images, rounded up to this.
         canvas_size: (H, W) where the canvas has to span a larger batch; it is not rounded.
         interpolation: of the images. "nearest" takes pixel floor(i * in / out) in float32, of masks too; masks of
-            "bilinear" images take the value at the pixel's centre.
+            images of the other modes take the value at the pixel's centre.
         keep_aspect: scale both axes by the smaller ratio and leave the right and bottom of the cell zero.
         min_area: objects whose box is smaller than this in the collage, in square pixels, are left out.
 
@@ -49,30 +51,68 @@ def make_collage(
     Raises:
         ValueError: k is no square number, or images and targets do not fit it or each other.
     """
-    grid = math.isqrt(max(k, 0))
-    if k < 1 or grid * grid != k:
-        raise ValueError(f"k must be a square number, found {k}; use 1, 4 or 9.")
+    grid = grid_side(k)
     if len(images) != k or len(targets) != k:
         raise ValueError(f"A collage of k={k} needs k images and targets, found {len(images)} and {len(targets)}.")
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
         check_target(image, images[0], target, index)
-    height, width = canvas_size or tuple(
-        math.ceil(max(image.shape[axis] for image in images) / size_divisor) * size_divisor for axis in (1, 2)
-    )
+    height, width = canvas_size or canvas_of([image.shape[1:] for image in images], size_divisor)
     if min(height, width) < grid:
         raise ValueError(f"The canvas must be at least {grid} pixels high and wide for k={k}, found {height}x{width}.")
 
     keys = object_keys(targets)
-    canvas = images[0].new_zeros(images[0].shape[0], height, width)
+    new = images[0].new_zeros if keep_aspect else images[0].new_empty  # stretched images leave no pixel over
+    canvas = new(images[0].shape[0], height, width)
     placed = []
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
         top, cell_height = cell(index // grid, grid, height)
         left, cell_width = cell(index % grid, grid, width)
         size = fitted(image.shape[1:], (cell_height, cell_width)) if keep_aspect else (cell_height, cell_width)
-        canvas[:, top : top + size[0], left : left + size[1]] = resize(image, size, interpolation)
+        paste(image, canvas[:, top : top + size[0], left : left + size[1]], interpolation)
         objects = {key: target[key] for key in keys if key in target}
         placed.append(place(objects, image.shape[1:], size, (top, left), (height, width), interpolation))
     return canvas, join(placed, keys, min_area)
+
+
+def shrink_batch(
+    images: list[Tensor],
+    targets: list[Target],
+    k: int = 4,
+    size_divisor: int = 32,
+    interpolation: Interpolation = "nearest",
+    min_area: float = 0.0,
+) -> tuple[list[Tensor], list[Target]]:
+    """Return images [C, h, w] of one small size and their targets: the collage along the batch (Stitcher's read-me).
+
+    Every image is stretched to ceil(H / sqrt k) x ceil(W / sqrt k) of the largest height and width, each divided
+    without remainder and rounded up to `size_divisor`. k times a batch's images so cost what its regular images do.
+
+    Differs from the paper, which has spatial collages only.
+
+    Raises:
+        ValueError: k is no square number, or images and targets do not fit each other.
+    """
+    grid = grid_side(k)
+    size = canvas_of([[side // grid for side in image.shape[1:]] for image in images], size_divisor)
+    found = [
+        make_collage([image], [target], 1, size_divisor, size, interpolation, min_area=min_area)
+        for image, target in zip(images, targets, strict=True)
+    ]
+    return [image for image, _ in found], [target for _, target in found]
+
+
+def grid_side(k: int) -> int:
+    """Return sqrt(k). Raises ValueError where k is no square number."""
+    grid = math.isqrt(max(k, 0))
+    if k < 1 or grid * grid != k:
+        raise ValueError(f"k must be a square number, found {k}; use 1, 4 or 9.")
+    return grid
+
+
+def canvas_of(sizes: Sequence[Sequence[int]], size_divisor: int = 32) -> tuple[int, int]:
+    """Return the largest height and width of image sizes (h, w), rounded up to the divisor."""
+    height, width = (max(1, math.ceil(max(sides) / size_divisor)) * size_divisor for sides in zip(*sizes, strict=True))
+    return height, width
 
 
 def cell(position: int, grid: int, length: int) -> tuple[int, int]:
@@ -87,13 +127,17 @@ def fitted(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
     return tuple(min(bound, max(1, round(side * ratio))) for side, bound in zip(size, limit, strict=True))
 
 
-def resize(image: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
-    """Return an image [C, h, w] resized to [C, *size]."""
+def paste(image: Tensor, place: Tensor, interpolation: Interpolation) -> None:
+    """Write an image [C, h, w], resized, into its place [C, H, W] of a canvas."""
+    size = tuple(place.shape[1:])
     if interpolation == "nearest":
-        return F.interpolate(image[None], size=size, mode="nearest")[0]
-    if interpolation == "bilinear":
-        return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
-    raise ValueError(f"interpolation must be 'nearest' or 'bilinear', found {interpolation!r}.")
+        # What F.interpolate calls, without its copy of the result: 2.3 ms instead of 4 for 800x1333 pixels.
+        torch.ops.aten.upsample_nearest2d.out(image[None], size, None, None, out=place[None])
+    elif interpolation in MODES:
+        aligned = {"align_corners": False} if interpolation in ("bilinear", "bicubic") else {}
+        place.copy_(F.interpolate(image[None], size=size, mode=interpolation, **aligned)[0])
+    else:
+        raise ValueError(f"interpolation must be one of {', '.join(map(repr, MODES))}, found {interpolation!r}.")
 
 
 def place(

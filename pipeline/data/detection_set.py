@@ -81,6 +81,12 @@ class DetectionSet:
         return self.entries[row]["height"], self.entries[row]["width"]
 
 
+def origins(data: DetectionSet, rows: list[int]) -> dict[str, list]:
+    """Return `image_ids` and `file_names` of images by row: what a report of a step that failed names."""
+    entries = [data.entries[row] for row in rows]
+    return {"image_ids": [e["id"] for e in entries], "file_names": [e["file_name"] for e in entries]}
+
+
 def scaled_masks(
     data: DetectionSet,
     row: int,

@@ -45,11 +45,19 @@ def merge_pyramid(
     joined = {key: torch.cat([found[key] for found in valid]) for key in valid[0]}
     boxes, scores, labels = joined["boxes"], joined["scores"], joined["labels"]
     kept, decayed = [torch.zeros(0, dtype=torch.int64, device=boxes.device)], [scores[:0]]
+    best, least = scores[:0], 0.0  # the highest decayed scores so far, and what another needs to be among the kept
     for label in labels.unique():
         members = torch.nonzero(labels == label).flatten()
-        picked, live = soft_nms(boxes[members], scores[members], method, sigma, iou_threshold, score_threshold)
+        picked, live = soft_nms(
+            boxes[members], scores[members], method, sigma, iou_threshold, score_threshold, max_detections, least
+        )
         kept.append(members[picked])
         decayed.append(live)
+        if max_detections and len(best) + len(live) >= max_detections:
+            best = torch.cat([best, live]).topk(max_detections).values
+            least = float(best[-1])
+        else:
+            best = torch.cat([best, live])
     index, scores = torch.cat(kept), torch.cat(decayed)
     if max_detections is not None and len(scores) > max_detections:
         cut = scores >= scores.topk(max_detections).values[-1] if max_detections else scores > torch.inf

@@ -23,7 +23,7 @@ from pipeline.options import ProposalNetwork
 def score(spec: Spec, test: str) -> None:
     """Write `paths.metrics` and `paths.bootstrap` of an evaluation."""
     preset, name = spec.preset, paths.evaluation_name(spec.name, test)
-    truth = evaluated_part(load_split(paths.manifest(preset.name), "val"), preset.data.limit_val)
+    truth = evaluated_part(load_split(spec.manifest, "val"), spec.data.limit_val)
     detections = read_json(paths.detections(preset.name, name))
     draws, seed = preset.verdicts.draws, 0
     if spec.experiment.detector == "d_rfcn_rpn":

@@ -9,6 +9,7 @@ from torch import Tensor
 from pipeline.errors import nearest
 
 METHODS = ("gaussian", "linear", "hard")
+SLACK = 0.99  # of scores that decide whether to stop, so that rounding to the input's precision hides no tie
 
 
 def soft_nms(
@@ -18,6 +19,8 @@ def soft_nms(
     sigma: float = 0.5,
     iou_threshold: float = 0.3,
     score_threshold: float = 0.001,
+    limit: int | None = None,
+    least: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Repeatedly pick the box of the highest live score and decay the scores of those that overlap it.
 
@@ -28,6 +31,9 @@ def soft_nms(
     Args:
         boxes: [n, 4] half-open xyxy, px.
         scores: [n].
+        limit: picks after which the rest may be left out, None for none; what ties with the last stays.
+        least: decayed score under which picks may be left out. Live scores only fall, so nothing that is left out
+            would have changed a pick before it.
 
     Returns:
         Kept indices [k] (int64) in pick order and their decayed scores [k], on the input's device. The order of equal
@@ -51,6 +57,9 @@ def soft_nms(
     pick = 0
     while pick < end:
         best = pick + int(live[pick:end].argmax())
+        if live[best] < SLACK * max(least, live[limit - 1] if limit and pick >= limit else 0.0):
+            end = pick
+            break
         if best != pick:
             swap, back = [pick, best], [best, pick]
             corners[:, swap], live[swap] = corners[:, back], live[back]

@@ -34,6 +34,7 @@ DETECTORS = {
     "d_rfcn_rpn": build_proposal_network,
 }
 CLASSIFIERS = {"classifier": build_resnet_classifier}
+NECKS = {"faster_rcnn": ("fpn", "c4"), "d_rfcn_rcn": ("none",), "d_rfcn_rpn": ("none",)}  # of other families: fpn
 
 
 def build_detector(spec: Spec, classes: int = 80, scales: Scales | None = None) -> nn.Module:
@@ -45,12 +46,37 @@ def build_detector(spec: Spec, classes: int = 80, scales: Scales | None = None) 
         scales: learnt global scale (h, w) of every decomposed block, by block name.
 
     Raises:
-        InputError: the experiment is no detector.
+        InputError: the experiment is no detector, or one that cannot have what its file asks for.
     """
     kind = spec.experiment.detector
     if kind not in DETECTORS:
         raise InputError(f"{spec.name} is a {kind}, not a detector{nearest(kind, DETECTORS)}; use build_classifier.")
+    check_combination(spec)
     return DETECTORS[kind](spec, classes, scales)
+
+
+def check_combination(spec: Spec) -> None:
+    """Raise InputError where a detector would ignore something that its experiment asks for."""
+    experiment, method = spec.experiment, spec.experiment.method
+    kind, necks = experiment.detector, NECKS.get(experiment.detector, ("fpn",))
+    if experiment.neck not in necks:
+        raise InputError(
+            f"{spec.name}: a {kind} has neck {' or '.join(necks)}, not {experiment.neck!r}; write `neck: {necks[0]}`."
+        )
+    if method.small_loss_weight is not None and kind == "d_rfcn_rpn":
+        raise InputError(
+            f"{spec.name}: small_loss_weight acts on detections' losses, and a {kind} has proposals; leave it out."
+        )
+    if method.snip is not None and not experiment.pyramid:
+        raise InputError(f"{spec.name}: snip reads the ranges of a pyramid, and there is none; add `pyramid`.")
+    if method.psconv is not None and method.psconv.neck and experiment.neck != "fpn":
+        raise InputError(
+            f"{spec.name}: psconv.neck replaces convolutions of an FPN, and the neck is {experiment.neck!r}; leave it "
+            "out."
+        )
+    for name, kinds in {"region": "d_rfcn_rcn", "rpn": "d_rfcn_rpn"}.items():
+        if getattr(experiment, name) is not None and kind != kinds:
+            raise InputError(f"{spec.name}: `{name}` has options of a {kinds}, and this is a {kind}; leave it out.")
 
 
 def build_classifier(spec: Spec, classes: int = 1000) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,12 +11,13 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import sigmoid_focal_loss
 
 from pipeline.config import Spec
+from pipeline.models.anchors import IGNORED
 from pipeline.models.backbones import Scales
-from pipeline.models.batching import Batching
-from pipeline.models.dense import DenseDetector, Outputs, flatten_level, top_candidates
+from pipeline.models.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
 from pipeline.models.focal import PRIOR, STRIDES, FocalHead, level_positions, prediction, tower
 from pipeline.models.necks import build_fpn
 from pipeline.models.roi_heads import PositiveLosses, box_area
+from pipeline.models.valid_ranges import assign_points_in_range
 from pipeline.preset import ModelSize
 
 RANGES = (0.0, 64.0, 128.0, 256.0, 512.0, float("inf"))  # longest distance to a side, on the papers' 800-pixel scale
@@ -77,12 +80,13 @@ class FCOSHead(FocalHead):
         )
         total, classification, overlap, centered, wanted_center, areas = [], [], [], [], [], []
         for row, target in enumerate(targets):
-            matched = assign_points(points, low, high, target["boxes"])
+            assign = partial(assign_points, points, low, high)
+            matched = assign_points_in_range(assign, target, self.ignore_iou)
             positive = torch.where(matched >= 0)[0]
             boxes = target["boxes"][matched[positive]]
             wanted = torch.zeros_like(logits[row])
             wanted[positive, target["labels"][matched[positive]] - 1] = 1
-            focal = sigmoid_focal_loss(logits[row], wanted).sum(dim=1)
+            focal = sigmoid_focal_loss(logits[row], wanted).sum(dim=1) * (matched != IGNORED)
             total.append(focal.sum())
             classification.append(focal[positive])
             sides = distances_to_sides(points[positive], boxes)
@@ -91,13 +95,15 @@ class FCOSHead(FocalHead):
             wanted_center.append(centerness_of(sides))
             areas.append(box_area(boxes))
         weights = torch.cat(wanted_center)
-        regression = torch.cat(overlap) * weights
-        self.positives = PositiveLosses(regression.detach(), torch.cat(classification).detach(), torch.cat(areas))
-        count = max(1, len(weights))
+        regression, classified, sizes = torch.cat(overlap) * weights, torch.cat(classification), torch.cat(areas)
+        summed = torch.stack(total).sum()
+        self.positives = PositiveLosses(regression.detach(), classified.detach(), sizes, summed.detach())
+        count = self.normaliser(len(weights))
         center = F.binary_cross_entropy_with_logits(torch.cat(centered), weights, reduction="sum")
         return {
-            "loss_classifier": torch.stack(total).sum() / count,
-            "loss_box_reg": regression.sum() / weights.sum().clamp(min=LEAST_IOU),
+            "loss_classifier": (summed + self.small_extra(classified, sizes)) / count,
+            "loss_box_reg": (regression.sum() + self.small_extra(regression, sizes))
+            / self.normaliser(weights.sum(), LEAST_IOU),
             "loss_centerness": center / count,
         }
 
@@ -173,8 +179,6 @@ def build_fcos(spec: Spec, classes: int = 80, scales: Scales | None = None) -> D
     Without later improvements, as when DST was written: positives anywhere in an object, centerness beside the classes,
     -log IoU, distances in pixels.
     """
-    size = spec.preset.model
     backbone = build_fpn(spec, scales, extra="p5", first=1)
-    return DenseDetector(
-        backbone, FCOSHead(backbone.out_channels, classes, size, spec.preset.factor), Batching(size.pad_divisor)
-    )
+    head = FCOSHead(backbone.out_channels, classes, spec.preset.model, spec.preset.factor)
+    return assemble_dense(spec, backbone, head)

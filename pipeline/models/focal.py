@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from pipeline.models.dense import DenseHead, Outputs, suppress
+from pipeline.models.dense import DenseHead, Outputs
+from pipeline.models.suppression import suppress
 from pipeline.preset import ModelSize
 
 STRIDES = (8, 16, 32, 64, 128)  # P3 to P7
@@ -23,8 +24,11 @@ class FocalHead(DenseHead):
     Args:
         classes: object categories, without the background.
         size: limits of detections and of candidates a level, and the score threshold.
-        nms_iou: IoU from which a detection falls to a better one of its class.
+        nms_iou: IoU from which a detection falls to a better one of its class; None suppresses nothing.
     """
+
+    nms_iou: float | None
+    detections: int | None  # None keeps all
 
     def __init__(self, classes: int, size: ModelSize, nms_iou: float) -> None:
         super().__init__()

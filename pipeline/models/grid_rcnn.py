@@ -16,7 +16,7 @@ from pipeline.models.batching import Batching
 from pipeline.models.grid_head import GridHead
 from pipeline.models.grid_points import GRID, decode_boxes, grid_targets
 from pipeline.models.necks import build_fpn
-from pipeline.models.roi_heads import PositiveLosses, RoIHeads, SampledRoIs
+from pipeline.models.roi_heads import RoIHeads, SampledRoIs
 from pipeline.models.roi_pool import MultiLevelRoIAlign
 from pipeline.models.two_stage import (
     FPN_RESOLUTION,
@@ -87,9 +87,11 @@ class GridRoIHeads(RoIHeads):
             objects.append(target["boxes"][sampled.matched[row][positive]])
         grid_loss = self.grid_loss(features, rois, torch.cat(objects))
         areas = self.positives.areas[chosen]
-        self.positives = PositiveLosses(grid_loss.detach(), self.positives.classification[chosen], areas)
+        self.positives = self.positives._replace(
+            regression=grid_loss.detach(), classification=self.positives.classification[chosen], areas=areas
+        )
         weights = torch.where(areas < self.small_area, self.small_loss_weight, 1.0)
-        loss = (grid_loss * weights).sum() / max(1, len(chosen))
+        loss = (grid_loss * weights).sum() / self.normaliser(len(chosen))
         return {"loss_classifier": losses["loss_classifier"], "loss_grid": loss}, deltas
 
     def grid_loss(self, features: dict[str, Tensor], rois: list[Tensor], objects: Tensor) -> Tensor:

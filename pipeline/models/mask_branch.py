@@ -12,6 +12,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import roi_align
 
 from pipeline.config import Spec
+from pipeline.models.normaliser import Normaliser, local_normaliser, normalised
 from pipeline.models.roi_heads import RoIHeads, SampledRoIs
 from pipeline.models.roi_pool import MultiLevelRoIAlign
 from pipeline.models.two_stage import fpn_pool
@@ -22,6 +23,8 @@ RESOLUTION = 14  # of the RoI features; the masks have twice as many bins along 
 
 class MaskBranch(nn.Module):
     """Four 3x3 convolutions, a deconvolution and one mask a class, on 14x14 RoI features (Mask R-CNN, figure 4)."""
+
+    normaliser: Normaliser = staticmethod(local_normaliser)  # maps the number of positive RoIs to the loss's divisor
 
     def __init__(self, pool: MultiLevelRoIAlign, channels: int, classes: int) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class MaskBranch(nn.Module):
         boxes = [boxes[rows] for boxes, rows in zip(sampled.boxes, positive, strict=True)]
         logits = self(features, boxes)
         if not len(logits):
-            return logits.sum() * 0
+            return normalised(logits.sum() * 0, 0, self.normaliser)
         classes = torch.cat([labels[rows] for labels, rows in zip(sampled.labels, positive, strict=True)]) - 1
         wanted = torch.cat(
             [
@@ -57,7 +60,8 @@ class MaskBranch(nn.Module):
                 for target, matched, rows, rois in zip(targets, sampled.matched, positive, boxes, strict=True)
             ]
         )
-        return F.binary_cross_entropy_with_logits(of_classes(logits, classes), wanted)
+        loss = F.binary_cross_entropy_with_logits(of_classes(logits, classes), wanted)
+        return normalised(loss, len(logits), self.normaliser)
 
     def dense_parts(self, images: Tensor, channels: int, rois: int) -> None:
         """Run the branch's convolutions on `rois` RoIs of `channels` channels, on the device of the images."""

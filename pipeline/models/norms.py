@@ -34,3 +34,17 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
     "sync": nn.BatchNorm2d,  # several devices convert it (training); one device needs no synchronisation
 }
+
+
+def synchronised(norm: nn.BatchNorm2d) -> nn.Module:
+    """Return a trained batch norm as one that takes its statistics over all processes; one with frozen ones as it is.
+
+    timm's norms of dual path networks carry their activation, which torch's own conversion would lose.
+    """
+    if isinstance(norm, FrozenStatisticsBatchNorm2d):
+        return norm
+    if type(norm) is nn.BatchNorm2d:
+        return nn.SyncBatchNorm.convert_sync_batchnorm(norm)
+    from timm.layers import convert_sync_batchnorm  # timm takes seconds to import
+
+    return convert_sync_batchnorm(norm)

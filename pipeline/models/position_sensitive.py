@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,52 @@ def pool_bins(maps: Tensor, rois: list[Tensor], bins: int, scale: float) -> Tens
     Returns:
         [R, D, bins, bins] for the RoIs of all images in order.
     """
-    return ps_roi_pool(maps, rois, bins, scale)
+    numbers = torch.cat([torch.full_like(boxes[:, :1], row) for row, boxes in enumerate(rois)])
+    return PoolBins.apply(maps, torch.cat([numbers, torch.cat(rois)], dim=1), bins, scale)
+
+
+class PoolBins(torch.autograd.Function):
+    """torchvision's `ps_roi_pool` with a gradient of its own.
+
+    On the CPU, torchvision's sends what a bin learns to the bin of the same size in the upper left corner of the map.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, rois: Tensor, bins: int, scale: float) -> Tensor:
+        """Return [R, D, bins, bins] of RoIs [R, 5], whose first column is the image's number."""
+        ctx.save_for_backward(rois)
+        ctx.shape, ctx.bins, ctx.scale = maps.shape, bins, scale
+        return ps_roi_pool(maps, rois, bins, scale)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        """Return the gradient [N, D bins bins, H, W]: every position of a bin gets its equal share."""
+        (rois,) = ctx.saved_tensors
+        images, _, height, width = ctx.shape
+        columns = bin_shares(rois[:, 1], rois[:, 3], width, ctx.bins, ctx.scale)  # [R, bins, W]
+        rows = bin_shares(rois[:, 2], rois[:, 4], height, ctx.bins, ctx.scale)
+        found = grad.new_empty(images, grad.shape[1], ctx.bins, ctx.bins, height, width)
+        for image in range(images):
+            own = torch.where(rois[:, 0] == image)[0]
+            for y in range(ctx.bins):
+                spread = torch.einsum("rdx,rh->rdxh", grad[own, :, y], rows[own, y])
+                found[image, :, y] = torch.einsum("rdxh,rxw->dxhw", spread, columns[own])
+        return found.view(ctx.shape), None, None, None
+
+
+def bin_shares(start: Tensor, end: Tensor, length: int, bins: int, scale: float) -> Tensor:
+    """Return each position's share [R, bins, length] of the bins of RoIs from `start` to `end` [R] along one axis.
+
+    Borders are rounded as in `ps_roi_pool`, in its order of operations and precision; an empty bin has no shares.
+    """
+    start, end = ((side * scale).abs().add(0.5).floor() * side.sign() for side in (start, end))  # halves go outwards
+    size = (end - start).clamp(min=1)[:, None] / bins
+    number = torch.arange(bins, device=start.device, dtype=start.dtype)
+    first = ((number * size).floor() + start[:, None]).clamp(0, length - 1)
+    last = (((number + 1) * size).ceil() + start[:, None]).clamp(0, length - 1)
+    place = torch.arange(length, device=start.device)
+    inside = (place >= first[..., None]) & (place < last[..., None])
+    return inside / (last - first).clamp(min=1)[..., None]
 
 
 def sample_bins(maps: Tensor, rois: list[Tensor], bins: int, scale: float, samples: int) -> Tensor:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 
 from pipeline.config import Spec
 from pipeline.models.backbones import Scales
-from pipeline.models.batching import Batching, check_targets
+from pipeline.models.batching import Batching
+from pipeline.models.dense import SingleStageDetector
 from pipeline.models.rfcn import build_dilated
 from pipeline.models.roi_heads import PositiveLosses, box_area
 from pipeline.models.rpn import RegionProposalNetwork
@@ -22,7 +20,6 @@ from pipeline.options import ProposalNetwork
 HIDDEN = 512  # channels of the 3x3 convolution at the papers' size (R-FCN)
 BORDER = 32  # an anchor may reach so far out of the image in training (SNIPER), on the papers' 800-pixel scale
 CANDIDATES = 6  # times the preset's limit a level: one level holds all anchors (R-FCN: 6,000 before NMS)
-BETA = 1 / 9  # of the smooth L1 loss, as torchvision's
 
 
 class SingleLevelBackbone(nn.Module):
@@ -98,47 +95,33 @@ class StandaloneRPN(RegionProposalNetwork):
     ) -> dict[str, Tensor]:
         """Return both losses over the number of sampled anchors, zero where there are none.
 
-        Args:
-            objectness: [A], of all images.
-            deltas: [A, 4].
-            labels: [A_i] of every image: 1 object, 0 background, -1 ignored.
-            wanted: [A, 4], encoded matched boxes.
-            areas: [A], box area of each anchor's matched object in network-input pixels.
+        Arguments as of `anchor_losses`, and areas [A]: the box area of each anchor's matched object, in network-input
+        pixels.
         """
-        positive, negative = (torch.where(torch.cat(masks))[0] for masks in self.fg_bg_sampler(labels))
-        sampled = torch.cat([positive, negative])
-        count = max(1, len(sampled))
-        loss = F.binary_cross_entropy_with_logits(objectness[sampled], torch.cat(labels)[sampled], reduction="none")
-        regression = F.smooth_l1_loss(deltas[positive], wanted[positive], beta=BETA, reduction="none").sum(dim=1)
-        self.positives = PositiveLosses(regression.detach(), loss[: len(positive)].detach(), areas[positive])
+        loss, regression, positive, count = self.anchor_losses(objectness, deltas, labels, wanted)
+        self.positives = PositiveLosses(
+            regression.detach(), loss[: len(positive)].detach(), areas[positive], loss.detach().sum()
+        )
         return {"loss_objectness": loss.sum() / count, "loss_rpn_box_reg": regression.sum() / count}
 
 
-class ProposalDetector(nn.Module):
+class ProposalDetector(SingleStageDetector):
     """Backbone and RPN, under torchvision's detection contract: its detections are proposals of one class."""
 
     def __init__(self, backbone: SingleLevelBackbone, rpn: StandaloneRPN, transform: Batching) -> None:
-        super().__init__()
-        self.backbone, self.rpn, self.transform = backbone, rpn, transform
+        super().__init__(backbone, transform)
+        self.rpn = rpn
 
     @property
     def positives(self) -> PositiveLosses | None:
         """Losses of the last training step's positive anchors."""
         return self.rpn.positives
 
-    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
-        """Return named losses (training) or a list of proposals (evaluation) for images [3, H, W] in 0-1.
-
-        Raises:
-            ValueError: training without targets, or boxes that are not [n, 4].
-        """
-        if self.training:
-            check_targets(targets)
-        batch, targets = self.transform(images, targets)
-        proposals, losses = self.rpn(batch, self.backbone(batch.tensors), targets)
-        if self.training:
-            return losses
-        return self.transform.postprocess(proposals, batch.image_sizes, [image.shape[-2:] for image in images])
+    def run(
+        self, features: dict[str, Tensor], images: ImageList, targets: list[dict[str, Tensor]] | None
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Return proposals (evaluation) and named losses (training)."""
+        return self.rpn(images, features, targets)
 
     def dense_parts(self, images: Tensor, proposals: int) -> None:
         """Run the parts whose multiply-adds count, on images [N, 3, H, W]: everything but NMS."""

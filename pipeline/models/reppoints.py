@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,15 +11,15 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import sigmoid_focal_loss
 
 from pipeline.config import Spec
-from pipeline.models.anchors import IGNORED, match_anchors
+from pipeline.models.anchors import IGNORED
 from pipeline.models.backbones import Scales
-from pipeline.models.batching import Batching
 from pipeline.models.deformable import deformable_conv2d
-from pipeline.models.dense import DenseDetector, Outputs, flatten_level, top_candidates
+from pipeline.models.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
 from pipeline.models.focal import PRIOR, STRIDES, FocalHead, level_positions, prediction, tower
 from pipeline.models.necks import build_fpn
 from pipeline.models.point_sets import POINTS, match_positions, moment_boxes, place
 from pipeline.models.roi_heads import PositiveLosses, box_area
+from pipeline.models.valid_ranges import assign_points_in_range, match_anchors_in_range
 from pipeline.preset import ModelSize
 
 CONVS = 3  # of a tower, without normalisation: the printed parameter count says so
@@ -98,14 +100,16 @@ class RepPointsHead(FocalHead):
             [torch.full_like(level[:, 0], stride) for level, stride in zip(levels, STRIDES, strict=True)]
         )
         first_boxes = place(moment_boxes(initial.detach(), self.spread.detach()), positions, strides)
-        total, first, regression, classification, areas = [], [], [], [], []
+        total, first, first_areas, regression, classification, areas = [], [], [], [], [], []
         for row, target in enumerate(targets):
-            matched = match_positions(positions, strides, target["boxes"], self.base)
+            assign = partial(match_positions, positions, strides, base=self.base)
+            matched = assign_points_in_range(assign, target, self.ignore_iou)
             positive = torch.where(matched >= 0)[0]
             boxes = target["boxes"][matched[positive]]
             first.append(self.box_losses(initial[row, positive], positions[positive], strides[positive], boxes))
+            first_areas.append(box_area(boxes))
 
-            matched = match_anchors(first_boxes[row], target["boxes"])
+            matched = match_anchors_in_range(first_boxes[row], target, self.ignore_iou)
             positive = torch.where(matched >= 0)[0]
             boxes = target["boxes"][matched[positive]]
             regression.append(self.box_losses(refined[row, positive], positions[positive], strides[positive], boxes))
@@ -115,13 +119,17 @@ class RepPointsHead(FocalHead):
             total.append(focal.sum())
             classification.append(focal[positive])
             areas.append(box_area(boxes))
-        joined, starts = torch.cat(regression), torch.cat(first)
-        self.positives = PositiveLosses(joined.detach(), torch.cat(classification).detach(), torch.cat(areas))
-        count = max(1, len(joined))
+        starts = torch.cat(first)
+        joined, classified, sizes = map(torch.cat, (regression, classification, areas))
+        summed = torch.stack(total).sum()
+        self.positives = PositiveLosses(joined.detach(), classified.detach(), sizes, summed.detach())
+        count = self.normaliser(len(joined))
         return {
-            "loss_classifier": torch.stack(total).sum() / count,
-            "loss_box_reg": joined.sum() / count,
-            "loss_box_init": INITIAL_WEIGHT * starts.sum() / max(1, len(starts)),
+            "loss_classifier": (summed + self.small_extra(classified, sizes)) / count,
+            "loss_box_reg": (joined.sum() + self.small_extra(joined, sizes)) / count,
+            "loss_box_init": INITIAL_WEIGHT
+            * (starts.sum() + self.small_extra(starts, torch.cat(first_areas)))
+            / self.normaliser(len(starts)),
         }
 
     def box_losses(self, points: Tensor, positions: Tensor, strides: Tensor, wanted: Tensor) -> Tensor:
@@ -156,4 +164,4 @@ def build_reppoints(spec: Spec, classes: int = 80, scales: Scales | None = None)
     size = spec.preset.model
     backbone = build_fpn(spec, scales, extra="c5", first=1)
     head = RepPointsHead(backbone.out_channels, classes, size, spec.preset.factor)
-    return DenseDetector(backbone, head, Batching(size.pad_divisor))
+    return assemble_dense(spec, backbone, head)

@@ -10,13 +10,13 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import sigmoid_focal_loss
 
 from pipeline.config import Spec
-from pipeline.models.anchors import IGNORED, cell_anchors, match_anchors
+from pipeline.models.anchors import IGNORED, cell_anchors
 from pipeline.models.backbones import Scales
-from pipeline.models.batching import Batching
-from pipeline.models.dense import DenseDetector, Outputs, flatten_level, top_candidates
+from pipeline.models.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
 from pipeline.models.focal import PRIOR, STRIDES, FocalHead, level_positions, prediction, tower
 from pipeline.models.necks import build_fpn
 from pipeline.models.roi_heads import PositiveLosses, box_area
+from pipeline.models.valid_ranges import match_anchors_in_range
 from pipeline.preset import ModelSize
 
 OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -70,7 +70,7 @@ class RetinaNetHead(FocalHead):
         anchors = torch.cat([self.anchors(level, output) for level, output in enumerate(outputs["logits"])])
         total, regression, classification, areas = [], [], [], []
         for row, target in enumerate(targets):
-            matched = match_anchors(anchors, target["boxes"])
+            matched = match_anchors_in_range(anchors, target, self.ignore_iou)
             positive = torch.where(matched >= 0)[0]
             boxes = target["boxes"][matched[positive]]
             wanted = torch.zeros_like(logits[row])
@@ -81,13 +81,14 @@ class RetinaNetHead(FocalHead):
             encoded = self.box_coder.encode_single(boxes, anchors[positive])
             regression.append(self.box_losses(deltas[row, positive], encoded))
             areas.append(box_area(boxes))
-        joined = torch.cat(regression)
-        self.positives = PositiveLosses(joined.detach(), torch.cat(classification).detach(), torch.cat(areas))
-        count = max(1, len(joined))
+        joined, classified, sizes = map(torch.cat, (regression, classification, areas))
+        summed = torch.stack(total).sum()
+        self.positives = PositiveLosses(joined.detach(), classified.detach(), sizes, summed.detach())
+        count = self.normaliser(len(joined))
         coordinates = 4 if self.box_loss == "smooth_l1" else 1
         return {
-            "loss_classifier": torch.stack(total).sum() / count,
-            "loss_box_reg": joined.sum() / (count * coordinates),
+            "loss_classifier": (summed + self.small_extra(classified, sizes)) / count,
+            "loss_box_reg": (joined.sum() + self.small_extra(joined, sizes)) / (count * coordinates),
         }
 
     def box_losses(self, deltas: Tensor, wanted: Tensor) -> Tensor:
@@ -117,4 +118,4 @@ def build_retinanet(spec: Spec, classes: int = 80, scales: Scales | None = None)
     size = spec.preset.model
     backbone = build_fpn(spec, scales, extra="c5", first=1)
     head = RetinaNetHead(backbone.out_channels, classes, size, spec.preset.factor, spec.recipe.box_loss)
-    return DenseDetector(backbone, head, Batching(size.pad_divisor))
+    return assemble_dense(spec, backbone, head)

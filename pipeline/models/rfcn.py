@@ -85,8 +85,10 @@ class PositionSensitiveHead(nn.Module):
 
     def dense_parts(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Map features [N, C, H, W] to position-sensitive maps and offset fields by name, in fp32."""
-        x = self.reduce(x)
-        maps, offsets = ({name: conv(x).float() for name, conv in d.items()} for d in (self.maps, self.offsets))
+        x = self.reduce(x).contiguous()
+        maps, offsets = (
+            {name: plane_conv(conv, x).float() for name, conv in d.items()} for d in (self.maps, self.offsets)
+        )
         return maps, offsets
 
     def forward(self, x: Tensor, rois: list[Tensor]) -> dict[str, Tensor]:
@@ -104,6 +106,15 @@ class PositionSensitiveHead(nn.Module):
                 pooled = shift_bins(values, moves, *place, self.samples)
             outputs[name] = pooled.mean(dim=(2, 3))  # the bins vote
         return outputs
+
+
+def plane_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return a 1x1 convolution of x [N, C, H, W], channel plane behind plane, as pooling by bins reads it.
+
+    The convolution itself would give channels last, as its weights are, and every pooling copies those many maps.
+    """
+    weight = conv.weight.flatten(1).expand(len(x), -1, -1)
+    return torch.baddbmm(conv.bias.view(1, -1, 1), weight, x.flatten(2)).unflatten(2, x.shape[-2:])
 
 
 class RegionHeads(RoIHeads):
@@ -241,7 +252,7 @@ def build_rfcn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> R
             classes,
             region.pooling,
             size.c4_stride,
-            2 * size.roi_samples,  # Deformable R-FCN takes 4 where the RoIAlign of other families takes 2
+            size.roi_samples**2,  # Deformable R-FCN takes 4 where the RoIAlign of other families takes 2
             boxes=number == 0,
         )
         for number, body in enumerate(bodies)

@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import roi_heads
-from torchvision.ops import boxes as box_ops
+
+from pipeline.config import Spec
+from pipeline.models.normaliser import Normaliser, local_normaliser
+from pipeline.models.suppression import suppress
 
 RoIFilter = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
 
@@ -20,6 +23,7 @@ class PositiveLosses(NamedTuple):
     regression: Tensor  # [P], summed over the four coordinates, not normalised
     classification: Tensor  # [P]
     areas: Tensor  # [P], box area of the matched object in network-input pixels
+    all_classification: Tensor | None = None  # [], summed over all sampled RoIs or anchors, the background's too
 
 
 class SampledRoIs(NamedTuple):
@@ -42,9 +46,11 @@ class RoIHeads(roi_heads.RoIHeads):
         filter_rois: maps RoIs [R, 4], labels [R], matched object indices [R] and a target to the mask [R] of RoIs that
             take part (SNIP); None keeps all.
         positives: losses of the last training step's positive RoIs.
+        normaliser: maps the number of sampled RoIs to the losses' divisor.
     """
 
     box_loss: str = "l1"
+    normaliser: Normaliser = staticmethod(local_normaliser)
     small_loss_weight: float = 1.0
     small_area: float = 32.0**2
     filter_rois: RoIFilter | None = None
@@ -117,11 +123,12 @@ class RoIHeads(roi_heads.RoIHeads):
             regression_targets: [R, 4].
             areas: [R], box area of each RoI's matched object, in network-input pixels.
         """
-        count = max(1, labels.numel())
+        count = self.normaliser(labels.numel())
         weights = torch.ones_like(areas)
         weights[(labels > 0) & (areas < self.small_area)] = self.small_loss_weight
         classification, regression, positive = self.roi_losses(logits, deltas, labels, regression_targets)
-        self.positives = PositiveLosses(regression.detach(), classification[positive].detach(), areas[positive])
+        all_losses = classification.detach()
+        self.positives = PositiveLosses(regression.detach(), all_losses[positive], areas[positive], all_losses.sum())
         return {
             "loss_classifier": (classification * weights).sum() / count,
             "loss_box_reg": (regression * weights[positive]).sum() / count,
@@ -165,12 +172,15 @@ class RoIHeads(roi_heads.RoIHeads):
         ):
             row, label = torch.where(score > self.score_thresh)
             boxes = self.box_coder.decode_single(chosen_deltas(delta, row, label), rois[row]).reshape(-1, 4)
-            boxes = box_ops.clip_boxes_to_image(boxes, shape)
-            kept = box_ops.remove_small_boxes(boxes, min_size=1e-2)
-            boxes, label, score = boxes[kept], label[kept], score[row, label][kept]
-            kept = box_ops.batched_nms(boxes, score, label, self.nms_thresh)[: self.detections_per_img]
-            results.append({"boxes": boxes[kept], "labels": label[kept] + 1, "scores": score[kept]})
+            found = suppress(boxes, score[row, label], label, shape, self.nms_thresh, self.detections_per_img)
+            results.append(found)
         return results
+
+
+def weigh_small_objects(part: nn.Module, spec: Spec) -> None:
+    """Tell RoI heads or a dense head the method's weight of small objects' losses, at the preset's lengths."""
+    part.small_loss_weight = spec.experiment.method.small_loss_weight or 1.0
+    part.small_area = (32 * spec.preset.factor) ** 2
 
 
 def chosen_deltas(deltas: Tensor, rows: Tensor, classes: Tensor) -> Tensor:

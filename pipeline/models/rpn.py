@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection import rpn
 
+from pipeline.models.normaliser import Normaliser, local_normaliser
+
 AnchorLabeller = Callable[[Tensor, dict[str, Tensor]], Tensor]
+BETA = 1 / 9  # of the smooth L1 loss
+
+
+class AnchorLosses(NamedTuple):
+    """Losses of the anchors that one step samples."""
+
+    objectness: Tensor  # [S], positives first
+    regression: Tensor  # [P] of the positives, summed over the four coordinates
+    positive: Tensor  # [P], rows of the positives among all anchors
+    count: float | Tensor  # what both sums are divided by
 
 
 class RegionProposalNetwork(rpn.RegionProposalNetwork):
@@ -17,9 +31,11 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
     Attributes:
         label_anchors: maps anchors [A, 4] and one image's target to labels [A] (1 object, 0 background, -1 ignored);
             None keeps torchvision's rule.
+        normaliser: maps the number of sampled anchors to the losses' divisor.
     """
 
     label_anchors: AnchorLabeller | None = None
+    normaliser: Normaliser = staticmethod(local_normaliser)
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
@@ -42,10 +58,23 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
         self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], targets: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return torchvision's losses; zero, not NaN, where every anchor of the batch is ignored."""
-        if all(bool((row < 0).all()) for row in labels):
-            zero = objectness.sum() * 0
-            return zero, deltas.sum() * 0
-        return super().compute_loss(objectness, deltas, labels, targets)
+        found = self.anchor_losses(objectness.flatten(), deltas, labels, torch.cat(targets))
+        return found.objectness.sum() / found.count, found.regression.sum() / found.count
+
+    def anchor_losses(self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], wanted: Tensor) -> AnchorLosses:
+        """Sample anchors of every image and return their losses.
+
+        Args:
+            objectness: [A], of all images.
+            deltas: [A, 4].
+            labels: [A_i] of every image: 1 object, 0 background, -1 ignored.
+            wanted: [A, 4], encoded matched boxes.
+        """
+        positive, negative = (torch.where(torch.cat(masks))[0] for masks in self.fg_bg_sampler(labels))
+        sampled = torch.cat([positive, negative])
+        loss = F.binary_cross_entropy_with_logits(objectness[sampled], torch.cat(labels)[sampled], reduction="none")
+        regression = F.smooth_l1_loss(deltas[positive], wanted[positive], beta=BETA, reduction="none").sum(dim=1)
+        return AnchorLosses(loss, regression, positive, self.normaliser(len(sampled)))
 
 
 def count_anchors(labels: list[Tensor]) -> tuple[int, int, int]:

@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pipeline.models.focal import FocalHead
+from pipeline.models.grid_rcnn import GridRoIHeads
+from pipeline.models.mask_branch import MaskRoIHeads
 from pipeline.models.rfcn import RFCN
+from pipeline.models.roi_heads import RoIHeads
 
 Detections = dict[str, Tensor]
 Detect = Callable[..., list[Detections]]
+
+
+def keep_candidates(model: nn.Module) -> None:
+    """Let a trained detector give every detection above its score threshold, for suppression that comes later.
+
+    Masks, and Grid R-CNN's boxes, are computed for what suppression leaves; such detectors keep their own.
+    """
+    for part in model.modules():
+        if isinstance(part, RoIHeads) and not isinstance(part, MaskRoIHeads | GridRoIHeads):
+            part.nms_thresh, part.detections_per_img = None, None
+        elif isinstance(part, FocalHead):
+            part.nms_iou, part.detections = None, None
 
 
 def with_flip(detect: Detect) -> Detect:

@@ -13,7 +13,7 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import Conv2dNormActivation
 
 from pipeline.config import Spec
-from pipeline.models.roi_heads import PositiveLosses, RoIHeads
+from pipeline.models.roi_heads import PositiveLosses, RoIHeads, weigh_small_objects
 from pipeline.models.roi_pool import MultiLevelRoIAlign
 from pipeline.models.rpn import RegionProposalNetwork
 
@@ -123,10 +123,8 @@ def roi_arguments(spec: Spec, iou: float = 0.5) -> dict[str, Any]:
 
 def set_losses(roi_heads: RoIHeads, spec: Spec) -> None:
     """Tell RoI heads the recipe's box loss and the method's weight of small objects, at the preset's lengths."""
-    factor = spec.preset.factor
     roi_heads.box_loss = spec.recipe.box_loss
-    roi_heads.small_loss_weight = spec.experiment.method.small_loss_weight or 1.0
-    roi_heads.small_area = (32 * factor) ** 2
+    weigh_small_objects(roi_heads, spec)
 
 
 class BoxPredictor(nn.Module):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
 import shutil
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,14 +16,45 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.files import replacing
+from pipeline.files import FULL, DiskFullError, replacing
 from pipeline.models.weights import load_backbone
+
+SEAL = hashlib.sha256().digest_size
+
+
+class Sealing:
+    """A stream for `torch.save` that hashes what it writes; PyTorch's archives carry checksums that it never reads."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.hash = stream, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write and hash. An error is kept for `seal`: PyTorch would turn it into another one without its cause."""
+        if self.error is None:
+            self.hash.update(data)
+            try:
+                self.stream.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """The stream is flushed by `seal`."""
+
+    def seal(self) -> None:
+        """Write the hash behind the data and wait until both are on the disk. Raises OSError where a write failed."""
+        if self.error is not None:
+            raise self.error
+        self.stream.write(self.hash.digest())
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
 
 
 class Checkpoints:
     """Last and last but one state of one training, in a folder keyed by its resolved parameters.
 
-    A truncated file (disk full, power cut) falls back to the one before it.
+    A truncated or damaged file (power cut, flipped bit) falls back to the one before it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,21 +62,29 @@ class Checkpoints:
         self.last, self.previous = folder / "last.pt", folder / "previous.pt"
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a state of tensors, numbers, text, lists and dicts."""
+        """Write a state of tensors, numbers, text, lists and dicts.
+
+        Raises DiskFullError where it does not fit; the state before it is kept.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.last.exists():
             self.last.replace(self.previous)
-        with replacing(self.last) as temporary:
-            torch.save(state, temporary)
+        with replacing(self.last) as temporary, open(temporary, "wb") as stream:
+            sealing = Sealing(stream)
+            torch.save(state, sealing)
+            sealing.seal()
 
     def load(self) -> dict[str, Any] | None:
         """Return the newest readable state, or None where there is none."""
         for path in (self.last, self.previous):
             if path.exists():
                 try:
-                    return torch.load(path, map_location="cpu", weights_only=True)
-                except Exception as error:  # torch raises many kinds for a truncated archive; all mean the same here
-                    print(f"Checkpoint {path} is unreadable ({type(error).__name__}); trying the one before it.")
+                    return torch.load(opened(path), map_location="cpu", weights_only=True)
+                except Exception as error:  # torch raises many kinds for what it cannot read; all mean the same here
+                    reason = str(error) if isinstance(error, DamagedError) else type(error).__name__
+                    print(
+                        f"Checkpoint {path} is unreadable ({reason}); going on from the one before it.", file=sys.stderr
+                    )
         return None
 
     def remove(self) -> None:
@@ -49,11 +92,29 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class DamagedError(ValueError):
+    """A checkpoint is not what was written."""
+
+
+def opened(path: Path) -> io.BytesIO:
+    """Return the archive in a sealed file. Raises DamagedError where its checksum is not that of its bytes."""
+    with open(path, "rb") as stream:
+        body = stream.read(max(0, path.stat().st_size - SEAL))
+        if stream.read() != hashlib.sha256(body).digest():
+            raise DamagedError("its checksum is wrong: it is cut off or damaged")
+    return io.BytesIO(body)
+
+
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors as safetensors; text metadata travels in the file's header."""
+    """Write tensors as safetensors; text metadata travels in the file's header. Raises DiskFullError."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata or {})
+        try:
+            save_file(tensors, temporary, metadata or {})
+        except SafetensorError as error:  # Rust's errors carry the number of the cause as text only
+            if any(f"os error {number})" in str(error) for number in FULL):
+                raise DiskFullError(path) from error
+            raise
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import torch
 import torch.nn.functional as F
@@ -24,7 +26,7 @@ from pipeline.training.checkpoint import Checkpoints, save_weights
 from pipeline.training.classification_data import Labelled, image_sizes, labelled_source, read_labelled
 from pipeline.training.classification_eval import Errors, batch_errors, by_resolution, seeds_summary
 from pipeline.training.classification_labelled import train_on_labelled
-from pipeline.training.classification_run import COLUMNS, Trained, preset_schedule, start_from_init
+from pipeline.training.classification_run import COLUMNS, ClassifierStep, Trained, preset_schedule, start_from_init
 from pipeline.training.detection import run_digest
 from pipeline.training.distributed import ALONE, World, joined
 from pipeline.training.history import History
@@ -38,12 +40,22 @@ HELD_OUT = 0.1  # share of the images on which the error is measured
 
 def pretrain(spec: Spec) -> None:
     """Write an init and what is known of it: trained here, or published weights for the inits that papers share."""
-    published = spec.preset.init_source == "torchvision" and spec.paper == "shared"
-    if published and spec.experiment.method.psconv is None:
+    if is_published(spec):
         write_published(spec)
     else:
         with joined() as world:
             train_classifier(spec, world)
+
+
+def is_published(spec: Spec) -> bool:
+    """Whether an init consists of published weights, so that nothing is trained."""
+    shared = spec.preset.init_source == "torchvision" and spec.paper == "shared"
+    return shared and spec.experiment.method.psconv is None
+
+
+def several_can_train(spec: Spec) -> bool:
+    """Whether several processes can make an init together: it is trained, and on labelled images."""
+    return not is_published(spec) and labelled_source(spec) is not None
 
 
 def write_published(spec: Spec) -> None:
@@ -69,7 +81,9 @@ def train_classifier(spec: Spec, world: World = ALONE) -> None:
     count = count if limit is None else min(count, limit)
     source = labelled_source(spec)
     data = None if source is None else world.main_first(lambda: read_labelled(source))
-    trained = [train_once(seeded(spec, number), data, world) for number in range(count)]
+    names = [spec.name, *(f"{spec.name}_seed{number}" for number in range(1, count))]
+    logs = [paths.training_log(spec.preset.name, name) for name in names]
+    trained = [train_once(seeded(spec, number), data, world, log) for number, log in enumerate(logs)]
     if world.main:
         first, name, preset = trained[0], spec.name, spec.preset.name
         save_weights(paths.init(preset, name), first.tensors)
@@ -81,17 +95,17 @@ def train_classifier(spec: Spec, world: World = ALONE) -> None:
     world.wait()
 
 
-def train_once(spec: Spec, data: tuple[Labelled, Labelled] | None, world: World) -> Trained:
-    """Train with the specification's one seed."""
+def train_once(spec: Spec, data: tuple[Labelled, Labelled] | None, world: World, log: Path | None = None) -> Trained:
+    """Train with the specification's one seed; `log` is where the lines of its steps end up."""
     set_threads(spec.preset)
     if data is not None:
-        return train_on_labelled(spec, *data, world)
+        return train_on_labelled(spec, *data, world, log)
     if world.size > 1:
         raise InputError(
             f"{spec.name} trains on crops, which one process does; give preset {spec.preset.name} `labelled` images "
             "to use several."
         )
-    return train_on_crops(spec)
+    return train_on_crops(spec, log)
 
 
 def seeded(spec: Spec, number: int) -> Spec:
@@ -100,7 +114,7 @@ def seeded(spec: Spec, number: int) -> Spec:
     return msgspec.structs.replace(spec, preset=preset)
 
 
-def train_on_crops(spec: Spec) -> Trained:
+def train_on_crops(spec: Spec, log: Path | None = None) -> Trained:
     """Train on single-object images of the preset, a stand-in for ImageNet."""
     preset, training = spec.preset, spec.preset.training
     device = pick_device()
@@ -119,24 +133,22 @@ def train_on_crops(spec: Spec) -> Trained:
     silence_residuals(model)
     matched = start_from_init(spec, model)
     model = model.to(device, memory_format=torch.channels_last)
-    batch = training.pretrain_batch or spec.recipe.batch
-    steps = training.pretrain_steps or round(spec.recipe.epochs * len(images) / batch)
+    batch, accumulate = training.pretrain_batch or spec.recipe.batch, training.accumulate
+    steps = training.pretrain_steps or max(1, round(spec.recipe.epochs * len(images) / (batch * accumulate)))
     stream = BatchStream([0] * len(images), batch, spec.seed)
     history = History(steps, training.log_rows, COLUMNS)
     precision = choose_precision(preset, device)
     folder = paths.scratch(spec.name, run_digest(spec, precision, "pretrain", paths.manifest(preset.name)))
 
-    def step_loss(step: int) -> tuple[dict[str, Tensor], dict[str, float | None]]:
-        rows = torch.tensor(stream.batch(step))
-        x = augment(images[rows], generator(spec.seed, 1, step)).to(device)
-        target = labels[rows][: len(x)].to(device)
-        logits = model(normalise(x))
-        return {"loss": F.cross_entropy(logits, target)}, {
-            "top1": (logits.argmax(dim=1) == target).float().mean().item()
-        }
+    def fetch(number: int) -> tuple[Tensor, Tensor, list[int]]:
+        rows = torch.tensor(stream.batch(number))
+        x = augment(images[rows], generator(spec.seed, 1, number))
+        rows = rows[: len(x)]
+        return x, labels[rows], rows.tolist()
 
-    spec, lr = preset_schedule(spec, batch)
-    train(spec, model, step_loss, steps, folder, history, precision, device, lr=lr)
+    spec, rate = preset_schedule(spec, batch * accumulate)
+    step_loss = ClassifierStep(model, fetch, normalise, device, accumulate, ALONE)
+    facts = train(spec, model, step_loss, steps, folder, history, precision, device, rate=rate, log=log)
 
     def measure(low: int | None) -> Errors:
         if not held:
@@ -157,6 +169,7 @@ def train_on_crops(spec: Spec) -> Trained:
         "top1_error": top1,
         "top5_error": top5,
         "precision": precision,
+        **facts,
         **matched,
         **by_resolution(measure, sizes.tests),
     }

@@ -91,26 +91,27 @@ def read_labelled(source: LabelledSource) -> tuple[Labelled, Labelled]:
 
 
 class TrainingBatches(Dataset):
-    """Augmented batches by step number: uint8 images [n, 3, S, S] and labels [n] of this process's share.
+    """Augmented batches by number, `count` in a training: uint8 images [n, 3, S, S], labels [n] and row numbers.
 
-    Every image of every step has a random generator of its own, so neither a kill nor the number of processes or
-    workers changes what is drawn.
+    A batch is this process's share. Every image of every batch has a random generator of its own, so neither a kill nor
+    the number of processes or workers changes what is drawn.
     """
 
-    def __init__(self, data: Labelled, spec: Spec, batch: int, steps: int, world: World = ALONE) -> None:
-        self.data, self.spec, self.steps, self.world = data, spec, steps, world
+    def __init__(self, data: Labelled, spec: Spec, batch: int, count: int, world: World = ALONE) -> None:
+        self.data, self.spec, self.count, self.world = data, spec, count, world
         self.sizes = image_sizes(spec)
         self.labels = torch.tensor(data.labels)
         self.stream = BatchStream([0] * len(data), batch, spec.seed)
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        rows = self.stream.batch(step)
-        images, labels = [], []
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, list[int]]:
+        rows = self.stream.batch(number)
+        images, labels, own = [], [], []
         for place in self.world.share(range(len(rows))):
-            random = generator(self.spec.seed, AUGMENTATION, step, place)
-            images.append(self.augmented(self.data.image(rows[place]), random, step / self.steps))
+            random = generator(self.spec.seed, AUGMENTATION, number, place)
+            images.append(self.augmented(self.data.image(rows[place]), random, number / self.count))
             labels.append(self.labels[rows[place]])
-        return torch.stack(images), torch.stack(labels)
+            own.append(rows[place])
+        return torch.stack(images), torch.stack(labels), own
 
     def augmented(self, image: object, random: torch.Generator, progress: float) -> Tensor:
         """Crop, mirror and colour one image [H, W, 3] for the share `progress` of the training."""

@@ -60,6 +60,8 @@ class EpochErrors:
         steps: of the training; its last step ends an epoch too.
     """
 
+    alike = True  # in all processes
+
     def __init__(
         self, evaluate: Callable[[], Errors], model: nn.Module, images: int, batch: int, steps: int, keep_best: bool
     ) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline import paths
@@ -15,7 +15,7 @@ from pipeline.data import classification_transforms as transforms
 from pipeline.models import build_classifier
 from pipeline.training.classification_data import Labelled, TestBatches, TrainingBatches, batches, image_sizes
 from pipeline.training.classification_eval import EpochErrors, Errors, batch_errors, by_resolution
-from pipeline.training.classification_run import COLUMNS, Trained, preset_schedule, start_from_init
+from pipeline.training.classification_run import COLUMNS, ClassifierStep, Trained, preset_schedule, start_from_init
 from pipeline.training.detection import run_digest
 from pipeline.training.distributed import World
 from pipeline.training.history import History
@@ -23,7 +23,7 @@ from pipeline.training.loop import train
 from pipeline.training.precision import choose_precision, pick_device
 
 
-def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World) -> Trained:
+def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, log: Path | None = None) -> Trained:
     """Train by the paper's recipe on labelled images; errors are measured after every epoch."""
     preset, training, recipe = spec.preset, spec.preset.training, spec.recipe
     device = pick_device()
@@ -34,8 +34,9 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World) 
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(device, memory_format=torch.channels_last)
     wrapped = world.wrap(model)
-    batch = training.pretrain_batch or recipe.batch
-    steps = training.pretrain_steps or max(1, round(recipe.epochs * spec.experiment.length * len(data) / batch))
+    batch, accumulate = training.pretrain_batch or recipe.batch, training.accumulate
+    seen = batch * accumulate  # images of one optimiser step
+    steps = training.pretrain_steps or max(1, round(recipe.epochs * spec.experiment.length * len(data) / seen))
     sizes, options = image_sizes(spec), recipe.labelled
     precision = world.agreed(choose_precision(preset, device))
     key = f"{run_digest(spec, precision, 'pretrain')}/{data.digest}/{test.digest}"
@@ -51,22 +52,19 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World) 
         return batch_errors(model, loaded, prepare, precision, device, world)
 
     keep_best = options.keep == "best"
-    tracker = EpochErrors(lambda: measure(sizes.reduced), model, len(data), batch, steps, keep_best)
-    source = TrainingBatches(data, spec, batch, steps, world)
-    feed: Iterator[tuple[Tensor, Tensor]] | None = None
+    tracker = EpochErrors(lambda: measure(sizes.reduced), model, len(data), seen, steps, keep_best)
+    source = TrainingBatches(data, spec, batch, steps * accumulate, world)
+    feed: Iterator[tuple[Tensor, Tensor, list[int]]] | None = None
 
-    def step_loss(step: int) -> tuple[dict[str, Tensor], dict[str, float | None]]:
+    def fetch(number: int) -> tuple[Tensor, Tensor, list[int]]:
         nonlocal feed
-        feed = feed or batches(source, range(step, steps), training.workers)
-        images, target = (value.to(device, non_blocking=True) for value in next(feed))
-        logits = wrapped(prepare(images))
-        return {"loss": F.cross_entropy(logits, target)}, {
-            "top1": (logits.argmax(dim=1) == target).float().mean().item()
-        }
+        feed = feed or batches(source, range(number, steps * accumulate), training.workers)
+        return next(feed)
 
-    spec, lr = preset_schedule(spec, batch)
+    spec, rate = preset_schedule(spec, seen)
     history = History(steps, training.log_rows, (*COLUMNS, "val_top1_error", "val_top5_error"))
-    train(spec, model, step_loss, steps, folder, history, precision, device, tracker, lr, world, tracker)
+    step_loss = ClassifierStep(wrapped, fetch, prepare, device, accumulate, world)
+    facts = train(spec, model, step_loss, steps, folder, history, precision, device, tracker, rate, world, tracker, log)
     if keep_best:
         model.load_state_dict(tracker.best_state)
     chosen = tracker.best if keep_best else tracker.last
@@ -96,6 +94,7 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World) 
         "epochs": tracker.epochs,
         "precision": precision,
         "processes": world.size,
+        **facts,
         **matched,
         **by_resolution(measure, sizes.tests),
     }

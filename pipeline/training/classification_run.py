@@ -1,17 +1,22 @@
-"""What every training of a classifier shares: its result, its schedule under a preset, the init it starts from."""
+"""What every training of a classifier shares: its step, its schedule under a preset, the init it starts from."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Spec
+from pipeline.config import Rate, Spec, base_rate
 from pipeline.errors import InputError
 from pipeline.training.checkpoint import load_weights
+from pipeline.training.distributed import World
 
 COLUMNS = ("step", "loss", "lr", "top1")
 
@@ -25,13 +30,52 @@ class Trained(NamedTuple):
     scratch: Path
 
 
-def preset_schedule(spec: Spec, batch: int) -> tuple[Spec, float]:
-    """Return the specification with the preset's milestones, and the learning rate for its batch."""
+class ClassifierStep:
+    """Loss and logged quantities of one batch.
+
+    Args:
+        model: the network, wrapped where several processes train it.
+        fetch: returns images, labels [n] and the numbers of the images in the training set, of a batch by its number.
+        prepare: makes the network's input of the images on the device.
+        accumulate: batches of one optimiser step; gradients are shared between processes in the last one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        fetch: Callable[[int], tuple[Tensor, Tensor, list[int]]],
+        prepare: Callable[[Tensor], Tensor],
+        device: torch.device,
+        accumulate: int,
+        world: World,
+    ) -> None:
+        self.model, self.fetch, self.prepare, self.device = model, fetch, prepare, device
+        self.accumulate, self.world = accumulate, world
+        self.info: dict[str, Any] = {}
+
+    def __call__(self, batch: int) -> tuple[dict[str, Tensor], dict[str, float | Tensor | None]]:
+        """Return cross-entropy in fp32, the share of right first guesses, and the images of all processes."""
+        start = time.perf_counter()
+        images, labels, rows = self.fetch(batch)
+        self.info = {"image_ids": rows, "waited": time.perf_counter() - start}
+        images, labels = (value.to(self.device, non_blocking=True) for value in (images, labels))
+        if (batch + 1) % self.accumulate:
+            with self.world.local(self.model):
+                logits = self.model(self.prepare(images))
+        else:
+            logits = self.model(self.prepare(images))
+        right = (logits.detach().argmax(dim=1) == labels).float().mean()
+        seen = float(len(labels) * self.world.size)
+        return {"loss": F.cross_entropy(logits.float(), labels)}, {"top1": right, "images": seen}
+
+
+def preset_schedule(spec: Spec, batch: int) -> tuple[Spec, Rate]:
+    """Return the specification with the preset's milestones, and the learning rate for `batch` images a step."""
     training = spec.preset.training
     if training.pretrain_milestones is not None:
         recipe = msgspec.structs.replace(spec.recipe, milestones=training.pretrain_milestones)
         spec = msgspec.structs.replace(spec, recipe=recipe)
-    return spec, training.pretrain_lr or spec.recipe.lr * batch / spec.recipe.batch
+    return spec, base_rate(spec.recipe, batch, training.pretrain_lr)
 
 
 def start_from_init(spec: Spec, model: nn.Module) -> dict[str, int]:

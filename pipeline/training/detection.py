@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,13 @@ from pipeline.data.proposals import read_proposals
 from pipeline.errors import InputError
 from pipeline.files import sha256, write_json, write_text
 from pipeline.models import build_detector
+from pipeline.models.dense import DenseDetector
+from pipeline.models.normaliser import set_normaliser
 from pipeline.models.roi_heads import PositiveLosses
 from pipeline.training import scale_ranges
 from pipeline.training.checkpoint import Checkpoints, load_init, load_weights, save_weights
-from pipeline.training.feedback import small_loss_share
+from pipeline.training.distributed import ALONE, World, joined
+from pipeline.training.feedback import share_sums
 from pipeline.training.feeding import Feeder, build_feeder
 from pipeline.training.history import History
 from pipeline.training.loop import train
@@ -30,31 +35,46 @@ from pipeline.training.precision import choose_precision, pick_device, set_threa
 
 
 def train_detector(spec: Spec) -> None:
-    """Train the detector of a specification and write its three outputs (`paths.weights`, `history`, `summary`)."""
+    """Train the detector of a specification and write its three outputs (`paths.weights`, `history`, `summary`).
+
+    Processes that torchrun started share every batch, and the first one writes.
+    """
+    with joined() as world:
+        train_together(spec, world)
+
+
+def train_together(spec: Spec, world: World) -> None:
+    """Train with all processes of a world."""
     preset = spec.preset
     set_threads(preset)
     device = pick_device()
-    manifest, init = paths.manifest(preset.name), paths.init(preset.name, spec.experiment.init)
+    manifest = spec.manifest
     masks = spec.experiment.has_masks
-    data = DetectionSet(load_split(manifest, "train"), preset.data.limit_train, masks)
+    data = DetectionSet(load_split(manifest, "train"), spec.data.limit_train, masks)
     if masks:
         check_masks(load_split(manifest, "val"))  # they are scored after hours
     regions = give_proposals(data, spec, "train")
-    tensors, metadata = load_weights(init)
+    inits, tensors, metadata = read_inits(spec)
     torch.manual_seed(spec.seed)
     model = build_detector(spec, data.classes, read_scales(metadata))
     matched, unmatched = load_init(model, tensors)
+    if spec.norm == "sync":
+        model = world.synchronise_norms(model, device)
     model = model.to(device, memory_format=torch.channels_last)
+    if preset.training.reduce_normaliser and world.size > 1:
+        set_normaliser(model, world.normaliser(device))
     if spec.experiment.method.snip is not None:
         wire_snip(model, spec.experiment.method.snip.ignore_iou)
 
     steps = epoch_steps(spec, len(data))
-    feeder = build_feeder(spec, data, steps)
+    feeder = build_feeder(spec, data, steps, world)
     history = History(steps, preset.training.log_rows)
-    precision = choose_precision(preset, device)
-    folder = paths.scratch(spec.name, run_digest(spec, precision, "train", manifest, init, *regions))
-    step_loss = DetectorStep(model, feeder, spec, device)
-    train(spec, model, step_loss, steps, folder, history, precision, device, feeder)
+    precision = world.agreed(choose_precision(preset, device))
+    folder = paths.scratch(spec.name, run_digest(spec, precision, "train", manifest, *inits, *regions))
+    step_loss = DetectorStep(model, feeder, spec, device, world)
+    facts = train(spec, model, step_loss, steps, folder, history, precision, device, feeder, world=world)
+    if not world.main:
+        return
 
     save_weights(paths.weights(preset.name, spec.name), model.state_dict(), metadata)
     write_text(paths.history(preset.name, spec.name), history.csv())
@@ -67,46 +87,82 @@ def train_detector(spec: Spec) -> None:
         "collage_share": history.mean("collage"),
         "small_share_mean": history.mean("small_share"),
         "low_share_steps": history.mean("low_share"),
+        "small_share_histogram": history.histogram("small_share"),
         "valid_objects": step_loss.valid_objects(history),
         "init_matched": matched,
         "init_unmatched": len(unmatched),
         "precision": precision,
+        "processes": world.size,
+        **facts,
     }
     write_json(paths.training_summary(preset.name, spec.name), summary)
     Checkpoints(folder).remove()
 
 
 class DetectorStep:
-    """Losses and logged quantities of one step."""
+    """Losses and logged quantities of one forward pass, in this process.
 
-    def __init__(self, model: nn.Module, feeder: Feeder, spec: Spec, device: torch.device) -> None:
-        self.model, self.feeder, self.device = model, feeder, device
+    Attributes:
+        info: of the last batch, what its feeder says (`image_ids`, `file_names`, ...) and the seconds `waited` for it.
+    """
+
+    def __init__(
+        self, model: nn.Module, feeder: Feeder, spec: Spec, device: torch.device, world: World = ALONE
+    ) -> None:
+        self.model, self.feeder, self.device, self.world = model, feeder, device, world
+        self.wrapped = world.wrap(model)  # gradients are shared as long as it lives
+        self.accumulate = spec.preset.training.accumulate
+        self.info: dict[str, Any] = {}
+        self.sums: Tensor | None = None
         self.small = (32 * spec.preset.factor) ** 2
         self.large = (96 * spec.preset.factor) ** 2
         collage = spec.experiment.method.collage
         self.threshold = collage.threshold if collage else 0.1
+        self.together = collage is not None and collage.reduce
 
-    def __call__(self, step: int) -> tuple[dict[str, Tensor], dict[str, float | None]]:
-        """Return the named losses of step `step` and what the history logs of it."""
-        images, targets, info = self.feeder.batch(step)
+    def __call__(self, number: int) -> tuple[dict[str, Tensor], dict[str, Tensor | float | None]]:
+        """Return the named losses of batch `number`, counted over all steps, and what the history logs of it.
+
+        Shares come with the last batch of an optimiser step, as scalar tensors, so that a GPU need not be waited for.
+        """
+        last = (number + 1) % self.accumulate == 0
+        asked = time.perf_counter()
+        images, targets, info = self.feeder.batch(number)
+        self.info = {**info, "waited": time.perf_counter() - asked}
         images = [image.to(self.device, non_blocking=True) for image in images]
-        targets = [{name: value.to(self.device) for name, value in target.items()} for target in targets]
-        losses = self.model(images, targets)
+        targets = [
+            {name: value.to(self.device, non_blocking=True) for name, value in target.items()} for target in targets
+        ]
+        with nullcontext() if last else self.world.local(self.wrapped):
+            losses = self.wrapped(images, targets)
         positives = self.model.positives
-        self.feeder.observe(positives, targets)
-        return losses, {"images": float(len(images)), **self.shares(positives), **self.batch_facts(info)}
+        self.feeder.observe(positives, targets, last)
+        seen = float(len(images) * self.world.size)
+        return losses, {"images": seen, **self.shares(positives, last), **self.batch_facts(info)}
 
-    def shares(self, positives: PositiveLosses | None) -> dict[str, float | None]:
-        """Return which share of the regression loss small, medium and large objects carried; nothing without any."""
+    def shares(self, positives: PositiveLosses | None, last: bool = True) -> dict[str, Tensor]:
+        """Return which share of a step's regression loss small, medium and large objects carried.
+
+        They are sums over sums of the step's batches in all processes, NaN where there is no loss, and come with the
+        last batch. `low_share` is of this process alone, unless collages are decided together.
+        """
         if positives is None:
             return {}
-        small = small_loss_share(positives.regression, positives.areas, self.small)
-        up_to_medium = small_loss_share(positives.regression, positives.areas, self.large)
+        small, total = share_sums(positives.regression, positives.areas, self.small)
+        up_to_medium, _ = share_sums(positives.regression, positives.areas, self.large)
+        sums = torch.stack([small, up_to_medium, total])
+        self.sums = sums if self.sums is None else self.sums + sums
+        if not last:
+            return {}
+        own, self.sums = self.sums, None
+        joint = self.world.sum(own)
+        small, up_to_medium = joint[0] / joint[2], joint[1] / joint[2]  # 0 / 0 is NaN
+        decides = small if self.together else own[0] / own[2]
         return {
             "small_share": small,
             "medium_share": up_to_medium - small,
             "large_share": 1 - up_to_medium,
-            "low_share": None if small != small else float(small < self.threshold),
+            "low_share": torch.where(decides.isnan(), decides, (decides < self.threshold).double()),
         }
 
     def batch_facts(self, info: dict[str, Any]) -> dict[str, float | None]:
@@ -136,19 +192,18 @@ class DetectorStep:
 
 
 def wire_snip(model: nn.Module, ignore_iou: float) -> None:
-    """Let valid ranges decide which anchors and RoIs take part in the losses (SNIP, section 5.2).
+    """Let valid ranges decide which anchors, points and RoIs take part in the losses (SNIP, section 5.2).
 
-    A network that only proposes has no RoI heads, one that only classifies no RPN.
+    A network that only proposes has no RoI heads, one that only classifies no RPN, and a dense head is neither.
     """
 
     def label_anchors(anchors: Tensor, target: dict[str, Tensor]) -> Tensor:
         valid = target["valid_proposal"]
-        height, width = anchors[:, 3].max(), anchors[:, 2].max()
         return scale_ranges.label_anchors_snip(
             anchors,
             target["boxes"][valid],
             target["boxes"][~valid],
-            (float(height), float(width)),
+            (float("inf"), float("inf")),  # none is left out here for reaching out of the image
             positive_iou=model.rpn.proposal_matcher.high_threshold,
             negative_iou=model.rpn.proposal_matcher.low_threshold,
             ignore_iou=ignore_iou,
@@ -157,13 +212,14 @@ def wire_snip(model: nn.Module, ignore_iou: float) -> None:
         )
 
     def filter_rois(rois: Tensor, labels: Tensor, matched: Tensor, target: dict[str, Tensor]) -> Tensor:
-        low, high = target["head_range"].tolist()
-        return scale_ranges.roi_takes_part(rois, labels, matched, target, (low, high))
+        return scale_ranges.roi_takes_part(rois, labels, matched, target, target["head_range"].unbind())
 
     if getattr(model, "rpn", None) is not None:
         model.rpn.label_anchors = label_anchors
     if getattr(model, "roi_heads", None) is not None:
         model.roi_heads.filter_rois = filter_rois
+    if isinstance(model, DenseDetector):
+        model.head.ignore_iou = ignore_iou
 
 
 def give_proposals(data: DetectionSet, spec: Spec, split: str, source: str | None = None) -> list[Path]:
@@ -188,6 +244,22 @@ def give_proposals(data: DetectionSet, spec: Spec, split: str, source: str | Non
     path = paths.proposals(spec.preset.name, source, split)
     data.proposals = read_proposals(path, [entry["id"] for entry in data.entries])
     return [path]
+
+
+def read_inits(spec: Spec) -> tuple[list[Path], dict[str, Tensor], dict[str, str]]:
+    """Return the files that a detector starts from, their tensors, and the metadata of the first.
+
+    The second body of a joint network has a file of its own, whose backbone goes below `backbone.second` (SNIP, 7.3).
+    """
+    experiment = spec.experiment
+    files = [paths.init(spec.preset.name, experiment.init)]
+    tensors, metadata = load_weights(files[0])
+    if experiment.region is not None and experiment.region.second_init is not None:
+        files.append(paths.init(spec.preset.name, experiment.region.second_init))
+        body = "backbone.body."
+        second = {name: tensor for name, tensor in load_weights(files[1])[0].items() if name.startswith(body)}
+        tensors |= {f"backbone.second.{name.removeprefix(body)}": tensor for name, tensor in second.items()}
+    return files, tensors, metadata
 
 
 def read_scales(metadata: dict[str, str]) -> dict[str, tuple[float, float]] | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.errors import InputError
+from pipeline.models.norms import synchronised
 
 T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=4)  # the first process may have to decode all of ImageNet before the others start
@@ -33,7 +36,7 @@ class World:
         """Whether this process writes."""
         return self.rank == 0
 
-    def share(self, rows: Sequence[int]) -> list[int]:
+    def share(self, rows: Sequence[T]) -> list[T]:
         """Return this process's part of a batch. Raises InputError where the parts would not be equal."""
         if len(rows) % self.size:
             raise InputError(
@@ -42,17 +45,81 @@ class World:
         return list(rows[self.rank :: self.size])
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return a model whose gradients become means over processes; keep it as long as gradients are computed."""
+        """Return a model whose gradients become means over processes; keep it as long as gradients are computed.
+
+        Every trainable parameter must take part in every step, with or without objects in the images (tested for all
+        detector families): then no process has to search the graph for those that do not.
+        """
         return DistributedDataParallel(model) if self.size > 1 else model
 
+    @staticmethod
+    def local(wrapped: nn.Module) -> AbstractContextManager[None]:
+        """Return a context whose forward passes leave their gradients in this process, as DDP's `no_sync`."""
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
+    def synchronise_norms(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Return a model whose trained batch norms take their statistics over all processes' images.
+
+        Norms with frozen statistics stay as they are.
+
+        Raises:
+            InputError: there are several processes, and not on GPUs.
+        """
+        if self.size == 1:
+            return model
+        if device.type != "cuda":
+            raise InputError(
+                "norm 'sync' takes statistics over processes on GPUs only, found several processes on the CPU; start "
+                "one process, or set the preset's training.norm to 'frozen_statistics', 'frozen' or 'batch'."
+            )
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(parent, name, synchronised(child))
+        return model
+
     def means(self, values: dict[str, float | None], device: torch.device) -> dict[str, float | None]:
-        """Return the mean of every value over processes; all of them must give the same names."""
+        """Return the mean of every value over the processes that have it.
+
+        A process has no value where it is None, NaN or missing; None is the mean where no process has one. One process
+        gets its own values back as they are.
+        """
         if self.size == 1:
             return values
-        names = [name for name, value in values.items() if value is not None]
-        row = torch.tensor([values[name] for name in names], dtype=torch.float64).to(device)
-        dist.all_reduce(row)
-        return values | dict(zip(names, (row / self.size).tolist(), strict=True))
+        names = sorted(values)
+        key = zlib.crc32("/".join(names).encode())
+        bounds = torch.tensor([key, -key], device=device)
+        dist.all_reduce(bounds, op=dist.ReduceOp.MAX)
+        if bounds[0] != -bounds[1]:
+            names = sorted({name for part in self.gathered(names) for name in part})
+        present = [value is not None and not math.isnan(value) for value in map(values.get, names)]
+        found = [values[name] if there else 0.0 for name, there in zip(names, present, strict=True)]
+        rows = torch.tensor([found, present], dtype=torch.float64).to(device)
+        dist.all_reduce(rows)
+        sums, counts = rows.tolist()
+        means = {n: s / c if c else None for n, s, c in zip(names, sums, counts, strict=True)}
+        return {name: means[name] for name in dict.fromkeys([*values, *names])}  # in the order of this process
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the element-wise sum of a tensor over processes, without waiting for it on a GPU."""
+        if self.size == 1:
+            return values
+        total = values.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    def normaliser(self, device: torch.device) -> Callable[..., float | Tensor]:
+        """Return a `Normaliser` that makes a loss, as the mean over processes, that of the joint batch.
+
+        With S the sum and n the count of a process, the mean of S / (sum of n / processes) over processes is the sum of
+        S over the sum of n. All processes must call it equally often.
+        """
+
+        def over_processes(count: float | Tensor, least: float = 1.0) -> Tensor:
+            local = count if isinstance(count, Tensor) else torch.full((), float(count), device=device)
+            return self.sum(local.float()).clamp(min=least) / self.size
+
+        return over_processes
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Return whether the flag is set in any process."""
@@ -69,6 +136,14 @@ class World:
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    def gathered(self, value: T) -> list[T]:
+        """Return every process's value, in the order of processes."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give all processes process 0's buffers: batch norm's statistics are of each process's own images."""

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pipeline.training.distributed import ALONE, World
 
 if TYPE_CHECKING:
     from pipeline.config import CollageOptions
     from pipeline.models.roi_heads import PositiveLosses
 
 _STREAM = 0xC011A6E  # keeps the draws of `random` apart from others that are seeded by (seed, step)
+
+
+def share_sums(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> Tensor:
+    """Return what losses [p] of small objects and of all add up to, [2] in fp64, without waiting for a GPU.
+
+    Args:
+        losses: [p], one for each positive.
+        areas: [p], box area of the object that each positive is matched to, in pixels of the network's input.
+        threshold: an object of less area (strictly) is small.
+    """
+    losses, areas = torch.as_tensor(losses), torch.as_tensor(areas)
+    if losses.shape != areas.shape or losses.dim() != 1:
+        raise ValueError(f"losses and areas must both be [p], found {list(losses.shape)} and {list(areas.shape)}.")
+    losses = losses.detach().double()
+    return torch.stack([torch.where(areas < threshold, losses, 0.0).sum(), losses.sum()])
 
 
 def small_loss_share(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> float:
@@ -32,47 +49,69 @@ def small_loss_share(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -
     Differs from the paper: areas are those of the network's input, after resizing and collage, as in the authors' code;
     "COCO's protocol" would read original pixels.
     """
-    losses, areas = torch.as_tensor(losses), torch.as_tensor(areas)
-    if losses.shape != areas.shape or losses.dim() != 1:
-        raise ValueError(f"losses and areas must both be [p], found {list(losses.shape)} and {list(areas.shape)}.")
-    losses = losses.detach().double()
-    total = float(losses.sum())
-    return float(losses[areas < threshold].sum()) / total if total else math.nan
+    return share_of(*share_sums(losses, areas, threshold).tolist())
+
+
+def share_of(small: float, total: float) -> float:
+    """Return small / total, NaN where the total is 0."""
+    return small / total if total else math.nan
 
 
 def small_object_share(areas: Tensor, threshold: float = 1024.0) -> float:
     """Return the share of a batch's objects, by box areas [n], that are small; NaN without objects (DST, table 11)."""
+    return share_of(*object_sums(areas, threshold).tolist())
+
+
+def object_sums(areas: Tensor, threshold: float) -> Tensor:
+    """Return how many objects, by box areas [n], are small, and how many there are: [2] in fp64."""
     areas = torch.as_tensor(areas)
-    return small_loss_share(torch.ones_like(areas, dtype=torch.float64), areas, threshold)
+    return share_sums(torch.ones_like(areas, dtype=torch.float64), areas, threshold)
 
 
-def feedback_share(feedback: str, positives: PositiveLosses, gt_areas: Tensor, threshold: float = 1024.0) -> float:
-    """Return the share of small objects in the signal that a feedback reads (DST, section 3.1 and table 11).
+def feedback_sums(feedback: str, positives: PositiveLosses, gt_areas: Tensor, threshold: float = 1024.0) -> Tensor:
+    """Return what small objects carry of the signal that a feedback reads, and all of it, [2] in fp64 (DST, table 11).
 
     Args:
-        feedback: a value of `CollageOptions.feedback`. "random" and "always" read nothing; theirs is the share of the
+        feedback: a value of `CollageOptions.feedback`. "random", "always" and "never" read nothing; theirs is the
             regression loss, for the record.
         positives: losses of the step's positive RoIs.
         gt_areas: [n], box areas of the objects in the step's batch, in pixels of the network's input.
         threshold: area under which an object is small.
 
-    Differs from the authors' code: the classification share divides by the sum over positives, where theirs divides by
-    the mean over all RoIs and comes out hundreds of times too large. The joint share is described in the paper only.
+    Differs from the authors' code: their classification share divides the sum over small positives by the mean over all
+    sampled RoIs and comes out hundreds of times too large. Here it divides by the sum over positives
+    ("classification_loss") or over all sampled ("classification_loss_all"); the paper does not say which. The joint
+    share is described in the paper only.
+
+    Raises:
+        ValueError: "classification_loss_all" of a detector that does not keep the loss of its background.
     """
     if feedback == "input_ratio":
-        return small_object_share(gt_areas, threshold)
+        return object_sums(gt_areas, threshold)
     losses = {
         "classification_loss": positives.classification,
+        "classification_loss_all": positives.classification,
         "joint_loss": positives.regression + positives.classification,
     }.get(feedback, positives.regression)
-    return small_loss_share(losses, positives.areas, threshold)
+    sums = share_sums(losses, positives.areas, threshold)
+    if feedback != "classification_loss_all":
+        return sums
+    if positives.all_classification is None:
+        raise ValueError("classification_loss_all needs `all_classification` in the positives' losses, found None.")
+    return torch.stack([sums[0], positives.all_classification.double()])
+
+
+def feedback_share(feedback: str, positives: PositiveLosses, gt_areas: Tensor, threshold: float = 1024.0) -> float:
+    """Return the share of small objects in the signal that a feedback reads; arguments as of `feedback_sums`."""
+    return share_of(*feedback_sums(feedback, positives, gt_areas, threshold).tolist())
 
 
 class ScaleFeedback:
     """Chooses collages for the next step where small objects carried less than `threshold` of the loss in this one.
 
     A training starts with a collage. A share that does not exist (NaN) is followed by regular images. A step that was
-    skipped, because an image had no objects, makes no update. Each process of a distributed training decides alone.
+    skipped, because an image had no objects, makes no update. Each process of a distributed training decides alone
+    unless `CollageOptions.reduce` is set.
 
     Differs from the paper: the comparison is strict, as in the authors' code.
     """
@@ -94,36 +133,84 @@ class ScaleFeedback:
 
 
 class CollageSchedule:
-    """Tells for every step whether it sees collages, by the feedback that the options name.
+    """Tells for every optimiser step whether it sees collages, by the feedback that the options name.
 
     Args:
         options: kind of feedback and its threshold.
         seed: of the experiment; "random" depends on it and the step alone, so a resumed training draws the same.
         small_area: box area under which an object is small, in pixels of the network's input.
+        world: the processes that train together.
     """
 
-    def __init__(self, options: CollageOptions, seed: int, small_area: float = 1024.0) -> None:
-        self.options = options
-        self.seed = seed
-        self.small_area = small_area
+    def __init__(self, options: CollageOptions, seed: int, small_area: float = 1024.0, world: World = ALONE) -> None:
+        self.options, self.seed, self.small_area, self.world = options, seed, small_area, world
         self.feedback = ScaleFeedback(options.threshold)
+        self._step = Sums()
 
     def collage(self, step: int) -> bool:
-        """Return whether this step sees collages."""
-        if self.options.feedback == "always":
-            return True
+        """Return whether this optimiser step sees collages."""
+        if self.options.feedback in ("always", "never"):
+            return self.options.feedback == "always"
         if self.options.feedback == "random":
             return bool(np.random.default_rng((_STREAM, self.seed, step)).random() < 0.5)
+        self._settle()
         return self.feedback.collage_next
 
-    def observe(self, positives: PositiveLosses, gt_areas: Tensor) -> float:
-        """Take the losses and the objects' areas of the step just done; return the share that the feedback reads."""
-        share = feedback_share(self.options.feedback, positives, gt_areas, self.small_area)
-        self.feedback.update(share)
-        return share
+    def observe(self, positives: PositiveLosses, areas: list[Tensor], last: bool = True) -> None:
+        """Take the losses of a micro-batch and the box areas [n] of each image's objects.
 
-    def state_dict(self) -> dict[str, bool]:
+        With the `last` micro-batch of an optimiser step the sums over all of them make the decision. As in the authors'
+        code, a step with an image that has no object (of any process, where they decide together) makes none. A GPU is
+        not waited for: the sums are read when the next step asks.
+        """
+        if self.options.feedback in ("random", "always", "never"):
+            return
+        sums = feedback_sums(self.options.feedback, positives, torch.cat(areas), self.small_area)
+        empty = sums.new_full((1,), float(not all(len(part) for part in areas)))
+        self._step.add(torch.cat([sums, empty]))
+        if last:
+            self._step.close(self.world if self.options.reduce else ALONE)
+
+    def _settle(self) -> None:
+        """Decide by the step that ended, if one did."""
+        sums = self._step.read()
+        if sums is not None and not sums[2]:
+            self.feedback.update(share_of(sums[0], sums[1]))
+
+    def state_dict(self) -> dict[str, Any]:
+        self._settle()
         return self.feedback.state_dict()
 
-    def load_state_dict(self, state: dict[str, bool]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.feedback.load_state_dict(state)
+
+
+class Sums:
+    """Sums over the micro-batches of one step, copied to the processor while the GPU goes on."""
+
+    def __init__(self) -> None:
+        self._open: Tensor | None = None
+        self._closed: Tensor | None = None
+        self._copied: torch.cuda.Event | None = None
+
+    def add(self, values: Tensor) -> None:
+        """Add a micro-batch's values."""
+        self._open = values if self._open is None else self._open + values
+
+    def close(self, world: World) -> None:
+        """End the step: sum over processes and start the copy."""
+        total, self._open = world.sum(self._open), None
+        self._closed = total.to("cpu", non_blocking=total.is_cuda)
+        self._copied = None
+        if total.is_cuda:
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def read(self) -> list[float] | None:
+        """Return the last step's sums once, None where no step ended since."""
+        if self._closed is None:
+            return None
+        if self._copied is not None:
+            self._copied.synchronize()
+        values, self._closed = self._closed.tolist(), None
+        return values

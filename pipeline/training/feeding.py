@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -11,11 +11,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.config import Spec
 from pipeline.data import transforms
-from pipeline.data.collage import make_collage
-from pipeline.data.detection_set import DetectionSet, scaled_masks
+from pipeline.data.collage import canvas_of, make_collage
+from pipeline.data.detection_set import DetectionSet, origins, scaled_masks
 from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
 from pipeline.models.roi_heads import PositiveLosses
+from pipeline.training.distributed import ALONE, World
 from pipeline.training.feedback import CollageSchedule
 from pipeline.training.pyramid import PyramidBatches
 
@@ -24,82 +25,138 @@ REGULAR, COLLAGE, PYRAMID = 1, 2, 3  # numbers of the random streams
 
 
 class Feeder(Protocol):
-    """Gives the batch of every step; `state_dict` holds all its state, so a resumed training sees the same images."""
+    """Gives this process's part of every batch; `state_dict` holds all its state, so a resumed training sees the same.
 
-    def batch(self, step: int) -> Batch: ...
+    Batches are numbered over all steps: step s of a training that accumulates a of them has s * a to s * a + a - 1.
+    """
 
-    def observe(self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]]) -> None: ...
+    def batch(self, number: int) -> Batch: ...
+
+    def observe(
+        self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]], last: bool = True
+    ) -> None: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def build_feeder(spec: Spec, data: DetectionSet, steps: int) -> Feeder:
-    """Return the feeder that an experiment's method asks for."""
+def build_feeder(spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> Feeder:
+    """Return the feeder that an experiment's method asks for.
+
+    Args:
+        spec: the resolved experiment.
+        data: its training images.
+        steps: optimiser steps of the training.
+        world: the processes that share every batch.
+
+    Raises:
+        InputError: the processes cannot share a batch.
+    """
+    world.share(range(spec.batch))
     if spec.experiment.method.collage is not None:
-        return CollageFeeder(spec, data, steps)
+        return CollageFeeder(spec, data, steps, world)
+    numbers = steps * spec.preset.training.accumulate
     if spec.experiment.pyramid:
-        return PlainFeeder(PyramidBatches(spec, data, steps), spec, steps)
-    return PlainFeeder(RegularBatches(spec, data, spec.batch, REGULAR), spec, steps)
+        return PlainFeeder(PyramidBatches(spec, data, numbers, world), spec, numbers)
+    return PlainFeeder(RegularBatches(spec, data, spec.batch, REGULAR, world), spec, numbers)
+
+
+class Look(NamedTuple):
+    """How an image is augmented."""
+
+    row: int
+    short: float  # side, on the papers' 800-pixel scale
+    flipped: bool
 
 
 class RegularBatches(Dataset):
-    """Batch number i: resized, flipped images of a stream of its own; a pure function of seed and i."""
+    """Batch number i: resized, flipped images of a stream of its own; a pure function of seed and i.
 
-    def __init__(self, spec: Spec, data: DetectionSet, batch: int, stream: int) -> None:
-        self.spec, self.data, self.number = spec, data, stream
+    The whole batch's augmentation is drawn in every process, so that no image's depends on how many there are.
+    """
+
+    def __init__(self, spec: Spec, data: DetectionSet, batch: int, stream: int, world: World = ALONE) -> None:
+        self.spec, self.data, self.number, self.world = spec, data, stream, world
         sizes = [data.size(row) for row in range(len(data))]
         self.stream = BatchStream(orientations(sizes), batch, spec.seed * 8 + stream)
 
     def __getitem__(self, index: int) -> Batch:
         """Return images [3, H, W] in 0-1 and targets with `boxes` [n, 4] and `labels` [n], in network-input pixels.
 
-        Targets also hold `masks` [n, H, W], uint8, and `proposals` [P, 4] where the data set has them.
+        Targets also hold `masks` [n, H, W], uint8, and `proposals` [P, 4] where the data set has them. The third part
+        names the images (`image_ids`, `file_names`).
         """
-        random = transforms.generator(self.spec.seed, self.number, index)
-        samples = [self.sample(row, random) for row in self.stream.batch(index)]
-        return [image for image, _ in samples], [target for _, target in samples], {}
+        return self.load(self.world.share(self.looks(index)))
 
-    def sample(self, row: int, random: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return one augmented image with its target."""
+    def looks(self, index: int) -> list[Look]:
+        """Return how the images of batch `index` are augmented, those of all processes."""
+        random = transforms.generator(self.spec.seed, self.number, index)
+        choices, looks = self.spec.experiment.method.short_sides, []
+        for row in self.stream.batch(index):
+            short = self.spec.recipe.short_side
+            if choices:
+                short = choices[int(torch.randint(len(choices), (1,), generator=random))]
+            looks.append(Look(row, short, float(torch.rand(1, generator=random)) < self.spec.recipe.flip))
+        return looks
+
+    def load(self, looks: list[Look]) -> Batch:
+        """Return the batch of some images."""
+        samples = [self.sample(look) for look in looks]
+        return (
+            [image for image, _ in samples],
+            [target for _, target in samples],
+            origins(self.data, [look.row for look in looks]),
+        )
+
+    def limits(self, look: Look) -> tuple[float, float]:
+        """Return the short side of an image, and the most that its long side may have, in network-input pixels."""
         recipe, factor = self.spec.recipe, self.spec.preset.factor
-        short = recipe.short_side
-        choices = self.spec.experiment.method.short_sides
-        if choices:
-            short = choices[int(torch.randint(len(choices), (1,), generator=random))]
-        long = max(recipe.long_side, recipe.long_side * short / recipe.short_side)
-        image, boxes = load_scaled(self.data, row, short * factor, long * factor)
-        regions = scaled_proposals(self.data, row, short, image.shape[-2:])
-        flipped = float(torch.rand(1, generator=random)) < recipe.flip
-        masks = scaled_masks(self.data, row, image.shape[-2:], flipped=flipped)
-        if flipped:
+        long = max(recipe.long_side, recipe.long_side * look.short / recipe.short_side)
+        return look.short * factor, long * factor
+
+    def size(self, look: Look) -> tuple[int, int]:
+        """Return (height, width) of an image as the network sees it."""
+        return fitting_size(self.data, look.row, *self.limits(look))
+
+    def sample(self, look: Look) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return one augmented image with its target."""
+        row = look.row
+        image, boxes = load_scaled(self.data, row, *self.limits(look))
+        regions = scaled_proposals(self.data, row, look.short, image.shape[-2:])
+        masks = scaled_masks(self.data, row, image.shape[-2:], flipped=look.flipped)
+        if look.flipped:
             image, boxes = transforms.flip(image, boxes)
             regions = {name: transforms.flip_boxes(part, image.shape[-1]) for name, part in regions.items()}
         return image, {"boxes": boxes, "labels": self.data.labels[row], **masks, **regions}
 
 
+def fitting_size(data: DetectionSet, row: int, short: float, long: float) -> tuple[int, int]:
+    """Return (height, width) of image `row` at a network-input size (short and long side in pixels)."""
+    old = data.size(row)
+    return transforms.scaled_size(*old, transforms.fitting_scale(*old, short, long))
+
+
 def load_scaled(data: DetectionSet, row: int, short: float, long: float) -> tuple[Tensor, Tensor]:
     """Return image `row` and its boxes at a network-input size (short and long side in pixels)."""
-    old = data.size(row)
-    new = transforms.scaled_size(*old, transforms.fitting_scale(*old, short, long))
+    old, new = data.size(row), fitting_size(data, row, short, long)
     return transforms.resize(data.image(row), new), transforms.resize_boxes(data.boxes[row], old, new)
 
 
 class PlainFeeder:
-    """One stream of batches."""
+    """One stream of batches, `numbers` of them."""
 
-    def __init__(self, batches: Dataset, spec: Spec, steps: int) -> None:
-        self.batches, self.workers, self.steps = batches, spec.preset.training.workers, steps
+    def __init__(self, batches: Dataset, spec: Spec, numbers: int) -> None:
+        self.batches, self.workers, self.numbers = batches, spec.preset.training.workers, numbers
         self._loader: Iterator[Batch] | None = None
 
-    def batch(self, step: int) -> Batch:
-        """Return the batch of a step; steps are asked for in order."""
+    def batch(self, number: int) -> Batch:
+        """Return a batch; they are asked for in order."""
         if self._loader is None:
-            self._loader = loader(self.batches, step, self.steps, self.workers)
+            self._loader = loader(self.batches, number, self.numbers, self.workers)
         return next(self._loader)
 
-    def observe(self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]]) -> None:
+    def observe(self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]], last: bool = True) -> None:
         """Nothing feeds back."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -113,39 +170,37 @@ class CollageFeeder:
     """Two streams, of which the feedback on the last step picks one (DST, section 3.2; official code).
 
     The streams advance apart, and a collage step consumes `components` times a batch of new images, so a DST run has
-    its baseline's number of steps.
+    its baseline's number of steps. All batches that one optimiser step accumulates are of one kind.
+
+    Several processes decide and advance alone, unless `CollageOptions.reduce` is set.
     """
 
-    def __init__(self, spec: Spec, data: DetectionSet, steps: int) -> None:
+    def __init__(self, spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> None:
         options = spec.experiment.method.collage
-        self.options, self.steps, self.workers = options, steps, spec.preset.training.workers
-        self.regular = RegularBatches(spec, data, spec.batch, REGULAR)
+        self.options, self.workers = options, spec.preset.training.workers
+        self.accumulate = spec.preset.training.accumulate
+        self.numbers = steps * self.accumulate
+        self.regular = RegularBatches(spec, data, spec.batch, REGULAR, world)
         self.sources = CollageBatches(
-            RegularBatches(spec, data, spec.batch * options.components, COLLAGE), options.components, spec
+            RegularBatches(spec, data, spec.batch * options.components, COLLAGE, world), options.components, spec
         )
-        self.schedule = CollageSchedule(options, spec.seed, (32 * spec.preset.factor) ** 2)
+        self.schedule = CollageSchedule(options, spec.seed, (32 * spec.preset.factor) ** 2, world)
         self.used = {"regular": 0, "collage": 0}
         self._loaders: dict[str, Iterator[Batch]] = {}
 
-    def batch(self, step: int) -> Batch:
-        """Return regular images or collages, as the schedule says for this step."""
-        name = "collage" if self.schedule.collage(step) else "regular"
+    def batch(self, number: int) -> Batch:
+        """Return regular images or collages, as the schedule says for this batch's optimiser step."""
+        name = "collage" if self.schedule.collage(number // self.accumulate) else "regular"
         if name not in self._loaders:
             source = self.sources if name == "collage" else self.regular
-            self._loaders[name] = loader(source, self.used[name], self.steps, self.workers)
+            self._loaders[name] = loader(source, self.used[name], self.numbers, self.workers)
         self.used[name] += 1
         images, targets, info = next(self._loaders[name])
         return images, targets, {**info, "collage": name == "collage"}
 
-    def observe(self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]]) -> None:
-        """Feed the losses and objects of the step just done back to the schedule.
-
-        A step with an image that has no object leaves the decision as it was (official code).
-        """
-        if not all(len(target["boxes"]) for target in targets):
-            return
-        areas = torch.cat([transforms.areas(target["boxes"]) for target in targets])
-        self.schedule.observe(positives, areas)
+    def observe(self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]], last: bool = True) -> None:
+        """Feed the losses and objects of a batch back to the schedule; `last` tells whether it ends a step."""
+        self.schedule.observe(positives, [transforms.areas(target["boxes"]) for target in targets], last)
 
     def state_dict(self) -> dict[str, Any]:
         return {"schedule": self.schedule.state_dict(), "used": dict(self.used)}
@@ -156,17 +211,23 @@ class CollageFeeder:
 
 
 class CollageBatches(Dataset):
-    """Batches of collages, k consecutive images of a source batch in each."""
+    """Batches of collages, k consecutive images of a source batch in each.
+
+    Differs from the authors' code: the canvas is as large as the images of all processes ask, not of one, so that
+    collages do not depend on how many there are.
+    """
 
     def __init__(self, source: RegularBatches, components: int, spec: Spec) -> None:
         self.source, self.components, self.options = source, components, spec.experiment.method.collage
         self.min_area = self.options.min_area * spec.preset.factor**2
+        self.divisor = spec.preset.model.pad_divisor  # a collage is padded no further than a regular batch
 
     def __getitem__(self, index: int) -> Batch:
         """Return collages of one canvas: the largest height and width of all source images of the batch."""
-        images, targets, _ = self.source[index]
-        divisor = 32
-        canvas = tuple(-(-max(side) // divisor) * divisor for side in zip(*(i.shape[-2:] for i in images), strict=True))
+        looks = self.source.looks(index)
+        canvas = canvas_of([self.source.size(look) for look in looks], self.divisor)
+        groups = [looks[start : start + self.components] for start in range(0, len(looks), self.components)]
+        images, targets, info = self.source.load([look for group in self.source.world.share(groups) for look in group])
         collages = [
             make_collage(
                 images[start : start + self.components],
@@ -179,12 +240,18 @@ class CollageBatches(Dataset):
             )
             for start in range(0, len(images), self.components)
         ]
-        return [image for image, _ in collages], [target for _, target in collages], {}
+        return [image for image, _ in collages], [target for _, target in collages], info
 
 
 def loader(batches: Dataset, start: int, stop: int, workers: int) -> Iterator[Batch]:
-    """Iterate over batches number `start` to `stop` of a stream, prefetched by `workers` processes."""
+    """Iterate over batches number `start` to `stop` of a stream, prefetched by `workers` processes.
+
+    The workers live as long as the iterator; for a GPU, batches come in pinned memory, which it reads by itself.
+    """
     numbers = range(start, max(stop, start + 1))
     # A generator of its own: starting a loader draws a number, which a resumed run would do at another step.
     own = torch.Generator()
-    return iter(DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers, generator=own))
+    pinned = torch.cuda.is_available()
+    return iter(
+        DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers, generator=own, pin_memory=pinned)
+    )

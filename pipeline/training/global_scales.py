@@ -35,10 +35,8 @@ def learn_scales(spec: Spec) -> None:
         raise InputError(f"{spec.name} has no global scale learner; name a *_gsl experiment.")
     set_threads(preset)
     device = pick_device()
-    limits = {"train": preset.data.limit_train, "val": preset.data.limit_val}
-    splits = {
-        name: DetectionSet(load_split(paths.manifest(preset.name), name), limit) for name, limit in limits.items()
-    }
+    limits = {"train": spec.data.limit_train, "val": spec.data.limit_val}
+    splits = {name: DetectionSet(load_split(spec.manifest, name), limit) for name, limit in limits.items()}
     model = build_detector(spec, splits["train"].classes)
     model.load_state_dict(load_weights(paths.weights(preset.name, spec.name))[0])
     model = model.to(device, memory_format=torch.channels_last).eval()

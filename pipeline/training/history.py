@@ -25,6 +25,10 @@ COLUMNS = (
 )
 
 
+SHARES = ("small_share",)  # of which every step is counted: a window's mean hides their distribution
+SHARE_BINS = 100
+
+
 class History:
     """Rows of window means, and sums over the whole training for its summary."""
 
@@ -35,6 +39,7 @@ class History:
         self._pending: list[dict[str, float]] = []
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
+        self.share_steps: dict[str, list[int]] = {}
 
     def add(self, values: dict[str, float | None]) -> None:
         """Add one step; quantities that are None or NaN do not exist in this step."""
@@ -43,6 +48,10 @@ class History:
         for name, value in present.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
+            if name in SHARES:
+                # The hair keeps a share of 0.29 out of the bin below, where 100 * 0.29 falls in floating point.
+                place = min(int(value * SHARE_BINS + 1e-9), SHARE_BINS - 1)
+                self.share_steps.setdefault(name, [0] * SHARE_BINS)[place] += 1
         if len(self._pending) == self.window:
             self.flush()
 
@@ -67,6 +76,16 @@ class History:
         count = self.counts.get(name, 0)
         return round(self.sums[name] / count, 6) if count else None
 
+    def histogram(self, name: str) -> list[int] | None:
+        """Return how many steps had a share in each hundredth, [0, 0.01) first, without the empty ones at the end.
+
+        The last hundredth holds 1 too. None where the share existed in no step.
+        """
+        counts = self.share_steps.get(name)
+        if counts is None:
+            return None
+        return counts[: max(place for place, count in enumerate(counts) if count) + 1]
+
     def csv(self) -> str:
         """Return the rows as CSV, empty cells where a quantity did not exist."""
         stream = io.StringIO()
@@ -77,8 +96,15 @@ class History:
         return stream.getvalue()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "pending": self._pending, "sums": self.sums, "counts": self.counts}
+        return {
+            "rows": self.rows,
+            "pending": self._pending,
+            "sums": self.sums,
+            "counts": self.counts,
+            "share_steps": self.share_steps,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows, self._pending = list(state["rows"]), list(state["pending"])
         self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+        self.share_steps = {name: list(counts) for name, counts in state["share_steps"].items()}

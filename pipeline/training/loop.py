@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipeline.config import Spec
+from pipeline import paths
+from pipeline.config import Rate, Spec
 from pipeline.data.transforms import generator
-from pipeline.errors import InputError
+from pipeline.training.averaging import WeightAverage
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.distributed import ALONE, World
 from pipeline.training.history import History
+from pipeline.training.interruption import Stopped, catch_sigterm, explained_deaths, stop_at_loss
 from pipeline.training.precision import autocast
 from pipeline.training.schedule import learning_rate
+from pipeline.training.state import TrainingState
+from pipeline.training.step_log import StepLog
+from pipeline.training.step_values import Batch, mean, read, waited
 
-StepLoss = Callable[[int], tuple[dict[str, Tensor], dict[str, float | None]]]
-
-
-class Stopped(SystemExit):
-    """SIGTERM came: the state is saved, the next start of the same training goes on from it."""
+# Losses and logged quantities of a batch, by its number; a quantity may be a tensor, which is read without a wait.
+StepLoss = Callable[[int], tuple[dict[str, Tensor], dict[str, float | Tensor | None]]]
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_all: bool = False) -> list[dict[str, Any]]:
@@ -52,41 +53,64 @@ def train(
     precision: str,
     device: torch.device,
     feeder: Any = None,
-    lr: float | None = None,
+    rate: Rate | None = None,
     world: World = ALONE,
     after_step: Callable[[int], dict[str, float]] | None = None,
-) -> None:
-    """Train a model in place.
+    log: Path | None = None,
+) -> dict[str, Any]:
+    """Train a model in place; where the preset averages weights, it ends with the average.
 
     Args:
         spec: the resolved experiment.
-        step_loss: computes the named losses of a step and the quantities to log; runs under autocast.
+        step_loss: computes the named losses of a batch and the quantities to log; runs under autocast. Step s asks for
+            the batches s * accumulate + i, and their losses are divided by `accumulate`. An attribute `info` names the
+            batch's `image_ids` and `file_names`, and the seconds that it `waited` for data.
         steps: optimiser steps.
         folder: where checkpoints live while the training runs.
         history: gets one entry a step.
         precision: "fp32", "bf16" or "fp16"; weights and optimiser stay in fp32.
         feeder: has a `state_dict` that belongs to the checkpoint, or is None.
-        lr: base learning rate, by default the specification's.
+        rate: base learning rate, by default the specification's.
         world: the processes that train together; the first one writes checkpoints and shows progress.
         after_step: is called with the number of steps done and returns more to log (an evaluation, once an epoch).
+        log: the file that the lines of all steps end up in, by default `paths.training_log`.
+
+    Returns:
+        Facts for the training's summary: how the learning rate came about, and what went wrong on the way.
 
     Raises:
-        InputError: a loss is not finite; the sentence names the step and the losses.
-        Stopped: the process was asked to end (SIGTERM).
+        InputError: a loss is not finite, or a data-loading worker died; the sentence names step and losses, or cause.
+        Stopped: the process was asked to end (SIGTERM); exit code 143.
     """
-    training, recipe = spec.preset.training, spec.recipe
-    base = spec.lr if lr is None else lr
+    training, recipe, accumulate = spec.preset.training, spec.recipe, spec.preset.training.accumulate
+    rate = rate or spec.rate
+    announce(spec, rate, world)
     warmup = training.warmup_steps if training.warmup_steps is not None else recipe.warmup_iterations
     warmup = min(warmup, steps // 2) if recipe.warmup_iterations else 0
     clip = training.gradient_clip or recipe.gradient_clip
-    optimizer = build_optimizer(spec, model, base)
+    optimizer = build_optimizer(spec, model, rate.lr)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    state = TrainingState(
+        model,
+        optimizer,
+        scaler,
+        history,
+        feeder,
+        None if training.ema is None else WeightAverage(model, training.ema),
+        world,
+    )
     checkpoints = Checkpoints(folder)
-    start = restore(checkpoints, model, optimizer, scaler, history, feeder)
+    start, failed = state.restore(checkpoints)
     every = max(1, steps // training.checkpoint_rows)
+    lines = None
+    if world.main:
+        published = log or paths.training_log(spec.preset.name, spec.name)
+        lines = StepLog(folder, published, start, history, training.tensorboard)
+    own = (world.rank,) if world.rank else ()  # processes draw apart: their images differ
     model.train()
     with (
         catch_sigterm() as stop,
+        explained_deaths(spec, stop),
         tqdm(
             total=steps,
             initial=start,
@@ -98,40 +122,99 @@ def train(
     ):
         for step in range(start, steps):
             # Every step draws from its own seed, so no random state has to survive a kill.
-            torch.manual_seed(generator(spec.seed, 0, step).initial_seed())
-            rate = learning_rate(step, steps, base, recipe, warmup)
+            seed_with(generator(spec.seed, 0, step, *own).initial_seed(), device)
+            lr = learning_rate(step, steps, rate.lr, recipe, warmup)
             for group in optimizer.param_groups:
-                group["lr"] = rate
-            with autocast(precision, device):
-                losses, logged = step_loss(step)
-            loss = sum(losses.values())
+                group["lr"] = lr
             optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
+            scale = scaler.get_scale()
+            batches = []
+            for batch in range(step * accumulate, (step + 1) * accumulate):
+                with autocast(precision, device):
+                    losses, logged = step_loss(batch)
+                loss = sum(value.float() for value in losses.values())
+                scaler.scale(loss if accumulate == 1 else loss / accumulate).backward()
+                batches.append(Batch(loss, losses, logged, dict(getattr(step_loss, "info", None) or {})))
             # Read once, with the backward under way: a GPU that is asked earlier waits for the processor.
-            numbers = torch.stack([loss.detach(), *(value.detach() for value in losses.values())]).tolist()
-            total, named = (
-                world.means({"loss": numbers[0]}, device)["loss"],
-                dict(zip(losses, numbers[1:], strict=True)),
-            )
-            named = world.means(named, device)
-            check_finite(spec, step, named, total)
+            values = read(batches)
+            total = sum(row["loss"] for row, _ in values) / accumulate
+            mine = {"loss": total, **mean([row for row, _ in values]), **mean([row for _, row in values])}
+            seen = world.means({**mine, "stopping": stop.requested, "lost": not math.isfinite(total)}, device)
+            stopping, lost = seen.pop("stopping"), seen.pop("lost")
+            if lost:
+                path = folder / ("nonfinite.json" if world.main else f"nonfinite_{world.rank}.json")
+                found = [(row, batch.info) for (row, _), batch in zip(values, batches, strict=True)]
+                stop_at_loss(spec, step, lr, found, path)
             if clip:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), clip)
             scaler.step(optimizer)
             scaler.update()
-            logged = world.means(logged, device)
+            if scaler.is_enabled():
+                seen["skipped"] = float(scaler.get_scale() < scale)  # a gradient was not finite: no step was made
+            if state.average is not None:
+                state.average.update(model)
             if after_step is not None:
-                logged = {**logged, **after_step(step + 1)}
-            history.add({"step": step + 1, "lr": rate, "loss": total, **named, **logged})
-            bar.set_postfix_str(f"loss {total:.3f}", refresh=False)
+                with state.average.applied(model) if state.average else nullcontext():
+                    seen = {**seen, **after_step(step + 1)}
+            entry = {"step": step + 1, "lr": lr, **seen}
+            history.add(entry)
+            if lines is not None:
+                speed = lines.add(entry, waited(batches))
+                bar.set_postfix_str(f"loss {seen['loss']:.3f}, lr {lr:.3g}, {speed:.3g} images/s", refresh=False)
             bar.update()
-            stopping = world.any(stop.requested, device)
-            if world.main and ((step + 1) % every == 0 or stopping):
-                checkpoints.save(state_of(step + 1, model, optimizer, scaler, history, feeder))
+            if (step + 1) % every == 0 or stopping:
+                failed += state.save(checkpoints, step + 1, failed)
             if stopping:
-                raise Stopped(f"{spec.name}: stopped after step {step + 1} of {steps}; the next start goes on from it.")
+                message = f"{spec.name}: stopped after step {step + 1} of {steps}; the next start goes on from it."
+                if world.main:
+                    tqdm.write(message, file=sys.stderr)
+                raise Stopped(message)
     history.flush()
+    if state.average is not None:
+        model.load_state_dict(state.average.average)
+    if lines is not None:
+        lines.publish()
+    return facts(spec, rate, history, failed)
+
+
+def seed_with(seed: int, device: torch.device) -> None:
+    """Seed the processor's random numbers and this GPU's, as `torch.manual_seed` does.
+
+    Without a GPU that function formats a traceback on every call, which costs a step of a small network a millisecond.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def announce(spec: Spec, rate: Rate, world: World) -> None:
+    """Say on stderr how the learning rate came about where it is not the recipe's own."""
+    if not world.main or rate.rule == "recipe":
+        return
+    recipe, preset = spec.experiment.recipe, spec.preset.name
+    if rate.rule == "linear":
+        how = f"{rate.recipe_lr:g} of recipe {recipe} x {rate.batch} / {rate.recipe_batch} images a step (linear rule)"
+    else:
+        how = (
+            f"set by preset {preset} for {rate.batch} images a step; recipe {recipe} has {rate.recipe_lr:g} for "
+            f"{rate.recipe_batch}"
+        )
+    print(f"{spec.name}: learning rate {rate.lr:g}, {how}.", file=sys.stderr)
+
+
+def facts(spec: Spec, rate: Rate, history: History, failed: int) -> dict[str, Any]:
+    """Return what the summary says of the engine; what was not used or did not happen is left out."""
+    training, found = spec.preset.training, rate.facts()
+    if training.accumulate > 1:
+        found["accumulate"] = training.accumulate
+    if training.ema is not None:
+        found["ema"] = training.ema
+    if "skipped" in history.counts:
+        found["skipped_steps"] = int(history.sums["skipped"])
+    if failed:
+        found["checkpoints_failed"] = failed
+    return found
 
 
 def build_optimizer(spec: Spec, model: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -141,74 +224,3 @@ def build_optimizer(spec: Spec, model: nn.Module, lr: float) -> torch.optim.Opti
     if (spec.preset.training.optimizer or recipe.optimizer) == "adamw":
         return torch.optim.AdamW(groups, lr, fused=True)
     return torch.optim.SGD(groups, lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
-
-
-class StopRequest:
-    """Whether SIGTERM has come."""
-
-    requested = False
-
-
-@contextmanager
-def catch_sigterm() -> Iterator[StopRequest]:
-    """Let SIGTERM finish the current step instead of ending the process at once (cluster pre-emption)."""
-    request = StopRequest()
-
-    def note(signum: int, frame: Any) -> None:
-        request.requested = True
-
-    before = signal.signal(signal.SIGTERM, note)
-    try:
-        yield request
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def check_finite(spec: Spec, step: int, losses: dict[str, float], total: float) -> None:
-    """Raise InputError where the sum of the losses is not finite."""
-    if not math.isfinite(total):
-        values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        raise InputError(
-            f"{spec.name}: the loss of step {step + 1} is not finite ({values}); lower the learning rate of preset "
-            f"{spec.preset.name} or train in fp32."
-        )
-
-
-def state_of(
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    history: History,
-    feeder: Any,
-) -> dict[str, Any]:
-    """Return everything that the rest of a training depends on."""
-    return {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
-        "history": history.state_dict(),
-        "feeder": feeder.state_dict() if feeder else {},
-    }
-
-
-def restore(
-    checkpoints: Checkpoints,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    history: History,
-    feeder: Any,
-) -> int:
-    """Load the newest checkpoint, if there is one, and return the step to go on from."""
-    state = checkpoints.load()
-    if state is None:
-        return 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    scaler.load_state_dict(state["scaler"])
-    history.load_state_dict(state["history"])
-    if feeder:
-        feeder.load_state_dict(state["feeder"])
-    return state["step"]

@@ -15,15 +15,9 @@ from pipeline.data.masks import encode_window
 THRESHOLD = 0.5  # of a probability, from which a pixel belongs to the object
 
 
-def kept_masks(output: dict[str, Tensor], mirrored: bool = False) -> dict[str, Tensor]:
-    """Return `mask_probs` of a detector's output, where it has any, on the CPU in half precision: all images' wait.
-
-    Those of a mirrored image are mirrored back.
-    """
-    if "mask_probs" not in output:
-        return {}
-    masks = output["mask_probs"].half().cpu()
-    return {"mask_probs": masks.flip(-1) if mirrored else masks}
+def kept_masks(output: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return `mask_probs` of a detector's output, where it has any, on the CPU in half precision: all images' wait."""
+    return {"mask_probs": output["mask_probs"].half().cpu()} if "mask_probs" in output else {}
 
 
 def encode_masks(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[dict[str, Any]]:

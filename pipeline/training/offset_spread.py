@@ -37,11 +37,11 @@ def measure_offsets(spec: Spec) -> None:
     set_threads(preset)
     device = pick_device()
     tensors, metadata = load_weights(paths.weights(preset.name, spec.name))
-    limits = {"train": preset.data.limit_train, "val": preset.data.limit_val}
+    limits = {"train": spec.data.limit_train, "val": spec.data.limit_val}
     precision = choose_precision(preset, device)
     found = {}
     for split, limit in limits.items():
-        data = DetectionSet(load_split(paths.manifest(preset.name), split), limit)
+        data = DetectionSet(load_split(spec.manifest, split), limit)
         model = build_detector(spec, data.classes, read_scales(metadata))
         model.load_state_dict(tensors)
         model = model.to(device, memory_format=torch.channels_last).eval()

@@ -21,7 +21,7 @@ from pipeline.errors import InputError, nearest
 from pipeline.evaluation import merge_pyramid
 from pipeline.files import write_json
 from pipeline.models import build_detector
-from pipeline.models.test_time import Detect, average_regions, with_flip
+from pipeline.models.test_time import Detect, average_regions, keep_candidates, with_flip
 from pipeline.options import ProposalNetwork, Test
 from pipeline.preset import Preset
 from pipeline.training.checkpoint import load_weights
@@ -47,7 +47,7 @@ def predict(spec: Spec, test: str) -> None:
     preset, options = spec.preset, spec.experiment.tests[test]
     set_threads(preset)
     device = pick_device()
-    data = DetectionSet(load_split(paths.manifest(preset.name), "val"), preset.data.limit_val)
+    data = DetectionSet(load_split(spec.manifest, "val"), spec.data.limit_val)
     give_proposals(data, spec, "val", options.proposals)
     detect = load_detect(spec, options, data.classes, device)
     by_level = detect_levels(detect, data, spec, options, device)
@@ -73,10 +73,14 @@ def load_detector(spec: Spec, classes: int, device: torch.device) -> nn.Module:
 def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -> Detect:
     """Return what a test detects with: a trained network, mirrored images too, or several networks together.
 
+    Where ranges filter detections or soft-NMS decays them, nothing is suppressed before (SNIPER's aggregation).
+
     Raises:
         InputError: members beside a detector that is no classifier of given regions.
     """
     model = load_detector(spec, classes, device)
+    if options.merge != "nms" or options.valid_ranges is not None:
+        keep_candidates(model)
     regions = spec.experiment.detector == "d_rfcn_rcn"
     if options.members and not regions:
         raise InputError(
@@ -149,10 +153,11 @@ def merge(levels: list[Detections], options: Test, preset: Preset, iou: float = 
     """Merge one image's detections over resolutions.
 
     Detections outside a resolution's valid range are dropped (SNIP, section 5.4). Soft-NMS is SNIPER's; `nms` is
-    the detector's own suppression again, at an overlap of `iou` over all resolutions and both looks of a flip. What
-    comes from one resolution and one look stays as it is.
+    the detector's own suppression, at an overlap of `iou` over all resolutions and both looks of a flip. What comes
+    from one resolution and one look stays as it is.
 
-    Differs from the paper: each resolution's detections went through the detector's own suppression before.
+    With soft-NMS or ranges this is the only suppression, but for detectors that need their own before they compute
+    masks or grids (`keep_candidates`); without either, each resolution went through the detector's.
     """
     if len(levels) == 1 and options.valid_ranges is None and not options.flip and options.merge == "nms":
         return levels[0]

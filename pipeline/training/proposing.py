@@ -27,9 +27,9 @@ def propose(spec: Spec) -> None:
         raise InputError(f"{spec.name} proposes as its test {TEST!r} says and has only {sorted(tests)}; add it.")
     set_threads(preset)
     device = pick_device()
-    limits = {"train": preset.data.limit_train, "val": preset.data.limit_val}
+    limits = {"train": spec.data.limit_train, "val": spec.data.limit_val}
     for split, limit in limits.items():
-        data = DetectionSet(load_split(paths.manifest(preset.name), split), limit)
+        data = DetectionSet(load_split(spec.manifest, split), limit)
         model = load_detector(spec, data.classes, device)
         by_level = detect_levels(model, data, spec, tests[TEST], device)
         numbers = [entry["id"] for entry in data.entries]

@@ -12,12 +12,13 @@ from torch.utils.data import Dataset
 
 from pipeline.config import Spec
 from pipeline.data import transforms
-from pipeline.data.chips import sample_chips
-from pipeline.data.detection_set import DetectionSet, scaled_masks
+from pipeline.data.chips import assign_to_chips, grid_chips, sample_chips
+from pipeline.data.detection_set import DetectionSet, origins, scaled_masks
 from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
 from pipeline.errors import InputError
 from pipeline.options import PyramidLevel
+from pipeline.training.distributed import ALONE, World
 from pipeline.training.scale_ranges import valid_objects
 
 OPEN = (0.0, None)  # the range that every object fits
@@ -29,6 +30,7 @@ class Unit(NamedTuple):
 
     row: int
     window: tuple[int, int, int, int] | None
+    objects: tuple[int, ...] | None = None  # of the image, the ones that this chip trains on; None: all that it holds
 
 
 class PyramidBatches(Dataset):
@@ -38,10 +40,12 @@ class PyramidBatches(Dataset):
     every object is valid everywhere, which is multi-scale training; with no `snip` in the method that holds throughout.
     """
 
-    def __init__(self, spec: Spec, data: DetectionSet, steps: int) -> None:
-        self.spec, self.data = spec, data
+    def __init__(self, spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> None:
+        self.spec, self.data, self.world = spec, data, world
         snip = spec.experiment.method.snip
-        self.first_snip_step = steps if snip is None else round(steps * snip.starts_after)
+        # `steps` counts batches; an optimiser step, which may accumulate several, is of one phase.
+        several = spec.preset.training.accumulate
+        self.first_snip_step = steps if snip is None else round(steps // several * snip.starts_after) * several
         self._phase = lru_cache(maxsize=2)(self._prepare)
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]:
@@ -57,16 +61,18 @@ class PyramidBatches(Dataset):
         level = self.spec.experiment.pyramid[level_number]
         random = transforms.generator(self.spec.seed, 3, index)
         rows = streams[level_number].batch(position)
-        samples = [self.sample(units[level_number][row], level, snip, random) for row in rows]
+        # The whole batch's flips are drawn in every process, so that no image's depends on how many there are.
+        flips = [float(torch.rand(1, generator=random)) < self.spec.recipe.flip for _ in rows]
+        own = self.world.share(list(zip((units[level_number][row] for row in rows), flips, strict=True)))
+        samples = [self.sample(unit, level, snip, flipped) for unit, flipped in own]
         targets = [target for _, target in samples]
         flags = torch.cat([target["valid_head"] for target in targets])
         share = flags.float().mean().item() if len(flags) else None
         info = {"resolution": level.short_side, "snip": snip, "valid": share}
+        info |= origins(self.data, [unit.row for unit, _ in own])
         return [image for image, _ in samples], targets, info
 
-    def sample(
-        self, unit: Unit, level: PyramidLevel, snip: bool, random: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def sample(self, unit: Unit, level: PyramidLevel, snip: bool, flipped: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Return one image or chip with its target."""
         data, row = self.data, unit.row
         old = data.size(row)
@@ -81,10 +87,13 @@ class PyramidBatches(Dataset):
             image, boxes, visible = transforms.crop(image, boxes, unit.window)
             seen = visible > 0
             whole = visible > WHOLE
+            if unit.objects is not None:
+                own = torch.zeros(len(whole), dtype=torch.bool)
+                own[list(unit.objects)] = True
+                whole &= own
             # A cut object is no example of its scale: it is ignored where it shows.
             boxes, labels = boxes[seen], labels[seen]
             head, proposal = (head & whole)[seen], (proposal & whole)[seen]
-        flipped = float(torch.rand(1, generator=random)) < self.spec.recipe.flip
         masks = {name: part[seen] for name, part in scaled_masks(data, row, new, unit.window, flipped).items()}
         if flipped:
             image, boxes = transforms.flip(image, boxes)
@@ -117,8 +126,10 @@ class PyramidBatches(Dataset):
         if not snip:
             return valid_objects(sizes, OPEN), valid_objects(sizes, OPEN)
         head, proposal = valid_objects(sizes, level.head_range), valid_objects(sizes, level.proposal_range)
-        alone = {"d_rfcn_rcn": (head, head), "d_rfcn_rpn": (proposal, proposal)}
-        return alone.get(self.spec.experiment.detector, (head, proposal))
+        detector = self.spec.experiment.detector
+        if detector in ("d_rfcn_rcn", "retinanet", "fcos", "reppoints"):
+            return head, head
+        return (proposal, proposal) if detector == "d_rfcn_rpn" else (head, proposal)
 
     def _prepare(self, snip: bool) -> tuple[list[list[Unit]], list[BatchStream | None], Any]:
         """Return units and batch streams of every level, and the order of levels: a function of the batch number."""
@@ -132,8 +143,9 @@ class PyramidBatches(Dataset):
                 if not fits.any() and snip:
                     continue
                 size = self._size(row, level)
-                for window in self._windows(row, level, fits, size, number):
-                    found.append(Unit(row, window))
+                for unit in self._units(row, level, fits, size, number):
+                    window = unit.window
+                    found.append(unit)
                     sizes.append(size if window is None else (window[3] - window[1], window[2] - window[0]))
             units.append(found)
             seed = self.spec.seed * 8 + 4 + int(snip)
@@ -157,17 +169,27 @@ class PyramidBatches(Dataset):
 
         return units, streams, order
 
-    def _windows(
-        self, row: int, level: PyramidLevel, fits: Tensor, size: tuple[int, int], number: int
-    ) -> list[tuple[int, int, int, int] | None]:
-        """Return the chips of an image at a level, or None for the whole image."""
+    def _units(self, row: int, level: PyramidLevel, fits: Tensor, size: tuple[int, int], number: int) -> list[Unit]:
+        """Return the chips of an image at a level, or the whole image; `fits` [n] are the objects that chips cover."""
         if level.chip_size is None:
-            return [None]
-        boxes = transforms.resize_boxes(self.data.boxes[row], self.data.size(row), size)[fits]
+            return [Unit(row, None)]
+        boxes = transforms.resize_boxes(self.data.boxes[row], self.data.size(row), size)
         random = transforms.generator(self.spec.seed, 6, number, row)
-        chip = round(level.chip_size * self.spec.preset.factor)
-        chips = sample_chips(boxes, size, chip, random)
-        return [tuple(int(side) for side in window) for window in chips.tolist()]
+        factor = self.spec.preset.factor
+        chip = round(level.chip_size * factor)
+        if level.chips == "sampled":
+            return [Unit(row, window) for window in whole_pixels(sample_chips(boxes[fits], size, chip, random))]
+        low, high = level.chip_stride
+        stride = int(torch.randint(low, high + 1, (1,), generator=random))
+        chips = grid_chips(boxes[fits], size, chip, max(1, round(stride * factor)), random)
+        owner = assign_to_chips(boxes, chips)
+        windows = whole_pixels(chips)
+        return [Unit(row, window, tuple(torch.where(owner == c)[0].tolist())) for c, window in enumerate(windows)]
+
+
+def whole_pixels(chips: Tensor) -> list[tuple[int, int, int, int]]:
+    """Return chips [c, 4] on whole pixels as tuples of integers."""
+    return [tuple(int(side) for side in window) for window in chips.tolist()]
 
 
 def whole_boxes(image: Tensor, boxes: Tensor, window: tuple[int, int, int, int]) -> Tensor:

@@ -43,7 +43,7 @@ def search(spec: Spec, test: str) -> None:
         )
     set_threads(preset)
     device = pick_device()
-    split = evaluated_part(load_split(paths.manifest(preset.name), "val"), preset.data.limit_val)
+    split = evaluated_part(load_split(spec.manifest, "val"), spec.data.limit_val)
     data = DetectionSet(split, None)
     give_proposals(data, spec, "val", options.proposals)
     by_level = detect_levels(load_detect(spec, options, data.classes, device), data, spec, options, device)

@@ -13,8 +13,11 @@ from torch import Tensor
 Range = tuple[float, float | None]
 
 
-def valid_objects(sizes: Tensor, valid_range: Range) -> Tensor:
-    """Return [n], whether objects of these sizes [n] lie in a range, both in original pixels (SNIP, section 5.2)."""
+def valid_objects(sizes: Tensor, valid_range: Range | tuple[Tensor, Tensor]) -> Tensor:
+    """Return [n], whether objects of these sizes [n] lie in a range, both in original pixels (SNIP, section 5.2).
+
+    A range of tensors [] stays on its device: nothing waits for it.
+    """
     low, high = valid_range
     return (sizes >= low) & (sizes <= (math.inf if high is None else high))
 
@@ -84,7 +87,7 @@ def roi_takes_part(
     labels: Tensor,
     matched: Tensor,
     target: dict[str, Tensor],
-    valid_range: Range,
+    valid_range: Range | tuple[Tensor, Tensor],
     keep_matched_invalid: bool = False,
     key: str = "valid_head",
 ) -> Tensor:
@@ -107,10 +110,11 @@ def roi_takes_part(
         return takes_part
     if key not in target:
         raise ValueError(f"SNIP needs target[{key!r}], which of the objects are in range; found {sorted(target)}.")
-    positive = labels > 0
-    on_valid = torch.ones_like(takes_part)
-    on_valid[positive] = target[key].bool()[matched[positive]]
-    return takes_part & on_valid
+    valid = target[key].bool()
+    if not len(valid):  # no object, no positive
+        return takes_part
+    # Rows of the background may name any object: only positives are asked.
+    return takes_part & ((labels <= 0) | valid[matched.clamp(0, len(valid) - 1)])
 
 
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:

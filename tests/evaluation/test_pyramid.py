@@ -107,3 +107,20 @@ def test_wrong_use():
         merge_pyramid([found([], [])], [(0, None), (0, None)])
     with pytest.raises(ValueError, match="None for an open end"):
         merge_pyramid([found([], [])], [(120, -1)])
+
+
+@pytest.mark.parametrize("method", ["gaussian", "linear", "hard"])
+@pytest.mark.parametrize("limit", [1, 7, 40, 400])
+def test_stopping_early_changes_nothing(method, limit):
+    """Suppression ends where no further pick can be among the kept: all of it and then the cut give the same."""
+    generator = torch.Generator().manual_seed(limit)
+    corners = torch.rand(300, 2, generator=generator) * 60
+    boxes = torch.cat([corners, corners + 5 + 20 * torch.rand(300, 2, generator=generator)], dim=1)
+    scores = (torch.rand(300, generator=generator) ** 3 * 20).round() / 20  # many ties
+    crowd = {"boxes": boxes, "scores": scores, "labels": torch.randint(1, 4, (300,), generator=generator)}
+    whole = merge_pyramid([crowd], [(10, 20)], max_detections=None, method=method)
+    merged = merge_pyramid([crowd], [(10, 20)], max_detections=limit, method=method)
+    last = whole["scores"][min(limit, len(whole["scores"])) - 1]
+    kept = whole["scores"] >= last
+    for name, value in whole.items():
+        assert torch.equal(merged[name], value[kept])

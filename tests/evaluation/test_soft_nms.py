@@ -136,3 +136,15 @@ def test_a_thousand_boxes_are_fast():
     start = time.process_time()
     soft_nms(boxes, scores)
     assert time.process_time() - start < 1.0
+
+
+def test_picks_that_cannot_matter_are_left_out():
+    kept, scores = soft_nms(BOXES, SCORES, limit=2)
+    assert kept.tolist() == [0, 3]
+    assert scores.tolist() == pytest.approx([0.9, 0.7])
+    second = 0.8 * math.exp(-2 / 9)  # 0.64
+    assert soft_nms(BOXES, SCORES, least=second)[0].tolist() == [0, 3, 1]
+    assert soft_nms(BOXES, SCORES, least=0.69)[0].tolist() == [0, 3]
+    assert soft_nms(BOXES, SCORES, least=0.95)[0].tolist() == []
+    far = torch.tensor([[0.0, 0, 1, 1], [5, 5, 6, 6], [9, 9, 10, 10]])
+    assert soft_nms(far, torch.full((3,), 0.5), limit=1)[0].tolist() == [0, 1, 2]  # all tie with the last

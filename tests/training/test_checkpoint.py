@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
+
 import pytest
 import tiny
 import torch
 
+from pipeline import paths
 from pipeline.errors import InputError
+from pipeline.files import DiskFullError
 from pipeline.models import build_detector
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import Checkpoints, load_init, load_weights, save_weights
@@ -37,7 +44,83 @@ def test_truncated_file_falls_back_to_the_one_before(tmp_path, capsys, kept):
     checkpoints.last.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
     assert checkpoints.load()["step"] == 2
     printed = capsys.readouterr()
-    assert "last.pt is unreadable" in printed.out + printed.err
+    assert "last.pt is unreadable (its checksum is wrong: it is cut off or damaged); going on from" in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("place", [0, 0.3, 0.5, 0.7, 0.999])
+def test_one_flipped_bit_falls_back_to_the_one_before(tmp_path, capsys, place):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(2))
+    checkpoints.save(state(4) | {"big": torch.zeros(2000)})  # PyTorch itself reads a flipped bit of a tensor
+    data = bytearray(checkpoints.last.read_bytes())
+    data[int(place * len(data))] ^= 1
+    checkpoints.last.write_bytes(data)
+    assert checkpoints.load()["step"] == 2
+    assert "checksum is wrong" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_full_disk_is_one_sentence_and_keeps_the_state_before(tmp_path, monkeypatch, number):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(2))
+    checkpoints.save(state(4))
+
+    def full(self: object) -> None:
+        raise OSError(number, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Sealing, "seal", full)
+        for _ in range(2):  # a second failure takes nothing more
+            with pytest.raises(DiskFullError, match=r"^There is no space left to write .*last.pt; free some and run"):
+                checkpoints.save(state(6))
+    assert checkpoints.load()["step"] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["previous.pt"]
+    checkpoints.save(state(6))
+    assert checkpoints.load()["step"] == 6
+
+
+def test_a_write_that_fails_inside_pytorch_keeps_its_cause(tmp_path):
+    with open("/dev/full", "wb", buffering=0) as stream:
+        sealing = checkpoint.Sealing(stream)
+        torch.save({"weight": torch.zeros(1000)}, sealing)
+        with pytest.raises(OSError, match="No space left") as error:
+            sealing.seal()
+    assert error.value.errno == errno.ENOSPC
+
+
+def test_largest_file_size_of_a_process(tmp_path):
+    script = (
+        "import resource, sys, torch\n"
+        "from pathlib import Path\n"
+        "from pipeline.files import DiskFullError, write_text\n"
+        "from pipeline.training.checkpoint import Checkpoints, save_weights\n"
+        "folder = Path(sys.argv[1])\n"
+        "Checkpoints(folder).save({'step': 2})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "big = torch.zeros(100_000)\n"
+        "for write in (lambda: Checkpoints(folder).save({'step': 4, 'big': big}),\n"
+        "              lambda: save_weights(folder / 'weights.safetensors', {'big': big}),\n"
+        "              lambda: write_text(folder / 'long.txt', 'x' * 100_000)):\n"
+        "    try:\n"
+        "        write()\n"
+        "    except DiskFullError as error:\n"
+        "        print(error)\n"
+        "print(Checkpoints(folder).load()['step'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(paths.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert [line.split("; ")[1] for line in lines[:3]] == ["free some and run the stage again."] * 3
+    assert ["last.pt" in lines[0], "weights.safetensors" in lines[1], "long.txt" in lines[2]] == [True] * 3
+    assert lines[3:] == ["2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["previous.pt"]
 
 
 def test_two_truncated_files_start_again(tmp_path):
@@ -53,8 +136,8 @@ def test_failure_while_writing_keeps_the_state_before(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(state(2))
 
-    def full_disk(value: object, path: object) -> None:
-        path.write_bytes(b"half a file")
+    def full_disk(value: object, stream: object) -> None:
+        stream.write(b"half a file")
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:

@@ -21,6 +21,7 @@ from pipeline.preset import LabelledSource
 from pipeline.training.checkpoint import load_weights
 from pipeline.training.classification import pretrain
 from pipeline.training.classification_data import TrainingBatches, batches, image_sizes, read_labelled
+from pipeline.training.classification_run import ClassifierStep
 from pipeline.training.distributed import World
 from pipeline.training.schedule import learning_rate
 
@@ -70,6 +71,34 @@ def test_a_killed_training_ends_with_the_same_bytes(images):
     assert not list(Path("data/scratch").glob("*"))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_accumulated_and_averaged_training_resumes_to_the_same_bytes(images, monkeypatch, workers):
+    options = {"pretrain_steps": 4, "pretrain_batch": 4, "accumulate": 2, "ema": 0.9, "workers": workers}
+    spec = labelled_sets.spec(**options, checkpoint_rows=4)
+    pretrain(spec)
+    whole = outputs(spec)
+    found = summary(spec)
+    assert [row["epoch"] for row in found["epochs"]] == [1.0, 1.333]  # 4 steps of 2 x 4 of 24 images
+    assert (found["batch"], found["accumulate"], found["ema"], found["recipe_batch"]) == (8, 2, 0.9, 256)
+    paths.init("tiny", spec.name).unlink()
+    original = ClassifierStep.__call__
+
+    def cut(self, number):
+        if number == 5:
+            raise ZeroDivisionError
+        return original(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierStep, "__call__", cut)
+        with pytest.raises(ZeroDivisionError):
+            pretrain(spec)
+    pretrain(spec)
+    assert outputs(spec) == whole
+    plain = labelled_sets.spec(**{**options, "ema": None})
+    pretrain(plain)
+    assert outputs(plain)[0] != whole[0]
+
+
 def test_best_and_last_epoch_are_recorded_and_the_recipe_says_which_is_kept(images):
     spec = labelled_sets.spec(pretrain_lr=0.5)
     assert spec.recipe.labelled.keep == "best"
@@ -98,11 +127,12 @@ def test_workers_and_processes_change_no_batch(images):
     spec = labelled_sets.spec()
     data, _ = read_labelled(spec.preset.labelled["imagenet"])
     whole = TrainingBatches(data, spec, 8, 6)
-    alone, labels = whole[3]
+    alone, labels, rows = whole[3]
     assert alone.shape == (8, 3, 16, 16)
     assert alone.dtype == torch.uint8
     halves = [TrainingBatches(data, spec, 8, 6, World(rank, 2))[3] for rank in range(2)]
-    for rank, (part, part_labels) in enumerate(halves):
+    for rank, (part, part_labels, part_rows) in enumerate(halves):
+        assert part_rows == rows[rank::2]
         assert torch.equal(part, alone[rank::2])
         assert torch.equal(part_labels, labels[rank::2])
     loaded = list(batches(whole, range(2, 4), workers=1))

@@ -31,7 +31,19 @@ with joined() as world:
     wrapped = world.wrap(model)  # gradients are shared as long as it lives
     loss = nn.functional.cross_entropy(wrapped(x[rows]), y[rows])
     loss.backward()
-    means = world.means({"loss": loss.item(), "none": None}, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    means = world.means({"loss": loss.item(), "none": None}, cpu)
+    assert means["none"] is None
+    some = {"both": 1.0 + world.rank, "nan": float("nan") if world.rank else 2.0, "none": 3.0 if world.rank else None}
+    some |= {"never": float("nan"), "more": float("inf")} | ({"one": 4.0} if world.rank else {"zero": 5.0})
+    wanted = {"both": 1.5, "nan": 2.0, "none": 3.0, "never": None, "more": float("inf"), "one": 4.0, "zero": 5.0}
+    assert world.means(some, cpu) == wanted
+    total = world.sum(torch.tensor([1.0, float(world.rank)]))
+    assert total.tolist() == [2.0, 1.0]
+    normaliser = world.normaliser(cpu)
+    assert float(normaliser(3 * world.rank)) == 1.5
+    assert float(normaliser(0)) == 0.5  # at least one in all
+    assert float(normaliser(torch.tensor(0.25), 1e-6)) == 0.25
     flags = [world.any(world.rank == 1, torch.device("cpu")), world.any(False, torch.device("cpu"))]
     buffers = nn.BatchNorm2d(2)
     buffers.running_mean.fill_(world.rank + 5)

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import tiny
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pipeline.models import build_detector
+from pipeline.models.normaliser import set_normaliser
 from pipeline.options import CollageOptions
 from pipeline.training import ScaleFeedback, small_loss_share
 from pipeline.training.feedback import CollageSchedule, feedback_share, small_object_share
@@ -28,9 +31,15 @@ class Positives(NamedTuple):
     regression: Tensor
     classification: Tensor
     areas: Tensor
+    all_classification: Tensor | None = None
 
 
-POSITIVES = Positives(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([3.0, 0.0, 1.0]), torch.tensor([100.0, 1024, 5000]))
+POSITIVES = Positives(
+    torch.tensor([1.0, 2.0, 5.0]),
+    torch.tensor([3.0, 0.0, 1.0]),
+    torch.tensor([100.0, 1024, 5000]),
+    torch.tensor(16.0),  # the background's 12 beside the positives' 4
+)
 
 
 def load(case: str) -> tuple[dict[str, Tensor], dict]:
@@ -69,9 +78,10 @@ def test_classification_share_is_the_proportion_behind_the_official_number() -> 
     share = small_loss_share(losses, areas)
     assert share == pytest.approx(facts["ratio_small"] / facts["n_sampled"], rel=1e-5)
     positive = arrays["labels"] > 0
-    only = Positives(losses[positive], losses[positive], areas[positive])
+    only = Positives(losses[positive], losses[positive], areas[positive], losses.sum())
     background = float(losses.sum() / losses[positive].sum())
     assert feedback_share("classification_loss", only, areas) == pytest.approx(share * background, rel=1e-5)
+    assert feedback_share("classification_loss_all", only, areas) == pytest.approx(share, rel=1e-5)
 
 
 def test_share_of_dense_anchors_equals_the_official_one() -> None:
@@ -147,32 +157,105 @@ def test_a_resumed_feedback_decides_as_before(share: float) -> None:
     [
         ("regression_loss", 1 / 8),
         ("classification_loss", 3 / 4),
+        ("classification_loss_all", 3 / 16),
         ("joint_loss", 4 / 12),
         ("input_ratio", 2 / 5),
         ("random", 1 / 8),
         ("always", 1 / 8),
+        ("never", 1 / 8),
     ],
 )
 def test_every_feedback_reads_its_own_signal(feedback: str, share: float) -> None:
     gt_areas = torch.tensor([10.0, 1000, 1024, 2000, 9000])
-    schedule = CollageSchedule(CollageOptions(feedback=feedback, threshold=0.3), seed=1)
-    assert schedule.observe(POSITIVES, gt_areas) == pytest.approx(share)
-    if feedback not in ("random", "always"):
-        assert schedule.collage(1) is (share < 0.3)
+    assert feedback_share(feedback, POSITIVES, gt_areas) == pytest.approx(share)
+    if feedback in ("random", "always", "never"):
+        return
+    for threshold in (share - 0.01, share, share + 0.01):
+        schedule = CollageSchedule(CollageOptions(feedback=feedback, threshold=threshold), seed=1)
+        schedule.observe(POSITIVES, [gt_areas[:2], gt_areas[2:]])
+        assert schedule.collage(1) is (share < threshold)
+
+
+def test_the_loss_of_all_rois_needs_to_be_known() -> None:
+    with pytest.raises(ValueError, match="needs `all_classification`"):
+        feedback_share("classification_loss_all", POSITIVES._replace(all_classification=None), torch.ones(1))
+
+
+def test_one_decision_a_step_on_the_sums_of_its_batches() -> None:
+    def part(small: float, large: float) -> Positives:
+        return Positives(torch.tensor([small, large]), torch.zeros(2), torch.tensor([4.0, 5000.0]), torch.tensor(1.0))
+
+    areas = [torch.ones(1)]
+    schedule = CollageSchedule(CollageOptions(threshold=0.1), seed=1)
+    schedule.observe(part(1.0, 1.0), areas, last=False)  # a share of a half alone
+    assert schedule.collage(0) is True  # the step goes on as it started
+    schedule.observe(part(0.0, 20.0), areas, last=True)  # 1 / 22 together, where the mean of shares is a quarter
+    assert schedule.collage(1) is True
+    schedule.observe(part(0.0, 1.0), areas, last=False)
+    schedule.observe(part(1.0, 1.0), areas, last=True)  # 1 / 3
+    assert schedule.collage(2) is False
+    schedule.observe(part(0.0, 1.0), areas, last=False)
+    schedule.observe(part(0.0, 1.0), [torch.zeros(0), *areas], last=True)  # an image without objects: no decision
+    assert schedule.collage(3) is False
+    schedule.observe(part(0.0, 1.0), areas, last=True)
+    assert schedule.collage(4) is True
+
+
+def test_steps_without_a_share_are_followed_by_regular_images() -> None:
+    schedule = CollageSchedule(CollageOptions(), seed=1)
+    schedule.observe(Positives(*[torch.zeros(0)] * 3, torch.tensor(0.0)), [torch.ones(2)])  # no positives
+    assert schedule.collage(1) is False
+    schedule.observe(POSITIVES._replace(areas=torch.full((3,), 9000.0)), [torch.ones(2)])  # none of them small
+    assert schedule.collage(2) is True
+    schedule.observe(POSITIVES._replace(regression=torch.tensor([math.nan, 1.0, 1.0])), [torch.ones(2)])
+    assert schedule.collage(3) is False
+
+
+def test_a_state_holds_the_decision_of_the_step_just_done() -> None:
+    schedule = CollageSchedule(CollageOptions(), seed=1)
+    schedule.observe(POSITIVES, [torch.ones(2)])
+    assert schedule.state_dict() == {"collage_next": False}
+
+
+@pytest.mark.parametrize("family", ["retinanet", "fcos", "reppoints", "faster_rcnn", "mask_rcnn", "dynamic_rcnn"])
+def test_detectors_remember_what_every_feedback_reads(family: str) -> None:
+    torch.manual_seed(0)
+    model = build_detector(tiny.with_detector(tiny.spec("dst_frcnn_r50_fpn_1x"), family), 3).train()
+    set_normaliser(model, lambda count, least=1.0: 1.0)  # losses are sums
+    boxes = torch.tensor([[4.0, 6, 40, 50], [50, 10, 53, 13]])
+    masks = torch.ones(2, 64, 96, dtype=torch.uint8)
+    target = {"boxes": boxes, "labels": torch.tensor([1, 2]), "masks": masks}
+    losses = model([torch.rand(3, 64, 96)], [target])
+    found = model.positives
+    assert found.all_classification.item() == pytest.approx(losses["loss_classifier"].item(), rel=1e-5)
+    assert set(found.areas.tolist()) <= {9.0, 36.0 * 44.0}
+    shares = {
+        name: feedback_share(name, found, box_area(boxes), 10.0)
+        for name in ("regression_loss", "classification_loss", "classification_loss_all", "joint_loss", "input_ratio")
+    }
+    small = found.areas < 10.0
+    assert shares["classification_loss_all"] == pytest.approx(
+        float(found.classification[small].sum()) / losses["loss_classifier"].item(), rel=1e-5
+    )
+    assert shares["classification_loss_all"] <= shares["classification_loss"]
+    assert shares["input_ratio"] == 0.5
 
 
 def test_the_area_threshold_is_the_networks_own() -> None:
-    schedule = CollageSchedule(CollageOptions(), seed=1, small_area=99.0)
-    assert schedule.observe(POSITIVES, torch.zeros(0)) == 0
-    assert schedule.collage(1) is True
+    for small_area, next_one in ((99.0, True), (101.0, False)):
+        schedule = CollageSchedule(CollageOptions(), seed=1, small_area=small_area)
+        schedule.observe(POSITIVES, [torch.ones(1)])
+        assert schedule.collage(1) is next_one
 
 
 def test_always_and_random_ignore_the_losses() -> None:
     always = CollageSchedule(CollageOptions(feedback="always"), seed=1)
     random = CollageSchedule(CollageOptions(feedback="random"), seed=1)
     before = [random.collage(step) for step in range(2000)]
-    always.observe(POSITIVES, torch.zeros(0))
-    random.observe(POSITIVES, torch.zeros(0))
+    never = CollageSchedule(CollageOptions(feedback="never"), seed=1)
+    for schedule in (always, random, never):
+        schedule.observe(POSITIVES._replace(areas=torch.full((3,), 9000.0)), [torch.ones(1)])
+    assert not any(never.collage(step) for step in range(5))
     assert all(always.collage(step) for step in range(5))
     assert [random.collage(step) for step in range(2000)] == before
     assert 0.46 < sum(before) / 2000 < 0.54
@@ -183,7 +266,7 @@ def test_always_and_random_ignore_the_losses() -> None:
 def test_a_schedule_starts_with_a_collage_and_resumes() -> None:
     schedule, resumed = (CollageSchedule(CollageOptions(), seed=1) for _ in range(2))
     assert schedule.collage(0) is True
-    schedule.observe(POSITIVES, torch.zeros(0))
+    schedule.observe(POSITIVES, [torch.ones(1)])
     assert schedule.collage(1) is False
     resumed.load_state_dict(schedule.state_dict())
     assert resumed.collage(1) is False

@@ -134,7 +134,10 @@ def test_collage_holds_four_images_in_reading_order():
     spec = plain(collage=CollageOptions(), batch=1)
     feeder = CollageFeeder(spec, images(4), 4)
     (collage,), (target,), info = feeder.batch(0)
-    assert info == {"collage": True}
+    assert info["collage"] is True
+    rows_seen = RegularBatches(spec, images(4), 4, COLLAGE).stream.batch(0)
+    assert info["image_ids"] == [row + 1 for row in rows_seen]  # of the components
+    assert info["file_names"] == [f"{row + 1}.png" for row in rows_seen]
     # 80x120 images, a canvas of whole 32s: 96x128, cells of 48x64.
     assert collage.shape == (3, 96, 128)
     rows = [tiny.image_row(collage[:, y : y + 48, x : x + 64]) for y in (0, 48) for x in (0, 64)]
@@ -256,9 +259,9 @@ def test_input_ratio_counts_objects_of_the_batch():
     feeder = CollageFeeder(plain(collage=CollageOptions(feedback="input_ratio"), batch=1), images(8), 4)
     boxes = torch.tensor([[0.0, 0, 3, 3], [0, 0, 3.2, 3.3], [0, 0, 50, 50]])
     feeder.observe(losses(0.0, 1.0), [{"boxes": boxes}])  # one of three is small
-    assert feeder.schedule.feedback.collage_next is False
+    assert feeder.schedule.collage(1) is False
     feeder.observe(losses(1.0, 0.0), [{"boxes": boxes[1:]}])
-    assert feeder.schedule.feedback.collage_next is True
+    assert feeder.schedule.collage(2) is True
     assert transforms.areas(boxes).tolist()[0] == 9.0
 
 

@@ -125,12 +125,12 @@ def test_masks_of_chips():
     data = MaskedSet([(140, 190)], [boxes])
     source = PyramidBatches(found, data, 40)
     level = source.spec.experiment.pyramid[0]
-    image, target = source.sample(Unit(0, (0, 0, 100, 100)), level, True, transforms.generator(0))
+    image, target = source.sample(Unit(0, (0, 0, 100, 100)), level, True, flipped=True)
     assert image.shape == (3, 100, 100)
     assert target["boxes"].tolist() == [[70, 20, 90, 40], [0, 10, 10, 30]]  # mirrored; the third does not show
     assert target["masks"].shape == (2, 100, 100)
     assert target["masks"].sum(dim=(1, 2)).tolist() == [300, 100]  # of the second the left half shows
     assert torch.equal(target["masks"][0], expected(target["boxes"][0], (100, 100), True))
     assert target["masks"][1, 20:30, :10].all()
-    whole = source.sample(Unit(0, None), level, True, transforms.generator(0))[1]
+    whole = source.sample(Unit(0, None), level, True, flipped=True)[1]
     assert whole["masks"].shape == (3, 140, 190)

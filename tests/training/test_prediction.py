@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from pipeline import paths
 from pipeline.files import read_json
+from pipeline.models import build_detector
 from pipeline.options import Test as TestOptions
 from pipeline.training.detection import train_detector
-from pipeline.training.prediction import coco_results, detect_all, merge, predict
+from pipeline.training.prediction import coco_results, detect_all, load_detect, merge, predict
 
 CPU = torch.device("cpu")
 PRESET = msgspec.structs.replace(tiny.PRESET, original_factor=0.5)  # valid ranges are halved
@@ -144,3 +145,20 @@ def test_predictions_of_two_resolutions_are_written_in_order(tiny_project):
         assert min(x, y) >= 0
         assert max(x + w, y + h) <= 64.001
         assert 0 < result["score"] <= 1
+
+
+def test_suppression_waits_for_all_resolutions_where_soft_nms_or_ranges_follow(monkeypatch):
+    spec = tiny.spec("msfm_frcnn_r50_fpn_1x")
+    monkeypatch.setattr(
+        "pipeline.training.prediction.load_detector", lambda spec, classes, device: build_detector(spec, 3)
+    )
+    limits = {}
+    for name, options in {
+        "plain": TestOptions(),
+        "several": TestOptions(**TWO),
+        "soft": TestOptions(**TWO, merge="soft_nms"),
+        "ranges": TestOptions(**TWO, valid_ranges=((0, 20), (20, None))),
+    }.items():
+        heads = load_detect(spec, options, 3, CPU).roi_heads
+        limits[name] = heads.nms_thresh, heads.detections_per_img
+    assert limits == {"plain": (0.5, 10), "several": (0.5, 10), "soft": (None, None), "ranges": (None, None)}

@@ -9,15 +9,16 @@ import torch
 
 from pipeline import paths
 from pipeline.config import Spec
-from pipeline.data import transforms
 from pipeline.data.proposals import Proposals, join_resolutions, read_proposals, scaled_proposals, write_proposals
 from pipeline.errors import InputError
 from pipeline.evaluation.proposals import average_recall, scaled_size_ranges
 from pipeline.evaluation.scoring import score
 from pipeline.files import read_json, write_json
+from pipeline.models import build_detector
 from pipeline.options import PyramidLevel, RegionClassifier
 from pipeline.options import Test as TestOptions
-from pipeline.training.detection import give_proposals, train_detector, wire_snip
+from pipeline.training.checkpoint import load_init, load_weights, save_weights
+from pipeline.training.detection import give_proposals, read_inits, train_detector, wire_snip
 from pipeline.training.feeding import REGULAR, RegularBatches
 from pipeline.training.prediction import detect_levels, merge, predict
 from pipeline.training.proposing import propose
@@ -133,15 +134,15 @@ def test_a_pyramid_takes_each_resolutions_proposals_and_chips_only_whole_ones():
     spec = rcn_spec("snip_drfcn_r50_7ep_snip", flip=0.0, batch=1)
     source = PyramidBatches(spec, data, 40)
     fine, middle, coarse = spec.experiment.pyramid
-    whole = source.sample(Unit(0, None), coarse, True, transforms.generator(0))[1]
+    whole = source.sample(Unit(0, None), coarse, True, flipped=False)[1]
     assert whole["proposals"].tolist() == [[0, 0, 64, 48]]
-    assert len(source.sample(Unit(0, None), middle, True, transforms.generator(0))[1]["proposals"]) == 4
-    image, target = source.sample(Unit(0, (0, 0, 100, 100)), fine, True, transforms.generator(0))
+    assert len(source.sample(Unit(0, None), middle, True, flipped=False)[1]["proposals"]) == 4
+    image, target = source.sample(Unit(0, (0, 0, 100, 100)), fine, True, flipped=False)
     assert image.shape == (3, 100, 100)
     assert len(target["boxes"]) == 2
     scale = torch.tensor([187 / 640, 140 / 480]).repeat(2)
     torch.testing.assert_close(target["proposals"], boxes[:1] * scale)  # the second is cut, the third not in it
-    image, target = source.sample(Unit(0, (87, 0, 187, 100)), fine, True, transforms.generator(0))
+    image, target = source.sample(Unit(0, (87, 0, 187, 100)), fine, True, flipped=False)
     torch.testing.assert_close(target["proposals"], boxes[1:3] * scale - torch.tensor([87.0, 0, 87, 0]))
 
 
@@ -315,3 +316,31 @@ def test_the_chain_from_proposals_to_detections(tiny_project, sides, classifier)
     evaluation = paths.evaluation_name(name, test)
     assert read_json(paths.metrics("tiny", evaluation))["ap"] is not None
     assert read_json(paths.detections("tiny", evaluation))
+
+
+# A joint network's inits
+
+
+def test_both_bodies_of_a_joint_network_start_from_their_inits(tiny_project):
+    found = rcn_spec()
+    region = RegionClassifier(nms=0.3, second_backbone="resnet50", second_init="other")
+    spec = msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, region=region))
+    first, _ = load_weights(paths.init("tiny", "resnet50"))
+    other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in first.items()}
+    save_weights(paths.init("tiny", "other"), other | {"fc.weight": torch.zeros(2)})
+    files, tensors, _ = read_inits(spec)
+    assert files == [paths.init("tiny", "resnet50"), paths.init("tiny", "other")]
+    model = build_detector(spec, 3)
+    matched, unmatched = load_init(model, tensors)
+    assert matched > len(first)
+    assert not [name for name in unmatched if name.startswith("backbone.") and "offset_predictor" not in name]
+    state = model.state_dict()
+    for name in ("conv1.weight", "layer3.0.conv2.weight"):
+        assert torch.equal(state[f"backbone.body.{name}"], first[f"backbone.body.{name}"])
+        assert torch.equal(state[f"backbone.second.{name}"], other[f"backbone.body.{name}"])
+
+
+def test_without_a_second_init_there_is_one_file(tiny_project):
+    files, tensors, _ = read_inits(rcn_spec())
+    assert files == [paths.init("tiny", "resnet50")]
+    assert tensors.keys() == load_weights(files[0])[0].keys()

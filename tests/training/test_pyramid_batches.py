@@ -10,9 +10,9 @@ import tiny
 import torch
 
 from pipeline.config import Spec
-from pipeline.data import transforms
 from pipeline.errors import InputError
 from pipeline.models import build_detector
+from pipeline.options import PyramidLevel
 from pipeline.training.detection import wire_snip
 from pipeline.training.pyramid import PyramidBatches, Unit
 
@@ -91,7 +91,7 @@ def test_before_the_ranges_apply_every_object_is_valid_everywhere():
 def test_valid_flags_are_the_papers_ranges(resolution, head, proposal, bounds):
     source = batches()
     level = next(level for level in source.spec.experiment.pyramid if level.short_side == resolution)
-    image, target = source.sample(Unit(3, None), level, True, transforms.generator(0))
+    image, target = source.sample(Unit(3, None), level, True, flipped=False)
     assert tuple(image.shape[1:]) == {1400: (140, 187), 800: (80, 107), 480: (48, 64)}[resolution]
     assert target["valid_head"].tolist() == head
     assert target["valid_proposal"].tolist() == proposal
@@ -118,7 +118,7 @@ def test_ranges_scale_with_the_presets_factor():
     source = PyramidBatches(spec, data, STEPS)
     level = spec.experiment.pyramid[0]
     assert source._valid(0, level, True)[0].tolist() == [True, False]  # 80 original pixels are 40 here
-    _, target = source.sample(Unit(0, None), level, True, transforms.generator(0))
+    _, target = source.sample(Unit(0, None), level, True, flipped=False)
     assert target["head_range"].tolist() == pytest.approx([0, 40 * 140 / 480])
 
 
@@ -128,7 +128,7 @@ def test_chips_hold_their_objects_whole_and_ignore_cut_ones():
     # A box of 20 file pixels across the chip's right border, at 140/480 and 187/640 of its size.
     data = tiny.FakeSet([SIZE], [[[330, 10, 350, 30], [10, 10, 30, 30], [400, 10, 420, 30]]])
     source = PyramidBatches(source.spec, data, STEPS)
-    image, target = source.sample(Unit(0, (0, 0, 100, 100)), level, True, transforms.generator(0))
+    image, target = source.sample(Unit(0, (0, 0, 100, 100)), level, True, flipped=False)
     assert image.shape == (3, 100, 100)
     assert len(target["boxes"]) == 2  # the third does not show
     assert target["boxes"][0].tolist() == pytest.approx([330 * 187 / 640, 10 * 140 / 480, 100, 30 * 140 / 480])
@@ -157,6 +157,62 @@ def test_a_batch_has_one_resolution(batch):
         assert {min(image.shape[1:]) for image in images} <= {{1400: 100, 800: 80, 480: 48}[info["resolution"]]}
         resolutions.add(info["resolution"])
     assert resolutions == {1400, 800, 480}
+
+
+def grid(source: PyramidBatches, stride: int) -> PyramidBatches:
+    """Return batches whose finest level has SNIPER's grid chips, `stride` pixels apart on the papers' scale."""
+    spec = source.spec
+    level = msgspec.structs.replace(spec.experiment.pyramid[0], chips="grid", chip_stride=(stride, stride))
+    experiment = msgspec.structs.replace(spec.experiment, pyramid=(level, *spec.experiment.pyramid[1:]))
+    return PyramidBatches(msgspec.structs.replace(spec, experiment=experiment), source.data, STEPS)
+
+
+def test_grid_chips_train_each_object_in_one_chip():
+    # At 1400 the image is 140x187 and chips of 100 start at 0, 30, 60 and 87 (40 downwards): the objects need two.
+    boxes = [[10, 10, 30, 30], [590, 440, 610, 460], [300, 200, 320, 220], [340, 200, 360, 220], [0, 0, 400, 400]]
+    source = PyramidBatches(pyramid_spec(), tiny.FakeSet([SIZE], [boxes]), STEPS)
+    source = grid(source, stride=300)
+    level = source.spec.experiment.pyramid[0]
+    units = [unit for unit in source._phase(True)[0][0] if unit.window]
+    assert len(units) == 2
+    assert {unit.window for unit in units} <= {(x, y, x + 100, y + 100) for x in (0, 30, 60, 87) for y in (0, 30, 40)}
+    trained = torch.zeros(5, dtype=torch.int64)
+    for unit in units:
+        _, target = source.sample(unit, level, True, flipped=False)
+        corners = (target["boxes"][target["valid_head"]] + torch.tensor(unit.window[:2]).repeat(2)).round().tolist()
+        scaled = (torch.tensor(boxes) * torch.tensor([187 / 640, 140 / 480]).repeat(2)).round().tolist()
+        trained += torch.tensor([box in corners for box in scaled]).long()
+    assert trained.tolist() == [1, 1, 1, 1, 0]  # the last is out of range
+
+
+def test_an_object_in_the_overlap_of_two_grid_chips_is_ignored_in_the_second():
+    source = batches()
+    level = source.spec.experiment.pyramid[0]
+    data = tiny.FakeSet([SIZE], [[[10, 10, 30, 30], [250, 10, 270, 30]]])
+    source = PyramidBatches(source.spec, data, STEPS)
+    _, owner = source.sample(Unit(0, (0, 0, 100, 100), (0, 1)), level, True, flipped=False)
+    _, other = source.sample(Unit(0, (60, 0, 160, 100), ()), level, True, flipped=False)
+    assert owner["valid_head"].tolist() == owner["valid_proposal"].tolist() == [True, True]
+    assert other["valid_head"].tolist() == other["valid_proposal"].tolist() == [False]
+    assert len(other["boxes"]) == 1  # it stays as an object to ignore
+
+
+def test_strides_are_drawn_for_every_image_and_scale_with_the_preset():
+    data = tiny.FakeSet([SIZE] * 12, [[[300, 200, 320, 220]]] * 12)
+    source = PyramidBatches(pyramid_spec(), data, STEPS)
+    level = msgspec.structs.replace(source.spec.experiment.pyramid[0], chips="grid", chip_stride=(200, 600))
+    units = [source._units(row, level, torch.tensor([True]), (140, 187), 0)[0] for row in range(12)]
+    lefts = {unit.window[0] for unit in units} - {0, 87}  # 87 is the border
+    assert lefts <= set(range(20, 61))
+    assert len(lefts) > 2
+    assert units == [source._units(row, level, torch.tensor([True]), (140, 187), 0)[0] for row in range(12)]
+
+
+def test_ranges_and_strides_that_end_before_they_start_are_refused():
+    with pytest.raises(ValueError, match="head_range must end at or above its start, got 80 to 40"):
+        PyramidLevel(1400, 2000, head_range=(80, 40))
+    with pytest.raises(ValueError, match="chip_stride must be at least 1 pixel, got 0"):
+        PyramidLevel(1400, 2000, chip_stride=(0, 4))
 
 
 def test_share_of_valid_objects():
@@ -209,7 +265,7 @@ def test_data_without_valid_objects_is_refused():
 def test_flipped_samples_keep_their_flags():
     source = batches(flip=1.0)
     level = source.spec.experiment.pyramid[1]
-    _, target = source.sample(Unit(3, None), level, True, transforms.generator(0))
+    _, target = source.sample(Unit(3, None), level, True, flipped=True)
     assert target["valid_head"].tolist() == [False, True, False]
     left, right = 107 - 150 * 107 / 640, 107 - 50 * 107 / 640
     assert target["boxes"][1].tolist() == pytest.approx([left, 50 * 80 / 480, right, 150 * 80 / 480])

@@ -15,6 +15,7 @@ import tiny
 
 from pipeline import paths
 from pipeline.config import Spec
+from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
 from pipeline.evaluation.scoring import score
 from pipeline.training import detection, loop
@@ -91,6 +92,34 @@ def test_interrupted_training_ends_with_the_same_bytes(tiny_project, monkeypatch
     assert not list(Path("data/scratch").glob("*"))  # a finished training leaves no checkpoint
 
 
+@pytest.mark.parametrize(
+    "options", [{"accumulate": 2}, {"ema": 0.9}, {"precision": "bf16"}, {"accumulate": 2, "ema": 0.5, "workers": 1}]
+)
+def test_interrupted_training_with_every_option_of_the_engine(tiny_project, monkeypatch, options):
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst", steps=4, checkpoint_rows=4, **options)
+    train_detector(spec)
+    whole = outputs(spec)
+    remove_outputs(spec)
+    with monkeypatch.context() as patch:
+        cut_power_at(patch, 3 * options.get("accumulate", 1) + options.get("accumulate", 1) - 1)
+        with pytest.raises(PowerCutError):
+            train_detector(spec)
+    train_detector(spec)
+    assert outputs(spec) == whole
+
+
+def test_accumulated_batches_and_averaged_weights_train_another_network(tiny_project):
+    found = set()
+    for options in ({}, {"accumulate": 2}, {"ema": 0.9}):
+        spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst", steps=3, **options)
+        train_detector(spec)
+        found.add(outputs(spec)["weights.safetensors"])
+        summary = json.loads(paths.training_summary("tiny", spec.name).read_bytes())
+        assert summary["images_seen"] == 2 * 3 * options.get("accumulate", 1)
+        assert (summary["batch"], summary["lr_rule"]) == (2 * options.get("accumulate", 1), "preset")
+    assert len(found) == 3
+
+
 def test_interruption_before_the_first_checkpoint_starts_again(tiny_project, monkeypatch):
     spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
     train_detector(spec)
@@ -157,8 +186,9 @@ def test_sigterm_saves_the_step_and_hands_the_handler_back(tiny_project, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(DetectorStep, "__call__", preempted)
-        with pytest.raises(loop.Stopped, match="stopped after step 3 of 6"):
+        with pytest.raises(loop.Stopped, match="stopped after step 3 of 6") as stopped:
             train_detector(spec)
+    assert stopped.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
     train_detector(spec)
     assert outputs(spec) == whole
@@ -248,6 +278,11 @@ def test_valid_objects_count_only_steps_with_ranges(tiny_project):
 def test_loss_that_is_not_finite_ends_in_one_sentence(tiny_project):
     with pytest.raises(InputError, match=r"the loss of step \d+ is not finite .* lower the learning rate of"):
         train_detector(tiny.spec("dst_frcnn_r50_fpn_1x", lr=1e30, warmup_steps=0))
+    (written,) = Path("data/scratch").glob("*/nonfinite.json")
+    found = json.loads(written.read_bytes())
+    names = {image["id"]: image["file_name"] for image in load_split(paths.manifest("tiny"), "train")["images"]}
+    assert len(found["image_ids"]) == 2
+    assert found["file_names"] == [names[number] for number in found["image_ids"]]
 
 
 def test_run_digest_depends_on_stage_code_and_files(tmp_path, monkeypatch):

@@ -39,6 +39,17 @@ def test_recipe_milestones_are_the_papers_iterations():
     assert drops == pytest.approx([60_000, 80_000], abs=5)
 
 
+@pytest.mark.parametrize("times", [1, 2, 6])
+def test_longer_schedules_stretch_the_milestones_and_not_the_warm_up(times):
+    steps = 90_000 * times
+
+    def rate(step: int) -> float:
+        return learning_rate(step, steps, 0.02, STEP, 500)
+
+    found = [rate(step) for step in (0, 500, 60_000 * times - 1, 60_000 * times, 80_000 * times - 1, 80_000 * times)]
+    assert found == pytest.approx([0.02 / 3, 0.02, 0.02, 0.002, 0.002, 0.0002])
+
+
 def test_cosine_starts_high_halves_and_ends_at_zero():
     assert learning_rate(0, 1000, 0.1, COSINE, 0) == pytest.approx(0.1)
     assert learning_rate(250, 1000, 0.1, COSINE, 0) == pytest.approx(0.1 * (0.5 + 2**0.5 / 4))

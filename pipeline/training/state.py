@@ -1,0 +1,91 @@
+"""All that a training depends on between two steps, as a checkpoint holds it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from pipeline.errors import InputError
+from pipeline.files import DiskFullError
+from pipeline.training.averaging import WeightAverage
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.distributed import World
+from pipeline.training.history import History
+
+
+class TrainingState(NamedTuple):
+    """Everything that the rest of a training depends on."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    history: History
+    feeder: Any
+    average: WeightAverage | None
+    world: World
+
+    @property
+    def alike(self) -> bool:
+        """Whether the feeders of all processes are in one state, so that one is kept for all."""
+        return getattr(self.feeder, "alike", False)
+
+    def save(self, checkpoints: Checkpoints, step: int, failed: int) -> int:
+        """Write a checkpoint and return 0, or 1 where the disk is full: the training goes on from the one before.
+
+        All processes call it, because each has a feeder of its own; the first one writes.
+        """
+        own = self.feeder.state_dict() if self.feeder else {}
+        feeders = [own] if self.alike else self.world.gathered(own)
+        if not self.world.main:
+            return 0
+        state = {
+            "step": step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": self.history.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
+            "feeders": feeders,
+            "failed": failed,
+        }
+        try:
+            checkpoints.save(state)
+        except DiskFullError as error:
+            tqdm.write(
+                f"No checkpoint after step {step}: {error} The training goes on, and a kill costs the steps since the "
+                "checkpoint before.",
+                file=sys.stderr,
+            )
+            return 1
+        return 0
+
+    def restore(self, checkpoints: Checkpoints) -> tuple[int, int]:
+        """Load the newest checkpoint, if there is one; return the step to go on from and the checkpoints that failed.
+
+        Raises:
+            InputError: another number of processes wrote it, and what they are fed depends on it.
+        """
+        state = checkpoints.load()
+        if state is None:
+            return 0, 0
+        feeders = state["feeders"]
+        if self.alike:
+            feeders = feeders * self.world.size
+        if len(feeders) != self.world.size and any(feeders):
+            raise InputError(
+                f"The checkpoint in {checkpoints.folder} is of {len(feeders)} processes, and there are "
+                f"{self.world.size}; start as many, or delete the folder to start again."
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history.load_state_dict(state["history"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        if self.feeder:
+            self.feeder.load_state_dict(feeders[self.world.rank] if any(feeders) else {})
+        return state["step"], state["failed"]

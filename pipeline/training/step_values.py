@@ -1,0 +1,53 @@
+"""Losses and logged quantities of the batches of one optimiser step, as numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+SUMMED = ("images",)  # quantities that count over the batches of a step; of all others the step logs the mean
+
+
+class Batch(NamedTuple):
+    """What came out of one batch of a step."""
+
+    loss: Tensor
+    losses: dict[str, Tensor]
+    logged: dict[str, float | Tensor | None]
+    info: dict[str, Any]
+
+
+def read(batches: Sequence[Batch]) -> list[tuple[dict[str, float], dict[str, float | None]]]:
+    """Return the losses, the sum under "loss", and the logged quantities of every batch as numbers."""
+    parts = [
+        [("loss", batch.loss), *batch.losses.items(), *((n, v) for n, v in batch.logged.items() if torch.is_tensor(v))]
+        for batch in batches
+    ]
+    numbers = iter(torch.stack([value.detach().float() for part in parts for _, value in part]).tolist())
+    rows = []
+    for batch in batches:
+        losses = {"loss": next(numbers)} | {name: next(numbers) for name in batch.losses}
+        rows.append((losses, {n: next(numbers) if torch.is_tensor(v) else v for n, v in batch.logged.items()}))
+    return rows
+
+
+def mean(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """Return the mean of every quantity over the batches of a step that have it, the sum of those that count."""
+    if len(rows) == 1:
+        return rows[0]
+    found: dict[str, float | None] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row[name] for row in rows if row.get(name) is not None and not math.isnan(row[name])]
+        total = sum(values)
+        found[name] = None if not values else total if name in SUMMED else total / len(values)
+    return found
+
+
+def waited(batches: Sequence[Batch]) -> float | None:
+    """Return the seconds that a step waited for data, None where nobody measured."""
+    seconds = [batch.info["waited"] for batch in batches if "waited" in batch.info]
+    return sum(seconds) if seconds else None

@@ -1,0 +1,255 @@
+"""A training survives SIGTERM, a full disk, a damaged checkpoint and a worker that dies; each says what happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import toy
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline import paths
+from pipeline.errors import InputError
+from pipeline.files import DiskFullError
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.detection import train_detector
+from pipeline.training.interruption import Stopped
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Stand in an empty folder; a test that wants data steps into its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class CutError(Exception):
+    """Ends a training from within a step."""
+
+
+def train(stop: int | None = None, steps: int = 8, **training) -> tuple[dict, str, float]:
+    """Train a line with a checkpoint after every second step; return facts, history and the weight."""
+    model = toy.line()
+    mean = toy.Mean(model, lambda number: [1.0 + number])
+
+    def step_loss(number: int):
+        if number == stop:
+            raise CutError
+        return mean(number)
+
+    facts, history = toy.run(toy.spec(lr=0.125, checkpoint_rows=4, **training), step_loss, model, steps)
+    return facts, history.csv(), model.weight.item()
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"ema": 0.9}, {"optimizer": "adamw"}])
+def test_resumed_training_equals_an_undisturbed_one(options):
+    whole = train(**options)
+    Path("scratch").rename("first")
+    for stop in (3, 5):
+        with pytest.raises(CutError):
+            train(stop, **options)
+    assert train(**options) == whole
+
+
+def test_full_disk_is_said_counted_and_survived(monkeypatch, capsys):
+    whole = train()
+    Path("scratch").rename("first")
+    saved, original = [], Checkpoints.save
+
+    def full(self, state):
+        saved.append(state["step"])
+        if state["step"] in (4, 6):
+            raise DiskFullError(self.last)
+        original(self, state)
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    facts, history, weight = train()
+    assert saved == [2, 4, 6, 8]
+    assert facts == whole[0] | {"checkpoints_failed": 2}
+    assert (history, weight) == whole[1:]
+    told = capsys.readouterr().err
+    assert "No checkpoint after step 4: There is no space left to write scratch/last.pt; free some" in told
+    assert "a kill costs the steps since the checkpoint before" in told
+
+
+def test_a_kill_after_a_full_disk_goes_on_from_the_checkpoint_before(monkeypatch):
+    whole = train()
+    Path("scratch").rename("first")
+    original = Checkpoints.save
+
+    def full(self, state):
+        if state["step"] == 4:
+            raise DiskFullError(self.last)
+        original(self, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", full)
+        with pytest.raises(CutError):
+            train(stop=5)
+    assert Checkpoints(Path("scratch")).load()["step"] == 2
+    assert train() == whole
+
+
+def test_other_errors_of_the_disk_are_not_hidden(monkeypatch):
+    def broken(self, state):
+        raise PermissionError(13, "no")
+
+    monkeypatch.setattr(Checkpoints, "save", broken)
+    with pytest.raises(PermissionError):
+        train()
+
+
+@pytest.mark.slow
+def test_a_training_whose_checkpoints_fit_nowhere_ends_with_the_same_weights(tiny_project):
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x")
+    train_detector(spec)
+    weights = paths.weights("tiny", spec.name)
+    whole = weights.read_bytes()
+    weights.unlink()
+    script = (
+        "import resource, sys\n"
+        f"sys.path.insert(0, {str(TESTS)!r})\n"
+        "import tiny\n"
+        "from pipeline.cli import run\n"
+        "from pipeline.training.detection import train_detector\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)\n"
+        "run(lambda o: train_detector(tiny.spec('dst_frcnn_r50_fpn_1x')), 'test', arguments=['--preset', 'tiny'])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"}
+
+    def run(largest: int) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", script, str(largest)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+
+    done = run(len(whole) + 1000)  # enough for the weights, too little for weights and momenta
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("No checkpoint after step") == 3
+    assert weights.read_bytes() == whole
+    assert json.loads(paths.training_summary("tiny", spec.name).read_bytes())["checkpoints_failed"] == 3
+    weights.unlink()
+    done = run(len(whole) - 1000)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last == f"error: There is no space left to write {weights}; free some and run the stage again."
+    assert not [path for path in weights.parent.iterdir() if path.is_file()]  # nor a part of it
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "both"])
+def test_damaged_checkpoints_cost_steps_and_nothing_else(capsys, damage):
+    whole = train()
+    Path("scratch").rename("first")
+    with pytest.raises(CutError):
+        train(stop=7)
+    last, previous = Path("scratch/last.pt"), Path("scratch/previous.pt")
+    data = last.read_bytes()
+    last.write_bytes(data[:-100] if damage == "cut" else bytes([data[0] ^ 4]) + data[1:])
+    if damage == "both":
+        previous.write_bytes(b"")
+    assert train() == whole
+    assert capsys.readouterr().err.count("is unreadable") == (2 if damage == "both" else 1)
+
+
+def test_sigterm_ends_with_its_exit_code():
+    script = (
+        "import os, signal, sys\n"
+        f"sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / 'training')!r}]\n"
+        "import toy\n"
+        "from pipeline.cli import run\n"
+        "model = toy.line()\n"
+        "mean = toy.Mean(model, lambda number: [1.0])\n"
+        "def step_loss(number):\n"
+        "    if number == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return mean(number)\n"
+        "run(lambda options: toy.run(toy.spec(), step_loss, model, 6), 'test', arguments=['--preset', 'tiny'])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 143, done.stderr
+    assert "dst_frcnn_r50_fpn_1x: stopped after step 3 of 6; the next start goes on from it." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert Checkpoints(Path("scratch")).load()["step"] == 3
+
+
+class Deadly(Dataset):
+    """Numbers, one of which kills the process that loads it."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        if number == 5:
+            os.kill(os.getpid(), self.signal_number)
+        return torch.tensor([[1.0 + number]])
+
+
+def train_with_worker(signal_number: int, note=lambda number: None) -> None:
+    model = toy.line()
+    loader = iter(
+        DataLoader(Deadly(signal_number), batch_size=None, sampler=range(8), num_workers=1, prefetch_factor=1)
+    )
+
+    def step_loss(number: int):
+        note(number)
+        return {"loss": model(next(loader)).mean()}, {}
+
+    try:
+        toy.run(toy.spec(lr=0.125, checkpoint_rows=4), step_loss, model, 8)
+    finally:
+        loader._shutdown_workers()  # else its end would be noticed within the next test
+
+
+def test_a_worker_that_dies_names_cause_and_remedy():
+    with pytest.raises(InputError) as error:
+        train_with_worker(signal.SIGKILL)
+    sentence = str(error.value)
+    assert sentence.startswith("dst_frcnn_r50_fpn_1x: DataLoader worker (pid")
+    # Whichever PyTorch sees first: the signal, or that no data come.
+    assert "is killed by signal: Killed" in sentence or "exited unexpectedly" in sentence
+    assert sentence.endswith(
+        "; most often its machine ran out of memory: set fewer `workers` in preset tiny or give the job more memory, "
+        "and the next start goes on from the last checkpoint."
+    )
+    assert "\n" not in sentence
+    assert Checkpoints(Path("scratch")).load()["step"] in (2, 4)  # the checkpoint survives
+
+
+def test_a_cluster_that_ends_workers_too_is_a_stop():
+    def preempt(number: int) -> None:
+        if number == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="stopped after step 5 of 8") as error:
+        train_with_worker(signal.SIGTERM, preempt)
+    assert error.value.code == 143
+    assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL  # a worker's death must not disturb the end either
+    assert Checkpoints(Path("scratch")).load()["step"] == 5
+
+
+def test_a_worker_that_is_ended_while_the_step_waits_for_it_is_a_stop():
+    def preempt(number: int) -> None:
+        if number == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="stopped together with its workers; the next start goes on from the last"):
+        train_with_worker(signal.SIGKILL, preempt)
+    assert Checkpoints(Path("scratch")).load()["step"] == 4
+
+
+def test_other_runtime_errors_stay_what_they_are():
+    model = toy.line()
+
+    def step_loss(number: int):
+        raise RuntimeError("size mismatch")
+
+    with pytest.raises(RuntimeError, match=r"^size mismatch$"):
+        toy.run(toy.spec(), step_loss, model, 1)

@@ -1,0 +1,93 @@
+"""SIGKILL at random moments: whatever is lost, the files at the end are those of a training that was never killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from pipeline import paths
+from pipeline.training.detection import train_detector
+
+TESTS = Path(__file__).resolve().parents[1]
+EXPERIMENT = "dst_frcnn_r50_fpn_1x_dst"
+
+
+def start(options: dict[str, Any]) -> subprocess.Popen:
+    """Start a training in a process of its own."""
+    script = (
+        f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n"
+        "import tiny\nfrom pipeline.training.detection import train_detector\n"
+        f"train_detector(tiny.spec({EXPERIMENT!r}, **{options!r}))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def first_step(process: subprocess.Popen, patience: float = 120.0) -> None:
+    """Wait until a training has logged a step of its own, or is done."""
+    logs = list(Path("data/scratch").glob("*/log.jsonl"))
+    before = {path: path.stat().st_mtime_ns for path in logs}
+    end = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < end:
+        if any(
+            p.stat().st_size and p.stat().st_mtime_ns != before.get(p) for p in Path("data/scratch").glob("*/log.jsonl")
+        ):
+            return
+        time.sleep(0.01)
+
+
+def outputs() -> dict[str, bytes]:
+    files = (
+        paths.weights("tiny", EXPERIMENT),
+        paths.history("tiny", EXPERIMENT),
+        paths.training_summary("tiny", EXPERIMENT),
+    )
+    return {path.name: path.read_bytes() for path in files}
+
+
+def kill_and_compare(kills: int, steps: int, seconds: float, **options: Any) -> int:
+    """Kill a training at random moments, let it finish, compare with an undisturbed one; return the kills that hit."""
+    moments = random.Random(0)
+    options = {"steps": steps, "checkpoint_rows": steps // 2, **options}
+    spec = tiny.spec(EXPERIMENT, **options)
+    train_detector(spec)
+    whole = outputs()
+    for path in (paths.weights("tiny", EXPERIMENT), paths.history("tiny", EXPERIMENT)):
+        path.unlink()
+    hits = 0
+    for _ in range(kills):
+        process = start(options)
+        first_step(process)
+        time.sleep(moments.uniform(0, seconds))
+        process.kill()
+        process.wait()
+        hits += process.returncode == -signal.SIGKILL
+        if process.returncode == 0:
+            break
+    train_detector(spec)
+    assert outputs() == whole
+    assert not list(Path("data/scratch").glob("*"))
+    log = paths.training_log("tiny", EXPERIMENT).read_text().splitlines()
+    assert [line.split(",")[0] for line in log] == [f'{{"step": {number}' for number in range(1, steps + 1)]
+    return hits
+
+
+def test_killed_once_at_a_random_moment(tiny_project):
+    assert kill_and_compare(1, 20, 0.2) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "ema": 0.9}, {"precision": "bf16", "workers": 1}])
+def test_killed_ten_times_at_random_moments(tiny_project, options):
+    assert kill_and_compare(10, 200, 1.0, **options) >= 5
