@@ -10,13 +10,14 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the start of every stage
 
-.PHONY: help install quickstart test slow-test lint accept own clean
+.PHONY: help install quickstart test slow-test lint accept own compare clean
 
 help:
 	@echo 'make quickstart   install, build all five papers under the preset of params.yaml, say where the report is'
 	@echo 'make test         install, run the tests (make slow-test: those that build whole graphs or train)'
 	@echo 'make accept       after a clone: take the committed results as they are, without training'
 	@echo 'make own          check your own data again, then build the report of the preset of params.yaml'
+	@echo 'make compare      which method helps on your images: IMAGES=folder ANNOTATIONS=file.json [SIZE=mini|small|full]'
 	@echo 'make lint         ruff, snakefmt, snakemake --lint'
 	@echo 'make clean        remove logs and caches of tools; results, weights and .venv stay'
 
@@ -64,6 +65,15 @@ own: $(STAMP)
 	@$(BIN)/dvc --wait-for-lock repro --force --single-item verify
 	@$(GRAPH) build quickstart --cores $(CORES)
 	@echo 'Read the report: reports/$(PRESET)/index.md; what was left out and why: reports/$(PRESET)/data.md'
+
+# Splits the images where VAL_ANNOTATIONS is not given; sets the preset in params.yaml. docs/own-data.md has the rest.
+SIZE ?= mini
+NAME ?= compare
+SEEDS ?= 3
+compare: $(STAMP)
+	@$(BIN)/python -m pipeline.graph.compare --images '$(IMAGES)' --annotations '$(ANNOTATIONS)' \
+	  $(if $(VAL_IMAGES),--val-images '$(VAL_IMAGES)') $(if $(VAL_ANNOTATIONS),--val-annotations '$(VAL_ANNOTATIONS)') \
+	  --size '$(SIZE)' --name '$(NAME)' --seeds '$(SEEDS)' --cores $(CORES) $(if $(BUDGET),--only-budget)
 
 clean:
 	rm -rf build dvc_plots logs .hypothesis .pytest_cache .ruff_cache

@@ -29,13 +29,18 @@ def stages(root: Path = paths.ROOT) -> list[str]:
     return sorted(p.stem for p in (root / PACKAGE / "stages").glob("*.py") if p.stem not in NOT_DIGESTED)
 
 
-def digest(stage: str, root: Path = paths.ROOT) -> str:
+def digest(stage: str, root: Path = paths.ROOT, closure: Closure | None = None) -> str:
     """Return the text of a stage's digest: one line `sha256  path` a module, sorted by path.
+
+    Args:
+        stage: name of its module.
+        root: the project.
+        closure: of an earlier call, which spares parsing every module once for each stage.
 
     Raises:
         InputError: the stage has no module, or a module of its closure is not valid Python.
     """
-    closure = Closure(root)
+    closure = closure or Closure(root)
     name = f"{PACKAGE}.stages.{stage}"
     if closure.file(name) is None:
         raise InputError(f"Stage {stage!r} has no module {PACKAGE}/stages/{stage}.py; write it or correct the name.")
@@ -46,14 +51,17 @@ def digest(stage: str, root: Path = paths.ROOT) -> str:
 def stale(root: Path = paths.ROOT) -> list[str]:
     """Return the stages whose digest is missing or no longer what their code is."""
     written = {stage: root / paths.code_digest(stage) for stage in stages(root)}
-    return [s for s, path in written.items() if not path.is_file() or path.read_text("utf-8") != digest(s, root)]
+    closure = Closure(root)
+    return [
+        s for s, path in written.items() if not path.is_file() or path.read_text("utf-8") != digest(s, root, closure)
+    ]
 
 
 def write(root: Path = paths.ROOT) -> list[str]:
     """Write the digests that changed, each atomically, and return the names of their stages."""
-    changed = stale(root)
+    changed, closure = stale(root), Closure(root)
     for stage in changed:
-        files.write_text(root / paths.code_digest(stage), digest(stage, root))
+        files.write_text(root / paths.code_digest(stage), digest(stage, root, closure))
     return changed
 
 
@@ -64,6 +72,7 @@ class Closure:
         self.root = root
         self.trees: dict[str, ast.Module] = {}
         self.found: dict[str, set[str]] = {}
+        self.hashes: dict[str, str] = {}
 
     def of(self, module: str) -> set[str]:
         """Return the names of all modules that importing and running `module` can load, itself included."""
@@ -96,9 +105,10 @@ class Closure:
 
     def sha256(self, module: str) -> str:
         """Return the hash of a module's text without what cannot change a result."""
-        return hashlib.sha256(
-            code_only(self.file(module).read_text(encoding="utf-8"), self.tree(module)).encode()
-        ).hexdigest()
+        if module not in self.hashes:
+            text = code_only(self.file(module).read_text(encoding="utf-8"), self.tree(module))
+            self.hashes[module] = hashlib.sha256(text.encode()).hexdigest()
+        return self.hashes[module]
 
     def tree(self, module: str) -> ast.Module:
         if module not in self.trees:

@@ -7,6 +7,7 @@ graph. It updates `data/noise.json`, which every verdict reads, and `reports/<pr
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
@@ -57,10 +58,7 @@ def one_run(preset: str, group: str, seed: int) -> dict[str, Any]:
             link.symlink_to(Path(name).resolve(), target_is_directory=True)
     log = folder / "log.txt"
     code = f"from pipeline.benchmarks.seeds import work; work({BASELINES[group]!r}, {preset!r}, {seed})"
-    # Relative paths of own data are meant from the project's root.
-    shared = Path("..") / "shared"
-    if shared.is_dir() and not (folder.parent / "shared").exists():
-        (folder.parent / "shared").symlink_to(shared.resolve(), target_is_directory=True)
+    link_images(folder, config.load_preset(preset))
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
     with log.open("w") as stream:
         done = subprocess.run([sys.executable, "-c", code], cwd=folder, stdout=stream, stderr=stream, env=environment)
@@ -69,6 +67,20 @@ def one_run(preset: str, group: str, seed: int) -> dict[str, Any]:
     metrics = read_json(folder / paths.metrics(preset, BASELINES[group]))
     print(f"{BASELINES[group]} seed {seed}: AP {metrics['ap']:.3f}, AP50 {metrics['ap50']:.3f}", flush=True)
     return metrics
+
+
+def link_images(folder: Path, preset: Preset) -> None:
+    """Let relative paths of own images, which are meant from the project's root, lead to them from a run's folder."""
+    for source in (preset.data.train, preset.data.val):
+        for name in (source.images, source.voc):
+            if not name or Path(name).is_absolute():
+                continue
+            link = Path(os.path.normpath(folder.resolve() / name))
+            if link.exists():
+                continue
+            link.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # another run, side by side, was faster
+                link.symlink_to(Path(name).resolve(), target_is_directory=True)
 
 
 def work(experiment: str, preset: str, seed: int) -> None:

@@ -29,7 +29,7 @@ from pipeline.data.detection_set import DetectionSet
 from pipeline.data.scaleworld import render_scene
 from pipeline.models import build_detector
 from pipeline.training.detection import DetectorStep
-from pipeline.training.feeding import Batch, build_feeder
+from pipeline.training.feeding import Batch, Feeder, build_feeder
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import autocast
 
@@ -40,8 +40,8 @@ ENDLESS = 1_000_000  # steps of a stream that no benchmark reaches the end of
 LISTED = 1200  # entries of the list of images: so many do not stay decoded in memory, as COCO's do not
 
 
-def write_images(folder: Path, count: int, factor: float = 1.0) -> dict[str, Any]:
-    """Write landscape scenes as JPEG files, 640x480 pixels times `factor`, and return a split that lists them often."""
+def write_images(folder: Path, count: int, factor: float = 1.0, listed: int = LISTED) -> dict[str, Any]:
+    """Write landscape scenes as JPEG files, 640x480 pixels times `factor`, and return a split of `listed` entries."""
     scenes: list[tuple[str, tuple[int, int], list[dict[str, Any]]]] = []
     for index in itertools.count():
         if len(scenes) == count:
@@ -53,7 +53,7 @@ def write_images(folder: Path, count: int, factor: float = 1.0) -> dict[str, Any
             scenes.append((name, pixels.shape[:2], annotations))
     split: dict[str, Any] = {"images_root": str(folder), "images": [], "annotations": [], "categories": []}
     split["categories"] = [{"id": number + 1, "name": str(number + 1)} for number in range(CLASSES)]
-    for number in range(LISTED):
+    for number in range(listed):
         name, (height, width), annotations = scenes[number % count]
         split["images"].append({"id": number + 1, "file_name": name, "height": height, "width": width})
         for one in annotations:
@@ -106,18 +106,27 @@ class Loop:
 
 
 class Ours(Loop):
-    """The pipeline's model, feeder and step."""
+    """The pipeline's model, feeder and step; losses feed back to the feeder as in a training."""
 
     def __init__(
-        self, split: dict[str, Any], batch: int, workers: int, device: str, precision: str, preset: str
+        self,
+        split: dict[str, Any],
+        batch: int,
+        workers: int,
+        device: str,
+        precision: str,
+        preset: str,
+        experiment: str = EXPERIMENT,
+        lr: float = LEARNING_RATE,
     ) -> None:
-        spec = batch_spec(resolve(EXPERIMENT, preset), batch, workers)
+        spec = batch_spec(resolve(experiment, preset), batch, workers)
         data = DetectionSet(split)
         torch.manual_seed(0)
         model = build_detector(spec, CLASSES).to(device, memory_format=torch.channels_last)
-        super().__init__(model, build_optimizer(spec, model, LEARNING_RATE), device, precision)
+        super().__init__(model, build_optimizer(spec, model, lr), device, precision)
         self.feeder = build_feeder(spec, data, ENDLESS)
-        self.held = Held()
+        self.held = Held(self.feeder)
+        self.collage = False  # whether the last batch was of collages
         self.step = DetectorStep(model, self.held, spec, torch.device(device))
         self.number = 0
         settle(model, self.fetch()[0], device)
@@ -128,6 +137,7 @@ class Ours(Loop):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         self.held.batch = lambda step: batch
+        self.collage = bool(batch[2].get("collage"))
         return self.step(self.number)[0]
 
 
@@ -136,8 +146,8 @@ class Held:
 
     batch: Callable[[int], Batch]
 
-    def observe(self, positives: Any, targets: Any) -> None:
-        """Nothing feeds back."""
+    def __init__(self, feeder: Feeder) -> None:
+        self.observe = feeder.observe
 
 
 class Plain(Loop):

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import paths
 from pipeline.data.verify import Source, verify
 from pipeline.errors import InputError
-from pipeline.preset import Preset
+from pipeline.preset import Data, Preset
 
 NOTE = "This preset reads its images from the paths in workflow/presets/{name}.yaml; nothing is made here.\n"
 
@@ -28,9 +28,13 @@ def synthesize(preset: Preset) -> None:
         write_split(folder, split, count, preset.data.seed, preset.factor)
 
 
-def verify_preset(preset: Preset) -> dict[str, Any]:
-    """Check the preset's data and write its normalised form beside `paths.manifest`; return the manifest."""
-    data = preset.data
+def verify_preset(preset: Preset, dataset: str = "coco") -> dict[str, Any]:
+    """Check the data that experiments on `dataset` see, write its normalised form beside `paths.manifest`, return that.
+
+    Raises:
+        InputError: the first mistake in the data.
+    """
+    data = preset.data_of(dataset)
     if data.kind == "scaleworld":
         folder = paths.raw(preset.name)
         sources = {
@@ -38,8 +42,10 @@ def verify_preset(preset: Preset) -> dict[str, Any]:
             for split in ("train", "val")
         }
     else:
-        sources = {split: named_source(preset, split) for split in ("train", "val")}
-    out = paths.manifest(preset.name).parent
+        own = dataset in (preset.datasets or {})
+        place = f"workflow/presets/{preset.name}.yaml: {f'datasets.{dataset}' if own else 'data'}"
+        sources = {split: named_source(data, split, place) for split in ("train", "val")}
+    out = paths.manifest(preset.name, dataset).parent
     return verify(
         preset.name,
         data.kind,
@@ -51,10 +57,10 @@ def verify_preset(preset: Preset) -> dict[str, Any]:
     )
 
 
-def named_source(preset: Preset, split: str) -> Source:
-    """Return the source of a split as the preset names it. Raises InputError where it names too little."""
-    place, named = f"workflow/presets/{preset.name}.yaml: data.{split}", getattr(preset.data, split)
-    if preset.data.kind == "voc":
+def named_source(data: Data, split: str, where: str) -> Source:
+    """Return the source of a split as the preset names it at `where`. Raises InputError where it names too little."""
+    place, named = f"{where}.{split}", getattr(data, split)
+    if data.kind == "voc":
         if not (named.voc and named.split):
             raise InputError(f"{place} must name `voc` (the VOCdevkit folder) and `split`, found {named!r}.")
         return Source(voc_root=Path(named.voc), voc_split=named.split, voc_years=named.years)

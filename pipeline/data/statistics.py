@@ -47,36 +47,59 @@ def scale_statistics(coco: dict[str, Any], factor: float) -> dict[str, Any]:
         box_areas.append(width * height)
         areas.append(width * height if area is None else float(area))
 
-    limits = np.array([(32 * factor) ** 2, (96 * factor) ** 2])
-    size_class = np.digitize(np.array(areas), limits)
-    relative = np.sqrt(np.array(box_areas) / np.array([sizes[image] for image in images]))
     row = {image: k for k, image in enumerate(sizes)}
-    counts = np.zeros((len(sizes), len(SIZE_CLASSES)), dtype=int)
-    np.add.at(counts, (np.array([row[image] for image in images], dtype=int), size_class), 1)
+    rows = np.array([row[image] for image in images], dtype=int)
+    left_out = {"crowd": crowds, "unusable": unusable}
+    return count_scales(np.array(list(sizes.values())), rows, np.array(box_areas), np.array(areas), factor, left_out)
+
+
+def count_scales(
+    image_areas: np.ndarray,
+    rows: np.ndarray,
+    box_areas: np.ndarray,
+    areas: np.ndarray,
+    factor: float,
+    left_out: dict[str, int],
+) -> dict[str, Any]:
+    """Count how large objects are, from arrays; what cannot be computed is None.
+
+    Args:
+        image_areas: [I], in px^2.
+        rows: [n], the image of each object.
+        box_areas: [n], which relative scales are of.
+        areas: [n], which size classes are of.
+        factor: of COCO's limits 32 and 96.
+        left_out: how many annotations are not among them, by reason; shown as it is.
+    """
+    limits = np.array([(32 * factor) ** 2, (96 * factor) ** 2])
+    size_class = np.digitize(areas, limits)
+    relative = np.sqrt(box_areas / image_areas[rows]) if len(rows) else np.zeros(0)
+    counts = np.zeros((len(image_areas), len(SIZE_CLASSES)), dtype=int)
+    np.add.at(counts, (rows, size_class), 1)
     per_image = counts.sum(1)
 
     statistics: dict[str, Any] = {
         "factor": factor,
-        "images": len(sizes),
+        "images": len(image_areas),
         "objects": len(areas),
         "images_without_objects": int((per_image == 0).sum()),
-        "left_out": {"crowd": crowds, "unusable": unusable},
+        "left_out": left_out,
         "object_counts": dict(zip(SIZE_CLASSES, counts.sum(0).tolist(), strict=True)),
-        "objects_per_image_mean": float(per_image.mean()) if len(sizes) else None,
+        "objects_per_image_mean": float(per_image.mean()) if len(image_areas) else None,
         "objects_per_image": {
-            f"q{round(100 * q)}": float(np.quantile(per_image, q)) if len(sizes) else None
+            f"q{round(100 * q)}": float(np.quantile(per_image, q)) if len(image_areas) else None
             for q in (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
         },
     }
     for k, name in enumerate(SIZE_CLASSES):
-        statistics[f"object_share_{name}"] = float((size_class == k).mean()) if areas else None
+        statistics[f"object_share_{name}"] = float((size_class == k).mean()) if len(areas) else None
     for k, name in enumerate(SIZE_CLASSES):
-        statistics[f"image_share_{name}"] = float((counts[:, k] > 0).mean()) if len(sizes) else None
+        statistics[f"image_share_{name}"] = float((counts[:, k] > 0).mean()) if len(image_areas) else None
     for quantile in QUANTILES:
-        value = float(np.quantile(relative, quantile)) if areas else None
+        value = float(np.quantile(relative, quantile)) if len(areas) else None
         statistics[f"relative_scale_q{round(100 * quantile)}"] = value
     # the factor between the largest and the smallest object: the data set's scale range
-    statistics["scale_range"] = float(relative.max() / relative.min()) if areas else None
+    statistics["scale_range"] = float(relative.max() / relative.min()) if len(areas) else None
     inside = np.clip(np.log2(relative), HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1])
     histogram = np.histogram(inside, HISTOGRAM_EDGES)[0]
     statistics["histogram_log2_relative_scale"] = {"edges": list(HISTOGRAM_EDGES), "counts": histogram.tolist()}

@@ -1,4 +1,4 @@
-"""The graph's command line: `build TARGET`, `accept TARGET`, `check`."""
+"""The graph's command line: `build TARGET`, `accept TARGET`, `enter TARGET`, `tables`, `check`, `write`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pipeline.errors import InputError
 from pipeline.graph.build import BuildError, accept, build
 from pipeline.graph.check import by_dvc, drift
+from pipeline.graph.refresh import enter, refresh
+from pipeline.graph.tables import write
 
 
 def main() -> int:
@@ -16,16 +18,27 @@ def main() -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     builder = actions.add_parser("build", help="run what DVC calls out of date, in parallel")
     builder.add_argument("--cores", type=int, default=os.cpu_count(), help="stages side by side (default: all cores)")
+    builder.add_argument("--keep-going", action="store_true", help="after a failure, build what does not need it")
     accepter = actions.add_parser("accept", help="take committed results as they are after a clone, without training")
-    for action in (builder, accepter):
+    enterer = actions.add_parser("enter", help="record results of stage modules that were run without DVC")
+    enterer.add_argument("--trust", action="store_true", help="also results that are older than their inputs")
+    for action in (builder, accepter, enterer):
         action.add_argument("target", nargs="?", default="quickstart", help="a stage or a file (default: quickstart)")
+    actions.add_parser("tables", help="write all published tables from whatever results there are, without training")
+    actions.add_parser("write", help="write the dvc.yaml files of the published tables")
     actions.add_parser("check", help="compare DVC's graph with Snakemake's; exit code 1 where they differ")
     options = parser.parse_args()
     try:
         if options.action == "build":
-            build(options.target, options.cores)
+            build(options.target, options.cores, options.keep_going)
         elif options.action == "accept":
             accept(options.target)
+        elif options.action == "enter":
+            enter(options.target, options.trust)
+        elif options.action == "tables":
+            refresh()
+        elif options.action == "write":
+            print("\n".join(map(str, write())) or "Every dvc.yaml of tables is as it should be.")
         else:
             found = drift()
             print("\n".join(found) or f"Both doors show one graph ({len(by_dvc())} outputs).")

@@ -22,8 +22,13 @@ class BuildError(Exception):
     """A stage failed; what it printed last has been shown."""
 
 
-def build(target: str, cores: int) -> None:
-    """Bring a stage (`quickstart`, `report`, `dst_t2`) or a file, and all that it needs, up to date.
+def build(target: str, cores: int, keep_going: bool = False) -> None:
+    """Bring a stage (`quickstart`, `catalogue`, `dst_t2`) or a file, and all that it needs, up to date.
+
+    Args:
+        target: name of a stage, or a file.
+        cores: stages side by side.
+        keep_going: after a failure, build all that does not need what failed.
 
     Raises:
         BuildError: a stage failed.
@@ -44,7 +49,7 @@ def build(target: str, cores: int) -> None:
         needed = declared.ancestors(stage.address, known)
         say(f"{len(stale)} of the {len(needed)} stages of {target} are out of date; building with {cores} cores.")
         settle(out for name in needed for out in known[name].outs)
-        run_snakemake(stage.outs[0], [out for name in stale for out in known[name].outs], cores)
+        run_snakemake(stage.outs[0], [out for name in stale for out in known[name].outs], cores, keep_going)
         left = doors.status(stage.address)
         if left:
             raise BuildError(f"DVC still calls {', '.join(sorted(left))} out of date; `dvc status` says why.")
@@ -75,9 +80,10 @@ def settle(outs: Iterable[str]) -> None:
                 os.utime(file, (now, now))
 
 
-def run_snakemake(target: str, stale: list[str], cores: int) -> None:
+def run_snakemake(target: str, stale: list[str], cores: int, keep_going: bool = False) -> None:
     """Let Snakemake rebuild `target` with the files in `stale` taken as out of date, and report stage by stage."""
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--rerun-triggers", "mtime"]
+    command += ["--keep-going"] if keep_going else []
     command += ["--forcerun", *stale, "--prioritize", *first(stale), "--", target]
     environment = doors.environment(**{doors.MARK: f"{paths.ROOT}:{os.getpid()}"})
     progress = Progress(say, paths.ROOT)

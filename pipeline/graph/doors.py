@@ -68,7 +68,7 @@ def repair() -> list[str]:
         InputError: another build, or a Snakemake started by hand, is running in this folder.
     """
     done = end_orphans()
-    for path in [paths.ROOT / "dvc.lock", *sorted(paths.ROOT.glob("workflow/papers/**/dvc.lock"))]:
+    for path in [paths.ROOT / "dvc.lock", *sorted(paths.ROOT.glob("workflow/**/dvc.lock"))]:
         if path.is_file() and torn(path):
             path.unlink()
             done.append(f"removed {path.relative_to(paths.ROOT)}, torn by a killed run; DVC's run cache restores it")

@@ -1,54 +1,112 @@
-"""The catalogue of a preset: every table that was made, and what was looked at besides AP."""
+"""The catalogue of a preset: every table that the papers print, and the experiments behind their text and figures."""
 
 from __future__ import annotations
 
-from pipeline import paths
-from pipeline.files import read_json, write_text
-from pipeline.reporting import markdown as md
-from pipeline.reporting.comparison import QUICKSTART
-from pipeline.reporting.context import comparability, numbers_of
-from pipeline.reporting.index_page import count_row
-from pipeline.reporting.published import find_table
-from pipeline.reporting.results import Results
+import os
 
-EXPORTED = ("pod_frcnn_r50_fpn_1x_fd", "pod_frcnn_r50_fpn_1x_fd_wt", "psconv_frcnn_r50_fpn_1x_psconv")
+from pipeline import paths
+from pipeline.files import read_yaml, write_text
+from pipeline.reporting import markdown as md
+from pipeline.reporting.columns import name_of
+from pipeline.reporting.comparison import METRICS, RECALLS
+from pipeline.reporting.context import comparability, numbers_of
+from pipeline.reporting.papers import NAMES
+from pipeline.reporting.published import Table, load_published
+from pipeline.reporting.results import Results, load_experiment
+from pipeline.reporting.rows import is_classifier
+from pipeline.reporting.summary import count_verdicts, read_table
+
+CATALOGUE = "data/published/experiments.yaml"  # every experiment of the papers, by name
 
 
 def write_catalogue(preset: str) -> None:
-    """Write `catalogue.md` of a preset: every table that was made, with its verdicts."""
-    write_text(paths.index(preset).with_name("catalogue.md"), catalogue_page(Results(preset)))
+    """Write `catalogue.md` of a preset."""
+    write_text(paths.catalogue(preset), catalogue_page(Results(preset)))
 
 
 def catalogue_page(results: Results) -> str:
-    """Return the list of all tables that were made under a preset."""
-    names = sorted(path.stem for path in paths.table(results.name, "x").parent.glob("*.csv"))
-    order = list(QUICKSTART)
-    names.sort(key=lambda name: order.index(name.split("_")[0]) if name.split("_")[0] in order else 99)
-    rows, compared, decided = [], 0, 0
-    for name in names:
-        row, counts = count_row(results, name)
-        rows.append([row[0], md.cell(find_table(name)[1].title), *row[1:]])
-        compared, decided = compared + counts.compared, decided + counts.decided
+    """Return the list of all published tables with what came of their rows, paper by paper."""
+    tables = [table for paper in paths.PAPERS for table in load_published(paper).tables]
+    lines = {table.id: table_line(results, table) for table in tables}
+    own, run, compared, decided = (sum(line[1][i] for line in lines.values()) for i in range(4))
     text = f"# All tables, preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
-    text += f"{md.plural(len(names), 'table')}; decided by AP: **{decided} of {compared}** compared rows. "
-    text += "A row occurs in several tables where the paper prints it in several. [Back](index.md).\n\n"
-    text += md.table(["Table", "Shows", "Compared", "Decided", "Verdicts", "Not run"], rows, "llrrlr")
-    return text + analyses_section(results)
+    text += f"{md.plural(len(tables), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
+    text += f"**{decided} of {compared}** compared rows decided. A row stands in several tables where the paper prints "
+    text += "it in several. [Back](README.md).\n"
+    header = ["Table", "Shows", "Rows", "With a result", "Compared", "Decided", "Verdicts"]
+    for paper in paths.PAPERS:
+        rows = [lines[table.id][0] for table in tables if table.id.startswith(f"{paper}_")]
+        text += f"\n## {NAMES[paper]}\n\n{md.table(header, rows, 'llrrrrl')}"
+    return text + further_section(results) + commands(results)
 
 
-def analyses_section(results: Results) -> str:
-    """Link the analyses, and list the networks that were exported."""
-    text = "\n## Besides AP\n\n- [Parameters and multiply-adds](identities.md): printed, worked out and counted.\n"
-    text += (
-        "- ![Stability of learnt scales](figures/scale_stability.png)\n  How far learnt scales vary over images and "
-    )
-    text += "splits, beside a deformable network's offsets. [Data](figures/scale_stability.csv).\n"
+def table_line(results: Results, table: Table) -> tuple[list[str], tuple[int, int, int, int]]:
+    """Return a table's line, and its numbers of own rows, rows with a result, compared rows and decided ones."""
+    lines = read_table(results.name, table.id)
+    own = sum(row.ours for row in table.rows)
+    ids = {row.id for row in table.rows}
+    run = len({line["row"] for line in lines if line["row"] in ids and line["ours"] and line["kind"] != "cost"})
+    main = next((line["metric"] for line in lines if line["kind"] == "row"), "ap")
+    counts = count_verdicts(lines, main)
+    words = counts.words
+    if not counts.compared:
+        named = {line["row"]: line["verdict"] for line in lines if line["kind"] in ("row", "scale", "speed")}
+        words = {word: list(named.values()).count(word) for word in sorted(set(named.values()))}
+    said = ", ".join(f"{count} {word}" for word, count in words.items()) or "not made"
+    label = f"[{table.id}](tables/{table.id}.md)" if lines else table.id
+    cells = [label, md.cell(table.title), *map(str, (own, run, counts.compared, counts.decided)), said]
+    return cells, (own, run, counts.compared, counts.decided)
+
+
+def beyond_tables() -> list[str]:
+    """Return the papers' experiments that stand behind no row: prerequisites, numbers in the text, figures."""
+    named = {
+        name
+        for paper in paths.PAPERS
+        for table in load_published(paper).tables
+        for row in table.rows
+        for name in (*row.experiments, row.stand_in)
+    }
+    return [name for name in read_yaml(paths.ROOT / CATALOGUE) if name not in named]
+
+
+def evaluations_beyond() -> list[str]:
+    """Return the evaluations (classifiers by their name) of the experiments that stand behind no row."""
+    return [
+        name if is_classifier(name) else paths.evaluation_name(name, test)
+        for name in beyond_tables()
+        for test in load_experiment(name).tests
+    ]
+
+
+def further_section(results: Results) -> str:
+    """Return what the experiments behind no row reached."""
     rows = []
-    for name in EXPORTED:
-        path = paths.export(results.name, name)
-        if path.is_file():
-            found = read_json(path)
-            difference = f"{found['largest_difference']:.1e} of {found['largest_output']:.3g}"
-            rows.append([f"`{name}`", found["contents"], found["weights"], difference])
-    text += "\nNetworks as ONNX files with whole dilations only, checked in ONNX Runtime:\n\n"
-    return text + md.table(["Experiment", "Holds", "Weights", "Largest difference from PyTorch"], rows, "llll")
+    for evaluation in dict.fromkeys(evaluations_beyond()):
+        experiment = paths.split_evaluation(evaluation)[0]
+        link = f"[`{evaluation}`]({back(results)}/{paths.experiment_file(experiment).as_posix()})"
+        rows.append([link, md.cell(load_experiment(experiment).notes.row), reached(results, evaluation)])
+    text = "\n## Experiments behind no row\n\nPrerequisites, numbers in running text, and figures.\n\n"
+    return text + md.table(["Evaluation", "In the paper", "Here"], rows)
+
+
+def reached(results: Results, evaluation: str) -> str:
+    """Return the first number of an evaluation: AP, average recall of proposals, or a classifier's top-1 error."""
+    metrics = results.metrics(evaluation)
+    if metrics is None:
+        return md.NOT_RUN
+    name = next((name for name in (METRICS[0], RECALLS[0], "top1_err") if name in metrics), None)
+    return f"{name_of(name)} {md.percent(metrics[name])}" if name else md.MISSING
+
+
+def back(results: Results) -> str:
+    """Return the way from a preset's report to the project's root."""
+    return os.path.relpath(".", paths.catalogue(results.name).parent)
+
+
+def commands(results: Results) -> str:
+    table = paths.table(results.name, "dst_t5").as_posix()
+    text = "\n## Go on\n\n```sh\n"
+    text += "python -m pipeline.graph build catalogue --keep-going    # all of it, over as many sittings as you like\n"
+    text += "python -m pipeline.graph tables                          # this page and all tables from what there is\n"
+    return text + f"snakemake --cores 2 {table}    # one table and whatever it needs\n```\n"

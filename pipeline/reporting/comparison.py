@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from pipeline import paths
 from pipeline.evaluation.intervals import paired_interval
-from pipeline.reporting.published import Check, Published, Row, Table, exists, load_published
+from pipeline.reporting.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
+from pipeline.reporting.published import Published, Row, Table, exists, find_table
 from pipeline.reporting.results import Results, inactive_reason, load_experiment
-from pipeline.reporting.verdicts import Verdict, judge
+from pipeline.reporting.spreads import spread
+from pipeline.reporting.verdicts import Verdict, judge, pooled_run_sd
 
-METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-RECALLS = ("ar", "ar50", "ar75", "recall50_0_25", "recall50_25_50", "recall50_50_100")  # of proposals
-MASK = "mask_"  # in front of a metric's name: of masks in the place of boxes
 STAND_IN = "the paper compares with another baseline"
 
 
@@ -41,36 +40,28 @@ class Compared:
         return paths.split_evaluation(self.evaluation)[0]
 
 
-@dataclass(frozen=True)
-class CheckedClaim:
-    """One check of a claim whose two operands were both run; `metric` is the column compared."""
-
-    name: str
-    statement: str
-    metric: str
-    check: Check
-    gain: Gain
-
-
 def metrics_of(table: Table) -> tuple[str, ...]:
     """Return the metrics that a table's rows are compared by, the deciding one first.
 
-    Those of boxes, and of masks where it prints such; recall where it prints that of proposals, PASCAL VOC's mean AP
-    where it prints that.
+    Those of boxes, and of masks where it prints such; recall where it prints that of proposals, errors where it prints
+    those of classifiers, PASCAL VOC's mean AP where it prints that. A table that prints only some decides by the first.
     """
+    if ERRORS[0] in table.columns:
+        return tuple(name for name in ERRORS if name in table.columns)
     if "ar" in table.columns:
         return RECALLS
     if "map" in table.columns:
         return ("map",)
     printed = [name for name in table.columns if name.startswith(MASK)]
     masks = tuple(f"{MASK}{name}" for name in METRICS) if printed else ()
-    return masks if masks and "ap" not in table.columns else (*METRICS, *masks)
+    found = masks if masks and "ap" not in table.columns else (*METRICS, *masks)
+    return tuple(sorted(found, key=lambda name: name not in table.columns and found[0] not in table.columns))
 
 
 def compare(results: Results, published: Published, table: Table) -> tuple[list[Compared], list[Row]]:
     """Return the rows that the project has, judged, and the paper's own rows that it does not have."""
     own = [row for row in table.rows if row.ours]
-    present = [row for row in own if exists(table.id, row)]
+    present = [row for row in own if exists(row)]
     compared = [compare_row(results, published, table, row) for row in present]
     shown = {item.evaluation for item in compared}
     for name in dict.fromkeys(item.baseline for item in compared if item.stand_in and item.baseline not in shown):
@@ -94,7 +85,7 @@ def compare_row(results: Results, published: Published, table: Table, row: Row) 
     gains = {}
     for metric in metrics_of(table):
         both = row.values.get(metric), base_values.get(metric)
-        published_gain = None if None in both else round(both[0] - both[1], 1)
+        published_gain = None if None in both else round(sign_of(metric) * (both[0] - both[1]), 3)
         gains[metric] = judge_gain(results, row.evaluation, found, metric, published_gain, stand_in)
     return Compared(row, row.evaluation, metrics, found, stand_in, gains)
 
@@ -102,18 +93,20 @@ def compare_row(results: Results, published: Published, table: Table, row: Row) 
 def find_baseline(published: Published, table: Table, row: Row) -> tuple[str | None, bool]:
     """Return (evaluation that a row's gain is over, whether it stands in for the printed one).
 
-    Where the project lacks the printed baseline, the paper's first baseline of the same detector, backbone and neck
-    that it has stands in, whatever its schedule.
+    Where the project lacks the printed baseline, the experiment that rows.yaml names stands in, else the paper's first
+    baseline of the same detector, backbone and neck that it has, whatever its schedule.
     """
     printed = published.baseline(table, row)
+    if printed is not None and exists(printed[1]):
+        return printed[1].evaluation, False
+    if row.stand_in:
+        return row.stand_in, True
     if printed is None:
         return None, False
-    if exists(table.id, printed[1]):
-        return printed[1].evaluation, False
     wanted = [printed[1].factors.get(key) for key in ("detector", "backbone", "neck")]
     for other in (other for candidate in published.tables for other in candidate.rows):
         same = [other.factors.get(key) for key in ("detector", "backbone", "neck")] == wanted
-        if same and other.factors.get("method") == "baseline" and exists(table.id, other):
+        if same and other.factors.get("method") == "baseline" and exists(other):
             return other.evaluation, True
     return None, False
 
@@ -121,7 +114,7 @@ def find_baseline(published: Published, table: Table, row: Row) -> tuple[str | N
 def judge_gain(
     results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None, stand_in: bool = False
 ) -> Gain:
-    """Judge one metric of one evaluation against another's."""
+    """Judge one metric of one evaluation against another's; of errors the gain is how much lower they are."""
     ours, base = results.metrics(evaluation), results.metrics(baseline)
     if ours is None or base is None:
         return Gain(published_gain, None, judge(None))
@@ -132,7 +125,15 @@ def judge_gain(
     replicates = [(results.bootstrap(name) or {}).get(metric, ()) for name in (baseline, evaluation)]
     sd_boot = paired_interval(*replicates)[2] if len(replicates[0]) == len(replicates[1]) else None
     sd_run, dof = results.run_noise(experiment, metric)
-    gain = ours[metric] - base[metric]
+    runs = (1, 1)
+    if kind_of(metric) == "error":
+        both = [spread(results, name, metric) for name in (baseline, evaluation)]
+        sd_boot = independent_sd(ours, base, metric)
+        runs = (both[0].count, both[1].count)
+        if min(runs) > 1:  # each arm has seeds of its own: their deviation, and their means in the place of one run
+            sd_run, dof = pooled_run_sd([found.values for found in both])
+            base, ours = ({metric: found.mean} for found in both)
+    gain = sign_of(metric) * (ours[metric] - base[metric])
     verdict = judge(
         gain,
         None if stand_in else published_gain,
@@ -142,6 +143,7 @@ def judge_gain(
         baseline_ap50=base.get(f"{MASK}ap50" if metric.startswith(MASK) else "ap50"),
         ap50_floor=results.preset.verdicts.min_baseline_ap50,
         inactive=reason,
+        runs=runs,
     )
     if missing and verdict.decided:
         sentence = f"Whether the method did anything in this run is unknown: {missing} is missing."
@@ -151,21 +153,15 @@ def judge_gain(
     return Gain(published_gain, gain, verdict)
 
 
-def check_claims(results: Results, published: Published, table: Table) -> list[CheckedClaim]:
-    """Return the claims whose operands are metrics of rows that the project has, the first of them in this table."""
-    checked = []
-    for claim in published.claims:
-        for check in claim.check:
-            first, second = (operand.split("/") for operand in (check.a, check.b))
-            rows = [published.table(name).row(row) for name, row, _ in (first, second)]
-            comparable = check.op == "diff" and first[2] == second[2] and first[2] in metrics_of(table)
-            if first[0] != table.id or not comparable or not all(exists(table.id, row) for row in rows):
-                continue
-            a, b = (row.evaluation for row in rows)
-            if a != b:
-                gain = judge_gain(results, a, b, first[2], check.printed)
-                checked.append(CheckedClaim(claim.id, claim.statement, first[2], check, gain))
-    return checked
+def independent_sd(ours: dict, base: dict, metric: str) -> float | None:
+    """Return the deviation of a difference of two error rates over test images, as if these were not the same ones.
+
+    Which images each network misses is not kept, so the difference cannot be paired; taking the two as independent
+    makes the interval wider, not narrower. None where the number of test images is unknown.
+    """
+    if not ours.get("images") or not base.get("images"):
+        return None
+    return sum(m[metric] * (1 - m[metric]) / m["images"] for m in (ours, base)) ** 0.5
 
 
 def readable_method(row: Row) -> str:
@@ -198,7 +194,7 @@ def stand_ins(experiments: list[str]) -> list[str]:
 
 def headline_experiments() -> list[str]:
     """Return the experiments behind the quickstart's tables, in the papers' order, each once."""
-    rows = (row for name in headline_tables() for row in _table(name).rows if exists(name, row))
+    rows = (row for name in headline_tables() for row in find_table(name, headline=True)[1].rows if exists(row))
     return list(dict.fromkeys(row.experiments[-1] for row in rows))
 
 
@@ -213,7 +209,3 @@ QUICKSTART = {
 
 def headline_tables() -> list[str]:
     return [name for tables in QUICKSTART.values() for name in tables]
-
-
-def _table(name: str) -> Table:
-    return load_published(name.split("_", 1)[0]).table(name)

@@ -37,7 +37,8 @@ def numbers_of(results: Results) -> str:
 
 def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
     """Return images (where `evaluated`), short side, steps and seeds of some evaluations."""
-    images = sorted({m["images"] for m in map(results.metrics, evaluations) if m and m.get("images") is not None})
+    metrics = list(map(results.metrics, evaluations)) if evaluated else []
+    images = sorted({m["images"] for m in metrics if m and m.get("images") is not None})
     trainings = [t for t in (results.training(paths.split_evaluation(name)[0]) for name in evaluations) if t]
     steps = sorted({t["steps"] for t in trainings})
     batches = sorted({config.resolve(t["experiment"], results.name).batch for t in trainings})
@@ -84,6 +85,12 @@ def comparability(results: Results) -> str:
     )
 
 
+def one_rule(results: Results) -> str:
+    """Return the rule of all verdicts with the noise of every kind of baseline, for pages that show several tables."""
+    counts = [f"{group['dof'] + 1} equal {neck.upper()} baselines" for neck, group in sorted(results.noise.items())]
+    return _rule(results, counts)
+
+
 def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
     """Return the rule of the verdict in one line, with the noise that some evaluations are judged by."""
     necks = {load_experiment(paths.split_evaluation(name)[0]).neck for name in evaluations}
@@ -91,6 +98,10 @@ def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
         f"{results.noise[neck]['dof'] + 1} equal {neck.upper()} baselines"
         for neck in sorted(necks & set(results.noise))
     ]
+    return _rule(results, counts)
+
+
+def _rule(results: Results, counts: list[str]) -> str:
     noise = (
         f"the run-to-run noise of {listing(counts)}"
         if counts

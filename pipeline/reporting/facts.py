@@ -6,8 +6,10 @@ import csv
 import io
 
 from pipeline import paths
-from pipeline.files import read_text
+from pipeline.files import read_json, read_text
 from pipeline.reporting.results import MOVED, Results
+
+DST_BASELINE = "dst_frcnn_r50_fpn_1x"
 
 
 def learnt_facts(results: Results, paper: str) -> list[str]:
@@ -45,7 +47,22 @@ def collage_facts(results: Results) -> list[str]:
             sentence += f"; {100 * _mean(collages):.1f} % of the steps were collages"
         if shares:
             facts.append(sentence + ".")
-    return facts
+    return [*facts, *threshold_facts(results)]
+
+
+def threshold_facts(results: Results) -> list[str]:
+    """Say which threshold the paper's heuristic reads off the baseline (DST, section 4.3)."""
+    path = paths.loss_share(results.name, DST_BASELINE)
+    if not path.is_file():
+        return []
+    found = read_json(path)
+    steps = "steps" if found["source"] == "steps" else f"windows of {found['window_steps']} steps"
+    return [
+        f"Half of the baseline's {steps} gave small objects less than {100 * found['quantiles']['0.5']:.1f} % of the "
+        f"regression loss, so the paper's heuristic proposes a threshold of **{found['proposed_threshold']:g}** here; "
+        f"{100 * found['below_paper_threshold']:.0f} % lie below the paper's {found['paper_threshold']:g} (there about "
+        f"half did). `python -m pipeline.stages.loss_share {DST_BASELINE}` writes it."
+    ]
 
 
 def valid_facts(results: Results) -> list[str]:

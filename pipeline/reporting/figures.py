@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline import paths
+from pipeline.reporting.figures_dst import draw_loss_share, draw_loss_share_histogram
 from pipeline.reporting.figures_results import draw_ap_by_size, draw_scales
 from pipeline.reporting.figures_training import draw_collage, draw_loss, draw_valid_objects
 from pipeline.reporting.results import Results
@@ -11,6 +12,8 @@ FIGURES = {
     "loss": draw_loss,
     "scales": draw_scales,
     "collage": draw_collage,
+    "loss_share": draw_loss_share,
+    "loss_share_histogram": draw_loss_share_histogram,
     "valid_objects": draw_valid_objects,
     "ap_by_size": draw_ap_by_size,
 }

@@ -50,7 +50,7 @@ def draw_scales(results: Results, path: Path) -> None:
 
 def draw_ap_by_size(results: Results, path: Path) -> None:
     """Gain of each method over its baseline by object size: ours with its interval, and the published one."""
-    lines = [line for name in headline_tables() for line in read_table(results.name, name)]
+    lines = [line for name in headline_tables() for line in read_table(results.name, name, True)]
     lines = [line for line in lines if line["kind"] == "row" and line["metric"] in SIZES and line["baseline"]]
     order = list(dict.fromkeys((line["evaluation"], line["baseline"]) for line in lines))
     drawn, axes = plotting.figure(1, 3, (11.0, 1.5 + 0.42 * max(3, len(order))), sharex=True, sharey=True)

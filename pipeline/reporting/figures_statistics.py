@@ -1,9 +1,12 @@
-"""Figure of a data set's scale statistics: achieved beside wanted, and how relative scales are spread."""
+"""Figures of a data set's scale statistics: achieved beside wanted, and how relative scales are spread."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.reporting import plotting
 from pipeline.reporting.markdown import statistic_name
@@ -72,3 +75,39 @@ def _histogram(ax: plotting.Axes, splits: dict[str, Any]) -> None:
     ax.set_xlabel("relative box scale, sqrt(box area / image area)")
     ax.set_ylabel("% of objects a half octave")
     ax.set_title("How relative scales are spread")
+
+
+def plot_relative_scales(scales: Mapping[str, np.ndarray], printed: Mapping[str, float], path: str | Path) -> None:
+    """Draw the share of objects below each scale relative to the image (SNIP, figure 1), and write it as CSV.
+
+    Args:
+        scales: for each data set, sqrt(box area / image area) [n] of its objects.
+        printed: the paper's quantiles, `q10`, `q50`, `q90`, drawn as points.
+        path: of the PNG; the CSV lies beside it.
+    """
+    drawn, (ax,) = plotting.figure(1, 1, (6.2, 3.9))
+    places = np.linspace(0, 1, 201)
+    below = {
+        name: np.searchsorted(np.sort(values), places, side="right") / max(1, len(values))
+        for name, values in scales.items()
+    }
+    styles = zip(below.items(), (COLOURS[0], COLOURS[1]), ("-", "--"), strict=False)
+    for number, ((name, shares), colour, style) in enumerate(styles):
+        ax.plot(places, shares, style, color=colour)
+        text = f"{name}: {len(scales[name]):,} objects"
+        ax.annotate(text, (0.97, 0.32 - 0.07 * number), xycoords="axes fraction", color=colour, ha="right")
+    for name, value in printed.items():
+        ax.plot(value, int(name[1:]) / 100, "o", color=GREY, markersize=6)
+        ax.annotate(f"{value:g}", (value, int(name[1:]) / 100), xytext=(8, -4), textcoords="offset points", color=GREY)
+    ax.annotate("printed quantiles of COCO", (0.97, 0.11), xycoords="axes fraction", color=GREY, ha="right")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("scale relative to the image, sqrt(box area / image area)")
+    ax.set_ylabel("share of objects below")
+    ax.set_title("Scale of objects relative to their image")
+    fields = ("relative_scale", *below)
+    rows = [
+        {"relative_scale": round(float(place), 3), **{name: round(float(s[i]), 5) for name, s in below.items()}}
+        for i, place in enumerate(places)
+    ]
+    plotting.save(drawn, Path(path), fields, rows)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.reporting.markdown import listing, plural, table
+from pipeline.reporting.networks import network_of
 
 if TYPE_CHECKING:
     from pipeline.models.identities import Counted
@@ -48,6 +49,26 @@ def identities_page(rows: Sequence[Counted]) -> str:
         cells = [line(row, macs) for row in own]
         lines += [f"## {title}\n", table(header, cells, "lrrrl" + ("rrr" if macs else "") + "rll")]
     return "\n".join(lines)
+
+
+def identities_rows(rows: Sequence[Counted]) -> list[dict[str, Any]]:
+    """Return what was counted, for tables: of every network that an experiment may have, its name and counts.
+
+    `parameters` are those that a detector trains, as the papers print them, and all of a classifier.
+    """
+    return [
+        {
+            "name": counted.row.name,
+            "network": network_of(*(getattr(counted.row, key) for key in ("detector", "backbone", "neck", "method"))),
+            "classes": counted.row.classes,
+            "parameters": counted.parameters,
+            "macs": counted.macs,
+            "printed": counted.row.printed,
+            "as_worked_out": counted.exact,
+        }
+        for counted in rows
+        if counted.row.variant is None and not counted.row.least_scale and counted.row.counted == "trainable"
+    ]
 
 
 def line(counted: Counted, macs: bool) -> list[str]:

@@ -15,6 +15,13 @@ from pipeline.reporting.summary import Counts, Method, baseline_ap50, count_verd
 from pipeline.reporting.verdicts import DECIDED
 
 METRIC = "ap_small"
+# made by `dvc repro`, which needs every experiment; the quickstart leaves them as they are
+WHOLE = """\
+- [All tables](catalogue.md): each published row beside ours, with its experiment, command and cost
+- [Claims](claims.md), [methods side by side](methods.md), [the papers' figures](paper_figures/README.md) and
+  [model cards](cards/README.md): from the whole catalogue, `dvc repro`
+"""
+LATER = "- `dvc repro` adds `catalogue.md`, `claims.md`, `methods.md`, `paper_figures` and `cards`: all experiments\n"
 
 
 def write_index(preset: str) -> None:
@@ -24,7 +31,7 @@ def write_index(preset: str) -> None:
 
 def index_page(results: Results) -> str:
     """Return the page; its first screen is the answer."""
-    methods = methods_of(results.name, headline_tables())
+    methods = methods_of(results.name, headline_tables(), headline=True)
     text = f"# Scalewise, preset {results.name}\n\n**Which method helps small objects here, and can one tell?**\n\n"
     text += "".join(f"- {line}\n" for line in answer(results, methods)) + "\n"
     text += md.table(
@@ -78,7 +85,7 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
 
 
 def method_row(method: Method) -> list[str]:
-    cells = [f"[{md.cell(method.name)}](tables/{method.table}.md)"]
+    cells = [f"[{md.cell(method.name)}](headline/{method.table}.md)"]
     cells.append(md.NOT_RUN if method.ap is None else md.number(method.ap))
     for metric in (METRIC, "ap"):
         gain, low, high, word = method.gains[metric]
@@ -91,12 +98,12 @@ def decided_section(results: Results) -> str:
     """Return counts for each table of the quickstart, and how well the baselines learnt."""
     rows, compared, decided = [], 0, 0
     for name in headline_tables():
-        row, counts = count_row(results, name)
+        row, counts = count_row(results, name, headline=True)
         rows.append(row)
         compared, decided = compared + counts.compared, decided + counts.decided
     text = f"Decided by AP: **{decided} of {compared}** compared rows.\n\n"
     text += md.table(["Table", "Compared", "Decided", "Verdicts", "Not run"], rows, "lrrlr")
-    found = baseline_ap50(results.name, headline_tables())
+    found = baseline_ap50(results.name, headline_tables(), headline=True)
     if found:
         span = f"{found[0]:.1f}" if found[0] == found[-1] else f"{found[0]:.1f} to {found[-1]:.1f}"
         floor = 100 * results.preset.verdicts.min_baseline_ap50
@@ -104,15 +111,16 @@ def decided_section(results: Results) -> str:
     return text
 
 
-def count_row(results: Results, name: str) -> tuple[list[str], Counts]:
+def count_row(results: Results, name: str, headline: bool = False) -> tuple[list[str], Counts]:
     """Return the line of one table in a list of tables, and its counts."""
-    lines = read_table(results.name, name)
+    lines = read_table(results.name, name, headline)
     main = next((line["metric"] for line in lines if line["kind"] == "row"), "ap")
     counts = count_verdicts(lines, main)
     words = ", ".join(f"{count} {word}" for word, count in counts.words.items())
     scales = {line["verdict"] for line in lines if line["kind"] == "scale"}
     words = words or (f"learnt scales: {', '.join(sorted(scales))}" if scales else "not made" if not lines else "")
-    label = f"[{name}](tables/{name}.md)" if lines else name
+    folder = "headline" if headline else "tables"
+    label = f"[{name}]({folder}/{name}.md)" if lines else name
     return [label, str(counts.compared), str(counts.decided), words, str(counts.not_run)], counts
 
 
@@ -163,7 +171,8 @@ def pages_section(results: Results) -> str:
         text += "- [Gallery](gallery/README.md): annotations, baseline and method on the same images\n"
     else:
         text += f"- Gallery: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
-    return text + "- [Data](data.md): what was read, and what was left out and why\n"
+    text += "- [Data](data.md): what was read, and what was left out and why\n"
+    return text + (WHOLE if results.reproduces() else LATER)
 
 
 def commands(results: Results) -> str:

@@ -31,6 +31,12 @@ def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text
 
 
+def as_printed(value: float | None, sign: bool = False) -> str:
+    """Return a paper's number with the decimals that it has, one at least and three at most; `n/a` for None."""
+    digits = next((count for count in (1, 2) if value is not None and round(value, count) == round(value, 3)), 3)
+    return number(value, digits, sign)
+
+
 def percent(fraction: float | None, digits: int = 1) -> str:
     """Return a fraction of 1 in percent, without the sign `%`."""
     return number(None if fraction is None else 100 * fraction, digits)

@@ -13,11 +13,17 @@ from pipeline.reporting.comparison import QUICKSTART
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.facts import learnt_facts
 from pipeline.reporting.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS
-from pipeline.reporting.published import exists, load_published
+from pipeline.reporting.published import exists, find_table, load_published
 from pipeline.reporting.results import Results, load_experiment
 from pipeline.reporting.summary import count_verdicts, read_table
 
-ONCE = ("- Verdict:", "- Published numbers", "- Differs from the paper")  # said under the first table only
+ONCE = (
+    "- Verdict:",
+    "- Published numbers",
+    "- Differs from the paper",
+    "- Seeds ±",
+    "- Parameters and",
+)  # said under the first table only
 
 
 def write_page(paper: str, preset: str) -> None:
@@ -41,6 +47,11 @@ def paper_page(results: Results, paper: str) -> str:
     seen: set[str] = set()
     for name in QUICKSTART[paper]:
         text += "\n" + embedded_table(results, name, seen)
+    if results.reproduces():
+        text += (
+            f"\n## Claims\n\n[Every claim of {NAMES[paper]}](../claims/{paper}.md) with its numbers, from all tables "
+        )
+        text += "of the paper; those that the rows above can check stand under their tables.\n"
     text += "\n## Figures\n"
     for name in (*FIGURES_OF[paper], "ap_by_size", "loss"):
         text += f"\n![{FIGURES[name]}](../figures/{name}.png)\n\n{FIGURES[name]} [Data](../figures/{name}.csv).\n"
@@ -50,7 +61,7 @@ def paper_page(results: Results, paper: str) -> str:
 
 def verdict_sentences(results: Results, paper: str) -> str:
     """Return a table of this paper's compared rows with both verdicts, and how many were decided."""
-    lines = [line for name in QUICKSTART[paper] for line in read_table(results.name, name)]
+    lines = [line for name in QUICKSTART[paper] for line in read_table(results.name, name, headline=True)]
     counts = count_verdicts(lines, "ap")
     small = count_verdicts(lines, "ap_small")
     if not counts.compared:
@@ -72,8 +83,8 @@ def gain_cells(line: dict[str, str]) -> list[str]:
 
 def experiments_list(results: Results, paper: str) -> str:
     """Return what was trained, one bullet an experiment, with its place in the paper and its file."""
-    tables = [load_published(paper).table(name) for name in QUICKSTART[paper]]
-    rows = [row for table in tables for row in table.rows if exists(table.id, row)]
+    tables = [find_table(name, headline=True)[1] for name in QUICKSTART[paper]]
+    rows = [row for table in tables for row in table.rows if exists(row)]
     text = f"Data: {DATA[results.preset.data.kind]}. One training of each experiment.\n\n"
     for name in dict.fromkeys(row.experiments[-1] for row in rows):
         notes = load_experiment(name).notes
@@ -84,7 +95,7 @@ def experiments_list(results: Results, paper: str) -> str:
 
 def embedded_table(results: Results, name: str, seen: set[str]) -> str:
     """Return a table's Markdown two headings deeper, its links from here, without small print that was said above."""
-    path = paths.table(results.name, name)
+    path = paths.headline(results.name, name)
     if not path.is_file():
         return f"### {name}\n\nThis table was not made yet: `dvc repro page_{name.split('_')[0]}`.\n"
     lines = []
@@ -94,7 +105,7 @@ def embedded_table(results: Results, name: str, seen: set[str]) -> str:
                 continue
             seen.add(line)
         line = re.sub(r"^(#+) ", r"##\1 ", line)
-        lines.append(re.sub(r"\]\((\w+\.csv)\)", r"](../tables/\1)", line))
+        lines.append(re.sub(r"\]\((\w+\.csv)\)", r"](../headline/\1)", line))
     return "\n".join(lines) + "\n"
 
 
@@ -110,7 +121,9 @@ def gallery_section(results: Results, paper: str) -> str:
 
 def commands(results: Results, paper: str) -> str:
     """Return the commands that rebuild this page and its tables."""
-    tables = "".join(f"dvc repro workflow/papers/{paper}/tables/dvc.yaml:{name}\n" for name in QUICKSTART[paper])
+    tables = "".join(
+        f"dvc repro workflow/papers/{paper}/tables/dvc.yaml:headline_{name}\n" for name in QUICKSTART[paper]
+    )
     page = Path(paths.page(results.name, paper)).as_posix()
     text = f"With `preset: {results.name}` in `params.yaml`:\n\n```sh\n"
     text += f"dvc repro page_{paper}    # this page and whatever it needs\n"

@@ -33,6 +33,8 @@ FIGURES = {
     "loss": "Training loss of every experiment behind the quickstart's tables.",
     "scales": "Learnt global scales by block, with their deviation over images.",
     "collage": "Small objects' share of the regression loss, and share of collage steps.",
+    "loss_share": "What each object size carries of the regression loss over the training, without and with DST.",
+    "loss_share_histogram": "Small objects' share of the regression loss in every step, without and with DST.",
     "valid_objects": "Objects that train the head at each resolution.",
     "receptive_field": "Where a unit's connections reach, and how densely, with plain, learnt and decomposed scales.",
     "psconv_frcnn_r50_fpn_1x_psconv_weight_share": "Share of each dilation rate in the weight of every PSConv layer.",
@@ -40,7 +42,7 @@ FIGURES = {
 }
 FIGURES_OF = {
     "pod": ("scales", "receptive_field"),
-    "dst": ("collage",),
+    "dst": ("collage", "loss_share", "loss_share_histogram"),
     "msfm": (),
     "snip": ("valid_objects",),
     "psconv": ("psconv_frcnn_r50_fpn_1x_psconv_weight_share",),

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import field
+from msgspec.structs import replace
 
-from pipeline import config, files, paths
+from pipeline import config, paths
 from pipeline.errors import InputError, nearest
 from pipeline.options import Options
+from pipeline.reporting.rows import RowsFile, Source, Speed, check_rows, is_classifier, load_rows
 
 
 class Paper(Options):
@@ -24,7 +26,10 @@ class Paper(Options):
 
 
 class Row(Options):
-    """One printed row; APs are percent, `None` where the paper prints none."""
+    """One printed row; APs are percent, `None` where the paper prints none.
+
+    The last five fields are no part of the printed table: `load_published` fills them from the paper's rows.yaml.
+    """
 
     id: str
     label: str
@@ -43,13 +48,32 @@ class Row(Options):
     missing_in_ocr: bool = False
     external_values: dict[str, Any] = field(default_factory=dict)
     unordered: Any = None
+    evaluated: str | None = None
+    stand_in: str | None = None
+    speed: Speed | None = None
+    absent: str = ""
+    shown: bool = True
 
     @property
     def evaluation(self) -> str | None:
         """Name of the evaluation behind this row: the last experiment's, under the row's test."""
-        if not self.experiments:
-            return None
+        if self.evaluated or not self.experiments:
+            return self.evaluated
         return paths.evaluation_name(self.experiments[-1], str(self.factors.get("test", "single")))
+
+    @property
+    def source(self) -> Source:
+        """Where our numbers of this row come from."""
+        if not self.ours:
+            return Source("quoted", reason=f"quoted from {self.quoted_from or 'other work'}")
+        if self.absent:
+            return Source("absent", reason=self.absent)
+        if self.speed:
+            return Source("speed", paths.layer_benchmark(self.speed.device).as_posix())
+        if "direction" in self.factors:
+            return Source("scales", self.experiments[-1])
+        kind = "classifier" if is_classifier(self.experiments[-1]) else "evaluation"
+        return Source(kind, self.evaluation)
 
 
 class Table(Options):
@@ -132,7 +156,20 @@ def load_published(paper: str) -> Published:
     """Return a paper's printed tables. Raises InputError for an unknown paper and whatever the file has wrong."""
     if paper not in paths.PAPERS:
         raise InputError(f"Unknown paper {paper!r}{nearest(paper, paths.PAPERS)}; known are {', '.join(paths.PAPERS)}.")
-    return read_published(paths.ROOT / paths.published_file(paper))
+    printed = read_published(paths.ROOT / paths.published_file(paper))
+    rows = load_rows(paper)
+    check_rows(rows, {t.id: [row.id for row in t.rows] for t in printed.tables}, paths.table_rows(paper))
+    return replace(printed, tables=tuple(_completed(table, rows) for table in printed.tables))
+
+
+def _completed(table: Table, rows: RowsFile) -> Table:
+    """Return a table whose rows know what stands behind them."""
+    parts = {"evaluated": rows.evaluations, "stand_in": rows.baselines, "speed": rows.speeds, "absent": rows.absent}
+    found = {key: part.get(table.id, {}) for key, part in parts.items()}
+    completed = (
+        replace(row, **{key: part[row.id] for key, part in found.items() if row.id in part}) for row in table.rows
+    )
+    return replace(table, rows=tuple(completed))
 
 
 def read_published(path: Path) -> Published:
@@ -155,14 +192,30 @@ def read_published(path: Path) -> Published:
     return published
 
 
-def find_table(name: str) -> tuple[Published, Table]:
-    """Return a table by its id (`dst_t2`) and the paper's file. Raises InputError where there is none."""
+def find_table(name: str, headline: bool = False) -> tuple[Published, Table]:
+    """Return a table by its id (`dst_t2`) and the paper's file. Raises InputError where there is none.
+
+    Args:
+        headline: show only the rows that the quickstart trains; a table without any is no headline table.
+    """
     paper = name.split("_", 1)[0]
     if paper not in paths.PAPERS:
         known = [table.id for key in paths.PAPERS for table in load_published(key).tables]
         raise InputError(f"Unknown table {name!r}{nearest(name, known)}; data/published lists all.")
     published = load_published(paper)
+    table = published.table(name)
+    if not headline:
+        return published, table
+    listed = load_rows(paper).headline
+    if name not in listed:
+        raise InputError(f"Table {name} has no headline rows; {paths.table_rows(paper)} names those that have.")
+    published = replace(published, tables=tuple(_only(table, listed[name]) for table in published.tables))
     return published, published.table(name)
+
+
+def _only(table: Table, evaluations: tuple[str, ...]) -> Table:
+    """Return a table that shows the rows of some evaluations (or experiments with learnt scales)."""
+    return replace(table, rows=tuple(replace(row, shown=row.source.name in evaluations) for row in table.rows))
 
 
 def rows_of(experiment: str) -> list[tuple[Table, Row]]:
@@ -174,24 +227,9 @@ def rows_of(experiment: str) -> list[tuple[Table, Row]]:
     return [(table, row) for table in tables for row in table.rows if row.experiments[-1:] == (experiment,)]
 
 
-def exists(table: str, row: Row) -> bool:
-    """Tell whether a table of the project shows a row's result: whether its stage reads the row's evaluation.
-
-    The catalogue has more experiments than any preset trains for one table; a stage's inputs say which ones this table
-    waits for, and the other rows read `not run`. A table that is no stage, made by hand, waits for them all.
-    """
-    if not row.ours or not row.experiments:
-        return False
-    waits_for = evaluations_of(table)
-    return waits_for is None or row.evaluation in waits_for
-
-
-@cache
-def evaluations_of(table: str) -> frozenset[str] | None:
-    """Return the evaluations (or experiments with learnt scales) that a table waits for; None where it is no stage."""
-    file = paths.ROOT / paths.table_rows(table.split("_", 1)[0])
-    rows = files.read_yaml(file).get(table) if file.is_file() else None
-    return None if rows is None else frozenset(rows)
+def exists(row: Row) -> bool:
+    """Tell whether a table shows our numbers of a row: it is neither quoted nor absent, and no headline hides it."""
+    return row.shown and row.source.kind not in ("quoted", "absent")
 
 
 def _check_row(published: Published, table: Table, row: Row, where: str) -> None:

@@ -16,7 +16,10 @@ from pipeline.errors import InputError
 from pipeline.files import read_json, read_text
 from pipeline.options import Experiment
 from pipeline.preset import Preset
+from pipeline.reporting.networks import network
+from pipeline.reporting.rows import is_classifier
 
+TOPS = ("top1", "top5")
 MOVED = 0.05  # learnt scales nearer to 1 than this decompose into the plain convolution (POD, section 3.3)
 
 
@@ -28,10 +31,20 @@ class Results:
         self.preset: Preset = config.load_preset(preset)
 
     def metrics(self, evaluation: str) -> dict[str, Any] | None:
-        return _json(paths.metrics(self.name, evaluation))
+        """Return an evaluation's metrics; those of a classifier, which is scored while it trains, are its errors."""
+        if not is_classifier(evaluation):
+            return _json(paths.metrics(self.name, evaluation))
+        summary = self.training(evaluation)
+        if summary is None:
+            return None
+        return {"images": summary.get("val_images")} | {f"{top}_err": summary.get(f"{top}_error") for top in TOPS}
 
     def bootstrap(self, evaluation: str) -> dict[str, Any] | None:
-        return _json(paths.bootstrap(self.name, evaluation))
+        return None if is_classifier(evaluation) else _json(paths.bootstrap(self.name, evaluation))
+
+    def speeds(self, device: str) -> dict[str, Any] | None:
+        """Return the layers benchmark of a device; it belongs to a machine, not to a preset."""
+        return _json(paths.ROOT / paths.layer_benchmark(device))
 
     def training(self, experiment: str) -> dict[str, Any] | None:
         return _json(paths.training_summary(self.name, experiment))
@@ -42,10 +55,20 @@ class Results:
     def size(self, experiment: str) -> dict[str, Any] | None:
         return _json(paths.size(self.name, experiment))
 
+    def counts(self, experiment: str) -> dict[str, Any] | None:
+        """Return parameters and multiply-adds of an experiment's network at the papers' size, None if not counted."""
+        rows = (_json(paths.metrics(self.name, "identities")) or {}).get("rows", ())
+        wanted = network(load_experiment(experiment))
+        return next((row for row in rows if row["network"] == wanted), None)
+
     def history(self, experiment: str) -> list[dict[str, float | None]]:
         """Return the logged windows of a training; empty cells are `None`, a missing file is no window."""
         path = paths.history(self.name, experiment)
         return read_numbers(path) if path.is_file() else []
+
+    def reproduces(self) -> bool:
+        """Tell whether the preset is there to reproduce the papers' whole catalogue, not to look at a user's data."""
+        return self.name == "full" or self.preset.data.kind == "scaleworld"
 
     def published_images(self) -> bool:
         return self.preset.data.may_publish_images
@@ -64,12 +87,27 @@ class Results:
 
 
 def preset_digest(preset: Preset) -> str:
-    """Hash of everything in a preset that can change a metric: the key of `data/noise.json`."""
-    contents = msgspec.to_builtins(preset)
+    """Hash of everything in a preset that can change a metric: the key of `data/noise.json`.
+
+    Values that are their options' defaults are left out: an option that is added later changes no digest, for its
+    default keeps the meaning of every preset.
+    """
+    contents = chosen(preset)
     for key in ("name", "title", "verdicts"):
-        contents.pop(key)
-    contents["data"].pop("may_publish_images")
+        contents.pop(key, None)
+    contents["data"].pop("may_publish_images", None)
     return hashlib.sha256(msgspec.json.encode(contents, order="sorted")).hexdigest()[:16]
+
+
+def chosen(options: Any) -> Any:
+    """Return the values of options, nested ones too, that differ from their defaults."""
+    if isinstance(options, dict):
+        return {key: chosen(value) for key, value in options.items()}
+    if not isinstance(options, msgspec.Struct):
+        return options
+    plain = {field.name: field.default for field in msgspec.structs.fields(options)}
+    values = {name: getattr(options, name) for name in plain}
+    return {name: chosen(value) for name, value in values.items() if value != plain[name]}
 
 
 @cache

@@ -31,16 +31,24 @@ def layer_of(block: str, layers: dict[str, Any]) -> str | None:
 def learnt(results: Results, row: Row, block: str) -> tuple[str | None, float | None, float | None]:
     """Return (layer, mean, std over images) of a cell; Nones where it was not run."""
     scales = results.scales(row.experiments[-1])
-    layer = layer_of(block, scales["layers"]) if scales else None
+    layers = scales_of(scales, row) if scales else {}
+    layer = layer_of(block, layers)
     if layer is None:
         return None, None, None
     axis = row.factors["direction"]
-    return layer, scales["layers"][layer][f"mean_{axis}"], scales["layers"][layer][f"std_{axis}"]
+    return layer, layers[layer][f"mean_{axis}"], layers[layer][f"std_{axis}"]
+
+
+def scales_of(scales: dict[str, Any], row: Row) -> dict[str, Any]:
+    """Return the scales of a row's images: the training images', or the validation images' where the paper says so."""
+    if row.factors.get("split") != "minival":
+        return scales["layers"]
+    return scales.get("val", {}).get("layers", {})
 
 
 def scales_markdown(results: Results, published: Published, table: Table) -> str:
     """Return the page of the table of scales."""
-    present = [row for row in table.rows if exists(table.id, row)]
+    present = [row for row in table.rows if exists(row)]
     missing = len([row for row in table.rows if row.ours]) - len(present)
     text = f"# {table.id}: {table.title}\n\n{published.paper.title} ({published.paper.year}). "
     text += "Cells are `published → ours`, mean ± deviation over images, in multiples of the plain dilation; "
@@ -61,7 +69,7 @@ def scales_csv(results: Results, table: Table) -> list[dict[str, Any]]:
     lines = []
     for row in (row for row in table.rows if row.ours):
         base = {"row": row.id, "label": row.label, "method": "POD GSL", "evaluation": row.experiments[-1]}
-        if not exists(table.id, row):
+        if not exists(row):
             lines.append({"kind": "not run", **base, "verdict": md.NOT_RUN})
             continue
         for block in BLOCKS:

@@ -34,9 +34,12 @@ class Method:
     costs: dict[str, str]  # parameters_total_ratio, macs_ratio
 
 
-def read_table(preset: str, name: str) -> list[dict[str, str]]:
-    """Return the lines of a table's CSV (`tables.FIELDS`), none where the table does not exist."""
-    path = paths.table(preset, name, "csv")
+def read_table(preset: str, name: str, headline: bool = False) -> list[dict[str, str]]:
+    """Return the lines of a table's CSV (`tables.FIELDS`), none where the table does not exist.
+
+    `headline` takes the table of the quickstart's rows in the place of the full one, here and below.
+    """
+    path = (paths.headline if headline else paths.table)(preset, name, "csv")
     return list(csv.DictReader(io.StringIO(read_text(path)))) if path.is_file() else []
 
 
@@ -51,11 +54,11 @@ def count_verdicts(lines: list[dict[str, str]], metric: str) -> Counts:
     return Counts(sum(words.values()), decided, not_run, dict(sorted(words.items())))
 
 
-def methods_of(preset: str, tables: list[str]) -> list[Method]:
+def methods_of(preset: str, tables: list[str], headline: bool = False) -> list[Method]:
     """Return every compared row of some tables, in order; a name says what the gain is over where that is not plain."""
     methods = []
     for name in tables:
-        lines = read_table(preset, name)
+        lines = read_table(preset, name, headline)
         names = {line["evaluation"]: line["method"] for line in lines if line["kind"] == "row" and line["baseline"]}
         stand_ins = {line["evaluation"] for line in lines if line["row"].startswith("stand_in__")}
         rows = dict.fromkeys(line["row"] for line in lines if line["kind"] == "row" and line["baseline"])
@@ -79,11 +82,11 @@ def methods_of(preset: str, tables: list[str]) -> list[Method]:
     return methods
 
 
-def baseline_ap50(preset: str, tables: list[str]) -> list[float]:
+def baseline_ap50(preset: str, tables: list[str], headline: bool = False) -> list[float]:
     """Return the AP50 of every baseline row of some tables that was run, each evaluation once."""
     found: dict[str, float] = {}
     for name in tables:
-        for line in read_table(preset, name):
+        for line in read_table(preset, name, headline):
             if line["kind"] == "row" and line["metric"] == "ap50" and line["verdict"] == "baseline" and line["ours"]:
                 found[line["evaluation"]] = float(line["ours"])
     return sorted(found.values())

@@ -1,4 +1,4 @@
-"""Write the list of all tables that were made under a preset."""
+"""Write the catalogue: every table that the papers print, with what came of its rows under a preset."""
 
 import argparse
 

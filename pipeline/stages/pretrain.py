@@ -1,15 +1,21 @@
-"""Pre-train one backbone: `python -m pipeline.stages.pretrain INIT --preset PRESET`."""
+"""Pre-train one backbone: `python -m pipeline.stages.pretrain INIT --preset PRESET`.
+
+`SCALEWISE_PROCESSES=gpus` in the environment trains on all GPUs of the machine.
+"""
 
 import argparse
 
 from pipeline import config
 from pipeline.cli import run
+from pipeline.launch import spread
 
 
 def main(options: argparse.Namespace) -> None:
     spec = config.resolve(options.name, options.preset)
-    from pipeline.training.classification import pretrain
+    from pipeline.training.classification import pretrain, several_can_train
 
+    if several_can_train(spec):
+        spread("pipeline.stages.pretrain")
     pretrain(spec)
 
 

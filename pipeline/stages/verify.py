@@ -1,18 +1,34 @@
-"""Check a preset's data and bring it into one form: `python -m pipeline.stages.verify --preset PRESET`."""
+"""Check a preset's data and bring it into one form: `python -m pipeline.stages.verify --preset PRESET`.
+
+`--dataset voc` checks the data of the experiments on PASCAL VOC.
+"""
 
 import argparse
+import sys
 
 from pipeline import config, paths
 from pipeline.cli import run
+from pipeline.data.official import compare_counts, counts_section
 from pipeline.data.sources import verify_preset
 from pipeline.data.verification_page import write_verification_page
 from pipeline.files import write_text
 
 
 def main(options: argparse.Namespace) -> None:
-    manifest = verify_preset(config.load_preset(options.preset))
-    write_text(paths.data_page(options.preset), write_verification_page(manifest))
+    preset = config.load_preset(options.preset)
+    manifest = verify_preset(preset, options.dataset)
+    data = preset.data_of(options.dataset)
+    comparisons = [] if data.kind == "scaleworld" else compare_counts(data, manifest)
+    for comparison in comparisons:
+        if not comparison.agrees:
+            print(f"warning: {comparison.sentence}", file=sys.stderr)
+    page = "\n".join(part for part in (write_verification_page(manifest), counts_section(comparisons)) if part)
+    write_text(paths.data_page(preset.name, options.dataset), page)
+
+
+def extend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", choices=("coco", "voc"), default="coco", help="data set of the experiments")
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, extend=extend)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from pipeline import config
 from pipeline.benchmarks import seeds
+from pipeline.preset import Data, Source
 
 
 def runs(*ap50: float) -> list[dict]:
@@ -43,3 +47,22 @@ def test_complaints_are_one_sentence_and_exit_code_2(words, sentence, capsys):
     printed = capsys.readouterr().err
     assert sentence in printed
     assert printed.count("\n") == 1
+
+
+def test_relative_paths_of_own_images_lead_to_them_from_a_run(tmp_path, monkeypatch):
+    images, beside = tmp_path / "project/photos/train", tmp_path / "beside"
+    for folder in (images, beside):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").touch()
+    monkeypatch.chdir(tmp_path / "project")
+    data = Data(kind="coco", train=Source(images="photos/train"), val=Source(images="../beside"))
+    preset = msgspec.structs.replace(config.load_preset("mini"), data=data)
+    for run in ("fpn_1", "fpn_2", "fpn_2"):
+        folder = Path("data/scratch/seeds/own") / run
+        folder.mkdir(parents=True, exist_ok=True)
+        seeds.link_images(folder, preset)
+        assert (folder / "photos/train/a.jpg").is_file()
+        assert (folder / "../beside/a.jpg").is_file()
+    absolute = msgspec.structs.replace(preset, data=Data(kind="coco", train=Source(images=str(images)), val=Source()))
+    seeds.link_images(Path("nowhere"), absolute)
+    assert not Path("nowhere").exists()

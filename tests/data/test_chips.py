@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.data import greedy_chip_cover, sample_chips
-from pipeline.data.chips import inside
+from pipeline.data.chips import assign_to_chips, chip_grid, grid_chips, inside
 
 FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "sniper"
 
@@ -144,3 +144,113 @@ def test_greedy_cover_takes_the_first_maximum_until_nothing_is_coverable(seed: i
         assert gains[index] > 0
         left &= ~covers[index]
     assert not (covers & left).any()
+
+
+# SNIPER's grid
+
+
+@pytest.mark.parametrize("case", ["chips_01", "chips_03", "chips_05", "chips_08"])
+def test_the_grid_is_the_official_one_but_for_its_chips_on_the_border(case: str) -> None:
+    """The official chips along the right and lower border are a pixel larger."""
+    arrays, facts = load("chips", case)
+    height, width, size = facts["height"], facts["width"], facts["chip_size"]
+    ours = {tuple(chip) for chip in chip_grid((height, width), size, facts["chip_stride"]).tolist()}
+    official = {tuple(chip) for chip in half_open(arrays["candidates"]).tolist()}
+    exact = {
+        chip for chip in official if (chip[2] - chip[0], chip[3] - chip[1]) == (min(size, width), min(size, height))
+    }
+    assert exact <= ours
+    on_border = {chip for chip in ours - exact if chip[2] == width or chip[3] == height}
+    assert ours - exact == on_border
+    for chip in official - exact:  # each of the larger ones holds one of ours
+        assert bool(inside(torch.tensor([*on_border, *exact]), torch.tensor([chip])).any())
+
+
+def test_grid_by_hand() -> None:
+    lefts = [[0, 0, 40, 40], [30, 0, 70, 40], [60, 0, 100, 40]]
+    assert chip_grid((50, 100), 40, 30).tolist() == [*lefts, *([x1, 10, x2, 50] for x1, _, x2, _ in lefts)]
+    assert chip_grid((50, 100), 40, 45).tolist()[:3] == [[0, 0, 40, 40], [45, 0, 85, 40], [60, 0, 100, 40]]
+    assert chip_grid((40, 40), 40, 7).tolist() == [[0, 0, 40, 40]]
+    assert chip_grid((20, 30), 40, 7).tolist() == [[0, 0, 30, 20]]  # an image smaller than a chip is one
+    with pytest.raises(ValueError, match="a stride of at least one pixel, got 0"):
+        chip_grid((20, 30), 10, 0)
+
+
+def test_grid_chips_cover_what_the_grid_can_hold_with_few_chips() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [25, 0, 35, 10], [90, 40, 100, 50], [15, 0, 60, 5]])
+    for seed in range(5):
+        chips = grid_chips(boxes, (50, 100), 40, 30, generator(seed))
+        assert inside(boxes, chips).any(0).tolist() == [True, True, True, False]  # the last is longer than a chip
+        assert sorted(chips.tolist()) == [[0, 0, 40, 40], [60, 10, 100, 50]]
+    assert grid_chips(boxes[:0], (50, 100), 40, 30, generator()).shape == (0, 4)
+    assert grid_chips(boxes[3:], (50, 100), 40, 30, generator()).shape == (0, 4)
+    beyond = torch.tensor([[95.0, 45, 101, 50.4]])  # a label that sticks out of the image
+    assert grid_chips(beyond, (50, 100), 40, 30, generator()).tolist() == [[60, 10, 100, 50]]
+
+
+def test_which_of_equal_grid_chips_is_taken_is_random_and_repeatable() -> None:
+    point = torch.tensor([[500.0, 500, 501, 501]])
+    found = [grid_chips(point, (1000, 1000), 300, 10, generator(seed))[0].tolist() for seed in range(20)]
+    assert len({tuple(chip) for chip in found}) > 10
+    assert found == [grid_chips(point, (1000, 1000), 300, 10, generator(seed))[0].tolist() for seed in range(20)]
+
+
+@given(data=st.data(), height=st.integers(1, 200), width=st.integers(1, 200), chip=st.integers(1, 120))
+@settings(max_examples=60, deadline=None)
+def test_a_grid_reaches_every_border_and_never_further(data: st.DataObject, height: int, width: int, chip: int) -> None:
+    stride = data.draw(st.integers(1, 80))
+    chips = chip_grid((height, width), chip, stride)
+    assert (chips[:, 2] - chips[:, 0] == min(chip, width)).all()
+    assert (chips[:, 3] - chips[:, 1] == min(chip, height)).all()
+    assert (chips[:, :2].amin(0).tolist(), chips[:, 2:].amax(0).tolist()) == ([0, 0], [width, height])
+    assert len({tuple(row) for row in chips.tolist()}) == len(chips)
+    assert (chips[:, 0].unique().diff() <= stride).all()
+
+
+@pytest.mark.parametrize("case", ["cw_01", "cw_03", "cw_05_neg"])
+def test_boxes_go_to_the_official_chips(case: str) -> None:
+    """SNIPER's filters by size, before and after boxes are cut, are applied here; the choice of the chip is ours."""
+    arrays, facts = load("chip_worker", case)
+    boxes, crops = (torch.from_numpy(arrays[name]).double() for name in ("boxes", "crop_boxes"))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    assigned = 0
+    for level, (low, high) in enumerate(facts["valid_ranges"]):
+        rows = np.flatnonzero(arrays["crop_scale_index"] == level)
+        last, high = level == len(facts["valid_ranges"]) - 1, np.inf if high == -1 else high
+        chosen = assign_to_chips(boxes, crops[rows])
+        shown = torch.minimum(boxes[:, 2:], crops[rows][chosen, 2:]) - torch.maximum(
+            boxes[:, :2], crops[rows][chosen, :2]
+        )
+        size = shown.clamp(min=0).prod(1).sqrt()
+        kept = (chosen >= 0) & (size <= high) & ((size >= low) if last else (sides.long().prod(1) < high**2))
+        kept &= torch.tensor(last) | (sides >= 2).all(1)
+        for place, row in enumerate(rows):
+            ours = torch.where(kept & (chosen == place))[0].tolist()
+            assert ours == sorted(arrays[f"props_in_chip{row}"].tolist())
+            assigned += len(ours)
+    assert assigned > len(boxes) / 2
+
+
+def test_boxes_go_to_the_first_chip_that_shows_most() -> None:
+    chips = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [5, 0, 15, 10]])
+    boxes = torch.tensor([[0.0, 0, 4, 4], [6, 0, 9, 3], [9, 0, 13, 4], [13, 0, 19, 4], [40, 0, 44, 4], [9.5, 0, 90, 4]])
+    assert assign_to_chips(boxes, chips).tolist() == [0, 0, 1, 1, -1, 1]
+    assert assign_to_chips(torch.tensor([[14.5, 0, 20, 5]]), chips).tolist() == [-1]  # half a pixel shows
+    assert assign_to_chips(boxes, chips[:0]).tolist() == [-1] * 6
+    assert assign_to_chips(boxes[:0], chips).tolist() == []
+
+
+def test_geometry_of_the_papers_size_and_of_a_small_preset() -> None:
+    """At 1400x2000 a COCO image is 1400x1867 with chips of 1000; a quarter of that is the mini preset's."""
+    objects = torch.tensor([[0.0, 0, 80, 80], [1700, 1300, 1760, 1380], [900, 650, 960, 700]])
+    for factor in (1.0, 0.25):
+        size, chip = (round(1400 * factor), round(1867 * factor)), round(1000 * factor)
+        lowest = torch.tensor([size[1] - chip, size[0] - chip])
+        for chips in (
+            sample_chips(objects * factor, size, chip, generator(2)),
+            grid_chips(objects * factor, size, chip, round(56 * factor), generator(2)),
+        ):
+            assert len(chips) == 2  # opposite corners of the image never share one, the object between them has either
+            assert inside(objects * factor, chips).any(0).all()
+            assert ((chips[:, 2:] - chips[:, :2]) == chip).all()
+            assert (chips[:, :2] <= lowest).all()

@@ -18,6 +18,9 @@ COPIED = (
     "pipeline",
     "data/published",
     "data/noise.json",
+    "benchmarks/dvc.yaml",
+    "reports/benchmarks/cpu_architectures.json",
+    "reports/benchmarks",
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from graph_project import copy_project
 
-from pipeline import code_digest, paths
+from pipeline import code_digest, config, paths
 from pipeline.graph import check, declared
 
 PRESET = yaml.safe_load((paths.ROOT / "params.yaml").read_text())["preset"]
@@ -27,6 +27,9 @@ def test_all_papers_share_one_text():
 def test_the_index_equals_the_experiment_files(paper):
     experiments, evaluations, proposing = {}, {}, {}
     apart = {"experiments": {}, "evaluations": {}}  # those that classify another experiment's proposals
+    together = {"experiments": {}, "evaluations": {}}  # ensembles
+    joint = {"experiments": {}, "evaluations": {}}  # networks of two bodies
+    on_voc = {"experiments": {}, "evaluations": {}}
     for path in sorted((paths.ROOT / "workflow/papers" / paper / "experiments").glob("*.yaml")):
         content = yaml.safe_load(path.read_text())
         if content["detector"] == "classifier":  # a pre-training, in workflow/inits.yaml
@@ -34,18 +37,31 @@ def test_the_index_equals_the_experiment_files(paper):
         source = content.get("proposals")
         recipe = {"recipe": content["recipe"]}
         named = {"proposals": source} if source else {}
-        (apart["experiments"] if source else experiments)[path.stem] = {"init": content["init"], **recipe, **named}
+        voc = on_voc if content["dataset"] == "voc" else {"experiments": experiments, "evaluations": evaluations}
+        second = {key: value for key, value in content.get("region", {}).items() if key == "second_init"}
+        kind = joint if second else apart if source else voc
+        kind["experiments"][path.stem] = {"init": content["init"], **second, **recipe, **named}
         for test, options in content.get("tests", {"single": {}}).items():
             named = {"proposals": (options or {}).get("proposals", source)} if source else {}
-            (apart["evaluations"] if source else evaluations)[paths.evaluation_name(path.stem, test)] = {
+            members = dict(zip(("second", "third"), (options or {}).get("members", ()), strict=False))
+            kind = together if members else joint if second else apart if source else voc
+            kind["evaluations"][paths.evaluation_name(path.stem, test)] = {
                 "experiment": path.stem,
                 "test": test,
                 **recipe,
                 **named,
+                **members,
             }
             if source:
                 proposing |= {source: None, named["proposals"]: None}
     assert load(paths.paper_index(paper)) == {"paper": paper, "experiments": experiments, "evaluations": evaluations}
+    index = paths.paper_index(paper).parent / "voc/experiments.yaml"
+    found = load(index) if (paths.ROOT / index).is_file() else {"paper": paper, "dataset": "voc", **on_voc}
+    assert found == {"paper": paper, "dataset": "voc", **on_voc}
+    for folder, entries in {"ensembles": together, "joint": joint}.items():
+        index = paths.paper_index(paper).parent / folder / "experiments.yaml"
+        found = load(index) if (paths.ROOT / index).is_file() else {"paper": paper, **entries}
+        assert found == {"paper": paper, **entries}
     index = paths.paper_index(paper).parent / "proposals/experiments.yaml"
     found = load(index) if (paths.ROOT / index).is_file() else {"paper": paper, "proposing": {}, **apart}
     recipes = {name: {"recipe": experiments[name]["recipe"]} for name in proposing}
@@ -66,6 +82,55 @@ def test_stages_with_proposals_are_the_papers_stages_with_one_file_more():
         if more:
             expected["deps"] = [*expected["deps"], file % more]
         assert ours[name] == {"foreach": stage["foreach"], "do": expected}
+
+
+def test_a_network_of_two_bodies_trains_from_two_inits():
+    common, ours = (load(f"workflow/papers/snip/{name}/dvc.yaml")["stages"] for name in ("proposals", "joint"))
+    deps = [*common["train"]["do"]["deps"], "data/init/${preset}/${item.second_init}.safetensors"]
+    assert ours["train"] == {**common["train"], "do": common["train"]["do"] | {"deps": deps}}
+    assert {name: stage for name, stage in ours.items() if name != "train"} == {
+        name: common[name] for name in ("predict", "evaluate", "measure")
+    }
+    for name, item in load("workflow/papers/snip/joint/experiments.yaml")["experiments"].items():
+        train = declared.stages()[f"workflow/papers/snip/joint/dvc.yaml:train@{name}"]
+        wanted = [paths.init(PRESET, init).as_posix() for init in (item["init"], item["second_init"])]
+        assert [dep for dep in train.deps if dep.startswith("data/init/")] == wanted
+
+
+def test_ensembles_are_predicted_from_the_weights_of_all_their_networks():
+    common, ours = (load(f"workflow/papers/snip/{name}/dvc.yaml")["stages"] for name in ("proposals", "ensembles"))
+    assert set(ours) == {"predict", "evaluate"}
+    assert ours["evaluate"] == common["evaluate"]
+    deps = [*common["predict"]["do"]["deps"]]
+    deps += [f"workflow/papers/${{paper}}/experiments/${{item.{place}}}.yaml" for place in ("second", "third")]
+    deps += [f"data/runs/${{preset}}/${{item.{place}}}/weights.safetensors" for place in ("second", "third")]
+    assert ours["predict"] == {**common["predict"], "do": common["predict"]["do"] | {"deps": deps}}
+    evaluations = load("workflow/papers/snip/ensembles/experiments.yaml")["evaluations"]
+    known = declared.stages()
+    for name, item in evaluations.items():
+        tests = load(paths.experiment_file(item["experiment"]))["tests"]
+        assert tests[item["test"]]["members"] == [item["second"], item["third"]]  # two places, so no member is lost
+        predict = known[f"workflow/papers/snip/ensembles/dvc.yaml:predict@{name}"]
+        for network in (item["experiment"], item["second"], item["third"]):
+            assert f"data/runs/{PRESET}/{network}/weights.safetensors" in predict.deps
+            train = f"workflow/papers/snip/proposals/dvc.yaml:train@{network}"
+            assert train in declared.ancestors(predict.address, known)
+
+
+def test_stages_on_voc_are_the_papers_stages_on_other_data():
+    common = yaml.safe_dump(load("workflow/papers/dst/dvc.yaml")["stages"])
+    expected = common.replace("wdir: ../../..", "wdir: ../../../..").replace("}/manifest.json", "}/voc/manifest.json")
+    assert load("workflow/papers/dst/voc/dvc.yaml")["stages"] == yaml.safe_load(expected)
+
+
+def test_experiments_depend_on_the_data_that_they_read():
+    known = declared.stages()
+    for address, stage in known.items():
+        found = [dep for dep in stage.deps if dep.endswith("/manifest.json")]
+        name = re.search(r":(?:train|predict|evaluate|propose)@(.+)", address)
+        if name and "workflow/classifiers" not in address:
+            assert found == [config.resolve(paths.split_evaluation(name[1])[0], PRESET).manifest.as_posix()], address
+    assert known["workflow/data/dvc.yaml:verify_voc"].outs[0] == paths.manifest(PRESET, "voc").as_posix()
 
 
 def test_proposals_reach_training_and_prediction_of_their_own_split():
@@ -100,23 +165,23 @@ def test_the_indexes_of_inits_and_classifiers_equal_the_experiment_files():
     found = load("workflow/inits.yaml")
     assert found["inits"] | found["further_inits"] == inits
     assert found["gsl"] | found["further_gsl"] == gsl
-    assert load("workflow/classifiers.yaml") == {"scratch": scratch, "fine_tuned": fine_tuned}
+    classifiers = load("workflow/classifiers.yaml")
+    measured = classifiers.pop("measured")
+    assert classifiers == {"scratch": scratch, "fine_tuned": fine_tuned}
+    assert scratch.items() <= measured.items() <= (scratch | inits).items()
     assert {entry["init"] for entry in fine_tuned.values()} <= set(scratch)
 
 
-def test_a_plain_repro_trains_the_inits_of_the_report_and_no_others():
-    stages = declared.stages()
-    maker = {out: address for address, stage in stages.items() for out in stage.outs}
-    needed, waiting = set(), ["report"]
-    while waiting:
-        address = waiting.pop()
-        if address not in needed:
-            needed.add(address)
-            waiting += [maker[dep] for dep in stages[address].deps if dep in maker]
-    found = load("workflow/inits.yaml")
+def test_the_quickstart_trains_no_further_init_and_the_report_all_of_them():
+    stages, found = declared.stages(), load("workflow/inits.yaml")
+    needed = declared.ancestors("quickstart", stages)
     assert {a.removeprefix("pretrain@") for a in needed if a.startswith("pretrain@")} == set(found["inits"])
     assert {a.removeprefix("decompose@") for a in needed if a.startswith("decompose@")} == set(found["gsl"])
-    assert not any("workflow/further" in address for address in needed)
+    assert not any("workflow/further" in address or "workflow/classifiers" in address for address in needed)
+    needed = declared.ancestors("report", stages)
+    for kind, index in (("pretrain", "inits"), ("decompose", "gsl")):
+        names = {address.rpartition("@")[2] for address in needed if f"{kind}@" in address}
+        assert names == set(found[index] | found[f"further_{index}"])
 
 
 def test_further_inits_are_made_by_the_same_stages():
@@ -127,7 +192,7 @@ def test_further_inits_are_made_by_the_same_stages():
 
 
 def test_the_index_of_analyses_names_experiments_that_fit():
-    wanted = {"weight_share": {}, "offsets": {}, "export": {}}
+    wanted = {"weight_share": {}, "offsets": {}, "loss_share": {}, "export": {}}
     for path in sorted(paths.ROOT.glob("workflow/papers/*/experiments/*.yaml")):
         content = yaml.safe_load(path.read_text())
         method, entry = content.get("method", {}), {"paper": path.parts[-3], "recipe": content["recipe"]}
@@ -140,6 +205,8 @@ def test_the_index_of_analyses_names_experiments_that_fit():
         ):
             if any(key in method for key in keys):
                 wanted[kind][path.stem] = entry
+        if not method:
+            wanted["loss_share"][path.stem] = entry
     found = load("workflow/analyses.yaml")
     assert set(found) == set(wanted)
     for kind, entries in found.items():  # not all of them: a plain `dvc repro` trains what is listed
@@ -151,36 +218,24 @@ def test_every_training_has_an_init_that_a_stage_makes():
     made = {out for stage in declared.stages().values() for out in stage.outs}
     for stage in declared.stages().values():
         inits = [dep for dep in stage.deps if dep.startswith("data/init/")]
-        assert ":train@" not in stage.address or (len(inits) == 1 and inits[0] in made), stage.address
+        bodies = 2 if "/joint/" in stage.address else 1
+        assert ":train@" not in stage.address or (len(inits) == bodies and made.issuperset(inits)), stage.address
 
 
 def test_a_table_lists_both_files_of_each_evaluation_and_experiment():
     for stage in declared.stages().values():
-        if "/tables/" not in stage.address:
+        if "/tables/" not in stage.address or stage.address.endswith(":psconv_s_g"):  # a benchmark's times
             continue
-        metrics = {
-            Path(d).stem for d in stage.deps if "/metrics/" in d and not d.endswith(("_size.json", "_scales.json"))
-        }
+        others = ("_size.json", "_scales.json", "/identities.json")
+        metrics = {Path(d).stem for d in stage.deps if "/metrics/" in d and not d.endswith(others)}
         bootstrap = {Path(d).stem for d in stage.deps if "/bootstrap/" in d}
         sizes = {Path(d).stem.removesuffix("_size") for d in stage.deps if d.endswith("_size.json")}
         trainings = {m.removesuffix("_training") for m in metrics if m.endswith("_training")}
         evaluations = {m for m in metrics if not m.endswith("_training")}
-        assert evaluations == bootstrap or stage.address.endswith(":pod_t3"), stage.address  # scales have no interval
-        assert sizes == trainings, stage.address
+        assert evaluations == bootstrap, stage.address
+        assert sizes == trainings or stage.address.endswith("pod_t3"), stage.address  # scales cost nothing there
         assert {paths.split_evaluation(e)[0] for e in evaluations} <= sizes, stage.address
         assert f"data/published/{stage.address.split('/')[2]}.yaml" in stage.deps
-
-
-def test_the_rows_of_a_table_are_those_its_stage_reads():
-    listed = {}
-    for paper in paths.PAPERS:
-        listed |= load(paths.table_rows(paper))
-    stages = {address.split(":")[1]: stage for address, stage in declared.stages().items() if "/tables/" in address}
-    assert set(listed) == set(stages)
-    for name, stage in stages.items():
-        stems = [Path(dep).stem for dep in stage.deps if "/metrics/" in dep]
-        read = [stem.removesuffix("_scales") for stem in stems if not stem.endswith(("_training", "_size"))]
-        assert listed[name] == list(dict.fromkeys(read)), name
 
 
 def test_every_stage_depends_on_its_code_and_on_the_preset():

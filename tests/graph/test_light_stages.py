@@ -19,6 +19,9 @@ LIGHT = [
     "index",
     "catalogue",
     "code",
+    "compare",
+    "dst_figures",
+    "loss_share",
 ]
 
 

@@ -28,7 +28,7 @@ def fill(fake) -> None:
     fake.history(DST, ["5,1.4,0.05,1.0", "10,1.2,0.15,0.5"])
     fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
     fake.training("snip_drfcn_r50_7ep_snip", valid={"1400": 0.5, "800": 0.75, "480": 0.25})
-    write_table("dst_t2", "mini")
+    write_table("dst_t2", "mini", headline=True)
 
 
 def test_data_of_every_figure(fake):

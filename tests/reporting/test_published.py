@@ -59,18 +59,19 @@ def test_a_baseline_in_another_table_is_found():
     assert (other.id, row.values["ap"]) == ("msfm_t2_base", 37.4)
 
 
-def test_only_rows_that_the_tables_stage_reads_exist():
+def test_rows_exist_that_a_table_shows_and_that_are_neither_quoted_nor_absent():
     _, table = find_table("dst_t2")
-    assert exists("dst_t2", table.row("frcnn_r50_fpn_1x__dst"))
-    assert not exists("dst_t2", table.row("frcnn_r101_fpn_1x__dst"))  # an experiment, and not of this stage
+    assert exists(table.row("frcnn_r50_fpn_1x__dst"))
+    assert exists(table.row("frcnn_r101_fpn_1x__dst"))
+    _, headline = find_table("dst_t2", headline=True)
+    assert exists(headline.row("frcnn_r50_fpn_1x__dst"))
+    assert not exists(headline.row("frcnn_r101_fpn_1x__dst"))  # a row that the quickstart does not train
     _, other = find_table("pod_t1")
-    assert not exists("pod_t1", other.row("retinanet_r101"))  # quoted from other work
-    assert exists("pod_t1", other.row("frcnn_r101_c4__fd_wt"))  # no stage: made by hand, with what there is
-    _, scales = find_table("pod_t3")
-    assert [row.id for row in scales.rows if exists("pod_t3", row)] == [
-        "frcnn_r50_fpn_train_h",
-        "frcnn_r50_fpn_train_w",
-    ]
+    assert not exists(other.row("retinanet_r101"))  # quoted from other work
+    _, speeds = find_table("psconv_s_g")
+    assert not exists(speeds.row("tvm_d2"))  # absent: compilers of the time
+    _, scales = find_table("pod_t3", headline=True)
+    assert [row.id for row in scales.rows if exists(row)] == ["frcnn_r50_fpn_train_h", "frcnn_r50_fpn_train_w"]
 
 
 def test_rows_of_an_experiment_over_all_tables():

@@ -51,4 +51,4 @@ def test_the_catalogue_counts_rows_decided_by_recall(fake):
     fill(fake)
     write_table("snip_t3", "mini")
     (row,) = [line for line in catalogue_page(Results("mini")).splitlines() if "[snip_t3]" in line]
-    assert [cell.strip() for cell in row.split("|")[3:5]] == ["3", "2"]  # DPN-92 has no result here
+    assert [cell.strip() for cell in row.split("|")[3:7]] == ["4", "3", "3", "2"]  # DPN-92 has none here

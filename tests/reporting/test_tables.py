@@ -13,17 +13,17 @@ from pipeline.reporting.tables import write_table
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
 
 
-def lines(table: str) -> list[dict[str, str]]:
-    with open(paths.table("mini", table, "csv"), newline="") as stream:
+def lines(table: str, place=paths.table) -> list[dict[str, str]]:
+    with open(place("mini", table, "csv"), newline="") as stream:
         return list(csv.DictReader(stream))
 
 
-def line(table: str, row: str, metric: str = "ap", kind: str = "row") -> dict[str, str]:
-    return next(x for x in lines(table) if (x["row"], x["metric"], x["kind"]) == (row, metric, kind))
+def line(table: str, row: str, metric: str = "ap", kind: str = "row", place=paths.table) -> dict[str, str]:
+    return next(x for x in lines(table, place) if (x["row"], x["metric"], x["kind"]) == (row, metric, kind))
 
 
-def text(table: str) -> str:
-    return paths.table("mini", table).read_text()
+def text(table: str, place=paths.table) -> str:
+    return place("mini", table).read_text()
 
 
 def test_gain_interval_and_verdict_by_hand(fake):
@@ -37,7 +37,7 @@ def test_gain_interval_and_verdict_by_hand(fake):
     cells = [c.strip() for c in next(x for x in text("dst_t2").splitlines() if f"`{DST}`" in x).split("|")[1:-1]]
     assert cells == [
         *(f"Ours<br>`{DST}`", "38.6 → 23.0", "24.4 → 23.0", "41.9 → 23.0", "49.3 → 23.0"),
-        *("+1.9", "+3.0 [+1.0, +5.0]", "agrees"),
+        *("+1.9", "+3.0 [+1.0, +5.0]", "1, ± 0.5", "agrees"),
     ]
 
 
@@ -78,9 +78,12 @@ def test_rows_without_a_result_read_not_run(fake):
     write_table("dst_t2", "mini")
     assert line("dst_t2", "frcnn_r50_fpn_1x__dst")["verdict"] == "not run"
     assert f"| Ours<br>`{DST}` | 38.6 → not run |" in text("dst_t2")
-    assert "7 further rows of this table are not run under this preset" in text("dst_t2")
-    assert "**0 of 2 compared rows decided**" in text("dst_t2")
-    assert len([x for x in lines("dst_t2") if x["kind"] == "not run"]) == 7
+    assert "**0 of 8 compared rows decided**" in text("dst_t2")
+    write_table("dst_t2", "mini", headline=True)
+    headline = text("dst_t2", paths.headline)
+    assert "7 further rows of this table are not the quickstart's" in headline
+    assert "**0 of 2 compared rows decided**" in headline
+    assert len([x for x in lines("dst_t2", paths.headline) if x["kind"] == "not run"]) == 7
 
 
 def test_a_metric_that_does_not_exist_is_not_available(fake):
@@ -143,12 +146,13 @@ def test_a_stand_in_baseline_can_decide_but_not_agree(fake):
     fake.evaluation("pod_frcnn_r50_fpn_1x_fd_wt", 0.25)
     fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.3)
     fake.noise()
-    write_table("pod_t5", "mini")
-    row = line("pod_t5", "frcnn_r50_fpn_1x__fd_wt")
+    write_table("pod_t5", "mini", headline=True)
+    row = line("pod_t5", "frcnn_r50_fpn_1x__fd_wt", place=paths.headline)
     assert (row["baseline"], row["published_gain"], row["verdict"]) == ("pod_frcnn_r50_fpn_1x", "1.6", "decided up")
     assert "another baseline" in row["why"]
-    assert "(pod_frcnn_r50_fpn_2x) is not run; `pod_frcnn_r50_fpn_1x` stands in for it" in text("pod_t5")
-    assert "baseline (stand-in)<br>`pod_frcnn_r50_fpn_1x` | n/a → 20.0" in text("pod_t5")
+    page = text("pod_t5", paths.headline)
+    assert "(pod_frcnn_r50_fpn_2x) is not run here; `pod_frcnn_r50_fpn_1x` stands in for it" in page
+    assert "baseline (stand-in)<br>`pod_frcnn_r50_fpn_1x` | n/a → 20.0" in page
 
 
 def test_parameters_stand_beside_the_published_ones(fake):
@@ -181,8 +185,10 @@ def test_claims_between_rows_that_are_no_pair_of_the_table(fake):
 
 def test_scales_table_takes_first_and_last_block_that_exist(fake):
     fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
+    write_table("pod_t3", "mini", headline=True)
+    page = text("pod_t3", paths.headline)
+    assert "| R34 | layer2.1 | 1.19 ± 0.01 → 1.25 ± 0.02 | 1.15 ± 0.01 → 1.00 ± 0.01 |" in page
     write_table("pod_t3", "mini")
-    assert "| R34 | layer2.1 | 1.19 ± 0.01 → 1.25 ± 0.02 | 1.15 ± 0.01 → 1.00 ± 0.01 |" in text("pod_t3")
     row = line("pod_t3", "frcnn_r50_fpn_train_h", "scale_r53", "scale")
     assert (row["published"], row["ours"], row["why"], row["verdict"]) == ("2.81", "1.25", "layer4.1", "moved")
 

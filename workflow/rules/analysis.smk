@@ -97,6 +97,40 @@ rule export:
         "{params.dvc} > {log} 2>&1"
 
 
+rule loss_share:
+    input:
+        code=paths.code_digest("loss_share"),
+        preset=paths.preset_file(PRESET),
+        rest=analysis_deps("loss_share", "shared"),
+    output:
+        numbers=paths.loss_share(PRESET, "{shared}"),
+    log:
+        "logs/loss_share/{shared}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("loss_share@{shared}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule dst_figures:
+    input:
+        code=paths.code_digest("dst_figures"),
+        preset=paths.preset_file(PRESET),
+        rest=deps_of("dst_figures"),
+    output:
+        all=outs_of("dst_figures"),
+    log:
+        "logs/dst_figures.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("dst_figures"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
 rule identities:
     input:
         code=paths.code_digest("identities"),
@@ -104,6 +138,7 @@ rule identities:
         rest=deps_of("identities"),
     output:
         page=paths.identities(PRESET),
+        numbers=paths.metrics(PRESET, "identities"),
     log:
         "logs/identities.log",
     conda:

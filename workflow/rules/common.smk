@@ -24,10 +24,17 @@ CLASSIFIERS = read_yaml("workflow/classifiers.yaml")
 ANALYSES = read_yaml("workflow/analyses.yaml")
 PAPERS = [
     read_yaml(path)
-    for path in sorted(Path("workflow/papers").rglob("experiments.yaml"))
+    for folder in ("combinations", "papers")
+    for path in sorted(Path("workflow", folder).rglob("experiments.yaml"))
 ]
 EXPERIMENTS = {
     name: item for paper in PAPERS for name, item in paper["experiments"].items()
+}
+ON_VOC = {
+    name
+    for paper in PAPERS
+    if paper.get("dataset") == "voc"
+    for name in paper["experiments"]
 }
 EVALUATIONS = {
     name: item for paper in PAPERS for name, item in paper["evaluations"].items()
@@ -35,7 +42,12 @@ EVALUATIONS = {
 SEARCHED = [name for paper in PAPERS for name in paper.get("searched", {})]
 PROPOSING = [name for paper in PAPERS for name in paper.get("proposing", {})]
 ADDRESS = {address.rpartition(":")[2]: address for address in STAGES}
-TABLES = [address.rpartition(":")[2] for address in STAGES if "/tables/" in address]
+TABLES = [
+    address.rpartition(":")[2]
+    for address in STAGES
+    if "tables/dvc.yaml:" in address and "headline_" not in address
+]
+HEADLINE = [name.removeprefix("headline_") for name in ADDRESS if "headline_" in name]
 
 
 wildcard_constraints:
@@ -45,13 +57,16 @@ wildcard_constraints:
     evaluation="|".join(EVALUATIONS),
     test="|".join(sorted({item["test"] for item in EVALUATIONS.values()})),
     classifier="|".join(CLASSIFIERS["scratch"]),
+    measured="|".join(CLASSIFIERS["measured"]),
     tuned="|".join(CLASSIFIERS["fine_tuned"]),
     offset="|".join(ANALYSES["offsets"]),
     exported="|".join(ANALYSES["export"]),
     weighed="|".join(ANALYSES["weight_share"]),
+    shared="|".join(ANALYSES["loss_share"]),
     proposing="|".join(PROPOSING),
     searched="|".join(SEARCHED),
     table="|".join(TABLES),
+    headline="|".join(HEADLINE),
     paper="|".join(paths.PAPERS),
 
 
@@ -77,7 +92,13 @@ def stage_of_name(stage, wildcard):
 
 def table_stage(wildcards):
     """Return the command for one table."""
-    return dvc_repro(ADDRESS[wildcards.table])
+    return dvc_repro(ADDRESS[stage_of_table(wildcards)])
+
+
+def stage_of_table(wildcards):
+    """Return the name of the stage of a table, or of its rows that the quickstart shows."""
+    headline = wildcards.get("headline")
+    return f"headline_{headline}" if headline else wildcards.table
 
 
 def deps_of(name):
@@ -89,7 +110,7 @@ def deps_of(name):
 
 def rows_of_table(wildcards):
     """Return the results, experiments and published numbers that one table shows."""
-    return deps_of(wildcards.table)
+    return deps_of(stage_of_table(wildcards))
 
 
 def analysis_deps(stage, wildcard):
@@ -117,6 +138,12 @@ def init_of(wildcards):
     return paths.init(PRESET, EXPERIMENTS[name]["init"])
 
 
+def second_init_of(wildcards):
+    """Return the init of a second body, nothing for experiments with one body."""
+    name = EXPERIMENTS[wildcards.experiment].get("second_init")
+    return [paths.init(PRESET, name)] if name else []
+
+
 def recipe_of(wildcards):
     """Return the recipe of an experiment or of a pre-training."""
     name = (
@@ -138,6 +165,13 @@ def experiment_file(wildcards):
     )
 
 
+def manifest_of(wildcards):
+    """Return the verified data of an experiment or an evaluation."""
+    name = wildcards.get("experiment") or wildcards.evaluation
+    on_voc = paths.split_evaluation(name)[0] in ON_VOC
+    return paths.manifest(PRESET, "voc" if on_voc else "coco")
+
+
 def proposals_of(split):
     """Return a function that gives the proposals that a classifier of regions reads, nothing for other detectors."""
 
@@ -151,6 +185,15 @@ def proposals_of(split):
         return [paths.proposals(PRESET, source, split)] if source else []
 
     return proposals
+
+
+def members_of(wildcards):
+    """Return experiments and weights of the further networks of an ensemble, nothing for other tests."""
+    name = paths.evaluation_name(wildcards.experiment, wildcards.test)
+    names = [EVALUATIONS[name].get(place) for place in ("second", "third")]
+    members = [member for member in names if member]
+    files = [paths.experiment_file(member) for member in members]
+    return files + [paths.weights(PRESET, member) for member in members]
 
 
 def detections_of(wildcards):

@@ -32,6 +32,46 @@ rule synthesize:
         "{params.dvc} > {log} 2>&1"
 
 
+rule fetch:
+    input:
+        code=paths.code_digest("fetch"),
+        preset=paths.preset_file(PRESET),
+        rest=deps_of("fetch"),
+    output:
+        receipt=paths.fetched(PRESET),
+    log:
+        "logs/fetch.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro(ADDRESS["fetch"]),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule plan:
+    input:
+        code=paths.code_digest("plan"),
+        preset=paths.preset_file(PRESET),
+        rest=deps_of("plan"),
+    output:
+        page=report(
+            paths.plan(PRESET),
+            caption="../report/plan.rst",
+            category="Index",
+            labels={"page": "costs"},
+        ),
+        data=paths.plan(PRESET, "csv"),
+    log:
+        "logs/plan.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro(ADDRESS["plan"]),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
 rule verify:
     input:
         code=paths.code_digest("verify"),
@@ -52,6 +92,30 @@ rule verify:
         "../envs/reproduce.yaml"
     params:
         dvc=dvc_repro("verify"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule verify_voc:
+    input:
+        code=paths.code_digest("verify"),
+        preset=paths.preset_file(PRESET),
+        images=paths.raw(PRESET),
+    output:
+        manifest=paths.manifest(PRESET, "voc"),
+        splits=outs_of("verify_voc", f"data/interim/{PRESET}/")[1:],
+        page=report(
+            paths.data_page(PRESET, "voc"),
+            caption="../report/data.rst",
+            category="Data",
+            labels={"page": "verification, PASCAL VOC"},
+        ),
+    log:
+        "logs/verify_voc.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro(ADDRESS["verify_voc"]),
     shell:
         "{params.dvc} > {log} 2>&1"
 

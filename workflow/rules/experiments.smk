@@ -7,8 +7,9 @@ rule train:
         preset=paths.preset_file(PRESET),
         recipe=recipe_of,
         experiment=experiment_file,
-        manifest=paths.manifest(PRESET),
+        manifest=manifest_of,
         init=init_of,
+        second_init=second_init_of,
         proposals=proposals_of("train"),
     output:
         weights=paths.weights(PRESET, "{experiment}"),
@@ -82,9 +83,10 @@ rule predict:
         preset=paths.preset_file(PRESET),
         recipe=recipe_of,
         experiment=experiment_file,
-        manifest=paths.manifest(PRESET),
+        manifest=manifest_of,
         weights=paths.weights(PRESET, "{experiment}"),
         proposals=proposals_of("val"),
+        members=members_of,
     output:
         detections=paths.run(PRESET, "{experiment}") / "detections_{test}.json",
     log:
@@ -105,7 +107,7 @@ rule evaluate:
     input:
         code=paths.code_digest("evaluate"),
         preset=paths.preset_file(PRESET),
-        manifest=paths.manifest(PRESET),
+        manifest=manifest_of,
         detections=detections_of,
     output:
         metrics=paths.metrics(PRESET, "{evaluation}"),
@@ -135,5 +137,22 @@ rule measure:
         "../envs/reproduce.yaml"
     params:
         dvc=stage_of_name("measure", "{experiment}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule measure_classifier:
+    input:
+        code=paths.code_digest("measure"),
+        preset=paths.preset_file(PRESET),
+        rest=analysis_deps("measure", "measured"),
+    output:
+        size=paths.size(PRESET, "{measured}"),
+    log:
+        "logs/measure/{measured}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("workflow/classifiers/dvc.yaml:measure@{measured}"),
     shell:
         "{params.dvc} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""Figures, gallery, a page for each paper, the index (`quickstart`) and the catalogue of all tables (`report`)."""
+"""Figures, gallery, a page for each paper, the index (`quickstart`), all tables (`catalogue`), everything (`report`)."""
 
 
 rule figures:
@@ -62,6 +62,27 @@ rule page:
         "{params.dvc} > {log} 2>&1"
 
 
+rule compare:
+    input:
+        code=paths.code_digest("compare"),
+        preset=paths.preset_file(PRESET),
+        results=deps_of("compare"),
+    output:
+        page=report(
+            paths.compared(PRESET),
+            caption="../report/compare.rst",
+            category="Index",
+        ),
+    log:
+        "logs/compare.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("compare"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
 rule quickstart:
     input:
         code=paths.code_digest("index"),
@@ -83,9 +104,109 @@ rule quickstart:
         "{params.dvc} > {log} 2>&1"
 
 
-rule report:
+rule catalogue:
     input:
         code=paths.code_digest("catalogue"),
+        preset=paths.preset_file(PRESET),
+        results=deps_of("catalogue"),
+    output:
+        page=report(
+            paths.catalogue(PRESET),
+            caption="../report/catalogue.rst",
+            category="Index",
+        ),
+    log:
+        "logs/catalogue.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("catalogue"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule claims:
+    input:
+        code=paths.code_digest("claims"),
+        preset=paths.preset_file(PRESET),
+        results=deps_of("claims"),
+    output:
+        page=report(
+            paths.claims(PRESET),
+            caption="../report/claims.rst",
+            category="Index",
+        ),
+        data=paths.claims(PRESET).with_suffix(".csv"),
+        papers=[paths.claims(PRESET, paper) for paper in paths.PAPERS],
+    log:
+        "logs/claims.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("claims"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule methods:
+    input:
+        code=paths.code_digest("methods"),
+        preset=paths.preset_file(PRESET),
+        results=deps_of("methods"),
+    output:
+        page=report(
+            paths.methods(PRESET),
+            caption="../report/methods.rst",
+            category="Index",
+        ),
+        data=paths.methods(PRESET).with_suffix(".csv"),
+    log:
+        "logs/methods.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("methods"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule cards:
+    input:
+        code=paths.code_digest("cards"),
+        preset=paths.preset_file(PRESET),
+        results=deps_of("cards"),
+    output:
+        cards=directory(paths.cards(PRESET)),
+    log:
+        "logs/cards.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("cards"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule paper_figures:
+    input:
+        code=paths.code_digest("paper_figures"),
+        preset=paths.preset_file(PRESET),
+        results=deps_of("paper_figures"),
+    output:
+        figures=directory(outs_of("paper_figures")[0]),
+    log:
+        "logs/paper_figures.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("paper_figures"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
+rule report:
+    input:
+        code=paths.code_digest("report"),
         preset=paths.preset_file(PRESET),
         results=deps_of("report"),
     output:

@@ -1,0 +1,280 @@
+"""What every table of a preset costs, from the graph itself: each stage that it needs, counted once.
+
+A job is one stage that computes on a GPU. Scoring, tables and figures take minutes on processors and are not counted.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from pipeline import paths
+from pipeline.analysis.costs import (
+    Network,
+    Rates,
+    area_of,
+    family_of,
+    images,
+    key_of,
+    regions,
+    test_areas,
+    training_area,
+    training_images,
+)
+from pipeline.config import Spec
+from pipeline.errors import InputError, nearest
+from pipeline.graph.declared import Stage, ancestors
+from pipeline.training.classification import is_published
+
+DETECTION_BYTES = 110  # of one detection in a results file
+PROPOSAL_BYTES = 20
+STATES = 3  # copies of the weights that a training keeps in fp32: they, their gradients, momentum
+CHECKPOINTS = 2 * 2  # of weights and momentum, the last and the one before
+EFFICIENCY = 0.9  # of several GPUs on one training
+FREE = 0.01  # share of a table's own cost below which it comes nearly free
+GIB, GB = 2**30, 1e9
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage on a GPU."""
+
+    address: str
+    kind: str
+    name: str
+    seconds: float  # of one GPU
+    measured: bool
+    bytes: float  # that stay on disk
+    scratch: float = 0.0  # bytes while it runs
+    memory: float | None = None  # GiB of one GPU with the batch on it, None where nothing was measured
+    needs: tuple[str, ...] = ()  # addresses of jobs
+
+
+@dataclass(frozen=True)
+class TableCost:
+    """One table, in the order in which it is cheapest to make them; hours are of one GPU."""
+
+    name: str
+    alone: float
+    more: float  # after the tables before it
+    total: float  # of this one and all before it
+    trainings: int
+    new_trainings: int
+    wall: float  # of the table alone on all GPUs
+    disk: float  # GB that stay, the table alone
+    memory: float | None
+
+    @property
+    def nearly_free(self) -> bool:
+        """Whether what the tables before it left makes this one cost next to nothing."""
+        return self.alone > 0 and self.more <= FREE * self.alone
+
+
+Counter = Callable[[Spec], Network]
+
+
+def job_of(stage: Stage, resolve: Callable[[str], Spec], count: Counter, rates: Rates) -> Job | None:
+    """Return the job of a stage, None where it needs no GPU."""
+    words = stage.command.split()
+    kind = words[2].rpartition(".")[2]
+    if kind not in ("train", "pretrain", "predict", "propose", "learn_scales", "offsets", "search_ranges"):
+        return None
+    name, test = paths.split_evaluation(words[3])
+    spec = resolve(name)
+    network = count(spec)
+    weights = 4.0 * network.parameters
+    if kind == "pretrain" and is_published(spec):
+        return Job(stage.address, kind, name, 0.0, False, weights)
+    if kind in ("train", "pretrain"):
+        area = training_area(spec)
+        macs = network.macs(area, regions(spec, "training"))
+        seconds, measured = rates.seconds(spec, "training", training_images(spec), macs, area)
+        memory = memory_of(spec, network, rates)
+        return Job(stage.address, kind, name, seconds, measured, weights, CHECKPOINTS * weights, memory)
+    looks, seen, size = looks_of(kind, spec, test)
+    seconds, measured = 0.0, False
+    for area in looks:
+        part, measured = rates.seconds(spec, "inference", seen, network.macs(area, regions(spec, "inference")), area)
+        seconds += part
+    return Job(stage.address, kind, words[3], seconds, measured, size)
+
+
+def looks_of(kind: str, spec: Spec, test: str) -> tuple[list[float], float, float]:
+    """Return the pixels of every look at an image, how many images are looked at, and the bytes that are written."""
+    preset, recipe = spec.preset, spec.recipe
+    if kind in ("learn_scales", "offsets"):
+        seen = sum(min(preset.training.scale_images, images(spec, split)) for split in ("train", "val"))
+        return [area_of(preset, recipe.short_side, recipe.long_side)], float(seen), 1e5
+    areas = test_areas(spec, test)
+    if kind == "propose":
+        seen = float(images(spec, "train") + images(spec, "val"))
+        top = spec.experiment.rpn.top if spec.experiment.rpn else 300
+        return areas, seen, seen * top * len(areas) * PROPOSAL_BYTES
+    seen = float(images(spec, "val"))
+    return areas, seen, seen * preset.model.detections * DETECTION_BYTES
+
+
+def memory_of(spec: Spec, network: Network, rates: Rates) -> float | None:
+    """Return the GiB of a training with its whole batch on one GPU, from the measured step of one image.
+
+    A network that was not measured takes what the largest of its family does; None where no one was.
+    """
+    family = family_of(spec.experiment.detector, spec.experiment.neck)
+    peak = rates.peaks.get(key_of(spec), rates.peaks.get(family))
+    if peak is None:
+        return None
+    fixed = 4.0 * network.parameters * STATES
+    return (fixed + max(0.0, peak - fixed) * spec.batch) / GIB
+
+
+def jobs_of(
+    known: Mapping[str, Stage],
+    wanted: Iterable[str],
+    resolve: Callable[[str], Spec],
+    count: Counter,
+    rates: Rates,
+) -> dict[str, Job]:
+    """Return every job that some stages need, by address, each with the jobs that come before it."""
+    needed = set().union(*(ancestors(address, known) for address in wanted))
+    jobs = {}
+    for address in sorted(needed):
+        job = job_of(known[address], resolve, count, rates)
+        if job is not None:
+            jobs[address] = job
+    maker = {out: stage.address for stage in known.values() for out in stage.outs}
+
+    def before(address: str, seen: set[str]) -> set[str]:
+        found = set()
+        for dep in known[address].deps:
+            maker_of = maker.get(dep)
+            if maker_of is None or maker_of in seen:
+                continue
+            seen.add(maker_of)
+            found |= {maker_of} if maker_of in jobs else before(maker_of, seen)
+        return found
+
+    return {address: replace(job, needs=tuple(sorted(before(address, set())))) for address, job in jobs.items()}
+
+
+def table_stages(known: Mapping[str, Stage], names: Collection[str] = ()) -> dict[str, str]:
+    """Return the addresses of the tables, or of those that are named. Raises InputError for one that is none."""
+    tables = {address.rpartition(":")[2]: address for address in known if "/tables/" in address}
+    tables = {name: address for name, address in tables.items() if not name.startswith("headline_")}
+    for name in names:
+        if name not in tables:
+            raise InputError(f"No table is called {name!r}{nearest(name, tables)}; there are {', '.join(tables)}.")
+    return {name: address for name, address in tables.items() if not names or name in names}
+
+
+def cheapest_order(tables: Mapping[str, Collection[str]], jobs: Mapping[str, Job]) -> list[tuple[str, set[str]]]:
+    """Return tables in an order in which each next one costs the least after those before, with its new jobs.
+
+    Args:
+        tables: the addresses of the jobs that each needs.
+    """
+    left, done, order = dict(tables), set(), []
+    while left:
+        name = min(left, key=lambda table: (cost(set(left[table]) - done, jobs), cost(left[table], jobs), table))
+        new = set(left.pop(name)) - done
+        done |= new
+        order.append((name, new))
+    return order
+
+
+def cost(addresses: Iterable[str], jobs: Mapping[str, Job]) -> float:
+    """Return the GPU seconds of some jobs."""
+    return sum(jobs[address].seconds for address in sorted(addresses))
+
+
+def wall_time(jobs: Iterable[Job], gpus: int, each: int = 1) -> float:
+    """Return the seconds until all jobs are done on `gpus` GPUs, `each` of them on one job.
+
+    Whenever GPUs are free, the job starts that has the longest way to the end before it.
+    """
+    if gpus < 1 or not 1 <= each <= gpus:
+        raise ValueError(f"a job takes 1 to {gpus} of {gpus} GPUs, got {each}")
+    known = {job.address: job for job in jobs}
+    speed = 1.0 if each == 1 else each * EFFICIENCY
+    needs = {name: {need for need in job.needs if need in known} for name, job in known.items()}
+    followers: dict[str, list[str]] = {name: [] for name in known}
+    for name, before in needs.items():
+        for need in before:
+            followers[need].append(name)
+    way: dict[str, float] = {}
+
+    def longest(name: str) -> float:
+        if name not in way:
+            way[name] = known[name].seconds / speed + max(map(longest, followers[name]), default=0.0)
+        return way[name]
+
+    ready = [(-longest(name), name) for name, before in needs.items() if not before]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now, free = 0.0, gpus // each
+    while ready or running:
+        while ready and free:
+            _, name = heapq.heappop(ready)
+            heapq.heappush(running, (now + known[name].seconds / speed, name))
+            free -= 1
+        now, name = heapq.heappop(running)
+        free += 1
+        for follower in followers[name]:
+            needs[follower].discard(name)
+            if not needs[follower]:
+                heapq.heappush(ready, (-longest(follower), follower))
+    return now
+
+
+def best_wall_time(jobs: Collection[Job], gpus: int, memory: float = math.inf) -> tuple[float, int]:
+    """Return the shortest wall time in seconds, and on how many GPUs each job then runs.
+
+    A GPU has `memory` GiB: where a batch is known to take more, it is shared by as many GPUs as hold it, or by all.
+    """
+    most = max((job.memory for job in jobs if job.memory is not None), default=0.0)
+    shares = [each for each in range(1, gpus + 1) if gpus % each == 0]
+    fitting = [each for each in shares if most / each <= memory] or [gpus]
+    return min((wall_time(jobs, gpus, each), each) for each in fitting)
+
+
+def table_costs(
+    known: Mapping[str, Stage],
+    tables: Mapping[str, str],
+    jobs: Mapping[str, Job],
+    gpus: int,
+    memory: float = math.inf,
+) -> list[TableCost]:
+    """Return the cost of every table, in the cheapest order."""
+    needed = {name: ancestors(address, known) & set(jobs) for name, address in tables.items()}
+    total, result = 0.0, []
+    for name, new in cheapest_order(needed, jobs):
+        own = [jobs[address] for address in sorted(needed[name])]
+        total += cost(new, jobs)
+        trained = {job.address for job in own if job.kind in ("train", "pretrain") and job.seconds}
+        result.append(
+            TableCost(
+                name=name,
+                alone=cost(needed[name], jobs) / 3600,
+                more=cost(new, jobs) / 3600,
+                total=total / 3600,
+                trainings=len(trained),
+                new_trainings=len(trained & new),
+                wall=best_wall_time(own, gpus, memory)[0] / 3600,
+                disk=sum(job.bytes for job in own) / GB,
+                memory=max((job.memory for job in own if job.memory is not None), default=None),
+            )
+        )
+    return result
+
+
+def shared_jobs(
+    known: Mapping[str, Stage], tables: Mapping[str, str], jobs: Mapping[str, Job]
+) -> list[tuple[Job, list[str]]]:
+    """Return the jobs that several tables need, with these tables, by the hours that this saves."""
+    users: dict[str, list[str]] = {}
+    for name, address in tables.items():
+        for needed in ancestors(address, known) & set(jobs):
+            users.setdefault(needed, []).append(name)
+    found = [(jobs[address], sorted(names)) for address, names in users.items() if len(names) > 1]
+    return sorted(found, key=lambda item: (-item[0].seconds * (len(item[1]) - 1), item[0].address))

@@ -1,0 +1,223 @@
+"""Count what the papers say of COCO's annotations: `python -m pipeline.benchmarks.annotation_statistics --labels DIR`.
+
+DIR holds `instances_{train,val}2017.json` (or `.json.gz`), or the rebuilt files of this project's small data sets.
+Writes `annotation_statistics.json` and `.md` and the figure of relative scales into `reports/benchmarks`; two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.analysis.anchor_match import anchor_shapes, best_overlaps, resized
+from pipeline.analysis.chip_counts import count_chips
+from pipeline.cli import run
+from pipeline.data.label_sets import LabelSet, read_label_sets
+from pipeline.data.statistics import SIZE_CLASSES, count_scales
+from pipeline.files import write_json, write_text
+from pipeline.reporting.annotations_page import Row, annotations_page, judged
+from pipeline.reporting.figures_statistics import plot_relative_scales
+from pipeline.reporting.published import load_published
+
+OUT = Path("reports/benchmarks")
+NAME = "annotation_statistics"
+AREAS = ("boxes", "masks")  # what a size is the root of: the box's area, or the mask's
+CHIPS, SHARE, FEW, SCALE, FACTOR = 0.1, 2.5, 2.0, 0.005, 2.0  # tolerances: chips, points, points, scale, ratio
+CHIP_SEEDS = {"val2017": 5, "train2017": 1}
+
+
+def main(options: argparse.Namespace) -> None:
+    labels = read_label_sets(options.labels)
+    result = measure(labels)
+    write_json(OUT / f"{NAME}.json", result)
+    scales = {name: found.scales for name, found in labels.items()}
+    plot_relative_scales(scales, relative_scales_printed(), OUT / f"{NAME}.png")
+    write_text(OUT / f"{NAME}.md", annotations_page(result))
+
+
+def measure(labels: dict[str, LabelSet], chip_seeds: dict[str, int] | None = None) -> dict[str, Any]:
+    """Return all numbers beside the printed ones; `chip_seeds` says how often chips are drawn for a split."""
+    chips = {name: chip_counts(found, (chip_seeds or CHIP_SEEDS)[name]) for name, found in labels.items()}
+    sizes = {f"{name}, {kind}": size_shares(found, kind) for name, found in labels.items() for kind in AREAS}
+    anchors = {name: anchor_shares(found) for name, found in labels.items()}
+    rows = [*chip_rows(chips), *size_rows(sizes), *scale_rows(sizes), *anchor_rows(anchors)]
+    return {
+        "labels": {
+            name: {
+                "source": found.source,
+                "images": len(found.sizes),
+                "objects": len(found.boxes),
+                "mask_areas_annotated": int(found.annotated.sum()),
+                "left_out": found.left_out,
+            }
+            for name, found in labels.items()
+        },
+        "rows": [judged(row) for row in rows],
+        "chips": chips,
+        "sizes": sizes,
+        "anchors": anchors,
+    }
+
+
+def printed(paper: str, claim: str) -> dict[str, Any]:
+    """Return the numbers of a printed sentence."""
+    return next(found for found in load_published(paper).claims if found.id == claim).values
+
+
+def relative_scales_printed() -> dict[str, float]:
+    """Return SNIP's printed quantiles of COCO's relative scales, by their names in `count_scales`."""
+    tails = printed("snip", "snip_c2_tail_scale")
+    return {"q10": tails["p10"], "q50": printed("snip", "snip_c1_median_scale")["coco"], "q90": tails["p90"]}
+
+
+def chip_counts(labels: LabelSet, seeds: int) -> dict[str, Any]:
+    """Return chips an image by SNIP's sampling and by SNIPER's grid, each for several seeds."""
+    result: dict[str, Any] = {}
+    for kind in ("sampled", "grid"):
+        found = [count_chips(labels, kind, seed) for seed in range(seeds)]
+        means = [float(counts.chips.mean()) if len(counts.chips) else None for counts in found]
+        result[kind] = {
+            "images": len(found[0].chips),
+            "objects": found[0].objects,
+            "objects_that_fit_no_chip": found[0].uncovered,
+            "means": [None if mean is None else round(mean, 4) for mean in means],
+            "histogram": np.bincount(found[0].chips).tolist(),
+        }
+    return result
+
+
+def size_shares(labels: LabelSet, kind: str) -> dict[str, float | None]:
+    """Return shares (percent) of objects and of images by COCO's size classes, and relative scales.
+
+    Images are those that hold an object: the paper does not say which it counts, and not all label files list others.
+    """
+    areas = labels.box_areas if kind == "boxes" else labels.mask_areas
+    used, rows = np.unique(labels.rows, return_inverse=True)
+    image_areas = labels.sizes[used].prod(axis=1)
+    found = count_scales(image_areas, rows, areas, areas, 1.0, labels.left_out)
+    result = {
+        f"{what}_{name}": percent(found[f"{what}_share_{name}"])
+        for what in ("object", "image")
+        for name in SIZE_CLASSES
+    }
+    result |= {name: rounded(found[f"relative_scale_{name}"]) for name in ("q10", "q50", "q90")}
+    if len(areas):
+        result["below_one_percent"] = percent(float((areas / image_areas[rows] < 0.01).mean()))
+        result["above_80_px"] = percent(float((np.sqrt(areas) > 80).mean()))
+        result["q90_over_q10"] = rounded(found["relative_scale_q90"] / found["relative_scale_q10"])
+    return result
+
+
+def anchor_shares(labels: LabelSet) -> dict[str, float | None]:
+    """Return the shares (percent) of boxes that meet an anchor at IoU 0.5 and 0.7, at 800x1200."""
+    setting = printed("snip", "snip_c14_anchor_match")
+    boxes, sizes = resized(labels.boxes, labels.sizes[labels.rows], 800, 1200)
+    best = best_overlaps(boxes, sizes, anchor_shapes(setting["scales"]), setting["stride"])
+    if not len(best):
+        return dict.fromkeys(("iou_50", "iou_70", "below_50", "iou_of_printed_share"))
+    return {
+        "iou_50": percent(float((best >= 0.5).mean())),
+        "iou_70": percent(float((best >= 0.7).mean())),
+        "below_50": percent(float((best < 0.5).mean())),
+        "iou_of_printed_share": rounded(float(np.quantile(best, 1 - setting["pct_05"] / 100))),
+    }
+
+
+def chip_rows(chips: dict[str, Any]) -> list[Row]:
+    """Return the rows of SNIP's section 6.2."""
+    value = printed("snip", "snip_c8_chips")["chips"]
+    ours = {
+        f"{name}, {kind}": rounded(float(np.mean(found[kind]["means"]))) if None not in found[kind]["means"] else None
+        for name, found in chips.items()
+        for kind in ("sampled", "grid")
+    }
+    return [Row("chips", "snip_c8_chips", "chips of 1000x1000 an image at 1400x2000", value, CHIPS, ours, digits=2)]
+
+
+def size_rows(sizes: dict[str, dict]) -> list[Row]:
+    """Return the rows of DST's section 3.1 and of SNIP's section 5."""
+    images = printed("dst", "dst_c3_image_share")
+    wanted = [
+        (
+            "dst_c2_small_share",
+            "objects that are small, %",
+            printed("dst", "dst_c2_small_share")["percent"],
+            "object_small",
+        ),
+        *(
+            ("dst_c3_image_share", f"images that hold a {name} object, %", images[name], f"image_{name}")
+            for name in SIZE_CLASSES
+        ),
+        (
+            "snip_c7_large_share",
+            "objects above 80 px, %",
+            printed("snip", "snip_c7_large_share")["percent"],
+            "above_80_px",
+        ),
+    ]
+    return [
+        Row("sizes", claim, what, value, SHARE, {column: found.get(key) for column, found in sizes.items()}, digits=1)
+        for claim, what, value, key in wanted
+    ]
+
+
+def scale_rows(sizes: dict[str, dict]) -> list[Row]:
+    """Return the rows of SNIP's figure 1 and section 1."""
+
+    def ours(key: str) -> dict[str, float | None]:
+        return {column: found.get(key) for column, found in sizes.items()}
+
+    tails, median = printed("snip", "snip_c2_tail_scale"), printed("snip", "snip_c1_median_scale")
+    names = {"q10": "10 % quantile", "q50": "median", "q90": "90 % quantile"}
+    rows = [
+        Row(
+            "scales",
+            "snip_c1_median_scale" if key == "q50" else "snip_c2_tail_scale",
+            names[key],
+            value,
+            SCALE,
+            ours(key),
+        )
+        for key, value in relative_scales_printed().items()
+    ]
+    factor = Row(
+        "scales", "snip_c2_tail_scale", "90 % over 10 %", tails["factor"], FACTOR, ours("q90_over_q10"), digits=1
+    )
+    share = "objects below 1 % of their image, % (printed: most)"
+    most = Row("scales", "snip_c3_under_1pct", share, 50, 0, ours("below_one_percent"), digits=1, rule="above")
+    imagenet = Row("scales", "snip_c1_median_scale", "median of ImageNet", median["imagenet"], SCALE, {})
+    return [*rows, factor, most, imagenet]
+
+
+def anchor_rows(anchors: dict[str, dict]) -> list[Row]:
+    """Return the rows of SNIP's section 7.2."""
+    claim = "snip_c14_anchor_match"
+    values = printed("snip", claim)
+
+    def ours(key: str) -> dict[str, float | None]:
+        return {name: found[key] for name, found in anchors.items()}
+
+    return [
+        Row("anchors", claim, "boxes with an anchor at IoU 0.7, %", values["pct_07"], FEW, ours("iou_70"), digits=1),
+        Row("anchors", claim, "boxes with an anchor at IoU 0.5, %", values["pct_05"], FEW, ours("iou_50"), digits=1),
+        Row("anchors", claim, "boxes without one at 0.5, %", values["pct_below_05"], 0, ours("below_50"), 1, "above"),
+    ]
+
+
+def percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 2)
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def extend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--labels", type=Path, required=True, help="folder with COCO's instances files")
+
+
+if __name__ == "__main__":
+    run(main, __doc__, extend=extend)

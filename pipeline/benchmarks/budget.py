@@ -1,0 +1,222 @@
+"""Minutes that a target of the graph will take here, from steps of its networks that are timed first.
+
+`python -m pipeline.benchmarks.budget quickstart --preset NAME --cores 2` prints it. Every distinct network trains two
+steps and infers once on invented images of the preset's size; what the graph's stages need is multiplied out. Loading,
+collages and the number of objects are not in it, so a budget is right to within about a half.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+
+from pipeline import paths
+from pipeline.benchmarks.one_step import LEARNING_RATE, build, classify, infer, invent, settled_norms, synchronise
+from pipeline.benchmarks.seeds import BASELINES
+from pipeline.cli import run
+from pipeline.config import Spec, epoch_steps, resolve
+from pipeline.data.manifest import load_split
+from pipeline.graph import declared
+from pipeline.models.measure import classifier_input
+from pipeline.options import Test
+from pipeline.training.loop import build_optimizer
+from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
+
+SHOWN = ("pretrain", "train", "predict", "propose", "repeated baselines")
+
+
+class Work(NamedTuple):
+    """What one stage will do: images trained on and inferred, in units of the recipe's own input size."""
+
+    kind: str
+    experiment: str
+    trained: float = 0.0
+    inferred: float = 0.0
+
+
+def works(target: str, preset: str, images: dict[str, int]) -> list[Work]:
+    """Return the work of every stage that a target needs, from the graph's own stages."""
+    known = declared.stages()
+    found = []
+    for address in sorted(declared.ancestors(declared.one(target, known).address, known)):
+        kind, _, key = address.rpartition(":")[2].partition("@")
+        found.append(work_of(kind, key, preset, images))
+    return found
+
+
+def work_of(kind: str, key: str, preset: str, images: dict[str, int]) -> Work:
+    """Return the work of one stage."""
+    name, test = paths.split_evaluation(key)
+    if kind in ("train", "pretrain"):
+        spec = resolve(name, preset)
+        if kind == "pretrain":
+            fetched = spec.preset.init_source == "torchvision" and paths.paper_of(name) == "shared"
+            batch = spec.preset.training.pretrain_batch or spec.batch
+            return Work(kind, name, 0.0 if fetched else float(batch * pretrain_steps(spec, images["train"])))
+        return Work(kind, name, epoch_steps(spec, images["train"]) * spec.batch * pyramid_area(spec))
+    if kind in ("predict", "propose"):
+        spec = resolve(name, preset)
+        tests = spec.experiment.tests
+        share = test_area(spec, tests.get(test, next(iter(tests.values()))))
+        count = images["val"] + (images["train"] if kind == "propose" else 0)
+        return Work(kind, name, inferred=count * share)
+    if kind == "learn_scales":
+        return Work(kind, name, inferred=2.0 * min(resolve(name, preset).preset.training.scale_images, images["train"]))
+    return Work(kind, "")
+
+
+def pretrain_steps(spec: Spec, images: int) -> int:
+    """Return the steps of a classifier's training."""
+    return spec.preset.training.pretrain_steps or epoch_steps(spec, images)
+
+
+def pyramid_area(spec: Spec) -> float:
+    """Return the mean area of an image pyramid's inputs over that of the recipe's, 1 without a pyramid."""
+    levels = spec.experiment.pyramid
+    if not levels:
+        return 1.0
+    own = spec.recipe.short_side * spec.recipe.long_side
+    areas = [(level.chip_size or level.short_side) * (level.chip_size or level.long_side) for level in levels]
+    return sum(areas) / len(areas) / own
+
+
+def test_area(spec: Spec, test: Test) -> float:
+    """Return the area of all inputs that a test makes of one image, over that of the recipe's."""
+    own = spec.recipe.short_side * spec.recipe.long_side
+    area = sum(short * long for short, long in zip(test.short_sides, test.long_sides, strict=True))
+    return area / own * (2 if test.flip else 1)
+
+
+def network_key(spec: Spec) -> tuple[Any, ...]:
+    """Return what decides the time of a step: collages and learning rates do not."""
+    one, method = spec.experiment, spec.experiment.method
+    layers = (method.global_scale, method.decomposed, method.psconv, method.deformable, method.fusion)
+    return one.detector, one.backbone, one.neck, one.region, one.rpn, layers, spec.norm, spec.frozen_stages, spec.batch
+
+
+def seconds_an_image(spec: Spec, device: torch.device, precision: str) -> tuple[float, float]:
+    """Return the seconds of a training step and of an inference, each divided by its images."""
+    torch.manual_seed(0)
+    classifier = spec.experiment.detector == "classifier"
+    model = build(spec).to(device, memory_format=torch.channels_last)
+    images, targets = invent(spec, str(device.type))
+    wanted = (spec.preset.training.pretrain_batch if classifier else None) or spec.batch
+    if classifier:
+        batch, labels = [torch.rand(3, *classifier_input(spec), device=device) for _ in range(wanted)], []
+    else:
+        batch, labels = images * wanted, targets * wanted
+    with settled_norms(model), torch.no_grad():
+        infer(model, images, targets, spec)
+    optimizer = build_optimizer(spec, model, LEARNING_RATE)
+
+    def step() -> None:
+        model.train()
+        with autocast(precision, device):
+            losses = classify(model, batch) if classifier else model(batch, labels)
+        sum(losses.values()).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def inference() -> None:
+        with torch.inference_mode(), autocast(precision, device):
+            infer(model, images, targets, spec)
+
+    return timed(step, device) / len(batch), timed(inference, device) / len(images)
+
+
+def timed(call: Callable[[], None], device: torch.device) -> float:
+    """Return the seconds of the second call; the first one chooses algorithms."""
+    call()
+    synchronise(device.type)
+    start = time.perf_counter()
+    call()
+    synchronise(device.type)
+    return time.perf_counter() - start
+
+
+def start_seconds() -> float:
+    """Return the seconds in which a stage starts: Python with torch, twice, for DVC and for the stage."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch, torchvision"], check=True)
+    return 2 * (time.perf_counter() - start)
+
+
+def budget(
+    found: Iterable[Work],
+    preset: str,
+    measure: Callable[[Spec], tuple[float, float]],
+    start: float,
+) -> dict[str, tuple[int, float]]:
+    """Return, for every kind of stage, how many there are and their seconds together."""
+    measured: dict[tuple[Any, ...], tuple[float, float]] = {}
+    result: dict[str, tuple[int, float]] = {}
+    for work in found:
+        seconds = start
+        if work.trained or work.inferred:
+            spec = resolve(work.experiment, preset)
+            key = network_key(spec)
+            if key not in measured:
+                measured[key] = measure(spec)
+            training, inference = measured[key]
+            seconds += work.trained * training + work.inferred * inference
+        count, total = result.get(work.kind, (0, 0.0))
+        result[work.kind] = (count + 1, total + seconds)
+    return result
+
+
+def seed_works(preset: str, seeds: int, images: dict[str, int]) -> list[Work]:
+    """Return the work of the repeated baselines that the run-to-run noise is measured on."""
+    return [
+        work_of(kind, name, preset, images)._replace(kind="repeated baselines")
+        for name in BASELINES.values()
+        for kind in ("train", "predict")
+        for _ in range(seeds)
+    ]
+
+
+def text_of(found: dict[str, tuple[int, float]], side_by_side: int, target: str) -> str:
+    """Return the budget for people: kinds of stages, then the wall time."""
+    long = {kind: entry for kind, entry in found.items() if kind in SHOWN}
+    rest = [entry for kind, entry in found.items() if kind not in SHOWN]
+    lines = [f"  {kind:18} {count:4} stages {seconds / 60:8.1f} min" for kind, (count, seconds) in sorted(long.items())]
+    lines.append(f"  {'everything else':18} {sum(c for c, _ in rest):4} stages {sum(s for _, s in rest) / 60:8.1f} min")
+    total = sum(seconds for _, seconds in found.values()) / 60
+    lines.append(
+        f"Budget of {target}: {total:.0f} minutes of work, about {total / side_by_side:.0f} minutes with "
+        f"{side_by_side} side by side (right to within about a half)."
+    )
+    return "\n".join(lines)
+
+
+def main(options: argparse.Namespace) -> None:
+    manifest = paths.manifest(options.preset)
+    images = {split: len(load_split(manifest, split)["images"]) for split in ("train", "val")}
+    found = works(options.name, options.preset, images) + seed_works(options.preset, options.seeds, images)
+    preset = resolve(BASELINES["fpn"], options.preset).preset
+    set_threads(preset)
+    device = pick_device()
+    precision = choose_precision(preset, device)
+
+    def measure(spec: Spec) -> tuple[float, float]:
+        seconds = seconds_an_image(spec, device, precision)
+        print(f"  timed {spec.name}: {1000 * seconds[0]:.0f} ms to train on an image", flush=True)
+        return seconds
+
+    # One GPU, or all threads, serve one training at a time.
+    side_by_side = options.cores if device.type == "cpu" and preset.threads == 1 else 1
+    print(text_of(budget(found, options.preset, measure, start_seconds()), side_by_side, options.name), flush=True)
+
+
+def extend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cores", type=int, default=1, help="stages side by side (default: 1)")
+    parser.add_argument("--seeds", type=int, default=0, help="repeated trainings of each baseline (default: 0)")
+
+
+if __name__ == "__main__":
+    run(main, __doc__, name="target", extend=extend)

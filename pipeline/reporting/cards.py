@@ -1,0 +1,195 @@
+"""Model cards: what each trained network is, what it can do, how it was made, and how to load it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import config, paths
+from pipeline.files import sha256, write_text
+from pipeline.reporting import markdown as md
+from pipeline.reporting.columns import METRICS, NAMES
+from pipeline.reporting.comparison import headline_experiments
+from pipeline.reporting.context import DATA
+from pipeline.reporting.methods import COMBINATIONS, SINGLES
+from pipeline.reporting.papers import NAMES as PAPER_NAMES
+from pipeline.reporting.published import load_published
+from pipeline.reporting.results import Results, load_experiment, scale_source
+
+UP = "../../.."
+LICENCE = "Apache 2.0"
+DETECTORS = {
+    "faster_rcnn": "Faster R-CNN",
+    "mask_rcnn": "Mask R-CNN",
+    "cascade_rcnn": "Cascade R-CNN",
+    "retinanet": "RetinaNet",
+    "fcos": "FCOS",
+    "d_rfcn_rcn": "Deformable R-FCN, classifier of given regions",
+    "d_rfcn_rpn": "Deformable R-FCN, region proposals",
+}
+SHARE = (2.5, 97.5)  # percentiles of an interval over images
+
+
+def carded() -> list[str]:
+    """Return the experiments that have a card: those behind the quickstart's tables, and the combinations."""
+    pairs = [*SINGLES, *(pair for pair, _ in COMBINATIONS)]
+    return list(dict.fromkeys([*headline_experiments(), *(paths.split_evaluation(p.evaluation)[0] for p in pairs)]))
+
+
+def write_cards(preset: str) -> None:
+    """Write a card of every experiment that was trained, and README.md that lists them all, into a folder of theirs."""
+    results, folder = Results(preset), paths.cards(preset)
+    shutil.rmtree(folder, ignore_errors=True)
+    trained = [name for name in carded() if results.training(name) is not None]
+    for name in trained:
+        write_text(folder / f"{name}.md", card(results, name))
+    write_text(folder / "README.md", list_page(results, trained))
+
+
+def list_page(results: Results, trained: list[str]) -> str:
+    """Return the list of all cards."""
+    text = f"# Model cards, preset {results.name}\n\nOne card a trained network: what it is, what it was trained on, "
+    text += "what it reaches, what it costs, where it fails, and how to load it. [Back](../index.md).\n\n"
+    rows = []
+    for name in carded():
+        metrics = results.metrics(paths.evaluation_name(name, next(iter(load_experiment(name).tests)))) or {}
+        label = f"[{name}]({name}.md)" if name in trained else f"{name}"
+        ap = md.percent(metrics["ap"]) if metrics.get("ap") is not None else md.NOT_RUN
+        rows.append([label, md.cell(load_experiment(name).notes.row), ap if name in trained else md.NOT_RUN])
+    return text + md.table(["Network", "Row", "AP"], rows, "llr")
+
+
+def card(results: Results, name: str) -> str:
+    """Return one card."""
+    spec = config.resolve(name, results.name)
+    experiment, size = spec.experiment, results.size(name) or {}
+    training = results.training(name)
+    text = f"# {name}\n\n{what_it_is(name)} [All cards](README.md), [experiment]({UP}/"
+    text += f"{paths.experiment_file(name).as_posix()}).\n\n## Data and training\n\n"
+    text += f"- Data: {DATA[results.preset.data.kind]}, split `train`.\n"
+    text += f"- Preset `{results.name}`: {results.preset.title}. Recipe `{experiment.recipe}`: {spec.recipe.source}.\n"
+    optimizer = results.preset.training.optimizer or spec.recipe.optimizer
+    text += f"- {training['steps']:,} steps of {spec.batch} images with {optimizer} at a rate of {spec.lr:g}, "
+    text += f"seed {spec.seed}, {training.get('precision', 'unknown')} precision.\n"
+    text += f"- Starts from init `{experiment.init}` ({training.get('init_matched', 0)} tensors taken over, "
+    text += f"{training.get('init_unmatched', 0)} new).\n"
+    text += "".join(f"- Differs from the paper: {sentence}.\n" for sentence in experiment.notes.differs)
+    text += f"\n## What it reaches\n\n{metrics_section(results, name)}"
+    text += f"\n## Cost\n\n{cost_line(size)}\n## Limits\n\n{limits(results, name)}"
+    text += f"\n## Weights and licence\n\n{weights_section(results, name)}"
+    return text + f"\n## Load it\n\n{loading(results, name)}"
+
+
+def what_it_is(name: str) -> str:
+    """Return detector, backbone and method in a sentence."""
+    experiment = load_experiment(name)
+    method, parts = experiment.method, []
+    parts += ["PSConv in its 3x3 convolutions"] if method.psconv else []
+    parts += ["POD's global scale learners"] if method.global_scale else []
+    parts += ["POD's decomposed convolutions"] if method.decomposed else []
+    parts += ["multi-scale fusion modules (MSFM)"] if method.fusion else []
+    parts += ["deformable convolutions"] if method.deformable else []
+    parts += ["dynamic scale training (DST)"] if method.collage else []
+    parts += ["scale normalisation for image pyramids (SNIP)"] if method.snip else []
+    parts += ["multi-scale training"] if method.short_sides or (len(experiment.pyramid) > 1 and not method.snip) else []
+    detector = DETECTORS.get(experiment.detector, experiment.detector)
+    text = f"{detector} with a {experiment.backbone} backbone, neck {experiment.neck}, "
+    text += f"{md.listing(parts)}." if parts else "without any scale method: a baseline."
+    paper = paths.paper_of(name)
+    if paper in PAPER_NAMES:
+        return f"{text} From {PAPER_NAMES[paper]} ({load_published(paper).paper.year}): {experiment.notes.row}."
+    return f"{text} No paper's: it joins methods of several."
+
+
+def metrics_section(results: Results, name: str) -> str:
+    """Return the metrics of every test that was evaluated, with intervals over images."""
+    rows = []
+    for test in load_experiment(name).tests:
+        evaluation = paths.evaluation_name(name, test)
+        metrics, draws = results.metrics(evaluation), results.bootstrap(evaluation) or {}
+        if metrics is None:
+            continue
+        cells = [f"{md.percent(metrics.get(m))} {interval(draws.get(m, ()))}".strip() for m in METRICS]
+        rows.append([f"`{test}`", f"{metrics['images']:,}", *cells])
+    if not rows:
+        return "Not evaluated.\n"
+    header = ["Test", "Images", *(NAMES[metric] for metric in METRICS)]
+    text = "Percent, on the validation images; brackets are 95 % intervals over images (percentiles of a bootstrap). "
+    return text + "Run-to-run noise comes on top.\n\n" + md.table(header, rows, "lr" + "r" * len(METRICS))
+
+
+def interval(draws: Any) -> str:
+    """Return `[19.1, 22.0]`, percentiles of bootstrap draws in percent; nothing without draws."""
+    values = [value for value in draws if value is not None]
+    if len(values) < 2:
+        return ""
+    low, high = np.percentile(values, SHARE)
+    return f"[{md.percent(float(low))}, {md.percent(float(high))}]"
+
+
+def cost_line(size: dict[str, Any]) -> str:
+    if not size:
+        return "Not measured.\n"
+    height, width = size["input"]
+    text = f"{size['parameters_total'] / 1e6:.3f} million parameters"
+    if size.get("macs"):
+        text += f", {size['macs'] / 1e9:.3f} thousand million multiply-adds for one image of {height} x {width} px"
+    return text + (" (with the printed scales).\n" if size.get("scales") == "assumed" else ".\n")
+
+
+def limits(results: Results, name: str) -> str:
+    """Return what the network is not good for."""
+    lines = []
+    if results.preset.data.kind == "scaleworld":
+        lines.append("Trained on rendered scenes: it knows their classes and styles, and no photographs.")
+    if results.name != "full":
+        lines.append("Far smaller and trained far shorter than the paper's: it serves comparisons, not applications.")
+    lines.append("One training; another seed gives other weights and somewhat other numbers.")
+    if scale_source(name):
+        lines.append("Its scales were learnt on these data and need not fit others.")
+    if load_experiment(name).proposals:
+        lines.append("Classifies the regions of another experiment's proposals; it finds none itself.")
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def weights_section(results: Results, name: str) -> str:
+    path = paths.weights(results.name, name)
+    text = f"- `{path.as_posix()}`, a safetensors file"
+    if path.is_file():
+        text += f" of {path.stat().st_size / 2**20:.1f} MiB, SHA-256 `{sha256(path)}`"
+    text += f"; not in git: `dvc repro` of its `train` stage makes it, `snakemake --cores 2 {path.as_posix()}` too.\n"
+    return text + f"- Licence of code and of weights trained here: [{LICENCE}]({UP}/LICENSE). Data have their own.\n"
+
+
+def loading(results: Results, name: str) -> str:
+    """Return lines of Python that load the network and detect on one image; a test runs them."""
+    regions = load_experiment(name).proposals
+    given = "regions = [torch.tensor([[20.0, 20.0, 90.0, 90.0]])]  # x1, y1, x2, y2 in the image\n" if regions else ""
+    call = "model([image], proposals=regions)" if regions else "model([image])"
+    return f"""```python
+import torch
+
+from pipeline.config import resolve
+from pipeline.data.manifest import load_split
+from pipeline.training.prediction import load_detector
+
+spec = resolve("{name}", "{results.name}")
+classes = len(load_split(spec.manifest, "val")["categories"])
+model = load_detector(spec, classes, torch.device("cpu"))
+image = torch.rand(3, {round(800 * results.preset.factor)}, {round(1333 * results.preset.factor)})  # RGB, 0 to 1
+{given}with torch.inference_mode():
+    (found,) = {call}  # boxes (x1, y1, x2, y2), labels and scores
+```
+"""
+
+
+def card_files(preset: str, name: str) -> list[Path]:
+    """Return the results that a card reads besides the experiment, its recipe and its weights."""
+    evaluations = [paths.evaluation_name(name, test) for test in load_experiment(name).tests]
+    found = [paths.training_summary(preset, name), paths.size(preset, name)]
+    for evaluation in evaluations:
+        found += [paths.metrics(preset, evaluation), paths.bootstrap(preset, evaluation)]
+    return found

@@ -1,0 +1,66 @@
+"""The list of all figures of the papers that data can draw: the picture and its data, or what it waits for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import paths
+from pipeline.files import write_text
+from pipeline.reporting import figures_papers as papers
+from pipeline.reporting.context import comparability, numbers_of
+from pipeline.reporting.results import Results
+
+FOLDER = "paper_figures"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure; `draw` makes it here, None where another stage has it in `figures/`."""
+
+    name: str
+    title: str
+    waits: str
+    draw: Callable[[Results, Path], bool] | None = None
+
+
+FIGURES = (
+    Figure("pod_f1", "POD, figure 1: speed and accuracy", "the rows of table pod_t5", papers.draw_speed_accuracy),
+    Figure("pod_f6", "POD, figure 6: learnt scales", "the global scale learners", papers.draw_learnt_scales),
+    Figure("msfm_ablations", "MSFM, tables 2 and 3: ablations", "the tables msfm_t2_*", papers.draw_ablations),
+    Figure("snip_f4", "SNIP, figure 4: resolutions", "the classifiers snip_cls_*", papers.draw_resolutions),
+    Figure("snip_recall", "SNIP, table 3: recall by object size", "table snip_t3", papers.draw_recall_by_size),
+    Figure("statistics", "SNIP, figure 1: object sizes", ""),
+    Figure("dst_training_length", "DST, figure 1: AP over the length of training", ""),
+    Figure("dst_threshold", "DST, figure 4: thresholds", ""),
+    Figure("loss_share", "DST, figure 5: shares of the loss", ""),
+    Figure("loss_share_histogram", "DST, figure 6: small objects' share of the loss", ""),
+    Figure("psconv_frcnn_r50_fpn_1x_psconv_weight_share", "PSConv, figure 6: weight of each dilation", ""),
+)
+
+
+def write_figures_page(preset: str) -> None:
+    """Draw the figures that have data into `paper_figures/`, with README.md that lists all."""
+    results = Results(preset)
+    folder = paths.index(preset).with_name(FOLDER)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    drawn = {figure.name for figure in FIGURES if figure.draw and figure.draw(results, folder / f"{figure.name}.png")}
+    write_text(folder / "README.md", figures_page(results, drawn))
+
+
+def figures_page(results: Results, drawn: set[str]) -> str:
+    """Return the list; a figure without data says what it waits for."""
+    text = f"# Figures of the papers, preset {results.name}\n\n{numbers_of(results)} {comparability(results)} "
+    text += "Every picture has its data as a CSV of the same name. [Back](../index.md).\n"
+    for figure in FIGURES:
+        text += f"\n## {figure.title}\n\n"
+        if figure.draw is None:
+            text += f"![{figure.title}](../figures/{figure.name}.png)\n\n"
+        elif figure.name in drawn:
+            text += f"![{figure.title}]({figure.name}.png)\n\n[Data]({figure.name}.csv).\n"
+        else:
+            text += f"Waits for {figure.waits}: not run under this preset.\n"
+    return text + "\n`dvc repro paper_figures` draws them.\n"

@@ -1,0 +1,49 @@
+"""The way into a preset's report: README.md, which forges show with the folder."""
+
+from __future__ import annotations
+
+from pipeline import paths
+from pipeline.files import read_json, write_text
+from pipeline.reporting import markdown as md
+from pipeline.reporting.context import comparability, numbers_of
+from pipeline.reporting.papers import NAMES
+from pipeline.reporting.results import Results
+
+EXPORTED = ("pod_frcnn_r50_fpn_1x_fd", "pod_frcnn_r50_fpn_1x_fd_wt", "psconv_frcnn_r50_fpn_1x_psconv")
+
+
+def write_front_page(preset: str) -> None:
+    """Write `README.md` of a preset's report."""
+    write_text(paths.report(preset), front_page(Results(preset)))
+
+
+def front_page(results: Results) -> str:
+    """Return the page that links all others, with what was looked at besides AP."""
+    text = f"# Report of preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
+    text += "- [The answer](index.md): which method helps small objects here, and can one tell?\n"
+    text += "- [All tables](catalogue.md): every table that the papers print, published beside ours\n"
+    text += "- [Claims](claims.md): what the papers claim, what holds here, and what cannot be told\n"
+    text += "- [Methods side by side](methods.md): by object size, cost and latency, and combinations no paper tried\n"
+    text += "- [Figures of the papers](paper_figures/README.md), drawn from these results\n"
+    text += "- [Model cards](cards/README.md): every trained network behind the quickstart\n"
+    links = [f"[{NAMES[paper]}](papers/{paper}.md)" for paper in paths.PAPERS]
+    text += f"- The papers: {md.listing(links)}\n"
+    return text + analyses_section(results)
+
+
+def analyses_section(results: Results) -> str:
+    """Link the analyses, and list the networks that were exported."""
+    text = "\n## Besides AP\n\n- [Parameters and multiply-adds](identities.md): printed, worked out and counted.\n"
+    text += (
+        "- ![Stability of learnt scales](figures/scale_stability.png)\n  How far learnt scales vary over images and "
+    )
+    text += "splits, beside a deformable network's offsets. [Data](figures/scale_stability.csv).\n"
+    rows = []
+    for name in EXPORTED:
+        path = paths.export(results.name, name)
+        if path.is_file():
+            found = read_json(path)
+            difference = f"{found['largest_difference']:.1e} of {found['largest_output']:.3g}"
+            rows.append([f"`{name}`", found["contents"], found["weights"], difference])
+    text += "\nNetworks as ONNX files with whole dilations only, checked in ONNX Runtime:\n\n"
+    return text + md.table(["Experiment", "Holds", "Weights", "Largest difference from PyTorch"], rows, "llll")

@@ -1,0 +1,161 @@
+"""The page that says beforehand what every table costs: GPU-hours, wall time, memory and disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.reporting.markdown import csv_text, number, plural, table
+
+if TYPE_CHECKING:
+    from pipeline.analysis.plan import Job, TableCost
+
+SHOWN = 12  # shared stages on the page
+COLUMNS = ("table", "gpu_hours_alone", "gpu_hours_more", "gpu_hours_total", "trainings", "new_trainings")
+COLUMNS += ("wall_hours_alone", "disk_gb_alone", "memory_gib", "nearly_free")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the numbers of a plan rest on."""
+
+    preset: str
+    title: str
+    gpus: int
+    memory: float  # GiB of each
+    tflops: float
+    measured_on: str  # a GPU's name, empty where all is worked out
+    data: Mapping[str, float]  # GB of each data set
+    wall_hours: float
+    gpus_a_job: int
+    chosen: Sequence[str] = ()
+
+
+def plan_page(costs: Sequence[TableCost], jobs: Collection[Job], shared: Sequence, setting: Setting) -> str:
+    """Return the Markdown text of `reports/<preset>/plan.md`."""
+    hours = sum(job.seconds for job in jobs) / 3600
+    trained = [job for job in jobs if job.kind in ("train", "pretrain") and job.seconds]
+    weights, scratch = sum(job.bytes for job in jobs) / 1e9, max((job.scratch for job in jobs), default=0.0) / 1e9
+    memory = max((job.memory for job in jobs if job.memory is not None), default=None)
+    alone = sum(cost.alone for cost in costs)
+    data = sum(setting.data.values())
+    what = f"tables {', '.join(setting.chosen)}" if setting.chosen else f"all {plural(len(costs), 'table')}"
+    side_by_side = setting.gpus // setting.gpus_a_job
+    mode = "each job on one GPU" if setting.gpus_a_job == 1 else f"each job on {setting.gpus_a_job} GPUs"
+    lines = [
+        f"# What preset `{setting.preset}` costs\n",
+        f"{setting.title}; {what}; {plural(setting.gpus, 'GPU')} of {setting.memory:g} GiB. Scoring, tables and "
+        "figures run on processors in minutes and are not counted.\n",
+        "## In all\n",
+        table(
+            ("", ""),
+            [
+                ("GPU-hours", number(hours, 1)),
+                ("trainings", f"{len(trained)}"),
+                (f"wall time on {plural(setting.gpus, 'GPU')}", f"{spell(setting.wall_hours)} ({mode})"),
+                ("GPU-hours without sharing between tables", number(alone, 1)),
+                ("memory of a whole batch, at most", known(memory)),
+                ("disk: data", f"{data:.0f} GB" if data else "nothing beyond the project's own"),
+                ("disk: weights, detections and proposals", f"{weights:.2f} GB"),
+                ("disk: checkpoints of the trainings that run at one time", f"{scratch * side_by_side:.2f} GB"),
+            ],
+            "lr",
+        ),
+        "## Tables, in the cheapest order\n",
+        "Each next table is the one that costs least after those before it; its GPU-hours `more` are what it adds. "
+        f"Wall time is that of the table alone on {plural(setting.gpus, 'GPU')}; GiB is what a whole batch takes, GB "
+        "what stays on disk.\n",
+        table(
+            ("table", "GPU-h alone", "GPU-h more", "GPU-h so far", "trainings", "new", "wall time", "GiB", "GB", ""),
+            [row(cost) for cost in costs],
+            "lrrrrrrrrl",
+        ),
+        "## What is shared\n",
+        shared_text(shared, alone, hours),
+        "## What the numbers rest on\n",
+        basis(jobs, setting),
+        f"Made by `python -m pipeline.stages.plan --preset {setting.preset} --gpus {setting.gpus}`; "
+        "`--table NAME` plans one table, `--tflops` another GPU.\n",
+    ]
+    return "\n".join(lines)
+
+
+def known(memory: float | None) -> str:
+    """Return GiB in words."""
+    return "not measured" if memory is None else f"{memory:.0f} GiB"
+
+
+def row(cost: TableCost) -> tuple[str, ...]:
+    """Return the cells of one table's line."""
+    memory = "" if cost.memory is None else f"{cost.memory:.0f}"
+    remark = "nearly free" if cost.nearly_free else ""
+    hours = (number(value, 2) for value in (cost.alone, cost.more, cost.total))
+    counts = (str(cost.trainings), str(cost.new_trainings))
+    return (cost.name, *hours, *counts, spell(cost.wall), memory, f"{cost.disk:.2f}", remark)
+
+
+def plan_csv(costs: Sequence[TableCost]) -> str:
+    """Return the same numbers as CSV."""
+    rows = [
+        (
+            cost.name,
+            *(round(value, 4) for value in (cost.alone, cost.more, cost.total)),
+            cost.trainings,
+            cost.new_trainings,
+            *(round(value, 4) for value in (cost.wall, cost.disk)),
+            "" if cost.memory is None else round(cost.memory, 2),
+            int(cost.nearly_free),
+        )
+        for cost in costs
+    ]
+    return csv_text(COLUMNS, (dict(zip(COLUMNS, cells, strict=True)) for cells in rows))
+
+
+def shared_text(shared: Sequence, alone: float, hours: float) -> str:
+    """Return which stages several tables need."""
+    if not shared:
+        return "Nothing: no two of these tables need the same stage on a GPU.\n"
+    saved = alone - hours
+    text = (
+        f"{plural(len(shared), 'stage')} on a GPU serve several tables and run once; this saves {saved:.1f} GPU-hours"
+    )
+    rows = [
+        (f"`{job.kind} {job.name}`", number(job.seconds / 3600, 2), str(len(names)), ", ".join(names))
+        for job, names in shared[:SHOWN]
+        if job.seconds
+    ]
+    more = f" (the {len(rows)} that save most)" if len(shared) > len(rows) else ""
+    return f"{text}{more}.\n\n" + table(("stage", "GPU-hours", "tables", "which"), rows, "lrrl")
+
+
+def basis(jobs: Collection[Job], setting: Setting) -> str:
+    """Return what was measured and what was assumed."""
+    found = sum(job.measured for job in jobs)
+    working = [job for job in jobs if job.seconds]
+    measured = (
+        f"{found} of {len(working)} stages rest on steps measured on {setting.measured_on} "
+        "(`reports/benchmarks/gpu_architectures.json`), one image a step; the others run at their median rate"
+        if found
+        else "No step was measured on a GPU: all hours are worked out from multiply-adds"
+    )
+    data = ": " * bool(setting.data) + ", ".join(f"{name} {size:.1f} GB" for name, size in setting.data.items())
+    return (
+        f"{measured}: {setting.tflops:.3g} TFLOP/s, two operations a multiply-add, a training step three times a "
+        "forward pass. The assumption without a measurement is 9.5, which Detectron2's published 0.21 s a step of 16 "
+        "images on 8 V100 for Faster R-CNN R50-FPN comes to; data-sheet rates are several times as high and are not "
+        "reached. Photographs count as 4:3, pyramid levels and drawn sides as equally frequent, frozen stages as "
+        "trained. Memory is the measured peak of one image's step in fp32 (on a CPU where no GPU has run it; a network "
+        "that was not measured takes the largest of its detector and neck), times the batch: bf16 takes about half. "
+        "Several GPUs on one training are taken to be 90 % efficient. Data sets when unpacked, at most"
+        + (data or ": none")
+        + ".\n"
+    )
+
+
+def spell(hours: float) -> str:
+    """Return a time as `3 min`, `5.2 h` or `12 days`."""
+    if hours < 1:
+        return f"{math.ceil(hours * 60)} min"
+    return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} days"

@@ -1,0 +1,93 @@
+"""What stands behind each printed row: an evaluation, a classifier's training, learnt scales, a benchmark, or a reason.
+
+The tables name experiments. What they do not say in this project's words (which test, which benchmark, which rows the
+quickstart trains) stands in `workflow/papers/<paper>/tables/rows.yaml`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from msgspec import field
+
+from pipeline import config, paths
+from pipeline.errors import InputError, nearest
+from pipeline.options import Options
+
+Kind = Literal["evaluation", "classifier", "scales", "speed", "absent", "quoted"]
+
+
+class Speed(Options):
+    """One number of the layers benchmark (`pipeline.benchmarks.layers`): a median time, or a ratio of two.
+
+    `case` holds the sizes that select a row of the benchmark; with `over`, both are of the same case.
+    """
+
+    name: str
+    case: dict[str, int]
+    group: str = "layer"
+    device: str = "cpu"
+    over: str | None = None
+
+    def value(self, result: dict[str, Any] | None) -> float | None:
+        """Return milliseconds, or the ratio of two medians; None where the benchmark has no such row."""
+        found = {
+            row["name"]: row["ms"]["median"]
+            for row in (result or {}).get("rows", ())
+            if (row["group"], row["dtype"], row["mode"], row["case"]) == (self.group, "fp32", "forward", self.case)
+        }
+        if self.over is None:
+            return found.get(self.name)
+        return found[self.name] / found[self.over] if {self.name, self.over} <= found.keys() else None
+
+
+class RowsFile(Options):
+    """Contents of `workflow/papers/<paper>/tables/rows.yaml`; every key is a table, then a row."""
+
+    headline: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    evaluations: dict[str, dict[str, str]] = field(default_factory=dict)
+    baselines: dict[str, dict[str, str]] = field(default_factory=dict)
+    speeds: dict[str, dict[str, Speed]] = field(default_factory=dict)
+    absent: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a row's numbers come from: `name` is an evaluation, an experiment or a file; `reason` says why none is."""
+
+    kind: Kind
+    name: str = ""
+    reason: str = ""
+
+
+def load_rows(paper: str) -> RowsFile:
+    """Return a paper's file of rows. Raises InputError for whatever it has wrong."""
+    return config.load(paths.ROOT / paths.table_rows(paper), RowsFile)
+
+
+def check_rows(rows: RowsFile, known: dict[str, list[str]], where: Path) -> None:
+    """Raise InputError where a file of rows names a table or a row that its paper does not print."""
+    for part in ("headline", "evaluations", "baselines", "speeds", "absent"):
+        for table, entries in getattr(rows, part).items():
+            if table not in known:
+                raise InputError(
+                    f"{where}: {part} names the unknown table {table!r}{nearest(table, known)}; correct it."
+                )
+            for row in entries if part != "headline" else ():
+                if row not in known[table]:
+                    raise InputError(
+                        f"{where}: {part} of {table} names the unknown row {row!r}{nearest(row, known[table])}; "
+                        "correct it."
+                    )
+
+
+def is_classifier(experiment: str) -> bool:
+    """Tell whether an experiment trains an image classifier: its name says so (`<paper>_cls_...`)."""
+    return experiment.split("_")[1:2] == ["cls"]
+
+
+def needs_test_dev(split: str) -> bool:
+    """Tell whether a table's rows are of COCO's test-dev, whose labels are not public."""
+    return "test-dev" in split

@@ -1,0 +1,62 @@
+"""Where every number of a table comes from: the experiment's file, its result, what it costs, and the command."""
+
+from __future__ import annotations
+
+from pipeline import paths
+from pipeline.reporting import markdown as md
+from pipeline.reporting.comparison import Compared
+from pipeline.reporting.published import Row
+from pipeline.reporting.results import Results, load_experiment
+
+UP = "../../.."  # from a page in a folder of a preset's report to the project's root
+
+
+def sources_section(results: Results, table: str, compared: list[Compared], address: str) -> str:
+    """Return the section that leads from a row to its experiment, result, cost and command.
+
+    Args:
+        results: of a preset.
+        table: id of the table.
+        compared: its rows that the project has.
+        address: of the table's stage in DVC.
+    """
+    rows = [_source_row(results, item) for item in compared if not item.row.id.startswith("stand_in__")]
+    header = ["Row", "Experiment", "Result", "Steps", "Images", "Parameters, M", "Multiply-adds, G", "At full size"]
+    text = "\n## Where the numbers come from\n\n"
+    text += f"`dvc repro {address}` makes this table and whatever it needs; `snakemake --cores 2 FILE` any one file "
+    text += "below. Published numbers: "
+    text += f"[data/published]({UP}/{paths.published_file(table.split('_')[0]).as_posix()}), table `{table}`. "
+    text += "Sizes are this preset's.\n\n"
+    return text + md.table(header, rows, "lllrrrrl")
+
+
+def table_address(name: str, headline: bool = False) -> str:
+    """Return the address of a table's stage, as `dvc repro` takes it from the root."""
+    stage = f"headline_{name}" if headline else name
+    return f"workflow/papers/{name.split('_')[0]}/tables/dvc.yaml:{stage}"
+
+
+def experiment_link(experiment: str, up: str = UP) -> str:
+    """Return a link to an experiment's file."""
+    return f"[`{experiment}`]({up}/{paths.experiment_file(experiment).as_posix()})"
+
+
+def result_link(results: Results, row: Row, evaluation: str) -> str:
+    """Return a link to the file of our numbers, or the file's name where it is not there yet."""
+    kind = row.source.kind if row.ours else "evaluation"
+    experiment = paths.split_evaluation(evaluation)[0]
+    if kind == "classifier":
+        path = paths.training_summary(results.name, experiment)
+    else:
+        path = paths.metrics(results.name, evaluation)
+    return f"[{path.name}](../metrics/{path.name})" if path.is_file() else f"`{path.as_posix()}`, not run"
+
+
+def _source_row(results: Results, item: Compared) -> list[str]:
+    size, training = results.size(item.experiment), results.training(item.experiment)
+    seen = (training or {}).get("images_seen")
+    cells = [md.cell(item.row.label), experiment_link(item.experiment), result_link(results, item.row, item.evaluation)]
+    cells += [f"{training['steps']:,}" if training else "", f"{seen:,}" if seen else ""]
+    for key, unit in (("parameters_total", 1e6), ("macs", 1e9)):
+        cells.append(f"{size[key] / unit:.3f}" if size and size.get(key) else "")
+    return [*cells, md.cell(load_experiment(item.experiment).notes.cost)]

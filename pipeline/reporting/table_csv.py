@@ -1,0 +1,128 @@
+"""A table in long form, a line a row and metric: the CSV that pages and figures reuse; numbers are text as shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline import paths
+from pipeline.options import Test
+from pipeline.reporting import markdown as md
+from pipeline.reporting.claim_checks import CheckedClaim
+from pipeline.reporting.columns import name_of
+from pipeline.reporting.comparison import Compared, metrics_of, readable_method
+from pipeline.reporting.printed_costs import PrintedCost
+from pipeline.reporting.published import Row, Table
+from pipeline.reporting.results import Results, load_experiment
+from pipeline.reporting.spreads import spread
+
+FIELDS = (
+    *("kind", "row", "label", "method", "evaluation", "baseline", "metric", "unit"),
+    *("published", "ours", "published_gain", "our_gain", "low", "high", "verdict", "why", "seeds", "sd"),
+)
+
+
+def csv_rows(
+    results: Results,
+    table: Table,
+    compared: list[Compared],
+    missing: list[Row],
+    claims: list[CheckedClaim],
+    costs: list[PrintedCost],
+) -> list[dict[str, Any]]:
+    """Return the table in long form, a line a row and metric; numbers are text as shown, so AP has one decimal."""
+    lines: list[dict[str, Any]] = []
+    for item in compared:
+        base = {"row": item.row.id, "label": item.row.label, "method": readable_method(item.row)}
+        base |= {"evaluation": item.evaluation, "baseline": item.baseline}
+        for metric in metrics_of(table):
+            line = {"kind": "row", **base, "metric": metric, "unit": "percent"}
+            line["published"] = _printed(item.row.values.get(metric))
+            line["ours"] = empty((item.metrics or {}).get(metric), 100)
+            found = spread(results, item.evaluation, metric)
+            line |= {"seeds": found.count if item.metrics else "", "sd": empty(found.sd, 100, 2)}
+            gain = item.gains.get(metric)
+            if gain is None:
+                line["verdict"] = plain_word(item)
+            else:
+                line |= {"published_gain": _printed(gain.published), "our_gain": empty(gain.ours, 100)}
+                line |= _judged(gain.verdict)
+            lines.append(line)
+        lines += [{"kind": "cost", **base, **line} for line in cost_lines(results, item)]
+    for cost in costs:
+        line = {"kind": "printed cost", "row": cost.row.id, "label": cost.row.label, "evaluation": cost.row.evaluation}
+        line |= {"metric": cost.column, "unit": name_of(cost.column), "method": readable_method(cost.row)}
+        line |= {"published": cost.published, "published_gain": empty(cost.published_ratio, 1, 3)}
+        line |= {"ours": empty(cost.ours, 1, 3), "our_gain": empty(cost.our_ratio, 1, 3)}
+        lines.append(line | _judged(cost.verdict))
+    lines += claim_lines(claims)
+    for row in missing:
+        lines.append({"kind": "not run", "row": row.id, "label": row.label, "method": readable_method(row)})
+        main = metrics_of(table)[0]
+        lines[-1] |= {"evaluation": row.evaluation, "verdict": md.NOT_RUN, "metric": main, "unit": "percent"}
+        lines[-1]["published"] = _printed(row.values.get(main))
+    return lines
+
+
+def claim_lines(claims: list[CheckedClaim]) -> list[dict[str, Any]]:
+    """Return the checks of claims as lines of a table's CSV: both cells, the printed and our difference or ratio."""
+    lines = []
+    for claim in claims:
+        line = {"kind": "claim", "row": claim.name, "label": claim.statement, "metric": claim.metric}
+        line |= {"evaluation": claim.check.a, "baseline": claim.check.b, "unit": claim.unit}
+        line["published_gain"] = "" if claim.gain.published is None else f"{claim.gain.published:g}"
+        line["our_gain"] = empty(claim.gain.ours, claim.scale, 1 if claim.scale == 100 else 3)
+        lines.append(line | _judged(claim.gain.verdict))
+    return lines
+
+
+def cost_lines(results: Results, item: Compared) -> list[dict[str, Any]]:
+    """Return parameters (millions) and multiply-adds (billions) of a row, and both as multiples of its baseline's."""
+    size = results.size(item.experiment)
+    base = results.size(paths.split_evaluation(item.baseline)[0]) if item.baseline else None
+    if size is None:
+        return []
+    lines = []
+    for metric, unit, scale, column in (
+        ("parameters_total", "millions", 1e6, "params_m"),
+        ("macs", "billions", 1e9, "gflops"),
+    ):
+        if size.get(metric) is None:
+            continue
+        line = {"metric": metric, "unit": unit, "ours": f"{size[metric] / scale:.3f}"}
+        line["published"] = empty(item.row.values.get(column))
+        lines.append(line)
+        if base is not None and base.get(metric):
+            times = size[metric] / base[metric]
+            if metric == "macs":
+                times *= test_pixels(item.evaluation) / test_pixels(item.baseline)
+            ratio = {"metric": f"{metric}_ratio", "unit": "times baseline", "ours": f"{times:.2f}"}
+            lines.append(ratio)
+    return lines
+
+
+def test_pixels(evaluation: str) -> int:
+    """Return the sum of squared short sides that a test runs a network at, the papers' lengths."""
+    experiment, test = paths.split_evaluation(evaluation)
+    return sum(side**2 for side in load_experiment(experiment).tests.get(test, Test()).short_sides)
+
+
+def plain_word(item: Compared) -> str:
+    """Return what stands in place of a verdict where there is no gain to judge."""
+    if item.metrics is None:
+        return md.NOT_RUN
+    return "baseline" if item.row.role == "baseline" else "no baseline here"
+
+
+def _judged(verdict: Any) -> dict[str, str]:
+    ends = {"low": empty(verdict.low, 100), "high": empty(verdict.high, 100)}
+    return {**ends, "verdict": verdict.word, "why": verdict.sentence}
+
+
+def _printed(value: float | None) -> str:
+    """Return a paper's number for a CSV cell, empty where there is none."""
+    return "" if value is None else md.as_printed(value)
+
+
+def empty(value: float | None, scale: float = 1.0, digits: int = 1) -> str:
+    """Return a number with fixed decimals for a CSV cell, empty where there is none."""
+    return "" if value is None else md.number(scale * value, digits)

@@ -1,0 +1,180 @@
+"""Annotation statistics: rows by hand on few labels, verdicts, the page, and the papers' numbers on COCO's labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import paths
+from pipeline.benchmarks import annotation_statistics
+from pipeline.benchmarks.annotation_statistics import anchor_shares, measure, size_shares
+from pipeline.data.label_sets import LabelSet, read_label_sets
+from pipeline.files import read_json
+from pipeline.reporting.annotations_page import Row, annotations_page, judged
+
+LABELS = Path(__file__).resolve().parents[2] / ".." / "shared" / "datasets" / "coco-labels"
+
+
+def labels(name: str = "val2017") -> LabelSet:
+    """Return six objects in three of four images of 400x600; boxes have sides 20, 40, 100, 100, 30 and 200."""
+    sides = np.array([20.0, 40, 100, 100, 30, 200])
+    boxes = np.stack([np.zeros(6), np.zeros(6), sides, sides], axis=1)
+    masks = np.array([200.0, 1000, 5000, 9216, 900, 20000])
+    sizes = np.tile([400.0, 600], (4, 1))
+    rows, ones = np.array([0, 0, 1, 2, 2, 2]), np.ones(6, dtype=int)
+    return LabelSet(name, "x.json", sizes, rows, boxes, masks, np.arange(6) < 2, ones, {"crowd": 1})
+
+
+NOTHING = LabelSet(
+    "val2017",
+    "x.json",
+    np.zeros((0, 2)),
+    np.zeros(0, dtype=int),
+    np.zeros((0, 4)),
+    np.zeros(0),
+    np.zeros(0, dtype=bool),
+    np.zeros(0, dtype=int),
+    {},
+)
+
+
+def test_shares_by_hand() -> None:
+    boxes, masks = size_shares(labels(), "boxes"), size_shares(labels(), "masks")
+    # by boxes: small 20, 30; medium 40; large 100, 100, 200; by masks: small 200, 1000, 900; medium 5000; large two
+    assert [boxes[f"object_{name}"] for name in ("small", "medium", "large")] == [33.33, 16.67, 50.0]
+    assert [masks[f"object_{name}"] for name in ("small", "medium", "large")] == [50.0, 16.67, 33.33]
+    # of the three images with an object: the first has 20 and 40, the second 100, the third 100, 30 and 200
+    assert [boxes[f"image_{name}"] for name in ("small", "medium", "large")] == [66.67, 33.33, 66.67]
+    assert [masks[f"image_{name}"] for name in ("small", "medium", "large")] == [66.67, 33.33, 33.33]
+    assert boxes["above_80_px"] == 50.0  # 100, 100, 200
+    assert masks["above_80_px"] == 33.33  # roots of 9216 and 20000
+    assert boxes["q50"] == pytest.approx(70 / 240_000**0.5, abs=1e-4)
+    assert boxes["below_one_percent"] == 50.0  # below 2400 square pixels: 20, 40, 30
+    assert masks["below_one_percent"] == 50.0
+
+
+def test_anchors_by_hand() -> None:
+    # 400x600 becomes 800x1200: sides of 40, 80, 200, 200, 60 and 400 in the upper left corner, centres at half of them
+    found = anchor_shares(labels())
+    centre = np.array([20, 40, 100, 100, 30, 200.0])
+    place = np.round(centre / 16 - 0.5) * 16 + 8
+    best = np.zeros(6)
+    for side in (32, 64, 128, 256, 512):
+        for w, h in ((23 / 16, 12 / 16), (1, 1), (11 / 16, 22 / 16)):
+            ends = [np.minimum(2 * centre, place + side * s / 2) - np.maximum(0, place - side * s / 2) for s in (w, h)]
+            overlap = ends[0].clip(0) * ends[1].clip(0)
+            best = np.maximum(best, overlap / (4 * centre**2 + side**2 * w * h - overlap))
+    assert found["iou_50"] == round(100 * float((best >= 0.5).mean()), 2)
+    assert found["iou_70"] == round(100 * float((best >= 0.7).mean()), 2)
+    assert found["below_50"] == pytest.approx(100 - found["iou_50"], abs=0.01)
+
+
+def test_verdicts() -> None:
+    def verdict(ours: dict, **more) -> str:
+        return judged(Row("sizes", "c", "w", 30.0, 2.0, ours, **more))["verdict"]
+
+    assert verdict({"a": 28.0, "b": 32.0}) == "agrees"
+    assert verdict({"a": 28.0, "b": 32.1, "c": 30.0}) == "agrees with a and c"
+    assert verdict({"a": 27.9, "b": None}) == "differs"
+    assert verdict({"a": None}) == verdict({}) == "not measured"
+    assert verdict({"a": 30.1}, rule="above") == "agrees"
+    assert verdict({"a": 30.0}, rule="above") == "differs"
+
+
+def test_every_printed_number_is_read_from_the_published_claims() -> None:
+    rows = {(row["claim"], row["what"].split(",")[0]): row["published"] for row in result()["rows"]}
+    assert rows == {
+        ("snip_c8_chips", "chips of 1000x1000 an image at 1400x2000"): 1.7,
+        ("dst_c2_small_share", "objects that are small"): 41,
+        ("dst_c3_image_share", "images that hold a small object"): 52,
+        ("dst_c3_image_share", "images that hold a medium object"): 71,
+        ("dst_c3_image_share", "images that hold a large object"): 83,
+        ("snip_c7_large_share", "objects above 80 px"): 30,
+        ("snip_c2_tail_scale", "10 % quantile"): 0.024,
+        ("snip_c1_median_scale", "median"): 0.106,
+        ("snip_c2_tail_scale", "90 % quantile"): 0.472,
+        ("snip_c2_tail_scale", "90 % over 10 %"): 20,
+        ("snip_c3_under_1pct", "objects below 1 % of their image"): 50,
+        ("snip_c1_median_scale", "median of ImageNet"): 0.554,
+        ("snip_c14_anchor_match", "boxes with an anchor at IoU 0.7"): 30,
+        ("snip_c14_anchor_match", "boxes with an anchor at IoU 0.5"): 58,
+        ("snip_c14_anchor_match", "boxes without one at 0.5"): 40,
+    }
+
+
+def result() -> dict:
+    return measure({"val2017": labels()}, {"val2017": 2})
+
+
+def test_the_page_shows_every_row_with_its_verdict() -> None:
+    found = result()
+    json.dumps(found, allow_nan=False)
+    page = annotations_page(found)
+    assert page == annotations_page(json.loads(json.dumps(result())))  # the same seed gives the same bytes
+    for row in found["rows"]:
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {row['what']} |")]
+        assert line.endswith(f" {row['verdict']} |")
+        assert f"| {row['published']:g} |" in line
+    assert "| val2017 | `x.json` | 4 | 6 | 2 annotated, others estimated from the box | 1 crowd |" in page
+    assert "- val2017, sampled: 1.000 to 1.000 over 2 seeds; 2 images, 3 objects, of which 0 fit no chip." in page
+    assert "median of ImageNet | 0.554 |" in page
+    assert "cannot be measured here" in page
+
+
+def test_labels_without_objects_give_a_page_of_missing_numbers() -> None:
+    found = measure({"val2017": NOTHING}, {"val2017": 1})
+    assert {row["verdict"] for row in found["rows"]} == {"not measured"}
+    page = annotations_page(found)
+    assert "no image holds an object of this size" in page
+    assert "n/a" in page
+
+
+def test_the_command_writes_page_numbers_and_figure(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(annotation_statistics, "read_label_sets", lambda folder: {"val2017": labels()})
+    annotation_statistics.main(type("Options", (), {"labels": tmp_path}))
+    folder = tmp_path / "reports/benchmarks"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"annotation_statistics.{kind}" for kind in ("csv", "json", "md", "png")
+    ]
+    lines = (folder / "annotation_statistics.csv").read_text().splitlines()
+    assert lines[0] == "relative_scale,val2017"
+    assert (lines[1], lines[-1]) == ("0.0,0.0", "1.0,1.0")
+    # sqrt(w h / (W H)) of 20 pixels is 0.0408, of 30 0.0612: at 0.05 one of six objects lies below
+    assert "0.05,0.16667" in lines
+
+
+def test_the_page_in_git_is_made_of_the_numbers_in_git() -> None:
+    folder = paths.ROOT / "reports/benchmarks"
+    found = read_json(folder / "annotation_statistics.json")
+    assert (folder / "annotation_statistics.md").read_text() == annotations_page(found)
+    chips = next(row for row in found["rows"] if row["section"] == "chips")
+    assert abs(chips["ours"]["val2017, sampled"] - 1.7) <= 0.1
+
+
+@pytest.mark.slow
+def test_the_papers_numbers_on_cocos_labels() -> None:
+    if not LABELS.is_dir():
+        pytest.skip("COCO's labels are not beside this checkout")
+    found = measure(read_label_sets(LABELS), {"val2017": 5, "train2017": 1})
+    assert found["labels"]["val2017"]["objects"] == 36_335
+    assert found["labels"]["train2017"]["objects"] == 849_942
+    rows = {row["what"].split(",")[0]: row for row in found["rows"]}
+    chips = rows["chips of 1000x1000 an image at 1400x2000"]
+    assert abs(chips["ours"]["val2017, sampled"] - 1.7) <= 0.1
+    assert chips["verdict"] == "agrees"
+    means = found["chips"]["val2017"]["sampled"]["means"]
+    assert max(means) - min(means) < 0.01  # five seeds
+    for what in ("objects that are small", "images that hold a small object", "images that hold a medium object"):
+        assert "train2017, masks" in rows[what]["fits"], what
+        assert "train2017, boxes" not in rows[what]["fits"], what
+    assert rows["10 % quantile"]["verdict"] == "agrees"
+    for what in ("median", "90 % quantile"):
+        assert rows[what]["fits"] == ["train2017, boxes", "val2017, boxes"], what
+    assert rows["boxes with an anchor at IoU 0.7"]["verdict"] == "agrees"
+    assert rows["boxes with an anchor at IoU 0.5"]["verdict"] == "differs"
+    assert rows["objects above 80 px"]["fits"] == ["train2017, masks", "val2017, masks"]
+    assert "fit **masks** best, although" in annotations_page(found)

@@ -1,0 +1,240 @@
+"""Downloads from a server that breaks connections, lies and gives the wrong file."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import random
+from pathlib import Path
+
+import pytest
+from unreliable_server import Server
+
+from pipeline.data import download as module
+from pipeline.data.download import Patience, download
+from pipeline.errors import InputError
+
+SIZE = 300_000
+CONTENT = random.Random(0).randbytes(SIZE)
+SHA256 = ("sha256", hashlib.sha256(CONTENT).hexdigest())
+QUICK = Patience(attempts=3, wait=0.01)
+
+
+@pytest.fixture
+def server():
+    with Server() as found:
+        yield found
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "archives/file.zip"
+
+
+def get(server, target, size=SIZE, checksum=SHA256, names=("file.zip",)):
+    return download([server.url(name) for name in names], target, size, checksum, QUICK)
+
+
+def refused(server, target, match, **arguments) -> str:
+    """Return the sentence of a download that fails and leaves no file in place."""
+    with pytest.raises(InputError, match=match) as error:
+        get(server, target, **arguments)
+    assert not target.exists()
+    assert "\n" not in str(error.value)
+    assert "--mirror" in str(error.value)
+    return str(error.value)
+
+
+def left(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+def test_a_whole_file_arrives_at_once(server, target):
+    served = server.add("file.zip", CONTENT)
+    assert get(server, target) == server.url("file.zip")
+    assert target.read_bytes() == CONTENT
+    assert left(target) == ["file.zip"]
+    assert "Range" not in served.requests[0]
+
+
+def test_a_broken_connection_is_continued_where_it_broke(server, target):
+    served = server.add("file.zip", CONTENT, breaks_after=[100_000, 50_000])
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+    assert [request.get("Range") for request in served.requests] == [None, "bytes=100000-", "bytes=150000-"]
+    assert served.requests[1]["If-Range"] == served.tag
+
+
+def test_a_killed_download_is_continued_by_the_next(server, target):
+    served = server.add("file.zip", CONTENT, breaks_after=[200_000])
+    target.parent.mkdir()
+    part = target.with_name("file.zip.part")
+    part.write_bytes(CONTENT[:120_000])
+    part.with_name("file.zip.part.json").write_text(f'{{"url": "{server.url("file.zip")}", "validator": null}}')
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+    assert served.requests[0]["Range"] == "bytes=120000-"
+    assert left(target) == ["file.zip"]
+
+
+def test_a_server_without_ranges_starts_again(server, target):
+    served = server.add("file.zip", CONTENT, ranges=False, breaks_after=[100_000])
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+    assert len(served.requests) == 2
+
+
+def test_a_server_without_ranges_that_always_breaks_is_given_up(server, target):
+    served = server.add("file.zip", CONTENT, ranges=False, breaks_after=[1000] * 20)
+    assert "1000 bytes are kept" in refused(server, target, "broke the connection .*3 times in a row")
+    assert len(served.requests) == 4  # the first one brought new bytes
+
+
+def test_a_file_that_changes_between_two_attempts_is_taken_anew(server, target):
+    old = random.Random(1).randbytes(len(CONTENT))
+
+    def change(served):
+        served.content = CONTENT
+
+    served = server.add("file.zip", old, breaks_after=[100_000], change=change)
+    get(server, target, checksum=None)  # no checksum: the ETag alone shows it
+    assert target.read_bytes() == CONTENT
+    assert len(served.requests) == 2
+
+
+def test_pieces_of_two_versions_are_found_out_by_the_checksum(server, target):
+    old = random.Random(1).randbytes(len(CONTENT))
+
+    def change(served):
+        served.content = CONTENT
+
+    served = server.add("file.zip", old, breaks_after=[100_000], tagged=False, change=change)
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+    assert [request.get("Range") for request in served.requests] == [None, "bytes=100000-", None]
+
+
+def test_without_tag_and_checksum_nothing_is_continued(server, target):
+    served = server.add("file.zip", CONTENT, breaks_after=[100_000], tagged=False)
+    get(server, target, checksum=None)
+    assert target.read_bytes() == CONTENT
+    assert [request.get("Range") for request in served.requests] == [None, None]
+
+
+@pytest.mark.parametrize("length", [len(CONTENT) + 5000, len(CONTENT) - 5000])
+def test_a_length_that_is_not_the_expected_one_is_refused_before_the_download(server, target, length):
+    server.add("file.zip", CONTENT, length=length)
+    refused(server, target, f"offers {length} bytes where 300000 are expected")
+
+
+def test_a_length_too_long_without_a_known_one_ends_in_a_sentence(server, target):
+    served = server.add("file.zip", CONTENT, length=len(CONTENT) + 5000)
+    refused(server, target, "no byte after those|broke the connection", size=None)
+    assert len(served.requests) <= 8
+
+
+def test_a_length_too_short_is_found_out_by_the_checksum(server, target):
+    server.add("file.zip", CONTENT, length=len(CONTENT) - 5000)
+    refused(server, target, "gave a wrong file .SHA256", size=None)
+    assert left(target) == []
+
+
+def test_a_body_without_a_length_must_have_the_expected_one(server, target):
+    server.add("file.zip", CONTENT, announce=False)
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_body_without_a_length_that_breaks_is_continued(server, target):
+    server.add("file.zip", CONTENT, announce=False, breaks_after=[100_000])
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_body_that_does_not_end_is_cut_off(server, target):
+    server.add("file.zip", CONTENT * 20, announce=False)
+    refused(server, target, "sends more than the 300000 bytes")
+
+
+def test_a_wrong_file_of_the_right_size_is_refused_and_removed(server, target):
+    served = server.add("file.zip", CONTENT[::-1])
+    refused(server, target, "gave a wrong file .SHA256 [0-9a-f]{64} where [0-9a-f]{64} is expected")
+    assert left(target) == []
+    assert len(served.requests) == 1  # one piece: asking again would give the same
+
+
+def test_a_login_page_is_named(server, target):
+    server.add("file.zip", b"<!DOCTYPE html><html>Please log in</html>", kind="text/html; charset=utf-8")
+    refused(server, target, "sent a web page", size=None)
+    server.add("file.zip", b"\n<HTML>Please log in</HTML>", kind="application/octet-stream")
+    refused(server, target, "sent a web page", size=None)
+
+
+def test_a_missing_file_is_not_asked_for_twice(server, target):
+    refused(server, target, "answered 404 Not Found")
+
+
+def test_a_server_that_is_busy_is_asked_again(server, target):
+    served = server.add("file.zip", CONTENT, status=[503, 429])
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+    assert len(served.requests) == 3
+
+
+def test_a_server_that_stays_busy_is_given_up(server, target):
+    server.add("file.zip", CONTENT, status=[503] * 20)
+    refused(server, target, "answered 503 Service Unavailable, 3 times in a row")
+
+
+def test_the_next_address_is_taken_where_one_fails(server, target):
+    server.add("wrong.zip", CONTENT[::-1])
+    server.add("right.zip", CONTENT)
+    assert get(server, target, names=["absent.zip", "wrong.zip", "right.zip"]) == server.url("right.zip")
+    assert target.read_bytes() == CONTENT
+
+
+def test_another_address_continues_where_the_first_gave_up(server, target):
+    server.add("one.zip", CONTENT, breaks_after=[90_000, 0, 0, 0, 0])
+    served = server.add("two.zip", CONTENT)
+    get(server, target, names=["one.zip", "two.zip"])
+    assert target.read_bytes() == CONTENT
+    assert served.requests[0]["Range"] == "bytes=90000-"
+    assert "If-Range" not in served.requests[0]  # a tag of the other address
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/file.zip", "file.zip", "http://"])
+def test_an_address_that_is_none_is_named(server, target, url):
+    with pytest.raises(InputError, match="cannot be asked"):
+        download([url], target, None, None, QUICK)
+
+
+def test_nobody_there(tmp_path, target):
+    with Server() as gone:
+        url = gone.url("file.zip")
+    with pytest.raises(InputError, match=r"broke the connection \(ConnectionError\), 3 times in a row;"):
+        download([url], target, 1, None, QUICK)
+
+
+def test_a_full_disk_is_named_and_the_part_kept(server, target, monkeypatch):
+    server.add("file.zip", CONTENT)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module, "copy", full)
+    with pytest.raises(InputError, match=r"The disk is full while .*file.zip.part is written; free space"):
+        get(server, target)
+    assert not target.exists()
+
+
+def test_two_downloads_of_one_file_do_not_mix(server, target):
+    server.add("file.zip", CONTENT)
+    target.parent.mkdir()
+    with open(target.with_name("file.zip.part.lock"), "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"Another process is downloading file\.zip"):
+            get(server, target)
+    get(server, target)
+    assert target.read_bytes() == CONTENT

@@ -1,0 +1,56 @@
+"""Combinations of several papers' methods: the papers' stages, an index that equals its files, one recipe for all."""
+
+import pytest
+import yaml
+
+from pipeline import config, paths
+from pipeline.errors import InputError
+from pipeline.graph import declared
+from pipeline.reporting.methods import BASE, COMBINATIONS, SINGLES
+
+FOLDER = "workflow/combinations"
+
+
+def load(path):
+    return yaml.safe_load((paths.ROOT / path).read_text())
+
+
+def test_the_stages_are_the_papers_stages_in_another_folder():
+    text = (paths.ROOT / "workflow/papers/dst/dvc.yaml").read_text()
+    text = text.replace("workflow/papers/${paper}/experiments", f"{FOLDER}/experiments")
+    text = text.replace("../../..", "../..")
+    assert load(f"{FOLDER}/dvc.yaml") == yaml.safe_load(text)
+
+
+def test_the_index_equals_the_experiment_files():
+    found, index = config.combinations(), load(f"{FOLDER}/experiments.yaml")
+    experiments = {name: load(f"{FOLDER}/experiments/{name}.yaml") for name in found}
+    assert index == {
+        "paper": paths.COMBINATIONS,
+        "experiments": {n: {"init": e["init"], "recipe": e["recipe"]} for n, e in experiments.items()},
+        "evaluations": {n: {"experiment": n, "test": "single", "recipe": e["recipe"]} for n, e in experiments.items()},
+    }
+    assert all(f"{FOLDER}/dvc.yaml:evaluate@{name}" in declared.stages() for name in found)
+
+
+def test_combinations_share_the_recipe_of_their_baseline_and_hold_the_parts_that_they_name():
+    """Each part's layers or feeding stand in the combination as they stand in the part alone."""
+    base = config.resolve(BASE, "full")
+    parts = {pair.name: config.resolve(pair.evaluation, "full").experiment.method for pair in SINGLES}
+    plain = base.experiment.method
+    used = set()
+    for pair, names in COMBINATIONS:
+        spec = config.resolve(pair.evaluation, "full")
+        assert (spec.recipe, spec.paper, pair.baseline) == (base.recipe, paths.COMBINATIONS, BASE)
+        for key in ("global_scale", "decomposed", "psconv", "fusion", "collage", "snip", "short_sides"):
+            found, wanted = getattr(spec.experiment.method, key), [getattr(parts[name], key) for name in names]
+            changed = [value for value in wanted if value != getattr(plain, key)]
+            assert found == (changed[0] if changed else getattr(plain, key)), (pair.name, key)
+        used.add(pair.evaluation)
+    singles = {pair.evaluation for pair in SINGLES}
+    assert used | singles - {f"{BASE}_psconv"} == set(config.combinations())
+
+
+def test_an_unknown_combination_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'combo_frcnn_r50_fpn_1x_psconv_dst'"):
+        config.resolve("combo_frcnn_r50_fpn_1x_psconv_dts", "mini")

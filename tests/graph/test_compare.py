@@ -1,0 +1,147 @@
+"""`make compare`: in which order things happen, what is skipped the second time, and one real run at a tiny size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from graph_project import ROOT, copy_project
+from own_folder import write_folder, write_size
+
+from pipeline import config, paths
+from pipeline.files import read_json, write_json, write_text
+from pipeline.graph import compare
+from pipeline.graph.build import BuildError
+from pipeline.reporting.results import preset_digest
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Enter a project with a user's folder in it, in which builds are written down and nothing is built."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    for name in ("presets", "sizes"):
+        shutil.copytree(ROOT / "workflow" / name, tmp_path / "workflow" / name)
+    Path("params.yaml").write_text("preset: mini\n")
+    write_folder(tmp_path / "mine")
+    write_size(tmp_path / "tiny.yaml")
+    done = []
+
+    def build(target: str, cores: int) -> None:
+        done.append(("build", target, cores))
+        if target == "compare":
+            write_text(
+                paths.compared("own"), "# Which?\n\nvisible\n\n## Advice\n\n- Use X\n\n## Every method\n\nmore\n"
+            )
+
+    monkeypatch.setattr(compare, "build", build)
+    monkeypatch.setattr(compare.doors, "dvc", lambda *words: done.append(("dvc", *words)))
+    monkeypatch.setattr(compare, "run_module", lambda *words, **options: done.append((*words, options)))
+    return done
+
+
+WORDS = ["--images", "mine/images/train", "--annotations", "mine/annotations/instances_train.json"]
+WORDS += ["--size", "tiny.yaml", "--name", "own", "--cores", "2"]
+
+
+def test_the_order_of_things(project, capsys):
+    assert compare.main(words=WORDS) == 0
+    assert project == [
+        ("build", "synthesize", 1),
+        ("dvc", "repro", "--force", "--single-item", "verify"),
+        ("pipeline.benchmarks.budget", "quickstart", "own", {"cores": 2, "seeds": 3}),
+        ("build", "quickstart", 2),
+        ("pipeline.benchmarks.seeds", None, "own", {"jobs": 2, "seeds": 3}),
+        ("build", "compare", 2),
+    ]
+    assert yaml.safe_load(Path("params.yaml").read_text()) == {"preset": "own"}
+    assert config.load_preset("own").factor == 0.1
+    said = capsys.readouterr().out
+    assert "it said `preset: mini`, which takes you back" in said
+    assert said.index("32 images to train on, 8 to validate on") < said.index("3/5 What it will cost")
+    assert "## Advice\n\n- Use X" in said
+    assert "more" not in said.partition("## Advice")[2].partition("All of it")[0]
+    assert said.rstrip().endswith("All of it: reports/own/compare.md")
+
+
+def test_noise_that_is_known_is_not_measured_again(project):
+    compare.main(words=WORDS)
+    entry = {"preset_digest": preset_digest(config.load_preset("own"))}
+    write_json(paths.NOISE, {"own": entry | {"groups": {"fpn": {"seeds": 3}, "none": {"seeds": 4}}}})
+    assert compare.noise_is_known("own", 3)
+    assert not compare.noise_is_known("own", 4)
+    project.clear()
+    assert compare.main(words=WORDS) == 0
+    assert not any(step[0] == "pipeline.benchmarks.seeds" for step in project)
+    assert project[2][-1]["seeds"] == 0
+    # other trainings have other noise
+    write_size(Path("tiny.yaml"), steps=7)
+    compare.main(words=WORDS)
+    assert not compare.noise_is_known("own", 3)
+
+
+def test_only_the_budget(project):
+    assert compare.main(words=[*WORDS, "--only-budget"]) == 0
+    assert project[-1][0] == "pipeline.benchmarks.budget"
+    project.clear()
+    assert compare.main(words=[*WORDS, "--no-budget", "--seeds", "0"]) == 0
+    assert [step[:2] for step in project][2:] == [("build", "quickstart"), ("build", "compare")]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([*WORDS, "--seeds", "1"], "SEEDS is 1, but a spread needs at least 2 runs"),
+        ([*WORDS, "--size", "huge"], "Unknown SIZE 'huge'"),
+        ([*WORDS, "--name", "mini"], "workflow/presets/mini.yaml was not written by `make compare`"),
+        ([*WORDS, "--images", "nowhere"], "nowhere is no folder"),
+    ],
+)
+def test_complaints_come_before_anything_is_changed(project, capsys, words, sentence):
+    assert compare.main(words=words) == 2
+    assert project == []
+    assert yaml.safe_load(Path("params.yaml").read_text()) == {"preset": "mini"}
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_stage_that_fails_ends_with_code_1(capsys):
+    def fail(options):
+        raise BuildError("train x failed.")
+
+    assert compare.main(fail, WORDS) == 1
+    assert "train x failed." in capsys.readouterr().err
+
+
+def test_a_module_that_fails_is_named(monkeypatch):
+    monkeypatch.setattr(compare.doors, "environment", lambda: {})
+    monkeypatch.setattr(compare.subprocess, "run", lambda *words, **how: type("Done", (), {"returncode": 3}))
+    with pytest.raises(BuildError, match=r"`python -m pipeline.benchmarks.seeds --preset own --seeds 2` ended with"):
+        compare.run_module("pipeline.benchmarks.seeds", None, "own", seeds=2)
+
+
+@pytest.mark.slow
+def test_a_real_comparison_at_a_tiny_size(tmp_path):
+    project = copy_project(tmp_path / "project", fake=False)
+    images, annotations = write_folder(project.root / "mine")
+    write_size(project.root / "tiny.yaml")
+    command = ["python", "-m", "pipeline.graph.compare", "--name", "own", "--size", "tiny.yaml", "--seeds", "2"]
+    command += ["--images", str(images.relative_to(project.root))]
+    command += ["--annotations", str(annotations.relative_to(project.root)), "--cores", "2"]
+    said = project.run(*command, OMP_NUM_THREADS="1").stdout
+    page = (project.root / "reports/own/compare.md").read_text()
+    assert "The smallest difference that 8 validation images and 2 runs of each baseline can show" in page
+    assert "Budget of quickstart" in said
+    assert page.partition("## Every method")[0].strip() in said
+    for method in ("POD FD", "DST", "MSFM", "SNIP", "PSConv"):
+        assert method in page.partition("## Every method")[2]
+    noise = read_json(project.root / paths.NOISE)["own"]
+    assert {group["seeds"] for group in noise["groups"].values()} == {2}
+    again = project.run(*command, OMP_NUM_THREADS="1").stdout
+    assert "Repeating" not in again
+    assert (project.root / "reports/own/compare.md").read_text() == page
+    assert json.loads((project.root / "data/compare/own/instances_val.json").read_text())["images"]

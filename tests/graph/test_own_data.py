@@ -1,0 +1,204 @@
+"""Presets for own folders: splits that depend on file names alone, factors, sizes, and complaints of one sentence."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import config, paths
+from pipeline.errors import InputError
+from pipeline.graph import own_data
+from pipeline.graph.own_data import Part, load_size, pixel_factor, read_folder, split, write_preset
+
+
+def content(count: int = 40, categories: tuple[str, ...] = ("a", "b")) -> dict:
+    images = [{"id": 10 + n, "file_name": f"{n:03}.jpg", "width": 1280, "height": 960} for n in range(count)]
+    boxes = [
+        {"id": n + 1, "image_id": 10 + n // 2, "category_id": 1 + n % len(categories), "bbox": [1, 2, 30, 40]}
+        for n in range(2 * count)
+    ]
+    kinds = [{"id": n + 1, "name": name} for n, name in enumerate(categories)]
+    return {"images": images, "annotations": boxes, "categories": kinds, "info": {"anything": 1}}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Enter a project with presets and sizes of its own, and an image folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "workflow/presets").mkdir(parents=True)
+    (tmp_path / "workflow/sizes").mkdir()
+    for size in (Path(__file__).parents[2] / "workflow/sizes").glob("*.yaml"):
+        (tmp_path / "workflow/sizes" / size.name).write_text(size.read_text())
+    (tmp_path / "photos").mkdir()
+    return tmp_path
+
+
+def written(data: dict, name: str = "all.json") -> str:
+    Path(name).write_text(json.dumps(data))
+    return name
+
+
+def held(parts: dict) -> set[str]:
+    return {entry["file_name"] for entry in parts["val"][1]["images"]}
+
+
+def test_a_split_depends_on_file_names_alone(folder):
+    data = content()
+    parts = split("own", Part("photos", "all.json"), data)
+    assert {name: len(found["images"]) for name, (_, found) in parts.items()} == {"train": 32, "val": 8}
+    shuffled = json.loads(json.dumps(data))
+    random.Random(1).shuffle(shuffled["images"])
+    for entry in shuffled["images"]:
+        entry["id"] += 1000
+    for one in shuffled["annotations"]:
+        one["image_id"] += 1000
+    assert held(split("own", Part("photos", "all.json"), shuffled)) == held(parts)
+    more = content(41)  # one more image can take one place of another
+    assert len(held(split("own", Part("photos", "all.json"), more)) ^ held(parts)) <= 2
+
+
+def test_both_parts_are_whole_files_of_one_data_set(folder):
+    data = content()
+    parts = split("own", Part("photos", "all.json"), data)
+    for part, (source, found) in parts.items():
+        assert source == Part("photos", f"data/compare/own/instances_{part}.json")
+        assert json.loads(Path(source.annotations).read_text()) == found
+        assert found["categories"] == data["categories"]
+        ids = {entry["id"] for entry in found["images"]}
+        assert found["annotations"] == [one for one in data["annotations"] if one["image_id"] in ids]
+    images = [entry["id"] for _, found in parts.values() for entry in found["images"]]
+    assert sorted(images) == [entry["id"] for entry in data["images"]]
+
+
+def test_a_folder_with_one_file_says_how_it_was_split(folder):
+    found = read_folder("own", "photos", written(content()))
+    assert (found.train_images, found.val_images, found.original_factor) == (32, 8, 2.0)
+    assert found.remarks[0].startswith("One annotation file: 8 of its 40 images validate")
+    assert "Frames of one film" in found.remarks[0]
+
+
+def test_named_validation_images_are_taken_as_they_are(folder):
+    (folder / "others").mkdir()
+    found = read_folder("own", "photos", written(content()), "others", written(content(5), "val.json"))
+    assert (found.train, found.val) == (Part("photos", "all.json"), Part("others", "val.json"))
+    assert (found.train_images, found.val_images, found.remarks) == (40, 5, [])
+    assert not Path("data/compare").exists()
+    assert read_folder("own", "photos", "all.json", None, "val.json").val == Part("photos", "val.json")
+
+
+def test_categories_that_cannot_be_scored_are_named(folder):
+    val = content(5, ("a", "b"))
+    val["annotations"] = [one for one in val["annotations"] if one["category_id"] == 1]
+    found = read_folder("own", "photos", written(content()), None, written(val, "val.json"))
+    assert found.remarks == ["1 of 2 categories have no object to score: b."]
+
+
+def test_pixels_against_cocos():
+    def factor(*sides: tuple[int, int]) -> float:
+        images = [{"width": width, "height": height} for width, height in sides]
+        return pixel_factor({"images": images}, Path())
+
+    assert factor((640, 480), (480, 640)) == 1.0
+    assert factor((4000, 3000), (1280, 960), (1280, 960)) == 2.0  # the median
+    assert factor((384, 256)) == 0.6
+    assert pixel_factor({"images": [{"file_name": "a.jpg"}]}, Path()) == 1.0
+
+
+@pytest.mark.parametrize("size", ["mini", "small", "full"])
+def test_sizes_make_presets(folder, size):
+    found = read_folder("own", "photos", written(content()))
+    path = write_preset("own", size, found)
+    preset = config.load_preset("own")
+    assert path.name == "own.yaml"
+    assert preset.data.train.images == "photos"
+    assert preset.data.val.annotations == "data/compare/own/instances_val.json"
+    assert (preset.original_factor, preset.pixel_factor) == (2.0, 2.0)
+    assert preset.factor == {"mini": 0.25, "small": 0.5, "full": 1.0}[size]
+    assert preset.init_source == "pretrain"  # no method may start from better weights than another
+    least = load_size(size)
+    assert preset.training.steps == (580 if size == "mini" else least.least_steps)
+    assert preset.model.width == {"mini": 0.25, "small": 0.5, "full": 1.0}[size]
+    assert write_preset("own", size, found).read_bytes() == path.read_bytes()
+
+
+def test_mini_is_the_mini_preset(folder):
+    write_preset("own", "mini", read_folder("own", "photos", written(content())))
+    own = config.load_preset("own")
+    mini = yaml.safe_load((Path(__file__).parents[2] / "workflow/presets/mini.yaml").read_text())
+    (folder / "workflow/presets/mini.yaml").write_text(yaml.safe_dump(mini))
+    assert own.model == config.load_preset("mini").model
+    assert own.training == config.load_preset("mini").training
+
+
+def test_epochs_become_steps_of_these_images(folder):
+    found = read_folder("own", "photos", written(content()))._replace(train_images=10_000)
+    write_preset("own", "small", found)
+    assert config.load_preset("own").training.steps == round(36 * 10_000 / 8)
+
+
+def test_a_size_may_be_a_file(folder):
+    (folder / "mine.yaml").write_text("factor: 0.1\ntraining: {steps: 5}\n")
+    write_preset("own", "mine.yaml", read_folder("own", "photos", written(content())))
+    preset = config.load_preset("own")
+    assert (preset.factor, preset.training.steps) == (0.1, 5)
+    assert preset.title == "own (own photographs, mine size)"
+
+
+def test_a_preset_of_somebody_is_not_overwritten(folder):
+    found = read_folder("own", "photos", written(content()))
+    (folder / "workflow/presets/own.yaml").write_text("name: own\n")
+    with pytest.raises(InputError, match="was not written by `make compare`; choose another NAME"):
+        write_preset("own", "mini", found)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"images": ""}, "IMAGES and ANNOTATIONS must be named"),
+        ({"annotations": ""}, "IMAGES and ANNOTATIONS must be named"),
+        ({"images": "phtos"}, "phtos is no folder; IMAGES must name the folder"),
+        ({"annotations": "no.json"}, "no.json does not exist"),
+        ({"val_images": "photos"}, "VAL_IMAGES is named without VAL_ANNOTATIONS"),
+        ({"annotations": "broken.json"}, "broken.json is not valid JSON"),
+        ({"annotations": "few.json"}, "few.json lists 19 images, and at least 20 are needed to split them"),
+        ({"annotations": "empty.json"}, "empty.json holds no usable box"),
+        ({"annotations": "unknown.json"}, "has category_id 9"),
+        ({"val_annotations": "other.json"}, "Category 'c' is in only one of all.json and other.json"),
+    ],
+)
+def test_complaints(folder, change, sentence):
+    written(content())
+    written(content(19), "few.json")
+    written(content() | {"annotations": []}, "empty.json")
+    written(content(5, ("a", "b", "c")), "other.json")
+    Path("broken.json").write_text("{")
+    wrong = content()
+    wrong["annotations"][0]["category_id"] = 9
+    written(wrong, "unknown.json")
+    with pytest.raises(InputError) as caught:
+        read_folder(**{"name": "own", "images": "photos", "annotations": "all.json"} | change)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Own", "my birds", "../x", ""])
+def test_names_that_are_none(folder, name):
+    with pytest.raises(InputError, match="must be of small letters"):
+        write_preset(name, "mini", read_folder("own", "photos", written(content())))
+
+
+def test_unknown_sizes_name_the_nearest(folder):
+    with pytest.raises(InputError, match=r"Unknown SIZE 'smal'.*small.*known are full, mini, small"):
+        load_size("smal")
+    (folder / "wrong.yaml").write_text("factr: 0.1\n")
+    with pytest.raises(InputError, match="unknown key 'factr'"):
+        load_size("wrong.yaml")
+
+
+def test_the_least_images_leave_some_to_validate_on():
+    assert round(own_data.VALIDATION_PART * own_data.LEAST_IMAGES) >= 1

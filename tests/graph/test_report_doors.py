@@ -1,0 +1,47 @@
+"""`snakemake --report` and `dvc plots show` on the same results, in a copy of the project with fake stages."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from graph_project import ROOT, copy_project
+
+pytestmark = pytest.mark.slow
+
+TABLE, FIGURE = "reports/mini/headline/dst_t2.md", "reports/mini/figures/statistics.png"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A project in which a table, a figure and everything below them were built by Snakemake."""
+    project = copy_project(tmp_path_factory.mktemp("doors") / "project")
+    project.run("dvc", "repro", "code")
+    project.run("snakemake", "--cores", "2", TABLE, FIGURE)
+    return project
+
+
+def test_snakemakes_report_holds_results_with_captions_and_categories(built):
+    built.run("snakemake", "--report", "report.zip", TABLE, FIGURE)
+    with zipfile.ZipFile(built.root / "report.zip") as archive:
+        names = archive.namelist()
+        page = next(name for name in names if name.endswith("report.html"))
+        text = archive.read(page).decode() + "".join(
+            archive.read(name).decode() for name in names if name.endswith((".js", ".json"))
+        )
+    for wanted in ("dst_t2.md", "statistics.png", "Headline tables", "One published table with our numbers beside it"):
+        assert wanted in text
+
+
+def test_dvc_plots_show_draws_the_same_results(built):
+    history = built.root / "reports/mini/history/dst_frcnn_r50_fpn_1x_dst.csv"
+    said = built.run("dvc", "plots", "show", str(history.relative_to(built.root))).stdout
+    text = Path(re.search(r"file://(\S+\.html)", said)[1]).read_text()
+    assert "dst_frcnn_r50_fpn_1x_dst_csv" in text  # DVC's name of the plot
+    assert history.read_text().split(",")[-1].strip() in text  # its last loss
+
+
+def test_every_caption_that_the_rules_name_exists_and_no_other():
+    rules = [*(ROOT / "workflow/rules").glob("*.smk"), ROOT / "workflow/Snakefile"]
+    named = {name for rule in rules for name in re.findall(r'report/(\w+\.rst)"', rule.read_text())}
+    assert named == {path.name for path in (ROOT / "workflow/report").glob("*.rst")}

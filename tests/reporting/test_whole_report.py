@@ -1,0 +1,330 @@
+"""The whole report: every link leads somewhere, and numbers on pages are those of files, found again cell by cell.
+
+The same checks run over a report of made-up results and over the committed one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import paths
+from pipeline.reporting import markdown as md
+from pipeline.reporting.cards import write_cards
+from pipeline.reporting.catalogue import write_catalogue
+from pipeline.reporting.claims_page import write_claims
+from pipeline.reporting.columns import NAMES, sign_of
+from pipeline.reporting.comparison import QUICKSTART, headline_tables
+from pipeline.reporting.figures import draw_figures
+from pipeline.reporting.figures_page import write_figures_page
+from pipeline.reporting.front_page import write_front_page
+from pipeline.reporting.index_page import write_index
+from pipeline.reporting.methods import METHODS
+from pipeline.reporting.methods_page import write_methods
+from pipeline.reporting.pages import write_page
+from pipeline.reporting.published import find_table, load_published
+from pipeline.reporting.tables import write_table
+
+COLUMNS = {name: column for column, name in NAMES.items()}
+NUMBER = re.compile(r"(?<![\w.,-])[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w,.]*\d)")
+# made by other stages
+OTHERS = r"gallery|statistics\.png|data(_voc)?\.md|identities\.md|receptive_field|weight_share|scale_stability|dst_"
+BUILT: list[Path] = []  # the made-up report, once it was built
+
+
+def build() -> None:
+    """Write every page that needs results alone."""
+    for paper in paths.PAPERS:
+        for table in load_published(paper).tables:
+            write_table(table.id, "mini")
+    for name in headline_tables():
+        write_table(name, "mini", headline=True)
+    draw_figures("mini")
+    for paper in QUICKSTART:
+        write_page(paper, "mini")
+    for write in (write_index, write_catalogue, write_claims, write_methods, write_cards, write_figures_page):
+        write("mini")
+    write_front_page("mini")
+
+
+@pytest.fixture
+def made_up(fake, tmp_path_factory) -> Path:
+    """A report of results that differ in every number, in a copy of a test's own."""
+    if not BUILT:
+        fill(fake)
+        build()
+        BUILT.append(Path(shutil.copytree(Path.cwd(), tmp_path_factory.mktemp("report") / "built")))
+    else:
+        shutil.copytree(BUILT[0], Path.cwd(), dirs_exist_ok=True)
+    return Path("reports/mini")
+
+
+def fill(fake) -> None:
+    for place, pair in enumerate(METHODS):
+        for name, shift in ((pair.baseline, 0.0), (pair.evaluation, 0.0317 + 0.0101 * place)):
+            ap = 0.2034 + 0.0113 * place + shift
+            sizes = {"ap_small": ap - 0.0521, "ap_medium": ap + 0.1013, "ap_large": ap + 0.0507}
+            fake.evaluation(name, ap, (-0.011, 0.013), **sizes)
+            experiment = paths.split_evaluation(name)[0]
+            snip = "snip" in name.split("7ep")[-1]
+            fake.training(experiment, 0.4 if shift else None, {"1400": 0.5, "800": 0.7, "480": 0.2} if snip else None)
+            fake.size(experiment, 1_596_272 + 1000 * place, 1_086_280_000)
+    fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
+    fake.noise()
+
+
+@pytest.fixture
+def committed(monkeypatch) -> Path:
+    """The report in git, once it has all the pages."""
+    monkeypatch.chdir(paths.ROOT)
+    if not paths.claims("mini").is_file() or not paths.methods("mini").is_file():
+        pytest.skip("reports/mini was not rebuilt since claims and methods became pages")
+    return Path("reports/mini")
+
+
+def pages(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.md"))
+
+
+def links(page: Path) -> Iterator[str]:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not link.startswith(("http://", "https://", "#", "mailto:")):
+            yield link.partition("#")[0]
+
+
+def broken(folder: Path, root: Path, unless: str = "") -> list[tuple[str, str]]:
+    """Return (page, link) of every link that leads nowhere; what lies outside the report lies below `root`."""
+    found = []
+    for page in pages(folder):
+        for link in links(page):
+            target = (page.parent / link).resolve()
+            inside = target.is_relative_to(Path.cwd()) and target.exists()
+            other = root / target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else None
+            if not inside and not (other and other.exists()) and not (unless and re.search(unless, link)):
+                found.append((page.as_posix(), link))
+    return found
+
+
+def test_every_link_of_a_made_up_report_leads_somewhere(made_up):
+    assert broken(made_up, paths.ROOT, unless=OTHERS) == []
+    assert sum(len(list(links(page))) for page in pages(made_up)) > 500
+
+
+def test_every_link_of_the_committed_reports_and_documents_leads_somewhere(monkeypatch, committed):
+    assert broken(committed, paths.ROOT) == []
+    documents = [paths.ROOT / "README.md", *sorted((paths.ROOT / "docs").glob("*.md"))]
+    wrong = [(page.name, link) for page in documents for link in links(page) if not (page.parent / link).exists()]
+    assert wrong == []
+
+
+def rows_of(page: Path, first: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of the tables of a page whose first column has a name, by column."""
+    header: list[str] = []
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.split(" | ")] if line.startswith("| ") else []
+        if not cells:
+            header = []
+            continue
+        cells = [cells[0].removeprefix("| "), *cells[1:-1], cells[-1].removesuffix(" |").removesuffix("|")]
+        if not header:
+            header = cells
+        elif header[0] == first and not cells[0].startswith(":-"):
+            yield dict(zip(header, cells, strict=False))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def metrics(folder: Path, evaluation: str) -> dict | None:
+    path = folder / "metrics" / f"{evaluation}.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def check_table(folder: Path, name: str, headline: bool) -> int:
+    """Find every cell of a table of scores in data/published and in a metrics file; return how many were found."""
+    _, table = find_table(name, headline)
+    place = folder / ("headline" if headline else "tables")
+    lines = {(x["row"], x["metric"]): x for x in read_csv(place / f"{name}.csv") if x["kind"] == "row"}
+    by_key = {(line["label"], line["evaluation"]): line["row"] for line in lines.values()}
+    found = 0
+    for cells in rows_of(place / f"{name}.md", "Row"):
+        if "Seeds ±" not in cells or "_cls_" in cells["Row"]:
+            continue
+        label, evaluation = re.fullmatch(r"(.*)<br>`(.*)`", cells["Row"]).groups()
+        row = table.row(by_key[label.replace("\\|", "|"), evaluation])
+        ours = metrics(folder, evaluation)
+        for title in set(cells) & set(COLUMNS):
+            printed = row.values.get(COLUMNS[title]) if row else None
+            value = md.NOT_RUN if ours is None else md.percent(ours.get(COLUMNS[title]))
+            assert cells[title] == f"{md.as_printed(printed)} → {value}", (name, label, title)
+            found += 1
+        for column in {COLUMNS[title] for title in set(cells) & set(COLUMNS)}:
+            line = lines.get((row.id if row else f"stand_in__{evaluation}", column))
+            base = metrics(folder, line["baseline"]) if line and line["baseline"] else None
+            if base and ours and line["our_gain"]:
+                assert line["our_gain"] == md.percent(sign_of(column) * (ours[column] - base[column]))
+                found += 1
+    return found
+
+
+def check_cells(folder: Path) -> int:
+    found = sum(check_table(folder, t.id, False) for paper in paths.PAPERS for t in load_published(paper).tables)
+    return found + sum(check_table(folder, name, True) for name in headline_tables())
+
+
+def check_claims(folder: Path) -> int:
+    """Every part on a claims page is a line of claims.csv, and its numbers are a line of a table's CSV."""
+    parts, found = read_csv(folder / "claims.csv"), 0
+    for paper in paths.PAPERS:
+        shown = [(row["Published"], row["Ours"]) for row in rows_of(folder / "claims" / f"{paper}.md", "Claim")]
+        assert shown == [(part["published"], part["ours"]) for part in parts if part["paper"] == paper]
+    for part in parts:
+        source = part["sources"].split()[0] if part["sources"] else ""
+        if part["ours"] and source.startswith("tables/"):
+            lines = read_csv((folder / source).with_suffix(".csv"))
+            gains = {f"{float(line['our_gain']):+.1f}" for line in lines if line["our_gain"]}
+            gains |= {f"{float(line['our_gain']):+.3f}" for line in lines if line["our_gain"]}
+            best = {line["row"] for line in lines}
+            first = part["ours"].split()[0]
+            assert first in gains | best | {"0.0", "0.000"}, part
+            found += 1
+    return found
+
+
+def check_methods(folder: Path) -> int:
+    found = 0
+    for line in read_csv(folder / "methods.csv"):
+        ours, base = metrics(folder, line["evaluation"]), metrics(folder, line["baseline"])
+        if ours and base and line["gain"]:
+            assert line["gain"] == md.percent(ours[line["metric"]] - base[line["metric"]])
+            assert md.number(float(line["gain"]), sign=True) in (folder / "methods.md").read_text()
+            found += 1
+    return found
+
+
+def check_cards(folder: Path) -> int:
+    found = 0
+    for page in (folder / "cards").glob("*_*.md"):
+        for cells in rows_of(page, "Test"):
+            test = cells["Test"].strip("`")
+            ours = metrics(folder, paths.evaluation_name(page.stem, test))
+            for title in set(cells) & set(COLUMNS):
+                assert cells[title].split(" ")[0] == md.percent(ours[COLUMNS[title]])
+                found += 1
+    return found
+
+
+def test_cells_of_a_made_up_report_come_from_its_files(made_up):
+    assert check_cells(made_up) > 900
+    assert check_claims(made_up) >= 8
+    assert check_methods(made_up) >= 4 * len(METHODS)
+    assert check_cards(made_up) >= 60
+
+
+def test_cells_of_the_committed_report_come_from_its_files(committed):
+    assert check_cells(committed) > 900
+    assert check_claims(committed) > 5
+    assert check_methods(committed) > 0
+    assert check_cards(committed) > 0
+
+
+def test_a_changed_result_changes_its_cells_and_no_other(made_up):
+    """The proof that cells are read, not written: one file changes, its numbers and only they change on the page."""
+    before = (made_up / "tables/msfm_t4.md").read_text().splitlines()
+    path = made_up / "metrics/msfm_frcnn_r50_fpn_1x_msfm.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"ap": values["ap"] + 0.1}))
+    write_table("msfm_t4", "mini")
+    after = (made_up / "tables/msfm_t4.md").read_text().splitlines()
+    changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+    assert len(changed) == 2  # the row and the claim that rests on it
+    old, new = md.percent(values["ap"]), md.percent(values["ap"] + 0.1)
+    assert f"39.9 → {old}" in changed[0][0]
+    assert f"39.9 → {new}" in changed[0][1]
+
+
+def numbers_in(value: object) -> Iterator[float]:
+    """Yield every number in parsed JSON or YAML, and those in its texts."""
+    if isinstance(value, bool) or value is None:
+        return
+    if isinstance(value, int | float):
+        yield float(value)
+    elif isinstance(value, str):
+        yield from (float(text.replace(",", "")) for text in NUMBER.findall(value))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from numbers_in(str(key))
+            yield from numbers_in(item)
+    else:
+        for item in value:
+            yield from numbers_in(item)
+
+
+def forms(value: float) -> set[str]:
+    """Return how a number may stand on a page: rounded, in percent, in millions or thousand millions."""
+    size = abs(value)
+    found = {f"{size:,.{digits}f}" for digits in range(5)} | {f"{100 * size:,.{digits}f}" for digits in range(3)}
+    found |= {f"{size / 1e6:,.3f}", f"{size / 1e9:,.3f}", f"{size:g}", f"{size:.3g}"}
+    return found | {text.replace(",", "") for text in found if "," in text}
+
+
+def check_walk(folder: Path) -> tuple[list[tuple[str, str]], int]:
+    """Walk all tables of all pages; return the numbers of four digits or more that no file holds, and how many do."""
+    files = [path for path in folder.rglob("*.json") if "bootstrap" not in path.parts]
+    values: list[object] = [json.loads(path.read_text()) for path in files]
+    values += [read_csv(path) for path in folder.rglob("*.csv")]
+    written = [*paths.ROOT.glob("data/published/*.yaml"), *paths.ROOT.glob("workflow/**/*.yaml")]
+    values += [yaml.safe_load(path.read_text()) for path in written]
+    values += [json.loads(p.read_text()) for p in paths.ROOT.glob("reports/benchmarks/*.json")]
+    known = set().union(*map(forms, {number for value in values for number in numbers_in(value)}))
+    unknown, count = [], 0
+    for page in (page for page in pages(folder) if page.name not in ("data.md", "data_voc.md", "seeds.md")):
+        for line in page.read_text().splitlines():
+            if line.startswith("| ") and not line.startswith("| :-"):
+                shown = re.sub(r"\]\([^)]*\)|`[^`]*`", "", line)
+                for text in NUMBER.findall(shown):
+                    plain = text.lstrip("+-")
+                    if sum(character.isdigit() for character in plain) >= 4:
+                        count += 1
+                        unknown += [] if plain in known else [(page.name, text)]
+    return unknown, count
+
+
+def test_long_numbers_in_tables_of_a_made_up_report_stand_in_a_file(made_up):
+    unknown, count = check_walk(made_up)
+    assert unknown == []
+    assert count > 200
+
+
+def test_long_numbers_in_tables_of_the_committed_report_stand_in_a_file(committed):
+    unknown, count = check_walk(committed)
+    assert unknown == []
+    assert count > 200
+
+
+def test_from_the_index_to_experiment_command_and_cost(made_up):
+    """A reader's way: index, paper, table, row, then the experiment's file, our result, the command and the cost."""
+    assert "papers/msfm.md" in (made_up / "index.md").read_text()
+    assert "headline/msfm_t4.md" in (made_up / "index.md").read_text()
+    page = (made_up / "papers/msfm.md").read_text()
+    assert "../claims/msfm.md" in page
+    name = "msfm_frcnn_r50_fpn_1x_msfm"
+    for place in ("tables", "headline"):
+        source = next(r for r in rows_of(made_up / f"{place}/msfm_t4.md", "Row") if f"[`{name}`]" in str(r))
+        assert source["Experiment"] == f"[`{name}`](../../../workflow/papers/msfm/experiments/{name}.yaml)"
+        assert source["Result"] == f"[{name}.json](../metrics/{name}.json)"
+        assert (source["Steps"], source["Images"], source["Parameters, M"]) == ("300", "2,400", "1.599")
+        assert "8 GPU" in source["At full size"]
+    text = (made_up / "tables/msfm_t4.md").read_text()
+    assert "`dvc repro workflow/papers/msfm/tables/dvc.yaml:msfm_t4`" in text
+    assert "[data/published](../../../data/published/msfm.yaml), table `msfm_t4`" in text

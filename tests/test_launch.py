@@ -1,0 +1,62 @@
+"""Stages that start themselves again under torchrun."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from pipeline import launch
+from pipeline.errors import InputError
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list:
+    """Return what would have replaced the process."""
+    found: list = []
+    monkeypatch.setattr(os, "execv", lambda path, command: found.append((path, command)))
+    monkeypatch.setattr(sys, "argv", ["train.py", "dst_frcnn_r50_fpn_1x", "--preset", "full"])
+    for name in (launch.VARIABLE, "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    return found
+
+
+@pytest.mark.parametrize("value", ["", "1", " 1 "])
+def test_one_process_stays_as_it_is(started, monkeypatch, value):
+    monkeypatch.setenv(launch.VARIABLE, value)
+    launch.spread("pipeline.stages.train")
+    assert started == []
+
+
+def test_several_processes_are_started_by_torchrun_with_the_same_arguments(started, monkeypatch):
+    monkeypatch.setenv(launch.VARIABLE, "8")
+    launch.spread("pipeline.stages.train")
+    ((path, command),) = started
+    assert path == command[0] == sys.executable
+    assert command[1:] == [
+        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "8"),
+        *("-m", "pipeline.stages.train", "dst_frcnn_r50_fpn_1x", "--preset", "full"),
+    ]
+
+
+def test_a_process_of_torchrun_starts_no_others(started, monkeypatch):
+    monkeypatch.setenv(launch.VARIABLE, "8")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    launch.spread("pipeline.stages.train")
+    assert started == []
+
+
+@pytest.mark.parametrize(("seen", "expected"), [(0, 1), (1, 1), (4, 4)])
+def test_gpus_are_counted(started, monkeypatch, seen, expected):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    monkeypatch.setenv(launch.VARIABLE, "gpus")
+    assert launch.processes() == expected
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "2.5", "all", "1025", "٣"])
+def test_anything_else_is_refused_in_one_sentence(started, monkeypatch, value):
+    monkeypatch.setenv(launch.VARIABLE, value)
+    with pytest.raises(InputError, match=r"SCALEWISE_PROCESSES is .*, but must be `gpus` or a number from 1 to 1024"):
+        launch.spread("pipeline.stages.train")
