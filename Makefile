@@ -10,12 +10,14 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the start of every stage
 
-.PHONY: help install quickstart test slow-test lint accept own compare clean
+.PHONY: help install quickstart test slow-test lint accept own compare catalogue tables clean
 
 help:
 	@echo 'make quickstart   install, build all five papers under the preset of params.yaml, say where the report is'
 	@echo 'make test         install, run the tests (make slow-test: those that build whole graphs or train)'
 	@echo 'make accept       after a clone: take the committed results as they are, without training'
+	@echo 'make catalogue    every experiment of all 44 tables: hours at mini size, goes on where it was'
+	@echo 'make tables       all 44 tables from the results there are, without training'
 	@echo 'make own          check your own data again, then build the report of the preset of params.yaml'
 	@echo 'make compare      which method helps on your images: IMAGES=folder ANNOTATIONS=file.json [SIZE=mini|small|full]'
 	@echo 'make lint         ruff, snakefmt, snakemake --lint'
@@ -55,6 +57,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
+
+# Every experiment of all 44 tables, over as many sittings as it takes; `make tables` writes them from what there is so far.
+catalogue: $(STAMP)
+	@$(GRAPH) build catalogue --cores $(CORES) --keep-going
+
+tables: $(STAMP)
+	@$(GRAPH) tables
 
 accept: $(STAMP)
 	@$(GRAPH) accept quickstart

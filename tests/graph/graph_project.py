@@ -19,7 +19,6 @@ COPIED = (
     "data/published",
     "data/noise.json",
     "benchmarks/dvc.yaml",
-    "reports/benchmarks/cpu_architectures.json",
     "reports/benchmarks",
 )
 
