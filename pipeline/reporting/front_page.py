@@ -34,10 +34,13 @@ def front_page(results: Results) -> str:
 def analyses_section(results: Results) -> str:
     """Link the analyses, and list the networks that were exported."""
     text = "\n## Besides AP\n\n- [Parameters and multiply-adds](identities.md): printed, worked out and counted.\n"
-    text += (
-        "- ![Stability of learnt scales](figures/scale_stability.png)\n  How far learnt scales vary over images and "
-    )
-    text += "splits, beside a deformable network's offsets. [Data](figures/scale_stability.csv).\n"
+    if paths.figure(results.name, "scale_stability").is_file():
+        text += (
+            "- ![Stability of learnt scales](figures/scale_stability.png)\n  How far learnt scales vary over images "
+        )
+        text += "and splits, beside a deformable network's offsets. [Data](figures/scale_stability.csv).\n"
+    else:
+        text += f"- Stability of learnt scales beside a deformable network's offsets: {md.NOT_RUN}.\n"
     rows = []
     for name in EXPORTED:
         path = paths.export(results.name, name)
@@ -45,5 +48,7 @@ def analyses_section(results: Results) -> str:
             found = read_json(path)
             difference = f"{found['largest_difference']:.1e} of {found['largest_output']:.3g}"
             rows.append([f"`{name}`", found["contents"], found["weights"], difference])
+    if not rows:
+        return f"{text}- Networks as ONNX files: {md.NOT_RUN}.\n"
     text += "\nNetworks as ONNX files with whole dilations only, checked in ONNX Runtime:\n\n"
     return text + md.table(["Experiment", "Holds", "Weights", "Largest difference from PyTorch"], rows, "llll")
