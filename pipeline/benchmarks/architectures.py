@@ -21,6 +21,7 @@ import msgspec
 import torch
 
 from pipeline import files, paths
+from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.machine import describe
 from pipeline.code_digest import Closure
 from pipeline.config import Spec, experiments, resolve
@@ -169,9 +170,5 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        result = main(parser().parse_args())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    result = run_command(main, parser())
     sys.exit(1 if any("failure" in row for row in result["rows"]) else 0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from pipeline import config, files
 from pipeline.benchmarks.cases import numbers
+from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.machine import describe
 from pipeline.benchmarks.one_step import LEARNING_RATE
 from pipeline.benchmarks.profiles import operator_shares
@@ -239,8 +239,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main(parser().parse_args())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, parser())

@@ -16,6 +16,7 @@ import torch
 
 from pipeline import files
 from pipeline.benchmarks.cases import Case, measure
+from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.counterparts import layer_cases
 from pipeline.benchmarks.machine import describe
 from pipeline.benchmarks.marks import MISSED, judge
@@ -133,8 +134,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main(parser().parse_args())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, parser())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import torch
 
 from pipeline import config, files
 from pipeline.benchmarks.cases import numbers
+from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.machine import describe
 from pipeline.benchmarks.training_loops import ENDLESS, PARTS, Ours, batch_spec, write_images
 from pipeline.data import transforms
@@ -161,8 +161,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main(parser().parse_args())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, parser())

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config, paths
+from pipeline.benchmarks.command import run_command
 from pipeline.code_digest import Closure, stages
 from pipeline.errors import InputError
 from pipeline.files import read_json, read_yaml, write_json, write_text
@@ -291,10 +292,6 @@ def preload() -> None:
 
 if __name__ == "__main__":
     preload()
-    try:
-        result = main(parser().parse_args())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    result = run_command(main, parser())
     print(json.dumps({"failed": [row["name"] for row in result["rows"] if row["failure"]]}))
     sys.exit(1 if any(row["failure"] for row in result["rows"]) else 0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from pipeline import files
 from pipeline.benchmarks.cases import numbers
+from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.machine import describe
 from pipeline.benchmarks.profiles import operator_shares
 from pipeline.benchmarks.timing import interleave, ratios
@@ -125,8 +125,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main(parser().parse_args())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, parser())

@@ -6,8 +6,7 @@ import argparse
 import os
 import sys
 
-from pipeline.errors import InputError
-from pipeline.graph.build import BuildError, accept, build
+from pipeline.graph.build import accept, build, exit_code
 from pipeline.graph.check import by_dvc, drift
 from pipeline.graph.refresh import enter, refresh
 from pipeline.graph.tables import write
@@ -28,27 +27,25 @@ def main() -> int:
     actions.add_parser("write", help="write the dvc.yaml files of the published tables")
     actions.add_parser("check", help="compare DVC's graph with Snakemake's; exit code 1 where they differ")
     options = parser.parse_args()
-    try:
-        if options.action == "build":
-            build(options.target, options.cores, options.keep_going)
-        elif options.action == "accept":
-            accept(options.target)
-        elif options.action == "enter":
-            enter(options.target, options.trust)
-        elif options.action == "tables":
-            refresh()
-        elif options.action == "write":
-            print("\n".join(map(str, write())) or "Every dvc.yaml of tables is as it should be.")
-        else:
-            found = drift()
-            print("\n".join(found) or f"Both doors show one graph ({len(by_dvc())} outputs).")
-            return 1 if found else 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BuildError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: act(options))
+
+
+def act(options: argparse.Namespace) -> int:
+    """Do what the command line asks for; return 1 where the two doors differ. Raises InputError and BuildError."""
+    if options.action == "build":
+        build(options.target, options.cores, options.keep_going)
+    elif options.action == "accept":
+        accept(options.target)
+    elif options.action == "enter":
+        enter(options.target, options.trust)
+    elif options.action == "tables":
+        refresh()
+    elif options.action == "write":
+        print("\n".join(map(str, write())) or "Every dvc.yaml of tables is as it should be.")
+    else:
+        found = drift()
+        print("\n".join(found) or f"Both doors show one graph ({len(by_dvc())} outputs).")
+        return 1 if found else 0
     return 0
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline import code_digest, paths
@@ -20,6 +20,18 @@ LOG = Path("logs/build.log")
 
 class BuildError(Exception):
     """A stage failed; what it printed last has been shown."""
+
+
+def exit_code(call: Callable[[], int | None]) -> int:
+    """Return a command's exit code: what it returns, 2 for bad input, 1 for a stage that failed; one sentence each."""
+    try:
+        return call() or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BuildError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
 
 
 def build(target: str, cores: int, keep_going: bool = False) -> None:

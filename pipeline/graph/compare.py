@@ -16,7 +16,7 @@ from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.files import read_json, read_text, write_text
 from pipeline.graph import doors, own_data
-from pipeline.graph.build import BuildError, build, say
+from pipeline.graph.build import BuildError, build, exit_code, say
 from pipeline.reporting.results import preset_digest
 
 SHOWN = "## Every method"  # the page up to here is printed at the end
@@ -100,15 +100,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(call: Callable[[argparse.Namespace], None] = compare, words: list[str] | None = None) -> int:
     """Return the exit code: 0, 2 for bad input, 1 for a stage that failed."""
-    try:
-        call(parser().parse_args(words))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BuildError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: call(parser().parse_args(words)))
 
 
 if __name__ == "__main__":

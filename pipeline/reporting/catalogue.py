@@ -7,7 +7,7 @@ import os
 from pipeline import paths
 from pipeline.files import read_yaml, write_text
 from pipeline.reporting import markdown as md
-from pipeline.reporting.columns import name_of
+from pipeline.reporting.columns import kind_of, name_of
 from pipeline.reporting.comparison import METRICS, RECALLS
 from pipeline.reporting.context import comparability, numbers_of
 from pipeline.reporting.papers import NAMES
@@ -45,7 +45,9 @@ def table_line(results: Results, table: Table) -> tuple[list[str], tuple[int, in
     lines = read_table(results.name, table.id)
     own = sum(row.ours for row in table.rows)
     ids = {row.id for row in table.rows}
-    run = len({line["row"] for line in lines if line["row"] in ids and line["ours"] and line["kind"] != "cost"})
+    # A count needs no training: every network has its parameters.
+    told = [line for line in lines if line["ours"] and line["kind"] != "cost" and kind_of(line["metric"]) != "count"]
+    run = len(ids & {line["row"] for line in told})
     main = next((line["metric"] for line in lines if line["kind"] == "row"), "ap")
     counts = count_verdicts(lines, main)
     words = counts.words

@@ -18,6 +18,9 @@ DATA = {
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 
+BASELINES = {"fpn": "baselines with an FPN", "none": "baselines without one"}  # by the necks of the measured noise
+
+
 def beside_table(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
     """Return the bullet list that stands under a table made of some evaluations."""
     experiments = list(dict.fromkeys(paths.split_evaluation(name)[0] for name in evaluations))
@@ -87,21 +90,17 @@ def comparability(results: Results) -> str:
 
 def one_rule(results: Results) -> str:
     """Return the rule of all verdicts with the noise of every kind of baseline, for pages that show several tables."""
-    counts = [f"{group['dof'] + 1} equal {neck.upper()} baselines" for neck, group in sorted(results.noise.items())]
-    return _rule(results, counts)
+    return _rule(results, sorted(results.noise))
 
 
 def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
     """Return the rule of the verdict in one line, with the noise that some evaluations are judged by."""
     necks = {load_experiment(paths.split_evaluation(name)[0]).neck for name in evaluations}
-    counts = [
-        f"{results.noise[neck]['dof'] + 1} equal {neck.upper()} baselines"
-        for neck in sorted(necks & set(results.noise))
-    ]
-    return _rule(results, counts)
+    return _rule(results, sorted(necks & set(results.noise)))
 
 
-def _rule(results: Results, counts: list[str]) -> str:
+def _rule(results: Results, necks: list[str]) -> str:
+    counts = [f"{results.noise[neck]['dof'] + 1} equal {BASELINES[neck]}" for neck in necks]
     noise = (
         f"the run-to-run noise of {listing(counts)}"
         if counts

@@ -111,8 +111,10 @@ def draw_training_length(results: Results, path: Path) -> None:
                 ends.append((*line[-1], label, colour))
         ax.set_title(title)
         ax.set_xlabel("length of the training, multiples of 1x")
-        if not ends:
-            plotting.say_empty(ax, "not run")
+        if len({r["length"] for r in data if r[column] is not None}) < 2:
+            ax.clear()
+            ax.set_title(title)
+            plotting.say_empty(ax, "only one length was run" if ends else "not run")
             continue
         ax.set_xlim(0.5, 7.6)
         ax.set_xticks(sorted({r["length"] for r in data}))
@@ -134,7 +136,7 @@ def draw_thresholds(results: Results, path: Path) -> None:
         line = {"experiment": name, "threshold": threshold, "ap": None if ours is None else 100 * ours}
         data.append(line | {"collage_share": 0.0 if name == BASELINE and ours is not None else collages})
     shown = [line for line in data if line["ap"] is not None]
-    if shown:
+    if len(shown) > 2:  # a line through two points would show a trend that is none
         ax.plot([r["threshold"] for r in shown], [r["ap"] for r in shown], color=COLOURS[0], marker="o", markersize=5)
         for line in shown:
             share = line["collage_share"]
@@ -144,7 +146,7 @@ def draw_thresholds(results: Results, path: Path) -> None:
         ax.set_xlabel("threshold; 0: none (baseline), 1: a collage in every step")
         ax.set_ylabel("AP")
     else:
-        plotting.say_empty(ax, "not run")
+        plotting.say_empty(ax, f"{len(shown)} of {len(data)} trainings were run")
     drawn.suptitle(f"DST: AP over the threshold, preset {results.name}", x=0.01, ha="left")
     cells = [line | {key: rounded(line[key]) for key in ("ap", "collage_share")} for line in data]
     plotting.save(drawn, path, ("experiment", "threshold", "ap", "collage_share"), cells)

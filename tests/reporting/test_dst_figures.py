@@ -7,6 +7,7 @@ import pytest
 from pipeline import config, paths
 from pipeline.files import read_json, write_json, write_text
 from pipeline.options import CollageOptions
+from pipeline.reporting import plotting
 from pipeline.reporting.facts import threshold_facts
 from pipeline.reporting.figures_dst import (
     BASELINE,
@@ -88,6 +89,19 @@ def test_thresholds_are_those_of_the_experiments(fake):
         (SWEEP[2], "0.3", "", ""),
         (SWEEP[3], "1.0", "", ""),
     ]
+
+
+def test_too_few_points_are_named_and_not_joined(fake, monkeypatch):
+    said = []
+    monkeypatch.setattr(plotting, "say_empty", lambda ax, text: said.append(text))
+    fake.dst(gain=0.03, collage=0.4)
+    draw_dst_figures("mini")
+    assert said == ["only one length was run", "2 of 4 trainings were run"]
+    fake.evaluation("dst_frcnn_r50_fpn_4x_dst", 0.25)
+    fake.evaluation(SWEEP[2], 0.22)
+    said.clear()
+    draw_dst_figures("mini")
+    assert said == []
 
 
 def test_the_sweep_leaves_no_experiment_out():

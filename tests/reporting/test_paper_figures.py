@@ -37,6 +37,22 @@ def test_speed_and_accuracy_of_pod(fake):
     assert (FOLDER_OF / "pod_f1.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_one_network_of_a_detector_makes_no_figure_of_speed_and_accuracy(fake):
+    fake.evaluation("pod_frcnn_r50_c4_1x_fd_wt", 0.35)
+    fake.evaluation("pod_frcnn_r50_fpn_1x_fd_wt", 0.35)
+    write_table("pod_t5", "mini")
+    write_figures_page("mini")
+    assert not (FOLDER_OF / "pod_f1.png").exists()
+    assert "Waits for two networks of a detector in pod_t5" in (FOLDER_OF / "README.md").read_text()
+
+
+def test_pictures_of_other_stages_lead_to_their_data(fake):
+    write_figures_page("mini")
+    page = (FOLDER_OF / "README.md").read_text()
+    assert "![SNIP, figure 1: object sizes](../figures/statistics.png)\n\n[Data](../metrics/statistics.json)." in page
+    assert "[Data](../figures/dst_threshold.csv)." in page
+
+
 def test_learnt_scales_of_all_detectors(fake):
     fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
     fake.scales("pod_retinanet_r50_fpn_1x_gsl", -0.5)
