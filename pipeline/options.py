@@ -233,6 +233,7 @@ class Experiment(Options):
     recipe: str
     init: str
     notes: Notes
+    like: str | None = None  # a shallower init; where a preset's cut depth makes both one network, its weights serve
     neck: Literal["fpn", "c4", "none"] = "fpn"
     length: float = 1.0  # schedule as a multiple of the recipe's 1x
     method: Method = Method()

@@ -26,7 +26,7 @@ from pipeline.analysis.costs import (
 from pipeline.config import Spec
 from pipeline.errors import InputError, nearest
 from pipeline.graph.declared import Stage, ancestors
-from pipeline.training.classification import is_published
+from pipeline.training.classification import is_trained
 
 DETECTION_BYTES = 110  # of one detection in a results file
 PROPOSAL_BYTES = 20
@@ -85,7 +85,7 @@ def job_of(stage: Stage, resolve: Callable[[str], Spec], count: Counter, rates: 
     spec = resolve(name)
     network = count(spec)
     weights = 4.0 * network.parameters
-    if kind == "pretrain" and is_published(spec):
+    if kind == "pretrain" and not is_trained(spec):
         return Job(stage.address, kind, name, 0.0, False, weights)
     if kind in ("train", "pretrain"):
         area = training_area(spec)

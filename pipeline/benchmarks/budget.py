@@ -25,6 +25,7 @@ from pipeline.data.manifest import load_split
 from pipeline.graph import declared
 from pipeline.models.measure import classifier_input
 from pipeline.options import Test
+from pipeline.training.classification import is_trained
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 
@@ -56,9 +57,8 @@ def work_of(kind: str, key: str, preset: str, images: dict[str, int]) -> Work:
     if kind in ("train", "pretrain"):
         spec = resolve(name, preset)
         if kind == "pretrain":
-            fetched = spec.preset.init_source == "torchvision" and paths.paper_of(name) == "shared"
             batch = spec.preset.training.pretrain_batch or spec.batch
-            return Work(kind, name, 0.0 if fetched else float(batch * pretrain_steps(spec, images["train"])))
+            return Work(kind, name, float(batch * pretrain_steps(spec, images["train"])) if is_trained(spec) else 0.0)
         return Work(kind, name, epoch_steps(spec, images["train"]) * spec.batch * pyramid_area(spec))
     if kind in ("predict", "propose"):
         spec = resolve(name, preset)

@@ -32,7 +32,9 @@ class Stage:
 
 def dvc_files(root: Path = paths.ROOT) -> list[Path]:
     """Return the dvc.yaml files of the pipeline (the benchmarks' own folder is no part of it)."""
-    folders = [root / "workflow" / name for name in ("classifiers", "combinations", "data", "further", "papers")]
+    folders = [
+        root / "workflow" / name for name in ("classifiers", "combinations", "data", "deeper", "further", "papers")
+    ]
     return [root / "dvc.yaml", *(file for folder in folders for file in sorted(folder.rglob("dvc.yaml")))]
 
 

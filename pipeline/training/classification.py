@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from pipeline import paths
-from pipeline.config import Spec
+from pipeline.config import Spec, resolve
 from pipeline.data import classification_transforms as transforms
 from pipeline.data.crops import training_crops
 from pipeline.data.detection_set import DetectionSet
@@ -19,10 +19,10 @@ from pipeline.data.manifest import load_split
 from pipeline.data.samplers import BatchStream
 from pipeline.data.transforms import generator
 from pipeline.errors import InputError
-from pipeline.files import write_json, write_text
+from pipeline.files import read_json, read_text, write_json, write_text
 from pipeline.models import build_classifier
 from pipeline.models.batching import MEAN, STD
-from pipeline.training.checkpoint import Checkpoints, save_weights
+from pipeline.training.checkpoint import Checkpoints, load_weights, save_weights
 from pipeline.training.classification_data import Labelled, image_sizes, labelled_source, read_labelled
 from pipeline.training.classification_eval import Errors, batch_errors, by_resolution, seeds_summary
 from pipeline.training.classification_labelled import train_on_labelled
@@ -39,9 +39,11 @@ HELD_OUT = 0.1  # share of the images on which the error is measured
 
 
 def pretrain(spec: Spec) -> None:
-    """Write an init and what is known of it: trained here, or published weights for the inits that papers share."""
+    """Write an init and what is known of it: trained here, published, or taken over from one of the same network."""
     if is_published(spec):
         write_published(spec)
+    elif is_like_another(spec):
+        take_over(spec)
     else:
         with joined() as world:
             train_classifier(spec, world)
@@ -55,7 +57,35 @@ def is_published(spec: Spec) -> bool:
 
 def several_can_train(spec: Spec) -> bool:
     """Whether several processes can make an init together: it is trained, and on labelled images."""
-    return not is_published(spec) and labelled_source(spec) is not None
+    return is_trained(spec) and labelled_source(spec) is not None
+
+
+def is_trained(spec: Spec) -> bool:
+    """Whether an init is trained, neither published nor taken over from another one."""
+    return not is_published(spec) and not is_like_another(spec)
+
+
+def is_like_another(spec: Spec) -> bool:
+    """Whether the preset's cut depth makes this init the network of the one that its experiment is `like`."""
+    if spec.experiment.like is None:
+        return False
+    other = msgspec.structs.replace(resolve(spec.experiment.like, spec.preset.name), preset=spec.preset)
+    return spec.recipe == other.recipe and tensor_shapes(spec) == tensor_shapes(other)
+
+
+def tensor_shapes(spec: Spec) -> dict[str, torch.Size]:
+    """Return the shape of every tensor of an init's network, without making one."""
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in build_classifier(spec, 1).state_dict().items()}
+
+
+def take_over(spec: Spec) -> None:
+    """Write the weights, the history and the summary of the init that this one is like."""
+    preset, like = spec.preset.name, spec.experiment.like
+    save_weights(paths.init(preset, spec.name), *load_weights(paths.init(preset, like)))
+    write_text(paths.history(preset, spec.name), read_text(paths.history(preset, like)))
+    summary = read_json(paths.training_summary(preset, like))
+    write_json(paths.training_summary(preset, spec.name), summary | {"experiment": spec.name, "taken_over_from": like})
 
 
 def write_published(spec: Spec) -> None:

@@ -157,13 +157,13 @@ def test_the_indexes_of_inits_and_classifiers_equal_the_experiment_files():
             if content.get("method", {}).get("global_scale"):
                 gsl[path.stem] = entry | {"init": content["init"]}
         elif paths.paper_of(path.stem) == "shared" or path.stem in started_from:
-            inits[path.stem] = entry
+            inits[path.stem] = entry | ({"like": content["like"]} if "like" in content else {})
         elif content["init"] == "none":
             scratch[path.stem] = entry
         else:
             fine_tuned[path.stem] = entry | {"init": content["init"]}
     found = load("workflow/inits.yaml")
-    assert found["inits"] | found["further_inits"] == inits
+    assert found["inits"] | found["deeper_inits"] | found["further_inits"] == inits
     assert found["gsl"] | found["further_gsl"] == gsl
     classifiers = load("workflow/classifiers.yaml")
     measured = classifiers.pop("measured")
@@ -175,13 +175,14 @@ def test_the_indexes_of_inits_and_classifiers_equal_the_experiment_files():
 def test_the_quickstart_trains_no_further_init_and_the_report_all_of_them():
     stages, found = declared.stages(), load("workflow/inits.yaml")
     needed = declared.ancestors("quickstart", stages)
-    assert {a.removeprefix("pretrain@") for a in needed if a.startswith("pretrain@")} == set(found["inits"])
+    made = {a.rpartition("@")[2] for a in needed if "pretrain@" in a}
+    assert made == set(found["inits"] | found["deeper_inits"])
     assert {a.removeprefix("decompose@") for a in needed if a.startswith("decompose@")} == set(found["gsl"])
     assert not any("workflow/further" in address or "workflow/classifiers" in address for address in needed)
     needed = declared.ancestors("report", stages)
     for kind, index in (("pretrain", "inits"), ("decompose", "gsl")):
         names = {address.rpartition("@")[2] for address in needed if f"{kind}@" in address}
-        assert names == set(found[index] | found[f"further_{index}"])
+        assert names == set(found[index] | found[f"further_{index}"] | found.get(f"deeper_{index}", {}))
 
 
 def test_further_inits_are_made_by_the_same_stages():
@@ -189,6 +190,16 @@ def test_further_inits_are_made_by_the_same_stages():
     for name, stage in further.items():
         assert stage["do"] == root[name]["do"] | {"wdir": "../.."}, name
         assert stage["foreach"] == root[name]["foreach"].replace("${", "${further_")
+
+
+def test_a_deeper_init_is_made_like_others_and_rests_on_what_it_may_take_over():
+    root, deeper = load("dvc.yaml")["stages"], load("workflow/deeper/dvc.yaml")["stages"]
+    assert list(deeper) == ["pretrain"]
+    usual, stage = root["pretrain"]["do"], deeper["pretrain"]["do"]
+    assert stage | {"deps": usual["deps"]} == usual | {"wdir": "../.."}
+    assert stage["deps"][: len(usual["deps"])] == usual["deps"]
+    known = declared.stages()
+    assert "pretrain@resnet50" in declared.ancestors("workflow/deeper/dvc.yaml:pretrain@resnet101", known)
 
 
 def test_the_index_of_analyses_names_experiments_that_fit():

@@ -17,9 +17,10 @@ import torch
 
 from pipeline import config, paths
 from pipeline.errors import InputError
+from pipeline.files import write_json, write_text
 from pipeline.preset import LabelledSource
-from pipeline.training.checkpoint import load_weights
-from pipeline.training.classification import pretrain
+from pipeline.training.checkpoint import load_weights, save_weights
+from pipeline.training.classification import is_trained, pretrain
 from pipeline.training.classification_data import TrainingBatches, batches, image_sizes, read_labelled
 from pipeline.training.classification_run import ClassifierStep
 from pipeline.training.distributed import World
@@ -234,6 +235,34 @@ def test_published_weights_are_for_shared_inits_only(tmp_path, monkeypatch):
         pretrain(config.resolve(name, "full"))
     assert asked == ["resnet50", "train psconv_cls_r50_120ep_cos", "train psconv_cls_r50_step_psconv"]
     assert list(load_weights(paths.init("full", "resnet50"))[0]) == ["backbone.body.conv1.weight"]
+
+
+def test_a_deeper_init_of_cut_depth_takes_the_shallower_ones_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    from pipeline.training import classification
+
+    monkeypatch.setattr(classification, "train_classifier", lambda spec, world: pytest.fail("trained"))
+    save_weights(paths.init("mini", "resnet50"), {"backbone.body.conv1.weight": torch.arange(3.0)}, {"made": "here"})
+    write_text(paths.history("mini", "resnet50"), "step,loss,lr,top1\n1,2.5,0.1,0.2\n")
+    write_json(paths.training_summary("mini", "resnet50"), {"experiment": "resnet50", "steps": 1, "top1_error": 0.25})
+    spec = config.resolve("resnet101", "mini")
+    pretrain(spec)
+    tensors, metadata = load_weights(paths.init("mini", "resnet101"))
+    assert tensors["backbone.body.conv1.weight"].tolist() == [0, 1, 2]
+    assert metadata == {"made": "here"}
+    assert paths.history("mini", "resnet101").read_text().endswith("1,2.5,0.1,0.2\n")
+    assert summary(spec) == {
+        "experiment": "resnet101", "steps": 1, "top1_error": 0.25, "taken_over_from": "resnet50",
+    }  # fmt: skip
+
+
+def test_an_init_is_trained_where_depth_tells_it_from_the_shallower_one():
+    whole = msgspec.structs.replace(config.load_preset("mini").model, max_blocks=None)
+    spec = config.resolve("resnet101", "mini")
+    assert not is_trained(spec)
+    assert is_trained(config.resolve("resnet50", "mini"))
+    preset = msgspec.structs.replace(spec.preset, model=whole)
+    assert is_trained(msgspec.structs.replace(spec, preset=preset))
 
 
 def test_rates_of_the_papers_classifiers():

@@ -5,9 +5,7 @@ rule pretrain:
     input:
         code=paths.code_digest("pretrain"),
         preset=paths.preset_file(PRESET),
-        recipe=recipe_of,
-        experiment=experiment_file,
-        manifest=paths.manifest(PRESET),
+        rest=analysis_deps("pretrain", "init"),
     output:
         weights=paths.init(PRESET, "{init}"),
         history=paths.history(PRESET, "{init}"),

@@ -1,0 +1,88 @@
+"""Every detector family learns: from a few hundred ScaleWorld images, by the pipeline's own functions, to an AP."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from pipeline import config, paths
+from pipeline.data.sources import synthesize, verify_preset
+from pipeline.evaluation.scoring import score
+from pipeline.files import read_json
+from pipeline.training.classification import pretrain
+from pipeline.training.detection import train_detector
+from pipeline.training.prediction import predict
+from pipeline.training.proposing import propose
+
+pytestmark = pytest.mark.slow
+
+MINI = config.load_preset("mini")
+PRESET = msgspec.structs.replace(
+    MINI,
+    name="learning",
+    data=msgspec.structs.replace(MINI.data, train_images=400, val_images=100),
+    training=msgspec.structs.replace(MINI.training, steps=300, pretrain_steps=500, pretrain_images=4000),
+)
+FAMILIES = {  # AP50 in per cent that each must pass
+    "msfm_frcnn_r50_fpn_1x": 15,
+    "msfm_mask_rcnn_r50_fpn_1x": 15,
+    "msfm_cascade_rcnn_r50_fpn_1x": 15,
+    "psconv_cascade_mask_rcnn_r50_fpn_1x": 15,
+    "msfm_grid_rcnn_r50_fpn_1x": 15,
+    "msfm_dynamic_rcnn_r50_fpn_1x": 15,
+    "msfm_retinanet_r50_fpn_1x": 15,
+    "dst_fcos_r50_fpn_2x": 15,
+    "msfm_reppoints_r50_fpn_1x": 15,
+}
+PROPOSING, REGIONS = "snip_rpn_r101_6ep_single_scale_800", "snip_drfcn_r50_7ep_single_scale"
+
+
+def resolved(name: str) -> config.Spec:
+    """Return an experiment under this module's preset, with 12 epochs' steps."""
+    spec = config.resolve(name, "mini")
+    recipe = msgspec.structs.replace(spec.recipe, epochs=12.0, iterations=None)
+    experiment = msgspec.structs.replace(spec.experiment, length=1.0)
+    return msgspec.structs.replace(spec, preset=PRESET, recipe=recipe, experiment=experiment)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Enter a folder with images and pre-trained backbones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("learning"))
+        synthesize(PRESET)
+        verify_preset(PRESET)
+        for init in ("resnet50", "resnet101"):
+            pretrain(resolved(init))
+        yield
+
+
+def scores(spec: config.Spec) -> dict[str, float]:
+    """Return the numbers of a trained experiment's test at one resolution."""
+    predict(spec, "single")
+    score(spec, "single")
+    return read_json(paths.metrics(spec.preset.name, paths.evaluation_name(spec.name, "single")))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_reaches_a_sensible_ap_on_images_it_has_not_seen(project, name):
+    spec = resolved(name)
+    train_detector(spec)
+    found = scores(spec)
+    print(name, found["ap50"])
+    assert 100 * found["ap50"] > FAMILIES[name]
+    if spec.experiment.has_masks:
+        assert found["mask_ap50"] > 0.5 * found["ap50"]
+
+
+def test_proposals_recall_objects_and_their_classifier_finds_them(project):
+    spec = resolved(PROPOSING)
+    train_detector(spec)
+    found = scores(spec)
+    print(PROPOSING, found)
+    propose(spec)
+    spec = resolved(REGIONS)
+    train_detector(spec)
+    found = scores(spec)
+    print(REGIONS, found["ap50"])
+    assert 100 * found["ap50"] > 15
