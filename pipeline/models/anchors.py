@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
+
+from pipeline.models.overlap import pairwise_iou
 
 BACKGROUND, IGNORED = -1, -2
 CHUNK = 128  # objects matched at a time: bounds the memory of crowded images
@@ -50,7 +51,7 @@ def match_anchors(anchors: Tensor, boxes: Tensor, positive: float = 0.5, negativ
     matched = torch.zeros(len(anchors), dtype=torch.int64, device=anchors.device)
     kept = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
     for first in range(0, len(boxes), CHUNK):
-        overlap = box_iou(boxes[first : first + CHUNK], anchors)  # [g, A]
+        overlap = pairwise_iou(boxes[first : first + CHUNK], anchors)  # [g, A]
         values, indices = overlap.max(dim=0)
         better = values > best
         best, matched = torch.where(better, values, best), torch.where(better, indices + first, matched)

@@ -47,10 +47,11 @@ def sampled_conv2d(
         places.append((outputs, inside))
     (top, down), (left, right) = places
     moves = offsets.reshape(images * fields, kernel[0], kernel[1], 2, rows, columns)
-    y = moves[:, :, :, 0] + down[:, None, None, None] + top[:, None]
-    x_place = moves[:, :, :, 1] + right[:, None, None] + left
     # grid_sample's unit: -1 and 1 are the outer edges of the first and last pixel.
-    grid = torch.stack([(2 * x_place + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    still_y = (2 * (down[:, None, None, None] + top[:, None]) + 1) / height - 1
+    still_x = (2 * (right[:, None, None] + left) + 1) / width - 1
+    grid_x = torch.add(still_x, moves[:, :, :, 1], alpha=2 / width)
+    grid = torch.stack([grid_x, torch.add(still_y, moves[:, :, :, 0], alpha=2 / height)], dim=-1)
     sampled = F.grid_sample(
         x.reshape(images * fields, channels // fields, height, width),
         grid.view(images * fields, taps * rows, columns, 2),

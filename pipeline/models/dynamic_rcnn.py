@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
-from torchvision.ops import box_iou
 
 from pipeline.config import Spec
 from pipeline.models.backbones import Scales
 from pipeline.models.batching import Batching
 from pipeline.models.necks import build_fpn
+from pipeline.models.overlap import pairwise_iou
 from pipeline.models.roi_heads import RoIHeads
 from pipeline.models.two_stage import (
     FPN_RESOLUTION,
@@ -109,7 +109,7 @@ def mean_ranked_iou(proposals: list[Tensor], objects: list[Tensor], rank: int) -
     ranked = []
     for rois, boxes in zip(proposals, objects, strict=True):
         if len(boxes) and len(rois):
-            overlap = box_iou(boxes, rois).amax(dim=0)
+            overlap = pairwise_iou(boxes, rois).amax(dim=0)
             ranked.append(overlap.topk(min(rank, len(rois))).values[-1])
     return torch.stack(ranked).mean() if ranked else proposals[0].new_tensor(torch.nan)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torchvision.models.detection import roi_heads
 
 from pipeline.config import Spec
 from pipeline.models.normaliser import Normaliser, local_normaliser
+from pipeline.models.overlap import pairwise_iou
 from pipeline.models.suppression import suppress
 
 RoIFilter = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
@@ -55,6 +56,10 @@ class RoIHeads(roi_heads.RoIHeads):
     small_area: float = 32.0**2
     filter_rois: RoIFilter | None = None
     positives: PositiveLosses | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.box_similarity = pairwise_iou
 
     def assign_targets_to_proposals(
         self, proposals: list[Tensor], gt_boxes: list[Tensor], gt_labels: list[Tensor]

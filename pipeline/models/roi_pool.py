@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from pipeline.models.sampled_roi_align import sampled_roi_align
+
 CANONICAL_LEVEL = 4  # stride 2^4 takes the RoIs of the canonical scale (FPN, equation 1)
 
 
@@ -47,6 +49,10 @@ class MultiLevelRoIAlign(nn.Module):
         maps = list(features.values())[: len(self.strides)]
         images = torch.cat([torch.full_like(boxes[:, :1], row) for row, boxes in enumerate(proposals)])
         rois = torch.cat([images, torch.cat(proposals)], dim=1)
+        if rois.device.type == "cpu" and self.sampling_ratio > 0:
+            strides, size = self.strides[: len(maps)], self.output_size[0]
+            levels = self.levels(rois[:, 1:]).clamp(max=len(maps) - 1)
+            return sampled_roi_align(maps, rois, levels, strides, size, self.sampling_ratio)
         if len(maps) == 1:
             return self.pool(maps[0], rois, self.strides[0])
         levels = self.levels(rois[:, 1:])

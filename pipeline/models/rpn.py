@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.models.detection import rpn
 
 from pipeline.models.normaliser import Normaliser, local_normaliser
+from pipeline.models.overlap import pairwise_iou
 
 AnchorLabeller = Callable[[Tensor, dict[str, Tensor]], Tensor]
 BETA = 1 / 9  # of the smooth L1 loss
@@ -36,6 +37,10 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
 
     label_anchors: AnchorLabeller | None = None
     normaliser: Normaliser = staticmethod(local_normaliser)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.box_similarity = pairwise_iou
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from pipeline.models.anchors import BACKGROUND, CHUNK, IGNORED, match_anchors
+from pipeline.models.overlap import pairwise_iou
 
 
 def match_anchors_in_range(anchors: Tensor, target: dict[str, Tensor], ignore_iou: float | None) -> Tensor:
@@ -36,7 +36,7 @@ def match_anchors_in_range(anchors: Tensor, target: dict[str, Tensor], ignore_io
     numbers = torch.cat([torch.where(valid)[0], torch.tensor([IGNORED, BACKGROUND], device=boxes.device)])
     matched = numbers[match_anchors(anchors, boxes[valid])]  # -2 and -1 count from the end
     for part in boxes[~valid].split(CHUNK):
-        matched = matched.masked_fill((box_iou(part, anchors) > ignore_iou).any(dim=0), IGNORED)
+        matched = matched.masked_fill((pairwise_iou(part, anchors) > ignore_iou).any(dim=0), IGNORED)
     return matched
 
 
