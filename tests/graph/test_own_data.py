@@ -121,7 +121,7 @@ def test_sizes_make_presets(folder, size):
     assert preset.factor == {"mini": 0.25, "small": 0.5, "full": 1.0}[size]
     assert preset.init_source == "pretrain"  # no method may start from better weights than another
     least = load_size(size)
-    assert preset.training.steps == (550 if size == "mini" else least.least_steps)
+    assert preset.training.steps == (580 if size == "mini" else least.least_steps)
     assert preset.model.width == {"mini": 0.25, "small": 0.5, "full": 1.0}[size]
     assert write_preset("own", size, found).read_bytes() == path.read_bytes()
 
