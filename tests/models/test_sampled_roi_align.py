@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou, roi_align
 
+from pipeline.models import overlap
 from pipeline.models.overlap import pairwise_iou
 from pipeline.models.roi_pool import MultiLevelRoIAlign
 from pipeline.models.sampled_roi_align import sampled_roi_align
@@ -78,8 +79,14 @@ boxes = st.lists(st.tuples(*[st.floats(-50, 50, width=32)] * 4), max_size=6).map
 
 
 @settings(max_examples=100, deadline=None)
-@given(boxes, boxes)
-def test_overlaps_are_torchvisions_bit_for_bit(first, second):
+@given(boxes, boxes, st.integers(1, 9))
+def test_overlaps_are_torchvisions_bit_for_bit_in_blocks_of_any_size(first, second, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlap, "BLOCK", block)
+        check_overlaps(first, second)
+
+
+def check_overlaps(first: Tensor, second: Tensor) -> None:
     assert torch.equal(pairwise_iou(first, second).nan_to_num(-1), box_iou(first, second).nan_to_num(-1))
 
 
