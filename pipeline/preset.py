@@ -53,6 +53,8 @@ class ModelSize(Options):
     fpn_channels: int = 256
     head_channels: int = 1024
     c4_stride: Literal[8, 16] = 16
+    dense_stride: Literal[4, 8] = 8  # of the finest level that detectors without proposals predict on
+    dense_norm: bool = False  # group normalisation in all of their towers, and He's start: both speed learning up
     fusion_min_width: int = 1
     rpn_pre_nms_train: int = 2000
     rpn_post_nms_train: int = 1000

@@ -65,8 +65,7 @@ def build(target: str, cores: int, keep_going: bool = False) -> None:
         left = doors.status(stage.address)
         if left:
             raise BuildError(f"DVC still calls {', '.join(sorted(left))} out of date; `dvc status` says why.")
-        if not doors.nothing_to_do(stage.outs[0]):
-            doors.touch(stage.outs[0])
+        agree(stage, known)
     spent = duration(time.monotonic() - begin)
     say(f"{target} {'is built' if stale else 'is up to date'}: {stage.outs[0]} ({spent})")
 
@@ -90,6 +89,15 @@ def settle(outs: Iterable[str]) -> None:
         for file in (path, path / ".snakemake_timestamp"):
             if file.exists():
                 os.utime(file, (now, now))
+
+
+def agree(stage: declared.Stage, known: dict[str, declared.Stage]) -> None:
+    """Make Snakemake see nothing to do for a stage that DVC calls up to date."""
+    if doors.nothing_to_do(stage.outs[0]):
+        return
+    settle(out for name in declared.ancestors(stage.address, known) for out in known[name].outs)
+    if not doors.nothing_to_do(stage.outs[0]):
+        doors.touch(stage.outs[0])
 
 
 def run_snakemake(target: str, stale: list[str], cores: int, keep_going: bool = False) -> None:

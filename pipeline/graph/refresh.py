@@ -6,7 +6,7 @@ import time
 
 from pipeline import code_digest, config, paths
 from pipeline.graph import declared, doors
-from pipeline.graph.build import say, target_stage
+from pipeline.graph.build import agree, say, target_stage
 from pipeline.graph.progress import duration
 from pipeline.reporting.catalogue import write_catalogue
 from pipeline.reporting.published import load_published
@@ -67,6 +67,8 @@ def enter(target: str, trust: bool = False) -> None:
     found = [address for address in there if address not in older]
     if found:
         doors.dvc("commit", "--force", *found)
+    if len(found) == len(stale):  # with others left, Snakemake is right to see something to do
+        agree(stage, known)
     for address in found:
         say(f"  entered  {address}")
     for address in older:

@@ -14,8 +14,7 @@ from pipeline.config import Spec
 from pipeline.models.anchors import IGNORED
 from pipeline.models.backbones import Scales
 from pipeline.models.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
-from pipeline.models.focal import PRIOR, STRIDES, FocalHead, level_positions, prediction, tower
-from pipeline.models.necks import build_fpn
+from pipeline.models.focal import LEVELS, PRIOR, FocalHead, build_pyramid, level_positions, prediction, tower
 from pipeline.models.roi_heads import PositiveLosses, box_area
 from pipeline.models.valid_ranges import assign_points_in_range
 from pipeline.preset import ModelSize
@@ -39,11 +38,11 @@ class FCOSHead(FocalHead):
     def __init__(self, channels: int, classes: int, size: ModelSize, factor: float) -> None:
         super().__init__(classes, size, NMS_IOU)
         self.ranges = [limit * factor for limit in RANGES]
-        self.classification, self.regression = tower(channels, normalised=True), tower(channels, normalised=True)
+        self.classification, self.regression = (tower(channels, size, normalised=True) for _ in range(2))
         self.logits = prediction(channels, classes, PRIOR)
         self.centerness = prediction(channels, 1)
         self.distances = prediction(channels, 4)
-        self.scales = nn.Parameter(torch.ones(len(STRIDES)))
+        self.scales = nn.Parameter(torch.ones(LEVELS))
 
     def forward(self, features: list[Tensor]) -> Outputs:
         """Map levels [N, C, H, W] to `logits` [N, K, H, W], `centerness` [N, 1, H, W] and `distances` [N, 4, H, W].
@@ -61,7 +60,7 @@ class FCOSHead(FocalHead):
 
     def points(self, level: int, output: Tensor) -> Tensor:
         """Return a level's positions [H W, 2], in the middle of their cells."""
-        return level_positions(output, STRIDES[level], STRIDES[level] // 2)
+        return level_positions(output, self.strides[level], self.strides[level] // 2)
 
     def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return focal loss, IoU loss weighted by centerness, and the centerness' cross-entropy.
@@ -179,6 +178,6 @@ def build_fcos(spec: Spec, classes: int = 80, scales: Scales | None = None) -> D
     Without later improvements, as when DST was written: positives anywhere in an object, centerness beside the classes,
     -log IoU, distances in pixels.
     """
-    backbone = build_fpn(spec, scales, extra="p5", first=1)
+    backbone = build_pyramid(spec, scales, "p5")
     head = FCOSHead(backbone.out_channels, classes, spec.preset.model, spec.preset.factor)
     return assemble_dense(spec, backbone, head)

@@ -8,18 +8,22 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from pipeline.config import Spec
+from pipeline.models.backbones import Scales
 from pipeline.models.dense import DenseHead, Outputs
+from pipeline.models.necks import Extra, FPNBackbone, build_fpn
 from pipeline.models.suppression import suppress
 from pipeline.preset import ModelSize
 
-STRIDES = (8, 16, 32, 64, 128)  # P3 to P7
+LEVELS = 5
+STRIDE = 8  # of P3, the published finest level; the others are P4 to P7
 PRIOR = 0.01  # score of every class on every position at the start (RetinaNet, section 3.3)
 CONVS = 4
 GROUP_CHANNELS = 8  # a normalisation group's: 32 groups of the papers' 256 channels
 
 
 class FocalHead(DenseHead):
-    """Base of heads on P3 to P7 whose classes are independent sigmoids.
+    """Base of heads on P3 to P7 (P2 to P6 where the preset's finest stride is 4) with independent sigmoids as classes.
 
     Args:
         classes: object categories, without the background.
@@ -33,6 +37,8 @@ class FocalHead(DenseHead):
     def __init__(self, classes: int, size: ModelSize, nms_iou: float) -> None:
         super().__init__()
         self.classes, self.nms_iou = classes, nms_iou
+        self.strides = [size.dense_stride * 2**level for level in range(LEVELS)]
+        self.finer = STRIDE / size.dense_stride  # than published; a level's objects are as many strides larger
         self.score_threshold, self.candidates, self.detections = (
             size.score_threshold,
             size.rpn_pre_nms_test,
@@ -43,7 +49,7 @@ class FocalHead(DenseHead):
         """Return the best boxes [n, 4], their scores [n] and classes [n] of one image's level, not yet suppressed.
 
         Args:
-            level: index into `STRIDES`.
+            level: index into `strides`.
             outputs: this level's named outputs, [1, ..., H, W].
         """
         raise NotImplementedError
@@ -54,19 +60,36 @@ class FocalHead(DenseHead):
         for row, shape in enumerate(images.image_sizes):
             found = [
                 self.level_candidates(level, {name: values[level][row : row + 1] for name, values in outputs.items()})
-                for level in range(len(STRIDES))
+                for level in range(LEVELS)
             ]
             boxes, scores, classes = (torch.cat(parts) for parts in zip(*found, strict=True))
             results.append(suppress(boxes, scores, classes, shape, self.nms_iou, self.detections))
         return results
 
 
-def tower(channels: int, normalised: bool = False, convs: int = CONVS) -> nn.Sequential:
-    """Return 3x3 convolutions with ReLU, four by default, and with group normalisation between where `normalised`."""
+def build_pyramid(spec: Spec, scales: Scales | None, extra: Extra) -> FPNBackbone:
+    """Build the backbone and pyramid of a dense detector, with five levels.
+
+    Args:
+        spec: the resolved experiment.
+        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
+        extra: where P6 and P7 come from: "c5" or "p5". A pyramid that starts at P2 ends with a pooled P6 instead.
+    """
+    if spec.preset.model.dense_stride < STRIDE:
+        return build_fpn(spec, scales)
+    return build_fpn(spec, scales, extra, first=1)
+
+
+def tower(channels: int, size: ModelSize, normalised: bool = False, convs: int = CONVS) -> nn.Sequential:
+    """Return 3x3 convolutions with ReLU, four by default.
+
+    Group normalisation stands between where `normalised` or where the preset has `dense_norm`, which also takes He's
+    start: published towers start so small that they need thousands of steps to wake up.
+    """
     layers: list[nn.Module] = []
     for _ in range(convs):
-        layers.append(start(nn.Conv2d(channels, channels, 3, padding=1)))
-        if normalised:
+        layers.append(start(nn.Conv2d(channels, channels, 3, padding=1), size.dense_norm))
+        if normalised or size.dense_norm:
             layers.append(nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels))
         layers.append(nn.ReLU())
     return nn.Sequential(*layers)
@@ -80,9 +103,15 @@ def prediction(channels: int, outputs: int, prior: float | None = None, kernel: 
     return layer
 
 
-def start(layer: nn.Conv2d) -> nn.Conv2d:
-    """Initialise a convolution as published, N(0, 0.01), with the same gain where channels are fewer than 256."""
-    nn.init.normal_(layer.weight, std=0.01 * math.sqrt(256 / layer.in_channels))
+def start(layer: nn.Conv2d, strong: bool = False) -> nn.Conv2d:
+    """Initialise a convolution as published, N(0, 0.01), with the same gain where channels are fewer than 256.
+
+    A `strong` start is He's, whose gain is that of the ReLU behind it.
+    """
+    if strong:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    else:
+        nn.init.normal_(layer.weight, std=0.01 * math.sqrt(256 / layer.in_channels))
     nn.init.zeros_(layer.bias)
     return layer
 

@@ -15,8 +15,7 @@ from pipeline.models.anchors import IGNORED
 from pipeline.models.backbones import Scales
 from pipeline.models.deformable import deformable_conv2d
 from pipeline.models.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
-from pipeline.models.focal import PRIOR, STRIDES, FocalHead, level_positions, prediction, tower
-from pipeline.models.necks import build_fpn
+from pipeline.models.focal import PRIOR, FocalHead, build_pyramid, level_positions, prediction, start, tower
 from pipeline.models.point_sets import POINTS, match_positions, moment_boxes, place
 from pipeline.models.roi_heads import PositiveLosses, box_area
 from pipeline.models.valid_ranges import assign_points_in_range, match_anchors_in_range
@@ -35,9 +34,9 @@ class PointConv(nn.Module):
 
     grid: Tensor  # [18, 1, 1], where the taps of a plain convolution lie, (y, x) row by row
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, strong: bool = False) -> None:
         super().__init__()
-        self.weight = nn.Parameter(prediction(channels, channels).weight.detach())
+        self.weight = nn.Parameter(start(nn.Conv2d(channels, channels, 3), strong).weight.detach())
         offsets = torch.cartesian_prod(torch.arange(-1.0, 2), torch.arange(-1.0, 2))
         self.register_buffer("grid", offsets.reshape(-1, 1, 1), persistent=False)
 
@@ -58,12 +57,12 @@ class RepPointsHead(FocalHead):
 
     def __init__(self, channels: int, classes: int, size: ModelSize, factor: float) -> None:
         super().__init__(classes, size, NMS_IOU)
-        self.base = BASE * factor
-        self.classification, self.regression = tower(channels, convs=CONVS), tower(channels, convs=CONVS)
+        self.base = BASE * self.finer * factor
+        self.classification, self.regression = (tower(channels, size, convs=CONVS) for _ in range(2))
         self.initial = nn.Sequential(
             prediction(channels, channels), nn.ReLU(), prediction(channels, 2 * POINTS, kernel=1)
         )
-        self.classify_points, self.refine_points = PointConv(channels), PointConv(channels)
+        self.classify_points, self.refine_points = (PointConv(channels, size.dense_norm) for _ in range(2))
         self.logits = prediction(channels, classes, PRIOR, kernel=1)
         self.refined = prediction(channels, 2 * POINTS, kernel=1)
         self.spread = nn.Parameter(torch.zeros(2))  # x, y
@@ -94,10 +93,10 @@ class RepPointsHead(FocalHead):
             torch.cat([flatten_level(level, parts) for level in outputs[name]], dim=1)
             for name, parts in (("logits", self.classes), ("initial", 2 * POINTS), ("refined", 2 * POINTS))
         )
-        levels = [level_positions(level, stride) for level, stride in zip(outputs["logits"], STRIDES, strict=True)]
+        levels = [level_positions(level, stride) for level, stride in zip(outputs["logits"], self.strides, strict=True)]
         positions = torch.cat(levels)
         strides = torch.cat(
-            [torch.full_like(level[:, 0], stride) for level, stride in zip(levels, STRIDES, strict=True)]
+            [torch.full_like(level[:, 0], stride) for level, stride in zip(levels, self.strides, strict=True)]
         )
         first_boxes = place(moment_boxes(initial.detach(), self.spread.detach()), positions, strides)
         total, first, first_areas, regression, classification, areas = [], [], [], [], [], []
@@ -145,8 +144,8 @@ class RepPointsHead(FocalHead):
             for name, parts in (("logits", self.classes), ("refined", 2 * POINTS))
         )
         scores, rows, classes = top_candidates(logits.sigmoid(), self.score_threshold, self.candidates)
-        positions = level_positions(outputs["logits"], STRIDES[level])[rows]
-        strides = torch.full_like(positions[:, 0], STRIDES[level])
+        positions = level_positions(outputs["logits"], self.strides[level])[rows]
+        strides = torch.full_like(positions[:, 0], self.strides[level])
         return place(moment_boxes(refined[rows], self.spread), positions, strides), scores, classes
 
 
@@ -162,6 +161,6 @@ def build_reppoints(spec: Spec, classes: int = 80, scales: Scales | None = None)
     parameter count and MMDetection have them.
     """
     size = spec.preset.model
-    backbone = build_fpn(spec, scales, extra="c5", first=1)
+    backbone = build_pyramid(spec, scales, "c5")
     head = RepPointsHead(backbone.out_channels, classes, size, spec.preset.factor)
     return assemble_dense(spec, backbone, head)

@@ -13,8 +13,7 @@ from pipeline.config import Spec
 from pipeline.models.anchors import IGNORED, cell_anchors
 from pipeline.models.backbones import Scales
 from pipeline.models.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
-from pipeline.models.focal import PRIOR, STRIDES, FocalHead, level_positions, prediction, tower
-from pipeline.models.necks import build_fpn
+from pipeline.models.focal import PRIOR, FocalHead, build_pyramid, level_positions, prediction, tower
 from pipeline.models.roi_heads import PositiveLosses, box_area
 from pipeline.models.valid_ranges import match_anchors_in_range
 from pipeline.preset import ModelSize
@@ -43,12 +42,13 @@ class RetinaNetHead(FocalHead):
     def __init__(self, channels: int, classes: int, size: ModelSize, factor: float, box_loss: str) -> None:
         super().__init__(classes, size, NMS_IOU)
         self.box_loss = box_loss
-        self.classification, self.regression = tower(channels), tower(channels)
+        self.classification, self.regression = tower(channels, size), tower(channels, size)
         anchors = len(OCTAVES) * len(RATIOS)
         self.logits = prediction(channels, anchors * classes, PRIOR)
         self.deltas = prediction(channels, anchors * 4)
         self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
-        cells = [cell_anchors([BASE * stride * factor * octave for octave in OCTAVES], RATIOS) for stride in STRIDES]
+        sides = [BASE * stride * self.finer * factor for stride in self.strides]
+        cells = [cell_anchors([side * octave for octave in OCTAVES], RATIOS) for side in sides]
         self.register_buffer("cells", torch.tensor(cells), persistent=False)
 
     def forward(self, features: list[Tensor]) -> Outputs:
@@ -60,7 +60,7 @@ class RetinaNetHead(FocalHead):
 
     def anchors(self, level: int, output: Tensor) -> Tensor:
         """Return a level's anchors [H W 9, 4], centred on the positions' upper left pixels as in MMDetection."""
-        centres = level_positions(output, STRIDES[level]).repeat(1, 2)
+        centres = level_positions(output, self.strides[level]).repeat(1, 2)
         return (centres[:, None] + self.cells[level]).reshape(-1, 4)
 
     def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -116,6 +116,6 @@ def build_retinanet(spec: Spec, classes: int = 80, scales: Scales | None = None)
     Differs from the paper: its smooth L1 is the recipe's box loss, which is L1 in MMDetection.
     """
     size = spec.preset.model
-    backbone = build_fpn(spec, scales, extra="c5", first=1)
+    backbone = build_pyramid(spec, scales, "c5")
     head = RetinaNetHead(backbone.out_channels, classes, size, spec.preset.factor, spec.recipe.box_loss)
     return assemble_dense(spec, backbone, head)

@@ -62,6 +62,8 @@ def recipe_of(results: Results) -> list[str]:
     if size.width != 1 or size.max_blocks:
         blocks = f" and at most {size.max_blocks} blocks a stage" if size.max_blocks else ""
         changes.append(f"networks of {size.width:g} times the width{blocks}")
+    if size.dense_norm:
+        changes.append(f"dense detectors (no proposals) that start at stride {size.dense_stride} and normalise groups")
     if training.optimizer:
         changes.append(f"{OPTIMIZERS[training.optimizer]} at a rate of {training.lr:g}")
     if training.norm == "batch":

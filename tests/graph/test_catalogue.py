@@ -107,6 +107,7 @@ def test_results_of_stage_modules_run_by_hand_are_entered(tmp_path):
     project.run("python", "-m", "pipeline.stages.table", "dst_t2", "--headline", "--preset", "mini")
     said = project.run("python", "-m", "pipeline.graph", "enter", "headline_dst_t2").stdout
     assert "5 of the 5 stages of headline_dst_t2 that were out of date are entered." in said
+    assert "Nothing to be done" in project.run("snakemake", "--dry-run", "reports/mini/headline/dst_t2.md").stdout
     project.ran()
     assert "headline_dst_t2 is up to date" in project.build("headline_dst_t2")
     assert project.ran() == set()

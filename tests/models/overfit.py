@@ -71,18 +71,22 @@ def spec(experiment: str, size: dict[str, Any] | None = None, **changes: Any) ->
 
 
 @functools.cache
-def scenes(masks: bool = False) -> tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]:
-    """Return eight images [3, 120, 160] in 0-1, their targets (with `masks` [n, H, W] where asked), and COCO's dict."""
+def scenes(masks: bool = False, enlarged: int = 1) -> tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]:
+    """Return eight images [3, 120, 160] in 0-1, their targets (with `masks` [n, H, W] where asked), and COCO's dict.
+
+    `enlarged` images show the same scenes in as many times more pixels a side.
+    """
+    factor = FACTOR * enlarged
     chosen: list[int] = []
     index = 0
     while len(chosen) < IMAGES:
-        height, width, annotations = annotate_scene(0, index, "overfit", FACTOR)
+        height, width, annotations = annotate_scene(0, index, "overfit", FACTOR)  # the same choice at every size
         if height < width and annotations and min(min(one["bbox"][2:]) for one in annotations) >= SMALLEST_SIDE:
             chosen.append(index)
         index += 1
     images, targets, entries, rows = [], [], [], []
     for number, index in enumerate(chosen, 1):
-        pixels, annotations = render_scene(0, index, "overfit", FACTOR)
+        pixels, annotations = render_scene(0, index, "overfit", factor)
         images.append(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)
         boxes = torch.tensor([one["bbox"] for one in annotations], dtype=torch.float32)
         boxes[:, 2:] += boxes[:, :2]

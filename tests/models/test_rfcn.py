@@ -318,7 +318,8 @@ def overfit_proposals(boxes: Tensor, shape: tuple[int, int], random: torch.Gener
 @pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["plain", "bilinear", "deformable"])
 def test_overfits_eight_images(pooling):
-    images, targets, truth = overfit.scenes()
+    # Plain pooling rounds to whole cells of 8 pixels, which objects of 12 pixels are too small for.
+    images, targets, truth = overfit.scenes(enlarged=2 if pooling == "plain" else 1)
     random = torch.Generator().manual_seed(0)
     with_proposals = [
         {**one, "proposals": overfit_proposals(one["boxes"], image.shape[-2:], random)}
@@ -334,7 +335,7 @@ def test_overfits_eight_images(pooling):
     with overfit.one_thread():
         torch.manual_seed(0)
         model = build_detector(spec, overfit.CLASSES)
-        overfit.train(model, images, with_proposals, 80, 3e-3)
+        overfit.train(model, images, with_proposals, *((100, 2e-3) if pooling == "plain" else (80, 3e-3)))
         with torch.inference_mode():
             outputs = model.eval()(images, with_proposals)
     assert overfit.score_ap50(outputs, truth) > 0.9
