@@ -18,7 +18,7 @@ import torch
 
 from pipeline import paths
 from pipeline.benchmarks.one_step import LEARNING_RATE, build, classify, infer, invent, settled_norms, synchronise
-from pipeline.benchmarks.seeds import BASELINES
+from pipeline.benchmarks.seeds import BASELINES, USUAL
 from pipeline.cli import run
 from pipeline.config import Spec, epoch_steps, resolve
 from pipeline.data.manifest import load_split
@@ -174,7 +174,7 @@ def seed_works(preset: str, seeds: int, images: dict[str, int]) -> list[Work]:
     """Return the work of the repeated baselines that the run-to-run noise is measured on."""
     return [
         work_of(kind, name, preset, images)._replace(kind="repeated baselines")
-        for name in BASELINES.values()
+        for name in (BASELINES[group] for group in USUAL)
         for kind in ("train", "predict")
         for _ in range(seeds)
     ]

@@ -8,7 +8,7 @@ from pipeline import config, paths
 from pipeline.options import Test
 from pipeline.reporting.comparison import stand_ins
 from pipeline.reporting.markdown import listing, plural
-from pipeline.reporting.results import Results, load_experiment
+from pipeline.reporting.results import Results, load_experiment, noise_group
 
 DATA = {
     "scaleworld": "ScaleWorld (rendered scenes, made here)",
@@ -18,7 +18,11 @@ DATA = {
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 
-BASELINES = {"fpn": "baselines with an FPN", "none": "baselines without one"}  # by the necks of the measured noise
+BASELINES = {  # by `noise_group`
+    "fpn": "baselines with an FPN",
+    "none": "baselines without one",
+    "proposals": "networks of proposals",
+}
 
 
 def beside_table(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
@@ -97,12 +101,12 @@ def one_rule(results: Results) -> str:
 
 def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
     """Return the rule of the verdict in one line, with the noise that some evaluations are judged by."""
-    necks = {load_experiment(paths.split_evaluation(name)[0]).neck for name in evaluations}
-    return _rule(results, sorted(necks & set(results.noise)))
+    groups = {noise_group(paths.split_evaluation(name)[0]) for name in evaluations}
+    return _rule(results, sorted(groups & set(results.noise)))
 
 
-def _rule(results: Results, necks: list[str]) -> str:
-    counts = [f"{results.noise[neck]['dof'] + 1} equal {BASELINES[neck]}" for neck in necks]
+def _rule(results: Results, groups: list[str]) -> str:
+    counts = [f"{results.noise[group]['dof'] + 1} equal {BASELINES[group]}" for group in groups]
     noise = (
         f"the run-to-run noise of {listing(counts)}"
         if counts

@@ -75,15 +75,21 @@ class Results:
 
     @cached_property
     def noise(self) -> dict[str, Any]:
-        """Run-to-run deviations by neck (`fpn`, `none`), empty where they were measured for other settings."""
+        """Run-to-run deviations by `noise_group`, empty where they were measured for other settings."""
         entry = (_json(paths.NOISE) or {}).get(self.name) or {}
         return entry.get("groups", {}) if entry.get("preset_digest") == preset_digest(self.preset) else {}
 
     def run_noise(self, experiment: str, metric: str) -> tuple[float | None, int | None]:
         """Return (deviation of one run, degrees of freedom) of a metric; (None, None) where nobody measured it."""
-        group = self.noise.get(load_experiment(experiment).neck)
+        group = self.noise.get(noise_group(experiment))
         deviation = group.get("sd", {}).get(metric) if group else None
         return (None, None) if deviation is None else (deviation, group["dof"])
+
+
+def noise_group(experiment: str) -> str:
+    """Return the kind of baseline whose run-to-run noise an experiment takes: its neck's, or that of proposals."""
+    loaded = load_experiment(experiment)
+    return "proposals" if loaded.detector == "d_rfcn_rpn" else loaded.neck
 
 
 def preset_digest(preset: Preset) -> str:

@@ -23,7 +23,7 @@ def fill(fake):
         fake.training(name, valid={"1400": 0.5, "800": 0.75})
     group = {"seeds": 5, "dof": 4, "sd": dict.fromkeys(RECALLS, 0.005)}  # an interval of 1.96 points
     digest = preset_digest(config.load_preset("mini"))
-    write_json(paths.NOISE, {"mini": {"preset_digest": digest, "groups": {"none": group}}})
+    write_json(paths.NOISE, {"mini": {"preset_digest": digest, "groups": {"proposals": group}}})
 
 
 def test_columns_are_recalls_and_gains_are_judged(fake):
@@ -44,6 +44,7 @@ def test_columns_are_recalls_and_gains_are_judged(fake):
     assert "| Row | AR | AR50 | AR75 | Recall50, 0-25 px | Recall50, 25-50 px | Recall50, 50-100 px |" in page
     assert f"+ SNIP<br>`{SNIP}` | 64.0 → 55.0 | 92.1 → 55.0 | 74.7 → 55.0 | 74.4 → 55.0 |" in page
     assert "compared rows decided** (by AR)" in page
+    assert "the run-to-run noise of 5 equal networks of proposals, excludes zero" in page
     assert "Printed but not compared" not in page
 
 

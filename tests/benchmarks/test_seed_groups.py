@@ -1,0 +1,45 @@
+"""Run-to-run noise by kind of baseline: one kind's measurement keeps the others', unless the preset changed."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from pipeline import config, paths
+from pipeline.benchmarks import seeds
+from pipeline.files import read_json, write_json
+from pipeline.reporting.results import noise_group, preset_digest
+
+
+def measure(monkeypatch, groups: str) -> dict:
+    values = {seed: dict.fromkeys([*seeds.PRECISIONS, *seeds.RECALLS], 0.40 + 0.02 * seed) for seed in (1, 2, 3)}
+    monkeypatch.setattr(seeds, "one_run", lambda preset, group, seed: values[seed])
+    seeds.main(argparse.Namespace(preset="mini", seeds=3, jobs=1, groups=groups))
+    return read_json(paths.NOISE)["mini"]["groups"]
+
+
+def test_networks_of_proposals_have_the_noise_of_their_recalls(tmp_path, monkeypatch):
+    preset = config.load_preset("mini")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "load_preset", lambda name: preset)
+    old = seeds.spread("x", seeds.PRECISIONS, [dict.fromkeys(seeds.PRECISIONS, ap) for ap in (0.1, 0.2)])
+    write_json(paths.NOISE, {"mini": {"preset_digest": preset_digest(preset), "groups": {"fpn": old}}})
+    groups = measure(monkeypatch, "proposals")
+    assert groups["fpn"] == old
+    assert groups["proposals"]["sd"]["recall50_0_25"] == pytest.approx(0.02)
+    assert groups["proposals"]["values"]["ar"] == pytest.approx([0.42, 0.44, 0.46])
+    assert "Median AR50 of 3 seeds: **44.0** %." in (tmp_path / "reports/mini/seeds.md").read_text()
+
+
+def test_noise_of_other_options_is_not_kept(tmp_path, monkeypatch):
+    preset = config.load_preset("mini")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "load_preset", lambda name: preset)
+    write_json(paths.NOISE, {"mini": {"preset_digest": "of other options", "groups": {"fpn": {"dof": 2}}}})
+    assert set(measure(monkeypatch, "none")) == {"none"}
+
+
+@pytest.mark.parametrize("group", seeds.BASELINES)
+def test_a_baseline_is_of_its_own_group(group):
+    assert noise_group(seeds.BASELINES[group]) == group
