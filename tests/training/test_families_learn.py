@@ -29,9 +29,9 @@ FAMILIES = {  # AP50 in per cent that each must pass, about half of what it reac
     "psconv_cascade_mask_rcnn_r50_fpn_1x": 13,
     "msfm_grid_rcnn_r50_fpn_1x": 11,
     "msfm_dynamic_rcnn_r50_fpn_1x": 10,
-    "msfm_retinanet_r50_fpn_1x": 2,
-    "dst_fcos_r50_fpn_2x": 2,
-    "msfm_reppoints_r50_fpn_1x": 1,
+    "msfm_retinanet_r50_fpn_1x": 4,
+    "dst_fcos_r50_fpn_2x": 5,
+    "msfm_reppoints_r50_fpn_1x": 2.5,
 }
 PROPOSING, REGIONS = "snip_rpn_r101_6ep_single_scale_800", "snip_drfcn_r50_7ep_single_scale"
 
