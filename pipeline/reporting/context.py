@@ -67,7 +67,9 @@ def recipe_of(results: Results) -> list[str]:
         blocks = f" and at most {size.max_blocks} blocks a stage" if size.max_blocks else ""
         changes.append(f"networks of {size.width:g} times the width{blocks}")
     if size.dense_norm:
-        changes.append(f"dense detectors (no proposals) that start at stride {size.dense_stride} and normalise groups")
+        changes.append(
+            f"one-stage detectors that start at stride {size.dense_stride} with group normalisation in their towers"
+        )
     if training.optimizer:
         changes.append(f"{OPTIMIZERS[training.optimizer]} at a rate of {training.lr:g}")
     if training.norm == "batch":
