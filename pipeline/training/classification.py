@@ -155,8 +155,7 @@ def train_on_crops(spec: Spec, log: Path | None = None) -> Trained:
     held = int(len(images) * HELD_OUT)
     images, labels, test_images, test_labels = images[held:], labels[held:], images[:held], labels[:held]
     sizes = image_sizes(spec)
-    if spec.experiment.resolutions is not None:
-        images = transforms.reduced(images, sizes.reduced, sizes.side)
+    images = transforms.reduced(images, sizes.reduced, sizes.side)  # CIFAR's networks see smaller ones than ImageNet's
     torch.manual_seed(spec.seed)
     classes = int(max(labels.max(), test_labels.max() if held else 0)) + 1
     model = build_classifier(spec, classes)
@@ -183,7 +182,7 @@ def train_on_crops(spec: Spec, log: Path | None = None) -> Trained:
     def measure(low: int | None) -> Errors:
         if not held:
             return None, None
-        small = test_images if spec.experiment.resolutions is None else transforms.reduced(test_images, low, sizes.side)
+        small = transforms.reduced(test_images, low, sizes.side)
         return batch_errors(
             model, zip(small.split(64), test_labels.split(64), strict=True), normalise, precision, device, ALONE
         )

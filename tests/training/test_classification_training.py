@@ -18,7 +18,9 @@ import torch
 from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.files import write_json, write_text
+from pipeline.models import build_classifier
 from pipeline.preset import LabelledSource
+from pipeline.training import classification
 from pipeline.training.checkpoint import load_weights, save_weights
 from pipeline.training.classification import is_trained, pretrain
 from pipeline.training.classification_data import TrainingBatches, batches, image_sizes, read_labelled
@@ -192,6 +194,22 @@ def test_the_study_runs_on_crops_where_a_preset_has_no_images(tmp_path, monkeypa
     found = json.loads(paths.training_summary("tiny", "snip_cls_r101_cnn_b_ft_96px_up").read_bytes())
     assert list(found["resolutions"]) == ["96"]
     assert found["init_unmatched"] == 2  # the linear layer: inits for detectors carry none
+
+
+@pytest.mark.parametrize(("name", "side"), [("psconv_cls_x29_8x64d_300ep", 9), ("psconv_cls_r50_120ep_cos", 64)])
+def test_crops_have_the_size_of_the_experiments_images(name, side, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(*args):
+        model = build_classifier(*args)
+        model.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape[-2:])))
+        return model
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(classification, "build_classifier", watched)
+    pretrain(tiny.spec(name, pretrain_steps=2, pretrain_size=64, pretrain_images=30))
+    assert seen[-1] == (side, side)  # the test: CIFAR's 32 pixels where 224 are 64, round(9.14)
+    assert {height for height, _ in seen[:2]} <= {round(side * ratio) for ratio in classification.SIDES}
 
 
 def test_left_out_files_are_counted(images, capsys):
