@@ -110,10 +110,12 @@ def share_weights(spec: Spec) -> dict[str, Any]:
     """
     if spec.experiment.method.psconv is None:
         raise InputError(f"{spec.name} has no PSConv layers; name a *_psconv experiment.")
-    tensors, _ = load_weights(paths.weights(spec.preset.name, spec.name))
-    build = build_classifier if spec.experiment.detector == "classifier" else build_detector
+    classifier = spec.experiment.detector == "classifier"
+    tensors, _ = load_weights((paths.init if classifier else paths.weights)(spec.preset.name, spec.name))
+    if classifier:  # its weights are kept as a detector's init
+        tensors = {name.removeprefix("backbone."): value for name, value in tensors.items()}
     with torch.device("meta"):
-        model = build(spec)
+        model = (build_classifier if classifier else build_detector)(spec)
     result = {"experiment": spec.name, "layers": layer_shares(model, tensors)}
     write_json(paths.weight_share(spec.preset.name, spec.name), result)
     return result

@@ -43,13 +43,24 @@ def network(name: str, classify: bool = True, preset: str = "full") -> nn.Module
     scales = printed_scales(resolve(EXPERIMENTS["fd"], preset))
     method = spec.experiment.method
     body = build_resnet("resnet50", spec.preset.model, "batch", method, scales if method.decomposed else None)
-    for block, scale in scales.items() if method.global_scale else ():
-        layer = body.get_submodule(block).conv2
-        if not isinstance(layer, GlobalScaleConv2d):
-            raise TypeError(f"{block}.conv2 of {EXPERIMENTS[name]} is a {type(layer).__name__}, not a scale learner.")
-        with torch.no_grad():
-            layer.scale_predictor.bias.copy_(torch.tensor(scale) - 1)  # the prediction is 1 + bias
+    if method.global_scale:
+        predict_scales(body, scales)
     return Classifier(body, 1000) if classify else Features(body)
+
+
+def predict_scales(model: nn.Module, scales: dict[str, tuple[float, float]]) -> None:
+    """Let the global scale learners of a network predict given scales (height, width) by block, `layer2.0`.
+
+    Raises:
+        ValueError: a block has no learner of its own.
+    """
+    learners = {name: part for name, part in model.named_modules() if isinstance(part, GlobalScaleConv2d)}
+    for block, scale in scales.items():
+        found = [part for name, part in learners.items() if f".{name}".endswith(f".{block}.conv2")]
+        if len(found) != 1:
+            raise ValueError(f"Block {block} has {len(found)} scale learners, wanted is one; build it with GSL there.")
+        with torch.no_grad():
+            found[0].scale_predictor.bias.copy_(torch.tensor(scale) - 1)  # the prediction is 1 + bias
 
 
 def network_cases(device: str, quick: bool, memory_format: torch.memory_format) -> Iterator[Case]:

@@ -77,17 +77,19 @@ class Progress:
 
     def how(self, job: Job) -> str:
         """Return how DVC brought a stage up to date, where it did not run it."""
-        text = self.tail(job, 200)
+        text = self.log(job)  # all of it: a progress bar leaves a line a step behind DVC's first one
         if "Running stage" in text:
             return ""
         return "   restored from the cache" if "is cached" in text else "   unchanged"
 
     def tail(self, job: Job, lines: int) -> str:
         """Return the last lines of a stage's log."""
+        return "\n".join(self.log(job).splitlines()[-lines:])
+
+    def log(self, job: Job) -> str:
+        """Return a stage's log, empty where there is none."""
         path = self.root / job.log
-        if not job.log or not path.is_file():
-            return ""
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        return path.read_text(encoding="utf-8", errors="replace") if job.log and path.is_file() else ""
 
 
 def duration(seconds: float) -> str:

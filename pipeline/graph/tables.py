@@ -16,6 +16,7 @@ from pipeline.reporting.papers import NAMES
 from pipeline.reporting.published import Published, Row, Table, exists, find_table, load_published
 from pipeline.reporting.results import load_experiment, scale_source
 from pipeline.reporting.rows import is_classifier, load_rows
+from pipeline.reporting.times import sources as time_sources
 
 PRESET = "${preset}"  # filled in by DVC
 HEAD = """\
@@ -81,6 +82,7 @@ def deps(published: Published, table: Table) -> list[str]:
     ]
     rows = [row for row in table.rows if exists(row)]
     found += sorted({Path(row.source.name) for row in rows if row.source.kind == "speed"})
+    found += time_sources(table)
     found = [path for path in found if "benchmarks" not in path.parts or (paths.ROOT / path).is_file()]
     scales = [row.source.name for row in rows if row.source.kind == "scales"]
     evaluations = [row.source.name for row in rows if row.source.kind in ("evaluation", "classifier")]

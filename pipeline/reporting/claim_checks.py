@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.reporting.columns import COUNTS, kind_of
 from pipeline.reporting.comparison import Gain, judge_gain
-from pipeline.reporting.printed_costs import judge_ratio, ours_in_print, time_ratio
+from pipeline.reporting.printed_costs import judge_ratio, ours_in_print
 from pipeline.reporting.published import Check, Claim, Published, Row, Table
 from pipeline.reporting.results import Results
 from pipeline.reporting.scales_table import learnt
+from pipeline.reporting.times import KINDS
+from pipeline.reporting.times import ratio as time_ratio
 from pipeline.reporting.verdicts import Verdict, judge
 
 UNCHECKABLE = "cannot be checked here"
@@ -76,14 +78,11 @@ def _count(results: Results, check: Check, column: str, a: Row, b: Row) -> Gain:
 
 
 def _time(check: Check, column: str, a: Row, b: Row) -> Gain:
-    if column == "hours":
-        return _no(check, "hours of training belong to a machine, and no result keeps them")
     printed = a.values[column] / b.values[column]
-    found = time_ratio(a.experiments[-1], b.experiments[-1])
+    found = time_ratio(KINDS[column], a.experiments[-1], b.experiments[-1])
     if found is None:
         return _no(check, "no times of these networks are kept: they belong to a machine", "reports/benchmarks")
-    sentence = "Both are one network at one size: the ratio is 1 by construction."
-    return Gain(round(printed, 3), found, replace(judge_ratio(printed, found), sentence=sentence))
+    return Gain(round(printed, 3), found.value, judge_ratio(printed, found))
 
 
 def _scales(results: Results, check: Check, column: str, a: Row, b: Row) -> Gain:

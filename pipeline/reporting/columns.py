@@ -42,8 +42,10 @@ RULES = {
     "training of either nothing is decided.",
     "count": "Parameters and multiply-adds are counted at the papers' size whatever the preset: `equal` where the "
     "count rounds to the printed digits, `close` within 1 %, else `differs`.",
-    "time": "Times belong to a machine, so only the ratio to the baseline's is compared: `agrees` where both ratios "
-    "lie on one side of 1, or both within 5 % of it, else `contradicts`; `not timed` without a measurement here.",
+    "time": "Times belong to a machine, so only the ratio to the baseline's is compared, whatever the preset, with the "
+    "one measured at the papers' size (`reports/benchmarks`): `agrees` where both ratios lie on one side of 1, or both "
+    "within 5 % of it, else `contradicts`; `undecided` where the quartiles of ours lie on two sides; `not timed` "
+    "without a measurement.",
 }
 
 

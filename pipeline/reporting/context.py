@@ -8,7 +8,8 @@ from pipeline import config, paths
 from pipeline.options import Test
 from pipeline.reporting.comparison import stand_ins
 from pipeline.reporting.markdown import listing, plural
-from pipeline.reporting.results import Results, load_experiment, noise_group
+from pipeline.reporting.results import Results, load_experiment, noise_groups
+from pipeline.reporting.rows import is_classifier
 
 DATA = {
     "scaleworld": "ScaleWorld (rendered scenes, made here)",
@@ -22,6 +23,8 @@ BASELINES = {  # by `noise_group`
     "fpn": "baselines with an FPN",
     "none": "baselines without one",
     "proposals": "networks of proposals",
+    "masks": "baselines with masks",
+    "voc": "baselines by PASCAL VOC's recipe",
 }
 
 
@@ -43,7 +46,9 @@ def numbers_of(results: Results) -> str:
 
 
 def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
-    """Return images (where `evaluated`), short side, steps and seeds of some evaluations."""
+    """Return images (where `evaluated`), short side, steps and seeds of some evaluations; what classifiers saw."""
+    if evaluations and all(is_classifier(name) for name in evaluations):
+        return _sizes_of_classifiers(results, evaluations)
     metrics = list(map(results.metrics, evaluations)) if evaluated else []
     images = sorted({m["images"] for m in metrics if m and m.get("images") is not None})
     trainings = [t for t in (results.training(paths.split_evaluation(name)[0]) for name in evaluations) if t]
@@ -57,6 +62,17 @@ def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evalu
         f"{plural(seeds, 'training')} of each experiment",
     ]
     return "; ".join(parts if evaluated else parts[1:]).capitalize() + "."
+
+
+def _sizes_of_classifiers(results: Results, names: Sequence[str]) -> str:
+    trainings = [found for found in map(results.training, names) if found and found.get("images")]
+    if not trainings:
+        return "No classifier was trained yet."
+    images, tests = ([t[key] for t in trainings if t.get(key)] for key in ("images", "val_images"))
+    text = f"Classifiers of {_span(sorted(set(images)))} training images"
+    text += f" and {_span(sorted(set(tests)))} test images" if tests else ", judged on others held out"
+    steps, batches = (sorted({t[key] for t in trainings if t.get(key)}) for key in ("steps", "batch"))
+    return text + (f"; {_span(steps)} steps of {_span(batches)} images." if steps and batches else ".")
 
 
 def recipe_of(results: Results) -> list[str]:
@@ -103,7 +119,7 @@ def one_rule(results: Results) -> str:
 
 def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
     """Return the rule of the verdict in one line, with the noise that some evaluations are judged by."""
-    groups = {noise_group(paths.split_evaluation(name)[0]) for name in evaluations}
+    groups = set().union(*(noise_groups(paths.split_evaluation(name)[0]) for name in evaluations))
     return _rule(results, sorted(groups & set(results.noise)))
 
 

@@ -24,7 +24,6 @@ class Figure:
     title: str
     waits: str
     draw: Callable[[Results, Path], bool] | None = None
-    data: str = ""  # beside the page; by default the CSV of the figure's name
 
 
 FIGURES = (
@@ -38,12 +37,26 @@ FIGURES = (
     Figure("msfm_ablations", "MSFM, tables 2 and 3: ablations", "the tables msfm_t2_*", papers.draw_ablations),
     Figure("snip_f4", "SNIP, figure 4: resolutions", "the classifiers snip_cls_*", papers.draw_resolutions),
     Figure("snip_recall", "SNIP, table 3: recall by object size", "table snip_t3", papers.draw_recall_by_size),
-    Figure("statistics", "SNIP, figure 1: object sizes", "", data="../metrics/statistics.json"),
-    Figure("dst_training_length", "DST, figure 1: AP over the length of training", ""),
-    Figure("dst_threshold", "DST, figure 4: thresholds", ""),
-    Figure("loss_share", "DST, figure 5: shares of the loss", ""),
-    Figure("loss_share_histogram", "DST, figure 6: small objects' share of the loss", ""),
-    Figure("psconv_frcnn_r50_fpn_1x_psconv_weight_share", "PSConv, figure 6: weight of each dilation", ""),
+    Figure("statistics", "SNIP, figure 1: object sizes", "the data"),
+    Figure("dst_training_length", "DST, figure 1: AP over the length of training", "tables dst_t2, dst_t3 and dst_t5"),
+    Figure("dst_threshold", "DST, figure 4: thresholds", "table dst_t12"),
+    Figure("loss_share", "DST, figure 5: shares of the loss", "the trainings of dst_t2"),
+    Figure("loss_share_histogram", "DST, figure 6: small objects' share of the loss", "the trainings of dst_t2"),
+    Figure(
+        "psconv_cls_r50_120ep_cos_psconv_weight_share",
+        "PSConv, figure 6, left: weight of each dilation in PS-ResNet-50",
+        "psconv_cls_r50_120ep_cos_psconv",
+    ),
+    Figure(
+        "psconv_cls_x29_16x64d_300ep_psconv_weight_share",
+        "PSConv, figure 6, right: weight of each dilation in PS-ResNeXt-29",
+        "psconv_cls_x29_16x64d_300ep_psconv",
+    ),
+    Figure(
+        "psconv_frcnn_r50_fpn_1x_psconv_weight_share",
+        "PSConv, as figure 6: weight of each dilation in the detector's PS-ResNet-50",
+        "psconv_frcnn_r50_fpn_1x_psconv",
+    ),
 )
 
 
@@ -63,9 +76,9 @@ def figures_page(results: Results, drawn: set[str]) -> str:
     text += "[Back](../index.md).\n"
     for figure in FIGURES:
         text += f"\n## {figure.title}\n\n"
-        if figure.draw is None:
+        if figure.draw is None and paths.figure(results.name, figure.name).is_file():
             text += f"![{figure.title}](../figures/{figure.name}.png)\n\n"
-            text += f"[Data]({figure.data or f'../figures/{figure.name}.csv'}).\n"
+            text += f"[Data](../figures/{figure.name}.csv).\n"
         elif figure.name in drawn:
             text += f"![{figure.title}]({figure.name}.png)\n\n[Data]({figure.name}.csv).\n"
         else:

@@ -12,9 +12,11 @@ from pipeline.reporting import plotting
 from pipeline.reporting.markdown import statistic_name
 from pipeline.reporting.plotting import COLOURS, GREY
 
+FIELDS = ("kind", "split", "name", "from", "to", "achieved", "wanted", "tolerance")
+
 
 def plot_statistics(stats: dict[str, Any], path: str | Path) -> None:
-    """Draw `statistics.json`: wanted and achieved shares and quantiles, and the histogram of every split.
+    """Draw `statistics.json`: wanted and achieved shares and quantiles, and the histogram of every split; data as CSV.
 
     Args:
         stats: {"splits": {name: statistics}, "comparison": [{name, wanted, tolerance, achieved, within}], ...}.
@@ -33,7 +35,26 @@ def plot_statistics(stats: dict[str, Any], path: str | Path) -> None:
     quantiles.set_title("Relative box scale")
     _histogram(histogram, stats.get("splits", {}))
     drawn.suptitle("Scale statistics of the data: dot achieved, grey band wanted (COCO's)", x=0.01, ha="left")
-    plotting.save(drawn, Path(path))
+    plotting.save(drawn, Path(path), FIELDS, _lines(stats))
+
+
+def _lines(stats: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is drawn, a line a dot or a bin: shares of objects, scales as sqrt(box area / image area)."""
+    lines = [
+        {
+            "kind": "comparison",
+            "split": "train",
+            **{key: row[key] for key in ("name", "achieved", "wanted", "tolerance")},
+        }
+        for row in stats.get("comparison", [])
+    ]
+    for name, split in sorted(stats.get("splits", {}).items()):
+        histogram = split["histogram_log2_relative_scale"]
+        total = max(1, sum(histogram["counts"]))
+        for low, high, count in zip(histogram["edges"][:-1], histogram["edges"][1:], histogram["counts"], strict=True):
+            scales = {"from": f"{2**low:.5f}", "to": f"{2**high:.5f}"}
+            lines.append({"kind": "histogram", "split": name, **scales, "achieved": round(count / total, 6)})
+    return lines
 
 
 def _compare(ax: plotting.Axes, rows: list[dict[str, Any]], scale: float, unit: str) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pipeline import paths
-from pipeline.files import read_json, write_text
+from pipeline.files import write_text
 from pipeline.reporting import markdown as md
 from pipeline.reporting.columns import NAMES
 from pipeline.reporting.comparison import Gain, judge_gain
 from pipeline.reporting.context import comparability, numbers_of, one_rule
+from pipeline.reporting.latency import latency_section
 from pipeline.reporting.methods import (
     COMBINATIONS,
     METHODS,
@@ -25,8 +25,6 @@ from pipeline.reporting.results import Results, load_experiment
 
 UP = "../.."  # from the page to the project's root
 FIELDS = ("group", "method", "evaluation", "baseline", "metric", "ours", "gain", "low", "high", "verdict")
-LAYERS = Path("reports/benchmarks/cpu_layers.json")
-TIMED = {"psconv": "PSConv", "fd": "POD FD, FD-WT", "gsl": "POD GSL (while scales are learnt)"}
 
 
 def write_methods(preset: str) -> None:
@@ -99,25 +97,6 @@ def cost_section(results: Results) -> str:
         rows.append([_named(pair), *cells])
     text = "Multiples of the baseline's network and training under this preset, one image at one resolution. "
     return text + "A test at three resolutions costs their pixels together.\n\n" + md.table(header, rows, "lrrrrl")
-
-
-def latency_section() -> str:
-    """Return the time of whole networks over the plain one's, where the layers benchmark ran on a CPU."""
-    if not LAYERS.is_file():
-        return f"Not measured: `python -m pipeline.benchmarks.layers --device cpu` writes `{LAYERS.as_posix()}`.\n"
-    found = read_json(LAYERS)
-    rows = []
-    for row in found["rows"]:
-        if (row["group"], row["dtype"]) == ("network", "fp32") and row["name"] in TIMED:
-            case, times = row["case"], row["ratio"]
-            what = {"forward": "inference", "train": "training step"}[row["mode"]]
-            shape = f"{case['batch']} x {case['height']} x {case['width']} px"
-            rows.append([TIMED[row["name"]], what, shape, f"{times['median']:.2f}x"])
-            rows[-1].append(f"{times['low']:.2f}x to {times['high']:.2f}x")
-    text = f"Backbones at the papers' size on a CPU ({found['machine']['cpu']}, {found['machine']['threads']} thread), "
-    text += "timed in turns with the plain network. DST's network is its baseline's, so it takes the same time; MSFM "
-    text += f"was not timed. [Data]({UP}/{LAYERS.as_posix()}).\n\n"
-    return text + md.table(["Method", "What", "Input", "Median", "Quartiles"], rows, "lllrr")
 
 
 def parts_table(results: Results, singles: list[Compared], joined: list[tuple[Compared, tuple[str, ...]]]) -> str:

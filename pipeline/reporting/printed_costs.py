@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.reporting.columns import COUNTS, TIMES, name_of
-from pipeline.reporting.networks import network
 from pipeline.reporting.published import Published, Row, Table
-from pipeline.reporting.results import Results, load_experiment
+from pipeline.reporting.results import Results
+from pipeline.reporting.times import KINDS, Ratio
+from pipeline.reporting.times import ratio as time_ratio
 from pipeline.reporting.verdicts import Verdict
 
 CLOSE, LEVEL = 0.01, 0.05  # relative difference of counts, and of a ratio of times from 1
@@ -48,14 +49,18 @@ def judge_count(printed: float | None, ours: float | None, decimals: int = 1) ->
     return Verdict("close" if abs(off) <= CLOSE else "differs", None, None, sentence)
 
 
-def judge_ratio(printed: float | None, ours: float | None) -> Verdict:
-    """Judge a ratio of times to the baseline's: does it lie on the same side of 1, by more than 5 % or not?"""
+def judge_ratio(printed: float | None, ours: Ratio | None) -> Verdict:
+    """Judge a ratio of times to the baseline's: does it lie on the printed one's side of 1, by more than 5 % or not?
+
+    `undecided` where the ends of ours lie on two sides.
+    """
     if printed is None:
         return Verdict("no baseline" if ours is None else "not printed", None, None, "No printed ratio to compare.")
     if ours is None:
         return Verdict("not timed", None, None, "No time of both networks was measured here.")
-    word = "agrees" if _side(printed) == _side(ours) else "contradicts"
-    return Verdict(word, None, None, f"Printed {printed:.2f} times the baseline's, here {ours:.2f} times.")
+    sides = {_side(end) for end in (ours.value, ours.low, ours.high) if end is not None}
+    word = "undecided" if len(sides) > 1 else "agrees" if sides == {_side(printed)} else "contradicts"
+    return Verdict(word, None, None, f"Printed {printed:.2f} times the baseline's. {ours.sentence}")
 
 
 def ours_in_print(results: Results, experiment: str, column: str) -> float | None:
@@ -73,12 +78,13 @@ def _cost(results: Results, published: Published, table: Table, row: Row, column
     ratio = _ratio(printed, before)
     before_ours = ours_in_print(results, base.experiments[-1], column) if base and base.experiments else None
     our_ratio = _ratio(ours, before_ours)
-    if column == "ms_per_image" and base and base.experiments:
-        our_ratio = time_ratio(row.experiments[-1], base.experiments[-1])
     if column in COUNTS:
         verdict = judge_count(printed, ours, table.printed_decimals.get(column, 1))
     else:
-        verdict = judge_ratio(ratio, our_ratio)
+        names = (row.experiments[-1], base.experiments[-1]) if base and base.experiments else None
+        timed = time_ratio(KINDS[column], *names) if names else None
+        our_ratio = timed.value if timed else None
+        verdict = judge_ratio(ratio, timed)
     return PrintedCost(row, column, printed, ours, ratio, our_ratio, verdict)
 
 
@@ -89,16 +95,6 @@ def describe(cost: PrintedCost) -> list[str]:
     cells.append(f"{cost.ours:.{digits}f}" if cost.ours is not None and cost.column in COUNTS else "")
     cells += ["" if ratio is None else f"{ratio:.2f}x" for ratio in (cost.published_ratio, cost.our_ratio)]
     return [*cells, cost.verdict.word]
-
-
-def time_ratio(experiment: str, baseline: str) -> float | None:
-    """Return an inference's time over the baseline's: 1 where both are one network at one size, else None.
-
-    No times of detectors are kept beside results, for they belong to a machine (`reports/benchmarks`).
-    """
-    a, b = (load_experiment(name) for name in (experiment, baseline))
-    one_size = a.recipe.endswith("512") == b.recipe.endswith("512") and a.tests.get("single") == b.tests.get("single")
-    return 1.0 if one_size and network(a) == network(b) else None
 
 
 def _side(ratio: float) -> int:

@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from pipeline.files import read_json, read_text
 from pipeline.options import Experiment
 from pipeline.preset import Preset
+from pipeline.reporting.columns import MASK
 from pipeline.reporting.networks import network
 from pipeline.reporting.rows import is_classifier
 
@@ -81,15 +82,28 @@ class Results:
 
     def run_noise(self, experiment: str, metric: str) -> tuple[float | None, int | None]:
         """Return (deviation of one run, degrees of freedom) of a metric; (None, None) where nobody measured it."""
-        group = self.noise.get(noise_group(experiment))
+        group = self.noise.get(noise_group(experiment, metric))
         deviation = group.get("sd", {}).get(metric) if group else None
         return (None, None) if deviation is None else (deviation, group["dof"])
 
 
-def noise_group(experiment: str) -> str:
-    """Return the kind of baseline whose run-to-run noise an experiment takes: its neck's, or that of proposals."""
+def noise_group(experiment: str, metric: str) -> str:
+    """Return the kind of baseline whose run-to-run noise a metric of an experiment takes: its neck's most often.
+
+    Networks of proposals, metrics of masks and the recipe of PASCAL VOC have baselines of their own.
+    """
     loaded = load_experiment(experiment)
-    return "proposals" if loaded.detector == "d_rfcn_rpn" else loaded.neck
+    if loaded.detector == "d_rfcn_rpn":
+        return "proposals"
+    if metric.startswith(MASK):
+        return "masks"
+    return "voc" if loaded.dataset == "voc" else loaded.neck
+
+
+def noise_groups(experiment: str) -> set[str]:
+    """Return every `noise_group` that some metric of an experiment takes."""
+    masks = {f"{MASK}ap"} if "mask" in load_experiment(experiment).detector else set()
+    return {noise_group(experiment, metric) for metric in {"ap", *masks}}
 
 
 def preset_digest(preset: Preset) -> str:

@@ -121,6 +121,27 @@ def test_the_stage_writes_numbers_and_figure_of_trained_weights(tmp_path, monkey
     assert figure.read_bytes() == first
 
 
+@pytest.mark.parametrize("name", ["psconv_cls_r50_120ep_cos_psconv", "psconv_cls_x29_16x64d_300ep_psconv"])
+def test_a_classifiers_weights_are_read_where_they_serve_as_an_init(name, tmp_path, monkeypatch):
+    from pipeline.models import build_classifier
+    from pipeline.training.checkpoint import save_weights
+
+    monkeypatch.chdir(tmp_path)
+    spec = tiny.spec(name)
+    torch.manual_seed(0)
+    model = build_classifier(spec)
+    layer = next(part for part in model.modules() if isinstance(part, PSConv2d))
+    lattice = layer.dilation_lattice()
+    with torch.no_grad():
+        layer.weight.copy_(torch.where(lattice == 4, 3.0, 1.0)[:, :, None, None].expand_as(layer.weight))
+    save_weights(paths.init("tiny", name), {f"backbone.{key}": value for key, value in model.state_dict().items()})
+    layers = share_weights(spec)["layers"]
+    assert {rate: entry["share"] for rate, entry in next(iter(layers.values()))["rates"].items()} == {
+        "1": 0.2, "2": 0.2, "4": 0.6,
+    }  # fmt: skip
+    assert len(layers) == sum(isinstance(part, PSConv2d) for part in model.modules())
+
+
 def test_an_experiment_without_psconv_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="has no PSConv layers; name a"):

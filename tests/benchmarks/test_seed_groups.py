@@ -9,7 +9,7 @@ import pytest
 from pipeline import config, paths
 from pipeline.benchmarks import seeds
 from pipeline.files import read_json, write_json
-from pipeline.reporting.results import noise_group, preset_digest
+from pipeline.reporting.results import noise_group, noise_groups, preset_digest
 
 
 def measure(monkeypatch, groups: str) -> dict:
@@ -42,4 +42,13 @@ def test_noise_of_other_options_is_not_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("group", seeds.BASELINES)
 def test_a_baseline_is_of_its_own_group(group):
-    assert noise_group(seeds.BASELINES[group]) == group
+    assert noise_group(seeds.BASELINES[group], seeds.METRICS[group][0]) == group
+
+
+def test_masks_have_a_noise_of_their_own_and_their_boxes_that_of_boxes():
+    name = seeds.BASELINES["masks"]
+    assert (noise_group(name, "mask_ap_small"), noise_group(name, "ap_small")) == ("masks", "fpn")
+    assert noise_groups(name) == {"masks", "fpn"}
+    assert noise_groups("psconv_cascade_mask_rcnn_r50_fpn_1x") == {"masks", "fpn"}
+    assert noise_groups(seeds.BASELINES["fpn"]) == {"fpn"}
+    assert noise_groups(seeds.BASELINES["voc"]) == {"voc"}

@@ -203,11 +203,13 @@ def test_a_deeper_init_is_made_like_others_and_rests_on_what_it_may_take_over():
 
 
 def test_the_index_of_analyses_names_experiments_that_fit():
-    wanted = {"weight_share": {}, "offsets": {}, "loss_share": {}, "export": {}}
+    wanted = {"weight_share": {}, "weight_share_classifier": {}, "offsets": {}, "loss_share": {}, "export": {}}
     for path in sorted(paths.ROOT.glob("workflow/papers/*/experiments/*.yaml")):
         content = yaml.safe_load(path.read_text())
         method, entry = content.get("method", {}), {"paper": path.parts[-3], "recipe": content["recipe"]}
         if content["detector"] == "classifier":
+            if "psconv" in method:
+                wanted["weight_share_classifier"][path.stem] = entry
             continue
         for kind, keys in (
             ("weight_share", ["psconv"]),

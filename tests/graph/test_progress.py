@@ -41,5 +41,16 @@ def test_progress(tmp_path):
     assert progress.tail(progress.failed[0], 20) == ""
 
 
+def test_a_stage_that_ran_is_told_so_however_long_its_progress_bar_was(tmp_path):
+    said = []
+    log = tmp_path / "logs/train/x_dst.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("Running stage 'train@x_dst':\n" + "".join(f"{step} it/s\r" for step in range(3000)))
+    progress = Progress(said.append, tmp_path)
+    for line in MESSAGES.splitlines():
+        progress.line(line)
+    assert said[1] == "      [1/2] train x_dst   0 s"
+
+
 def test_durations():
     assert [duration(s) for s in (0.2, 59.4, 60, 185)] == ["0 s", "59 s", "1 min 0 s", "3 min 5 s"]

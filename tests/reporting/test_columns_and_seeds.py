@@ -10,11 +10,12 @@ from pipeline.files import read_json, write_json
 from pipeline.reporting.columns import kind_of, name_of, sign_of
 from pipeline.reporting.comparison import independent_sd, judge_gain
 from pipeline.reporting.networks import network
-from pipeline.reporting.printed_costs import judge_count, judge_ratio, time_ratio
+from pipeline.reporting.printed_costs import judge_count, judge_ratio
 from pipeline.reporting.published import load_published
 from pipeline.reporting.results import Results, chosen, load_experiment, preset_digest
 from pipeline.reporting.spreads import Spread, spread, spread_cell
 from pipeline.reporting.tables import write_table
+from pipeline.reporting.times import Ratio
 
 PLAIN, PS = "psconv_cls_x29_8x64d_300ep", "psconv_cls_x29_8x64d_300ep_psconv"
 
@@ -117,23 +118,22 @@ def test_counts_are_equal_when_they_round_to_the_print(printed, ours, decimals, 
 @pytest.mark.parametrize(
     ("printed", "ours", "word"),
     [
-        (1.70, 1.3, "agrees"),
-        (1.01, 0.97, "agrees"),  # both within 5 % of 1
-        (1.01, 1.20, "contradicts"),
-        (0.6, 1.2, "contradicts"),
+        (1.70, (1.3, 1.2, 1.4), "agrees"),
+        (1.01, (0.97, 0.96, 1.04), "agrees"),  # all within 5 % of 1
+        (1.01, (0.97, 0.94, 1.04), "undecided"),  # a quartile is more than 5 % below 1
+        (1.01, (1.20, 1.10, 1.30), "contradicts"),
+        (0.6, (1.2, 1.1, 1.3), "contradicts"),
+        (1.0, (1.0, None, None), "agrees"),  # exact
         (1.7, None, "not timed"),
-        (None, 1.0, "not printed"),
+        (None, (1.0, None, None), "not printed"),
         (None, None, "no baseline"),
     ],
 )
 def test_times_are_compared_by_the_side_of_one_that_their_ratio_lies_on(printed, ours, word):
-    assert judge_ratio(printed, ours).word == word
+    assert judge_ratio(printed, ours and Ratio(*ours, "Timed.")).word == word
 
 
-def test_a_method_of_training_alone_leaves_the_network_and_its_time():
-    assert time_ratio("dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x") == 1.0
-    assert time_ratio("dst_frcnn_r50_fpn_1x_dst_res_512", "dst_frcnn_r50_fpn_1x") is None  # a smaller input
-    assert time_ratio("pod_frcnn_r50_fpn_1x_fd", "pod_frcnn_r50_fpn_1x") is None
+def test_networks_trained_differently_are_one_network():
     plain, dynamic = (network(load_experiment(f"msfm_{name}_rcnn_r50_fpn_1x")) for name in ("dynamic", "cascade"))
     assert plain["detector"] == "faster_rcnn"  # the same network, trained dynamically
     assert dynamic["detector"] == "cascade_rcnn"
@@ -172,3 +172,17 @@ def test_the_digest_of_a_preset_changes_with_values_and_not_with_new_options():
 def test_the_committed_noise_is_that_of_the_mini_preset():
     noise = read_json(paths.ROOT / paths.NOISE)
     assert noise["mini"]["preset_digest"] == preset_digest(config.load_preset("mini"))
+
+
+def test_a_table_of_classifiers_says_what_they_saw(fake):
+    summary = {"steps": 1300, "batch": 48, "images": 9000, "top1_error": 0.05, "top5_error": 0.01}
+    write_json(paths.training_summary("mini", PLAIN), {"experiment": PLAIN, **summary})
+    write_table("psconv_t6", "mini")
+    page = paths.table("mini", "psconv_t6").read_text()
+    sentence = "- Classifiers of 9,000 training images, judged on others held out; 1,300 steps of 48 images.\n"
+    assert sentence in page
+    assert "Nothing evaluated yet" not in page
+    write_json(paths.training_summary("mini", PS), {"experiment": PS, **summary, "steps": 900, "val_images": 500})
+    write_table("psconv_t6", "mini")
+    page = paths.table("mini", "psconv_t6").read_text()
+    assert "- Classifiers of 9,000 training images and 500 test images; 900 to 1,300 steps of 48 images.\n" in page

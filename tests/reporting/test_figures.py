@@ -85,5 +85,15 @@ def test_statistics_figure(fake, tmp_path):
     first = path.read_bytes()
     plot_statistics({"splits": {"train": split, "val": split}, "comparison": comparison}, path)
     assert first == path.read_bytes()
+    assert path.with_suffix(".csv").read_text().splitlines() == [
+        "kind,split,name,from,to,achieved,wanted,tolerance",
+        "comparison,train,object_share_small,,,0.4,0.41,0.03",
+        "comparison,train,relative_scale_q50,,,,0.106,0.016",
+        *(
+            f"histogram,{name},,{scales},{share}"
+            for name in ("train", "val")
+            for scales, share in (("0.25000,0.50000", "0.666667,,"), ("0.50000,1.00000", "0.333333,,"))
+        ),
+    ]
     assert statistic_name("object_share_small") == "objects that are small"
     assert statistic_name("relative_scale_q90") == "relative scale, 90 % quantile"

@@ -3,7 +3,7 @@
 import csv
 
 from pipeline import paths
-from pipeline.files import write_json
+from pipeline.files import write_json, write_text
 from pipeline.reporting.figures_page import FIGURES, FOLDER, write_figures_page
 from pipeline.reporting.tables import write_table
 
@@ -19,7 +19,7 @@ def test_without_results_no_picture_is_drawn_and_the_page_says_what_it_waits_for
     write_figures_page("mini")
     assert [path.name for path in FOLDER_OF.iterdir()] == ["README.md"]
     page = (FOLDER_OF / "README.md").read_text()
-    assert page.count("Waits for") == sum(figure.draw is not None for figure in FIGURES)
+    assert page.count("Waits for") == len(FIGURES)
     assert "Waits for the classifiers snip_cls_*: not run under this preset." in page
 
 
@@ -46,10 +46,13 @@ def test_one_network_of_a_detector_makes_no_figure_of_speed_and_accuracy(fake):
     assert "Waits for two networks of a detector in pod_t5" in (FOLDER_OF / "README.md").read_text()
 
 
-def test_pictures_of_other_stages_lead_to_their_data(fake):
+def test_pictures_of_other_stages_lead_to_their_data_and_wait_until_they_are_drawn(fake):
+    for name in ("statistics", "dst_threshold"):
+        write_text(paths.figure("mini", name), "a picture")
     write_figures_page("mini")
     page = (FOLDER_OF / "README.md").read_text()
-    assert "![SNIP, figure 1: object sizes](../figures/statistics.png)\n\n[Data](../metrics/statistics.json)." in page
+    assert "PS-ResNet-50\n\nWaits for psconv_cls_r50_120ep_cos_psconv: not run under this preset.\n" in page
+    assert "![SNIP, figure 1: object sizes](../figures/statistics.png)\n\n[Data](../figures/statistics.csv)." in page
     assert "[Data](../figures/dst_threshold.csv)." in page
 
 

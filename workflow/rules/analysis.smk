@@ -20,6 +20,25 @@ rule weight_share:
         "{params.dvc} > {log} 2>&1"
 
 
+rule weight_share_classifier:
+    input:
+        code=paths.code_digest("weight_share"),
+        preset=paths.preset_file(PRESET),
+        rest=analysis_deps("weight_share_classifier", "weighed_cls"),
+    output:
+        numbers=paths.weight_share(PRESET, "{weighed_cls}"),
+        data=paths.figure(PRESET, "{weighed_cls}_weight_share").with_suffix(".csv"),
+        figure=paths.figure(PRESET, "{weighed_cls}_weight_share"),
+    log:
+        "logs/weight_share/{weighed_cls}.log",
+    conda:
+        "../envs/reproduce.yaml"
+    params:
+        dvc=dvc_repro("weight_share_classifier@{weighed_cls}"),
+    shell:
+        "{params.dvc} > {log} 2>&1"
+
+
 rule receptive_field:
     input:
         code=paths.code_digest("receptive_field"),

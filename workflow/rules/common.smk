@@ -62,6 +62,7 @@ wildcard_constraints:
     offset="|".join(ANALYSES["offsets"]),
     exported="|".join(ANALYSES["export"]),
     weighed="|".join(ANALYSES["weight_share"]),
+    weighed_cls="|".join(ANALYSES["weight_share_classifier"]),
     shared="|".join(ANALYSES["loss_share"]),
     proposing="|".join(PROPOSING),
     searched="|".join(SEARCHED),

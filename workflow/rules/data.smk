@@ -133,6 +133,7 @@ rule statistics:
             category="Data",
             labels={"page": "statistics"},
         ),
+        data=paths.figure(PRESET, "statistics").with_suffix(".csv"),
     log:
         "logs/statistics.log",
     conda:
