@@ -18,6 +18,11 @@ def main() -> int:
     builder = actions.add_parser("build", help="run what DVC calls out of date, in parallel")
     builder.add_argument("--cores", type=int, default=os.cpu_count(), help="stages side by side (default: all cores)")
     builder.add_argument("--keep-going", action="store_true", help="after a failure, build what does not need it")
+    builder.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="take committed results as they are although their weights and detections are missing",
+    )
     accepter = actions.add_parser("accept", help="take committed results as they are after a clone, without training")
     enterer = actions.add_parser("enter", help="record results of stage modules that were run without DVC")
     enterer.add_argument("--trust", action="store_true", help="also results that are older than their inputs")
@@ -33,7 +38,7 @@ def main() -> int:
 def act(options: argparse.Namespace) -> int:
     """Do what the command line asks for; return 1 where the two doors differ. Raises InputError and BuildError."""
     if options.action == "build":
-        build(options.target, options.cores, options.keep_going)
+        build(options.target, options.cores, options.keep_going, options.allow_missing)
     elif options.action == "accept":
         accept(options.target)
     elif options.action == "enter":

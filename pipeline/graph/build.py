@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pipeline import code_digest, paths
 from pipeline.errors import InputError
-from pipeline.graph import declared, doors
+from pipeline.graph import declared, doors, missing
 from pipeline.graph.progress import Progress, duration
 
 LOG = Path("logs/build.log")
@@ -34,13 +34,14 @@ def exit_code(call: Callable[[], int | None]) -> int:
         return 1
 
 
-def build(target: str, cores: int, keep_going: bool = False) -> None:
+def build(target: str, cores: int, keep_going: bool = False, allow_missing: bool = False) -> None:
     """Bring a stage (`quickstart`, `catalogue`, `dst_t2`) or a file, and all that it needs, up to date.
 
     Args:
         target: name of a stage, or a file.
         cores: stages side by side.
         keep_going: after a failure, build all that does not need what failed.
+        allow_missing: take committed results as they are although their weights and detections are missing.
 
     Raises:
         BuildError: a stage failed.
@@ -53,16 +54,20 @@ def build(target: str, cores: int, keep_going: bool = False) -> None:
         say(sentence)
     if code_digest.stale():
         doors.dvc("repro", "--single-item", "code")
-    stale = stale_stages(stage.address, known)
+    stale = stale_stages(stage.address, known, allow_missing)
     if "code" in stale:  # edited, but in no stage's closure; or its lock is another clone's
         doors.dvc("repro", "--single-item", "code")
-        stale = stale_stages(stage.address, known)
+        stale = stale_stages(stage.address, known, allow_missing)
     if stale:
         needed = declared.ancestors(stage.address, known)
         say(f"{len(stale)} of the {len(needed)} stages of {target} are out of date; building with {cores} cores.")
         settle(out for name in needed for out in known[name].outs)
-        run_snakemake(stage.outs[0], [out for name in stale for out in known[name].outs], cores, keep_going)
-        left = stale_stages(stage.address, known)
+        outs = [out for name in stale for out in known[name].outs]
+        if allow_missing:
+            run_plan(missing.plan(stale, known), outs, known, cores, keep_going)
+        else:
+            run_snakemake(stage.outs[:1], outs, cores, keep_going)
+        left = stale_stages(stage.address, known, allow_missing)
         if left:
             raise BuildError(f"DVC still calls {', '.join(sorted(left))} out of date; `dvc status` says why.")
         agree(stage, known)
@@ -70,12 +75,38 @@ def build(target: str, cores: int, keep_going: bool = False) -> None:
     say(f"{target} {'is built' if stale else 'is up to date'}: {stage.outs[0]} ({spent})")
 
 
-def stale_stages(address: str, known: dict[str, declared.Stage]) -> list[str]:
+def stale_stages(address: str, known: dict[str, declared.Stage], allow_missing: bool = False) -> list[str]:
     """Return the stages of the graph that DVC calls out of date for a stage.
 
-    Measurements that a page shows (`benchmarks/dvc.yaml`) are frozen and no part of it: nothing repeats them.
+    Measurements that a page shows (`benchmarks/dvc.yaml`) are frozen and no part of it: nothing repeats them. With
+    `allow_missing` a stage is not out of date whose inputs or cached outputs are only missing.
     """
-    return [name for name in doors.status(address) if name in known]
+    reasons = {name: why for name, why in doors.status(address).items() if name in known}
+    return [name for name, why in reasons.items() if not (allow_missing and missing.only_missing(why))]
+
+
+def run_plan(
+    plan: missing.Plan, stale: list[str], known: dict[str, declared.Stage], cores: int, keep_going: bool
+) -> None:
+    """Run a plan's stages: by Snakemake those that it can run in parallel, then by DVC those that read old results."""
+    files = [out for name in plan.graph for out in known[name].outs]
+    failed = None
+    if files:
+        try:
+            run_snakemake(files, [out for out in stale if out in set(files)], cores, keep_going)
+        except BuildError as error:
+            if not keep_going:
+                raise
+            failed = error
+    for name in plan.after:
+        lacks = [dep for dep in known[name].deps if not (paths.ROOT / dep).exists()]
+        if failed and lacks:
+            say(f"  left      {name}: {lacks[0]} was not made")
+            continue
+        doors.dvc("repro", "--single-item", name)
+        say(f"  finished  {name}")
+    if failed:
+        raise failed
 
 
 def target_stage(target: str, known: dict[str, declared.Stage]) -> declared.Stage:
@@ -108,11 +139,12 @@ def agree(stage: declared.Stage, known: dict[str, declared.Stage]) -> None:
         doors.touch(stage.outs[0])
 
 
-def run_snakemake(target: str, stale: list[str], cores: int, keep_going: bool = False) -> None:
-    """Let Snakemake rebuild `target` with the files in `stale` taken as out of date, and report stage by stage."""
+def run_snakemake(targets: Sequence[str], stale: list[str], cores: int, keep_going: bool = False) -> None:
+    """Let Snakemake rebuild `targets` with the files in `stale` taken as out of date, and report stage by stage."""
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--rerun-triggers", "mtime"]
     command += ["--keep-going"] if keep_going else []
-    command += ["--forcerun", *stale, "--prioritize", *first(stale), "--", target]
+    command += ["--forcerun", *stale] if stale else []
+    command += ["--prioritize", *first(stale or targets), "--", *targets]
     environment = doors.environment(**{doors.MARK: f"{paths.ROOT}:{os.getpid()}"})
     progress = Progress(say, paths.ROOT)
     log = paths.ROOT / LOG
@@ -141,7 +173,7 @@ def run_snakemake(target: str, stale: list[str], cores: int, keep_going: bool = 
         raise BuildError(f"The build stopped; all that finished is kept, and the same command goes on. Details: {LOG}")
 
 
-def first(stale: list[str]) -> list[str]:
+def first(stale: Sequence[str]) -> Sequence[str]:
     """Return what to build first: inits stand at the start of the longest chain (pretrain, GSL, decompose, FD)."""
     inits = [out for out in stale if out.startswith("data/init/")]
     return inits or stale[:1]
