@@ -1,4 +1,4 @@
-"""The graph's command line: `build TARGET`, `accept TARGET`, `enter TARGET`, `tables`, `check`, `write`."""
+"""The graph's command line: `build TARGET ...`, `accept TARGET`, `enter TARGET`, `tables`, `check`, `write`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def main() -> int:
     accepter = actions.add_parser("accept", help="take committed results as they are after a clone, without training")
     enterer = actions.add_parser("enter", help="record results of stage modules that were run without DVC")
     enterer.add_argument("--trust", action="store_true", help="also results that are older than their inputs")
-    for action in (builder, accepter, enterer):
+    builder.add_argument(
+        "targets", nargs="*", default=["quickstart"], metavar="target", help="stages or files (default: quickstart)"
+    )
+    for action in (accepter, enterer):
         action.add_argument("target", nargs="?", default="quickstart", help="a stage or a file (default: quickstart)")
     actions.add_parser("tables", help="write all published tables from whatever results there are, without training")
     actions.add_parser("write", help="write the dvc.yaml files of the published tables")
@@ -38,7 +41,7 @@ def main() -> int:
 def act(options: argparse.Namespace) -> int:
     """Do what the command line asks for; return 1 where the two doors differ. Raises InputError and BuildError."""
     if options.action == "build":
-        build(options.target, options.cores, options.keep_going, options.allow_missing)
+        build(options.targets, options.cores, options.keep_going, options.allow_missing)
     elif options.action == "accept":
         accept(options.target)
     elif options.action == "enter":

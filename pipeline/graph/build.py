@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline import code_digest, paths
 from pipeline.errors import InputError
-from pipeline.graph import declared, doors, missing
+from pipeline.graph import declared, doors, missing, stand_ins
 from pipeline.graph.progress import Progress, duration
 
 LOG = Path("logs/build.log")
@@ -34,11 +34,11 @@ def exit_code(call: Callable[[], int | None]) -> int:
         return 1
 
 
-def build(target: str, cores: int, keep_going: bool = False, allow_missing: bool = False) -> None:
-    """Bring a stage (`quickstart`, `catalogue`, `dst_t2`) or a file, and all that it needs, up to date.
+def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_missing: bool = False) -> None:
+    """Bring stages (`quickstart`, `catalogue`, `dst_t2`) or files, and all that they need, up to date.
 
     Args:
-        target: name of a stage, or a file.
+        targets: names of stages, or files.
         cores: stages side by side.
         keep_going: after a failure, build all that does not need what failed.
         allow_missing: take committed results as they are although their weights and detections are missing.
@@ -49,64 +49,56 @@ def build(target: str, cores: int, keep_going: bool = False, allow_missing: bool
     """
     begin = time.monotonic()
     known = declared.stages()
-    stage = target_stage(target, known)
+    stages = [target_stage(target, known) for target in targets]
+    addresses, files = [stage.address for stage in stages], [stage.outs[0] for stage in stages]
     for sentence in doors.repair():
         say(sentence)
     if code_digest.stale():
         doors.dvc("repro", "--single-item", "code")
-    stale = stale_stages(stage.address, known, allow_missing)
+    stale = stale_stages(addresses, known, allow_missing)
     if "code" in stale:  # edited, but in no stage's closure; or its lock is another clone's
         doors.dvc("repro", "--single-item", "code")
-        stale = stale_stages(stage.address, known, allow_missing)
+        stale = stale_stages(addresses, known, allow_missing)
+    named = ", ".join(targets)
     if stale:
-        needed = declared.ancestors(stage.address, known)
-        say(f"{len(stale)} of the {len(needed)} stages of {target} are out of date; building with {cores} cores.")
+        needed = ancestors(stages, known)
+        say(f"{len(stale)} of the {len(needed)} stages of {named} are out of date; building with {cores} cores.")
         settle(out for name in needed for out in known[name].outs)
-        outs = [out for name in stale for out in known[name].outs]
         if allow_missing:
-            run_plan(missing.plan(stale, known), outs, known, cores, keep_going)
-        else:
-            run_snakemake(stage.outs[:1], outs, cores, keep_going)
-        left = stale_stages(stage.address, known, allow_missing)
+            make_stand_ins(stale, known, cores)
+            settle(out for name in needed for out in known[name].outs)
+        run_snakemake(files, [out for name in stale for out in known[name].outs], cores, keep_going)
+        left = stale_stages(addresses, known, allow_missing)
         if left:
             raise BuildError(f"DVC still calls {', '.join(sorted(left))} out of date; `dvc status` says why.")
-        agree(stage, known)
+        agree(stages, known)
     spent = duration(time.monotonic() - begin)
-    say(f"{target} {'is built' if stale else 'is up to date'}: {stage.outs[0]} ({spent})")
+    verb = "is" if len(targets) == 1 else "are"
+    say(f"{named} {verb} {'built' if stale else 'up to date'}: {', '.join(files)} ({spent})")
 
 
-def stale_stages(address: str, known: dict[str, declared.Stage], allow_missing: bool = False) -> list[str]:
-    """Return the stages of the graph that DVC calls out of date for a stage.
+def stale_stages(addresses: Sequence[str], known: dict[str, declared.Stage], allow_missing: bool = False) -> list[str]:
+    """Return the stages of the graph that DVC calls out of date for some stages.
 
     Measurements that a page shows (`benchmarks/dvc.yaml`) are frozen and no part of it: nothing repeats them. With
     `allow_missing` a stage is not out of date whose inputs or cached outputs are only missing.
     """
-    reasons = {name: why for name, why in doors.status(address).items() if name in known}
+    reasons = {name: why for name, why in doors.status(*addresses).items() if name in known}
     return [name for name, why in reasons.items() if not (allow_missing and missing.only_missing(why))]
 
 
-def run_plan(
-    plan: missing.Plan, stale: list[str], known: dict[str, declared.Stage], cores: int, keep_going: bool
-) -> None:
-    """Run a plan's stages: by Snakemake those that it can run in parallel, then by DVC those that read old results."""
-    files = [out for name in plan.graph for out in known[name].outs]
-    failed = None
-    if files:
-        try:
-            run_snakemake(files, [out for out in stale if out in set(files)], cores, keep_going)
-        except BuildError as error:
-            if not keep_going:
-                raise
-            failed = error
-    for name in plan.after:
-        lacks = [dep for dep in known[name].deps if not (paths.ROOT / dep).exists()]
-        if failed and lacks:
-            say(f"  left      {name}: {lacks[0]} was not made")
-            continue
-        doors.dvc("repro", "--single-item", name)
-        say(f"  finished  {name}")
-    if failed:
-        raise failed
+def ancestors(stages: Sequence[declared.Stage], known: dict[str, declared.Stage]) -> set[str]:
+    """Return the addresses of stages and of all that they need."""
+    return set().union(*(declared.ancestors(stage.address, known) for stage in stages))
+
+
+def make_stand_ins(stale: Sequence[str], known: dict[str, declared.Stage], cores: int) -> None:
+    """Make missing weights of committed results again where stages out of date start from them."""
+    for names in missing.stand_ins(stale, known):
+        say(f"Making again, for others start from them: {', '.join(name.rpartition(':')[2] for name in names)}.")
+        settle(out for stage in known.values() for out in stage.outs)
+        for sentence in stand_ins.make([known[name] for name in names], lambda files: run_snakemake(files, [], cores)):
+            say(sentence)
 
 
 def target_stage(target: str, known: dict[str, declared.Stage]) -> declared.Stage:
@@ -130,13 +122,14 @@ def settle(outs: Iterable[str]) -> None:
                 os.utime(file, (now, now))
 
 
-def agree(stage: declared.Stage, known: dict[str, declared.Stage]) -> None:
-    """Make Snakemake see nothing to do for a stage that DVC calls up to date."""
-    if doors.nothing_to_do(stage.outs[0]):
+def agree(stages: Sequence[declared.Stage], known: dict[str, declared.Stage]) -> None:
+    """Make Snakemake see nothing to do for stages that DVC calls up to date."""
+    files = [stage.outs[0] for stage in stages]
+    if doors.nothing_to_do(*files):
         return
-    settle(out for name in declared.ancestors(stage.address, known) for out in known[name].outs)
-    if not doors.nothing_to_do(stage.outs[0]):
-        doors.touch(stage.outs[0])
+    settle(out for name in ancestors(stages, known) for out in known[name].outs)
+    if not doors.nothing_to_do(*files):
+        doors.touch(*files)
 
 
 def run_snakemake(targets: Sequence[str], stale: list[str], cores: int, keep_going: bool = False) -> None:

@@ -45,7 +45,7 @@ def compare(options: argparse.Namespace) -> None:
         write_text(paths.ROOT / paths.PARAMS, f"preset: {options.name}\n")
         say(f"  {paths.PARAMS} now says `preset: {options.name}`; it said `preset: {before}`, which takes you back.")
     say("2/5 Checking every image")
-    build("synthesize", 1)
+    build(["synthesize"], 1)
     doors.dvc("repro", "--force", "--single-item", "verify")  # files may have changed under the same names
     say(f"  {paths.data_page(options.name)} says what was left out, and why")
     seeds = 0 if noise_is_known(options.name, options.seeds) else options.seeds
@@ -55,12 +55,12 @@ def compare(options: argparse.Namespace) -> None:
     if options.only_budget:
         return
     say("4/5 Training, testing and scoring")
-    build("quickstart", options.cores)
+    build(["quickstart"], options.cores)
     if seeds:
         say(f"  Repeating two baselines {seeds} times: how far do runs differ that only a seed tells apart?")
         run_module("pipeline.benchmarks.seeds", None, options.name, jobs=options.cores, seeds=seeds)
     say("5/5 Comparing")
-    build("compare", options.cores)
+    build(["compare"], options.cores)
     page = paths.compared(options.name)
     say("\n" + read_text(paths.ROOT / page).partition(SHOWN)[0].rstrip() + f"\n\nAll of it: {page}")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.files import read_yaml
+from pipeline.graph import stand_ins
 
 MARK = "SCALEWISE_BUILD"  # names the build that a process belongs to, so that a killed build's remains are found
 
@@ -41,20 +42,20 @@ def called(tool: str, *arguments: str) -> str:
     return done.stdout if tool == "dvc" else done.stdout + done.stderr
 
 
-def status(address: str) -> dict[str, list]:
-    """Return DVC's reasons for every stage out of date, among a stage and all that it needs."""
-    text = dvc("status", "--json", "--with-deps", address)
+def status(*addresses: str) -> dict[str, list]:
+    """Return DVC's reasons for every stage out of date, among some stages and all that they need."""
+    text = dvc("status", "--json", "--with-deps", *addresses)
     return json.loads(text[text.index("{") :]) if "{" in text else {}
 
 
-def nothing_to_do(target: str) -> bool:
-    """Whether Snakemake sees nothing to be done for a target."""
-    return "Nothing to be done" in snakemake("--dry-run", target)
+def nothing_to_do(*targets: str) -> bool:
+    """Whether Snakemake sees nothing to be done for files."""
+    return "Nothing to be done" in snakemake("--dry-run", *targets)
 
 
-def touch(target: str) -> None:
-    """Make Snakemake's records of a target's files agree with the files; missing files stay missing."""
-    snakemake("--touch", "--forceall", "--cores", "1", target)
+def touch(*targets: str) -> None:
+    """Make Snakemake's records of files, and of all that they need, agree with the files; missing ones stay missing."""
+    snakemake("--touch", "--forceall", "--cores", "1", *targets)
 
 
 def repair() -> list[str]:
@@ -67,7 +68,7 @@ def repair() -> list[str]:
     Raises:
         InputError: another build, or a Snakemake started by hand, is running in this folder.
     """
-    done = end_orphans()
+    done = end_orphans() + stand_ins.finish()
     for path in [paths.ROOT / "dvc.lock", *sorted(paths.ROOT.glob("workflow/**/dvc.lock"))]:
         if path.is_file() and torn(path):
             path.unlink()

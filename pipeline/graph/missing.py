@@ -1,27 +1,18 @@
-"""What to run where committed results are taken as they are although weights and detections are missing.
+"""What to make again where committed results are taken as they are although weights and detections are missing.
 
 Git holds metrics, tables and DVC's locks, not weights. In a fresh clone a result that is there is still the result;
-only what nobody ran yet has to run, with the missing weights that it starts from.
+only what nobody ran yet has to run, and before it the missing weights that it starts from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline import paths
 from pipeline.graph import declared
 
 GONE = {"changed deps": "deleted", "changed outs": "not in cache"}  # DVC's words for a file that is only missing
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Stages to run, by address."""
-
-    graph: tuple[str, ...]  # with their ancestors by Snakemake, in parallel
-    after: tuple[str, ...]  # then these by DVC, one at a time, each after what it needs: they read committed results
 
 
 def only_missing(reasons: Collection[Any]) -> bool:
@@ -32,10 +23,12 @@ def only_missing(reasons: Collection[Any]) -> bool:
     )
 
 
-def plan(
+def stand_ins(
     stale: Collection[str], known: Mapping[str, declared.Stage], exists: Callable[[str], bool] | None = None
-) -> Plan:
-    """Return what to run for stages out of date: they themselves, and what makes the inputs that they lack.
+) -> list[list[str]]:
+    """Return the stages up to date whose missing outputs are needed by stages out of date, in rounds to make them.
+
+    No stage needs another of its own round, and none a stage out of date: what those need is made as they are.
 
     Args:
         stale: addresses of the stages out of date.
@@ -44,34 +37,17 @@ def plan(
     """
     exists = exists or (lambda name: (paths.ROOT / name).exists())
     maker = {out: stage.address for stage in known.values() for out in stage.outs}
-    above = {address: declared.ancestors(address, known) - {address} for address in order(stale, known)}
-    chosen = set(stale)
-    while True:
-        new = {maker[dep] for name in chosen for dep in known[name].deps if dep in maker and not exists(dep)} - chosen
-        for name in above:  # a light one between two that run, whose results are there: run too, it needs nothing more
-            if name not in chosen and above[name] & chosen and all(map(exists, known[name].outs)):
-                made = [maker.get(dep) for dep in known[name].deps if not exists(dep)]
-                new |= {name} if chosen.issuperset(made) else set()
-        if not new:
-            break
-        chosen |= new
-    ordered = [name for name in order(stale, known) if name in chosen]
-    after = [name for name in ordered if any(above[up] & chosen for up in above[name] - chosen)]
-    return Plan(tuple(name for name in ordered if name not in after), tuple(after))
-
-
-def order(stale: Collection[str], known: Mapping[str, declared.Stage]) -> list[str]:
-    """Return some stages and all their ancestors, each after what it needs."""
-    maker = {out: stage.address for stage in known.values() for out in stage.outs}
-    done: dict[str, None] = {}
-
-    def visit(address: str) -> None:
-        if address not in done:
-            for dep in known[address].deps:
-                if dep in maker:
-                    visit(maker[dep])
-            done[address] = None
-
-    for address in stale:
-        visit(address)
-    return list(done)
+    needs: dict[str, set[str]] = {}
+    waiting = list(stale)
+    while waiting:
+        name = waiting.pop()
+        if name not in needs:
+            needs[name] = {maker[dep] for dep in known[name].deps if dep in maker and not exists(dep)}
+            waiting += needs[name]
+    above = {name: declared.ancestors(name, known) for name in needs}
+    chosen = {name for name in needs if above[name].isdisjoint(stale)}
+    rounds, done = [], set()
+    while left := [name for name in known if name in chosen - done]:
+        rounds.append([name for name in left if needs[name] <= done])
+        done.update(rounds[-1])
+    return rounds

@@ -68,7 +68,7 @@ def enter(target: str, trust: bool = False) -> None:
     if found:
         doors.dvc("commit", "--force", *found)
     if len(found) == len(stale):  # with others left, Snakemake is right to see something to do
-        agree(stage, known)
+        agree([stage], known)
     for address in found:
         say(f"  entered  {address}")
     for address in older:

@@ -109,6 +109,6 @@ def back(results: Results) -> str:
 def commands(results: Results) -> str:
     table = paths.table(results.name, "dst_t5").as_posix()
     text = "\n## Go on\n\n```sh\n"
-    text += "python -m pipeline.graph build catalogue --keep-going    # all of it, over as many sittings as you like\n"
-    text += "python -m pipeline.graph tables                          # this page and all tables from what there is\n"
+    text += "make catalogue    # all of it, over as many sittings and clones as you like\n"
+    text += "make tables       # this page and all tables from what there is\n"
     return text + f"snakemake --cores 2 {table}    # one table and whatever it needs\n```\n"

@@ -60,7 +60,8 @@ class Project:
         log = self.root / "ran.txt"
         lines = log.read_text().split() if log.exists() else []
         log.unlink(missing_ok=True)
-        assert len(lines) == len(set(lines)), "a stage ran twice"
+        twice = {line for line in lines if lines.count(line) > 1}
+        assert not twice, f"ran twice: {twice}"
         return set(lines)
 
     def commit(self) -> None:

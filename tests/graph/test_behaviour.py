@@ -135,18 +135,34 @@ def test_a_clone_without_cache_rebuilds_to_the_same_bytes(built, tmp_path):
     assert "headline_pod_t5 is up to date" in clone.build("headline_pod_t5")
 
 
+def test_a_clone_on_another_processor_goes_on_without_training_again(built, tmp_path):
+    clone = built.clone(tmp_path / "clone")
+    edit(clone, 49)
+    command = ["python", "-m", "pipeline.graph", "build", "headline_dst_t2", "--cores", "2", "--allow-missing"]
+    said = clone.run(*command, ROUNDING="other").stdout
+    assert "Making again, for others start from them: pretrain@resnet50." in said
+    assert "data/init/mini/resnet50.safetensors came out with other bytes" in said
+    assert clone.ran() == DST_STAGES | {DST_TABLE, "synthesize", "verify", "pretrain@resnet50"}
+    changed = {line[3:] for line in clone.run("git", "status", "--short").stdout.splitlines()}
+    assert not {file for file in changed if "resnet50" in file or "fpn_1x_" in file.replace(f"{DST}", "")}, changed
+    assert "headline_dst_t2 is up to date" in clone.run(*command).stdout
+    nothing_to_do(clone, "headline_dst_t2", flags=["--allow-missing"])
+
+
 def test_a_killed_build_goes_on(built):
     edit(built, 25)
     command = ["python", "-m", "pipeline.graph", "build", "headline_dst_t2", "--cores", "2"]
     process = subprocess.Popen(command, cwd=built.root, env=built.environment | {"NAP": "20"})
-    while not (built.root / "ran.txt").exists():
+    log = built.root / "ran.txt"
+    while not log.exists() or len(log.read_text().split()) < 2:  # training and measuring start side by side
         assert process.poll() is None
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)  # DVC and the stage live on for a while, as after a lost terminal
+    os.kill(process.pid, signal.SIGKILL)  # DVC and the stages live on for a while, as after a lost terminal
     process.wait()
     lock = built.root / "workflow/papers/dst/dvc.lock"
     lock.write_text("")  # what an interrupt while DVC writes leaves
     started = built.ran()
+    assert {name.rpartition(":")[2] for name in started} == {f"train@{DST}", f"measure@{DST}"}
     said = built.build("headline_dst_t2")
     assert "left over from a killed build" in said
     assert "torn by a killed run" in said

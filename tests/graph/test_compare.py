@@ -30,9 +30,9 @@ def project(tmp_path, monkeypatch):
     write_size(tmp_path / "tiny.yaml")
     done = []
 
-    def build(target: str, cores: int) -> None:
-        done.append(("build", target, cores))
-        if target == "compare":
+    def build(targets: list[str], cores: int) -> None:
+        done.append(("build", *targets, cores))
+        if targets == ["compare"]:
             write_text(
                 paths.compared("own"), "# Which?\n\nvisible\n\n## Advice\n\n- Use X\n\n## Every method\n\nmore\n"
             )

@@ -7,7 +7,7 @@ def test_a_frozen_measurement_that_a_page_shows_is_no_stage_to_build(monkeypatch
     known = declared.stages()
     found = {"benchmarks/dvc.yaml:layers": ["changed outs"], "methods": ["changed deps"]}
     monkeypatch.setattr(build.doors, "status", lambda address: found)
-    assert build.stale_stages("methods", known) == ["methods"]
+    assert build.stale_stages(["methods"], known) == ["methods"]
 
 
 def test_every_stage_that_is_left_out_is_a_measurement():
