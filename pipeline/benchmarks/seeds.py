@@ -2,8 +2,9 @@
 
 `python -m pipeline.benchmarks.seeds --preset mini --seeds 3` trains in a folder of its own and touches no run of the
 graph. It updates `data/noise.json`, which every verdict reads, and `reports/<preset>/seeds.md`, which shows the runs.
-`--groups proposals,masks,voc` adds the networks of proposals, whose metric is recall (SNIP, table 3), the masks of Mask
-R-CNN (DST, table 9) and PASCAL VOC's recipe and metric (DST, table 10); what was measured before is kept.
+`--groups l1,proposals,masks,voc` adds recipes with L1 losses (POD, MSFM, PSConv), the networks of proposals, whose
+metric is recall (SNIP, table 3), the masks of Mask R-CNN (DST, table 9) and PASCAL VOC's recipe and metric (DST,
+table 10); what was measured before is kept.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pipeline.reporting.results import preset_digest
 
 BASELINES = {  # by `noise_group`
     "fpn": "dst_frcnn_r50_fpn_1x",
+    "l1": "msfm_frcnn_r50_fpn_1x",
     "none": "snip_drfcn_r50_7ep_single_scale",
     "proposals": "snip_rpn_r50_6ep_ms_train_conv4_5anchor",
     "masks": "dst_mask_rcnn_r50_fpn_1x",
@@ -38,6 +40,7 @@ USUAL = ("fpn", "none")  # what a report of detectors needs
 PRECISIONS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 METRICS = {
     "fpn": PRECISIONS,
+    "l1": PRECISIONS,
     "none": PRECISIONS,
     "proposals": RECALLS,
     "masks": tuple(f"{MASK}{name}" for name in PRECISIONS),

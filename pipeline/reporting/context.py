@@ -8,7 +8,7 @@ from pipeline import config, paths
 from pipeline.options import Test
 from pipeline.reporting.comparison import stand_ins
 from pipeline.reporting.markdown import listing, plural
-from pipeline.reporting.results import Results, load_experiment, noise_groups
+from pipeline.reporting.results import Results, load_experiment
 from pipeline.reporting.rows import is_classifier
 
 DATA = {
@@ -21,6 +21,7 @@ OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 BASELINES = {  # by `noise_group`
     "fpn": "baselines with an FPN",
+    "l1": "baselines with an FPN and L1 losses",
     "none": "baselines without one",
     "proposals": "networks of proposals",
     "masks": "baselines with masks",
@@ -119,7 +120,7 @@ def one_rule(results: Results) -> str:
 
 def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
     """Return the rule of the verdict in one line, with the noise that some evaluations are judged by."""
-    groups = set().union(*(noise_groups(paths.split_evaluation(name)[0]) for name in evaluations))
+    groups = set().union(*(results.noise_groups(paths.split_evaluation(name)[0]) for name in evaluations))
     return _rule(results, sorted(groups & set(results.noise)))
 
 

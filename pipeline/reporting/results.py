@@ -14,7 +14,7 @@ import msgspec
 from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.files import read_json, read_text
-from pipeline.options import Experiment
+from pipeline.options import Experiment, Recipe
 from pipeline.preset import Preset
 from pipeline.reporting.columns import MASK
 from pipeline.reporting.networks import network
@@ -82,28 +82,35 @@ class Results:
 
     def run_noise(self, experiment: str, metric: str) -> tuple[float | None, int | None]:
         """Return (deviation of one run, degrees of freedom) of a metric; (None, None) where nobody measured it."""
-        group = self.noise.get(noise_group(experiment, metric))
+        group = self.noise.get(self.noise_group(experiment, metric))
         deviation = group.get("sd", {}).get(metric) if group else None
         return (None, None) if deviation is None else (deviation, group["dof"])
+
+    def noise_group(self, experiment: str, metric: str) -> str:
+        """Return the `noise_group` that a metric takes here: where nobody measured L1 losses, that of smooth ones."""
+        group = noise_group(experiment, metric)
+        return "fpn" if group == "l1" and "l1" not in self.noise else group
+
+    def noise_groups(self, experiment: str) -> set[str]:
+        """Return every group that some metric of an experiment takes."""
+        masks = {f"{MASK}ap"} if "mask" in load_experiment(experiment).detector else set()
+        return {self.noise_group(experiment, metric) for metric in {"ap", *masks}}
 
 
 def noise_group(experiment: str, metric: str) -> str:
     """Return the kind of baseline whose run-to-run noise a metric of an experiment takes: its neck's most often.
 
-    Networks of proposals, metrics of masks and the recipe of PASCAL VOC have baselines of their own.
+    Networks of proposals, metrics of masks, the recipe of PASCAL VOC and boxes learnt by an L1 loss have baselines of
+    their own.
     """
     loaded = load_experiment(experiment)
     if loaded.detector == "d_rfcn_rpn":
         return "proposals"
     if metric.startswith(MASK):
         return "masks"
-    return "voc" if loaded.dataset == "voc" else loaded.neck
-
-
-def noise_groups(experiment: str) -> set[str]:
-    """Return every `noise_group` that some metric of an experiment takes."""
-    masks = {f"{MASK}ap"} if "mask" in load_experiment(experiment).detector else set()
-    return {noise_group(experiment, metric) for metric in {"ap", *masks}}
+    if loaded.dataset == "voc":
+        return "voc"
+    return "l1" if loaded.neck == "fpn" and load_recipe(loaded.recipe).box_loss == "l1" else loaded.neck
 
 
 def preset_digest(preset: Preset) -> str:
@@ -128,6 +135,12 @@ def chosen(options: Any) -> Any:
     plain = {field.name: field.default for field in msgspec.structs.fields(options)}
     values = {name: getattr(options, name) for name in plain}
     return {name: chosen(value) for name, value in values.items() if value != plain[name]}
+
+
+@cache
+def load_recipe(name: str) -> Recipe:
+    """Return a recipe's file. Raises InputError where it is wrong."""
+    return config.load(paths.ROOT / paths.recipe_file(name), Recipe)
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 from pipeline import config, paths
 from pipeline.benchmarks import seeds
 from pipeline.files import read_json, write_json
-from pipeline.reporting.results import noise_group, noise_groups, preset_digest
+from pipeline.reporting.results import Results, noise_group, preset_digest
 
 
 def measure(monkeypatch, groups: str) -> dict:
@@ -48,7 +48,27 @@ def test_a_baseline_is_of_its_own_group(group):
 def test_masks_have_a_noise_of_their_own_and_their_boxes_that_of_boxes():
     name = seeds.BASELINES["masks"]
     assert (noise_group(name, "mask_ap_small"), noise_group(name, "ap_small")) == ("masks", "fpn")
-    assert noise_groups(name) == {"masks", "fpn"}
-    assert noise_groups("psconv_cascade_mask_rcnn_r50_fpn_1x") == {"masks", "fpn"}
-    assert noise_groups(seeds.BASELINES["fpn"]) == {"fpn"}
-    assert noise_groups(seeds.BASELINES["voc"]) == {"voc"}
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        (seeds.BASELINES["masks"], {"masks", "fpn"}),
+        ("psconv_cascade_mask_rcnn_r50_fpn_1x", {"masks", "l1"}),
+        ("pod_frcnn_r50_c4_1x", {"c4"}),
+        (seeds.BASELINES["fpn"], {"fpn"}),
+        (seeds.BASELINES["l1"], {"l1"}),
+        (seeds.BASELINES["voc"], {"voc"}),
+    ],
+)
+def test_groups_of_an_experiment(monkeypatch, name, groups):
+    results = Results("mini")
+    monkeypatch.setitem(
+        results.__dict__, "noise", {"l1": {"sd": {"ap": 0.5}, "dof": 3}, "fpn": {"sd": {"ap": 0.1}, "dof": 2}}
+    )
+    assert results.noise_groups(name) == groups
+    if "l1" in groups:
+        assert results.run_noise(name, "ap") == (0.5, 3)
+        del results.noise["l1"]  # as a preset of a user's own data, which measures the usual baselines
+        assert results.noise_groups(name) == groups - {"l1"} | {"fpn"}
+        assert results.run_noise(name, "ap") == (0.1, 2)
