@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import config, paths
-from pipeline.files import sha256, write_text
+from pipeline.files import write_text
 from pipeline.reporting import markdown as md
 from pipeline.reporting.columns import METRICS, NAMES
 from pipeline.reporting.comparison import headline_experiments
@@ -157,9 +157,7 @@ def limits(results: Results, name: str) -> str:
 
 def weights_section(results: Results, name: str) -> str:
     path = paths.weights(results.name, name)
-    text = f"- `{path.as_posix()}`, a safetensors file"
-    if path.is_file():
-        text += f" of {path.stat().st_size / 2**20:.1f} MiB, SHA-256 `{sha256(path)}`"
+    text = f"- `{path.as_posix()}`, a safetensors file whose MD5 stands in the `dvc.lock` of its stage"
     text += f"; not in git: `dvc repro` of its `train` stage makes it, `snakemake --cores 2 {path.as_posix()}` too.\n"
     return text + f"- Licence of code and of weights trained here: [{LICENCE}]({UP}/LICENSE). Data have their own.\n"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -11,43 +9,39 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pipeline import paths
 from pipeline.data.manifest import load_split, size_counts
 from pipeline.errors import InputError
-from pipeline.files import read_json, write_text
+from pipeline.files import read_json, replacing, write_text
 from pipeline.reporting import markdown as md
 from pipeline.reporting.context import numbers_of
 from pipeline.reporting.gallery_choice import Matched, best_threshold, choose_images, group, shown_at
-from pipeline.reporting.papers import PAIRS
+from pipeline.reporting.papers import NAMES, PAIRS, check_paper
 from pipeline.reporting.results import Results
 
 PANEL, MARGIN, HEAD = 416, 8, 22  # pixels: width of a panel, space around it, height of the line above it
 TRUTH, RIGHT, WRONG, MISSED = (255, 255, 255), (64, 196, 255), (255, 140, 0), (255, 255, 255)
 
 
-def write_gallery(preset: str) -> None:
-    """Write `gallery/<paper>.png` for every paper whose two detections exist, and a page that explains them."""
+def write_gallery(preset: str, paper: str) -> None:
+    """Write `gallery/<paper>.png`, and a page that explains it.
+
+    Raises:
+        InputError: no such paper, or its baseline or method has no detections.
+    """
+    check_paper(paper)
     results = Results(preset)
     split = load_split(paths.manifest(preset), "val")
-    folder = paths.gallery(preset)
-    # the whole folder is one output: it is made beside its place and moved there when it is complete
-    temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        drawn = [
-            (paper, *draw_paper(results, split, pair, temporary / f"{paper}.png")) for paper, pair in PAIRS.items()
-        ]
-        write_text(temporary / "README.md", gallery_page(results, drawn))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    path = paths.gallery(preset) / f"{paper}.png"
+    sheet, thresholds = draw_paper(results, split, PAIRS[paper])
+    with replacing(path) as temporary:
+        sheet.save(temporary, optimize=True)
+    write_text(path.with_suffix(".md"), gallery_page(results, paper, thresholds))
 
 
-def draw_paper(results: Results, split: dict, pair: tuple[str, str], path: Path) -> tuple[str, str]:
-    """Draw one paper's gallery and return ("" or why it was not drawn, the sentence below it)."""
+def draw_paper(results: Results, split: dict, pair: tuple[str, str]) -> tuple[Image.Image, list[float]]:
+    """Return one paper's picture, and the score above which each of the two runs is shown."""
     files = [paths.detections(results.name, evaluation) for evaluation in pair]
     absent = next((name for name, file in zip(pair, files, strict=True) if not file.is_file()), None)
     if absent:
-        return f"`{absent}` is not run", ""
+        raise InputError(f"The gallery needs the detections of {absent}, which is not run; run its predict stage.")
     images = {image["id"]: image for image in split["images"][: results.preset.data.limit_val]}
     truths = {image: [] for image in images}
     truths |= group([a for a in split["annotations"] if not a["iscrowd"] and a["image_id"] in images])
@@ -63,9 +57,7 @@ def draw_paper(results: Results, split: dict, pair: tuple[str, str], path: Path)
     for image, why in choose_images(truths, sizes, runs):
         picture = open_picture(Path(split["images_root"]), images[image])
         rows.append(draw_row(picture, why, truths[image], [run[image] for run in runs], names))
-    stack(rows, pair, thresholds, results.name).save(path, optimize=True)
-    shown = " and ".join(f"{threshold:.2f} for `{name}`" for name, threshold in zip(pair, thresholds, strict=True))
-    return "", f"Shown above a score of {shown} (each run's best F1 at IoU 0.5)."
+    return stack(rows, pair, thresholds, results.name), thresholds
 
 
 def open_picture(root: Path, entry: dict) -> Image.Image:
@@ -151,15 +143,16 @@ def stack(rows: list[Image.Image], pair: tuple[str, str], thresholds: list[float
     return sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
-def gallery_page(results: Results, drawn: list[tuple[str, str, str]]) -> str:
-    """Return the folder's README: one line a paper, and what the pictures show."""
-    text = f"# Gallery, preset {results.name}\n\n{numbers_of(results)}\n\n"
+def gallery_page(results: Results, paper: str, thresholds: list[float]) -> str:
+    """Return the page below which a paper's picture stands: what it shows, and how its images were chosen."""
+    pair = PAIRS[paper]
+    text = f"# Gallery of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results)}\n\n"
     text += "Each row is one validation image: annotations, the baseline's detections, the method's. The images are "
     text += "chosen by rule: two with the most small objects, two with the most large ones, two where both runs "
     text += "differ most.\n\n"
-    for paper, problem, sentence in drawn:
-        text += f"- {paper}: {problem}.\n" if problem else f"- [{paper}]({paper}.png): {sentence}\n"
-    return text
+    shown = " and ".join(f"{threshold:.2f} for `{name}`" for name, threshold in zip(pair, thresholds, strict=True))
+    text += f"Shown above a score of {shown} (each run's best F1 at IoU 0.5).\n\n"
+    return text + f"![Annotations, `{pair[0]}` and `{pair[1]}` on the same validation images]({paper}.png)\n"
 
 
 def _dashed(draw: ImageDraw.ImageDraw, corners: list[int], colour: tuple) -> None:

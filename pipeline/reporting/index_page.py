@@ -168,9 +168,10 @@ def data_section(results: Results) -> str:
 def pages_section(results: Results) -> str:
     text = "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in QUICKSTART)
     if results.published_images():
-        text += "- [Gallery](gallery/README.md): annotations, baseline and method on the same images\n"
+        links = md.listing([f"[{NAMES[paper]}](gallery/{paper}.md)" for paper in QUICKSTART])
+        text += f"- Galleries of {links}: annotations, baseline and method on the same images\n"
     else:
-        text += f"- Gallery: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
+        text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
     text += "- [Data](data.md): what was read, and what was left out and why\n"
     return text + (WHOLE if results.reproduces() else LATER)
 

@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 from pipeline import paths
-from pipeline.errors import InputError, nearest
 from pipeline.files import read_text, write_text
 from pipeline.reporting import markdown as md
 from pipeline.reporting.comparison import QUICKSTART
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.facts import learnt_facts
-from pipeline.reporting.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS
+from pipeline.reporting.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS, check_paper
 from pipeline.reporting.published import exists, find_table, load_published
 from pipeline.reporting.results import Results, load_experiment
 from pipeline.reporting.summary import count_verdicts, read_table
@@ -28,8 +27,7 @@ ONCE = (
 
 def write_page(paper: str, preset: str) -> None:
     """Write `papers/<paper>.md` of a preset. Raises InputError for an unknown paper."""
-    if paper not in paths.PAPERS:
-        raise InputError(f"Unknown paper {paper!r}{nearest(paper, paths.PAPERS)}; known are {', '.join(paths.PAPERS)}.")
+    check_paper(paper)
     write_text(paths.page(preset, paper), paper_page(Results(preset), paper))
 
 
@@ -115,7 +113,7 @@ def gallery_section(results: Results, paper: str) -> str:
     baseline, method = PAIRS[paper]
     what = f"Annotations, `{baseline}` and `{method}` on the same validation images"
     if results.published_images():
-        return f"![{what}](../gallery/{picture.name})\n\n{what}. [How they were chosen](../gallery/README.md).\n"
+        return f"![{what}](../gallery/{picture.name})\n\n{what}. [How they were chosen](../gallery/{paper}.md).\n"
     return f"{what}: `{picture.as_posix()}` on the machine that ran this. Pictures of photographs are not in git.\n"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.errors import InputError, nearest
+
 NAMES = {"pod": "POD", "dst": "DST", "msfm": "MSFM", "snip": "SNIP", "psconv": "PSConv"}
 CLAIMS = {
     "pod": (
@@ -55,3 +57,9 @@ PAIRS = {
     "snip": ("snip_drfcn_r50_7ep_single_scale__ms_test", "snip_drfcn_r50_7ep_snip__ms_test"),
     "psconv": ("psconv_frcnn_r50_fpn_1x", "psconv_frcnn_r50_fpn_1x_psconv"),
 }
+
+
+def check_paper(name: str) -> None:
+    """Raise InputError unless this is one of the five papers."""
+    if name not in NAMES:
+        raise InputError(f"Unknown paper {name!r}{nearest(name, tuple(NAMES))}; known are {', '.join(NAMES)}.")

@@ -1,4 +1,4 @@
-"""Draw detections of each paper's baseline and method beside the annotations of the same images."""
+"""Draw detections of a paper's baseline and method beside the annotations of the same images."""
 
 import argparse
 
@@ -7,8 +7,8 @@ from pipeline.reporting.gallery import write_gallery
 
 
 def main(args: argparse.Namespace) -> None:
-    write_gallery(args.preset)
+    write_gallery(args.preset, args.name)
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, name="paper")

@@ -15,7 +15,7 @@ DST_FILE = f"workflow/papers/dst/experiments/{DST}.yaml"
 DST_STAGES = {f"workflow/papers/dst/dvc.yaml:{stage}@{DST}" for stage in ("train", "predict", "evaluate", "measure")}
 DST_TABLE = "workflow/papers/dst/tables/dvc.yaml:headline_dst_t2"
 PAGES = {"page_pod", "page_dst", "page_msfm", "page_snip", "page_psconv"}  # all show the figures, all curves in each
-ABOVE_DST = {DST_TABLE, "figures", "gallery", "quickstart"} | PAGES
+ABOVE_DST = {DST_TABLE, "figures", "gallery@dst", "quickstart"} | PAGES
 RESCORED = ("verify", "evaluate@", "headline_pod_t5")  # DVC's run cache does not keep stages with plain outputs in git
 NOTHING = "Data and pipelines are up to date."
 

@@ -1,9 +1,13 @@
 """Gallery: which images, which detections are right, and that the pictures are made the same way every time."""
 
+from pathlib import Path
+
+import pytest
 from PIL import Image
 
 from pipeline import paths
-from pipeline.files import sha256, write_json
+from pipeline.errors import InputError
+from pipeline.files import read_yaml, sha256, write_json
 from pipeline.reporting.gallery import write_gallery
 from pipeline.reporting.gallery_choice import best_threshold, box_iou, choose_images, match, shown_at
 from pipeline.reporting.papers import PAIRS
@@ -66,10 +70,24 @@ def test_gallery_of_one_paper(fake):
     write_json(paths.manifest("mini"), manifest | {"splits": {"val": entry}})
     for evaluation in PAIRS["dst"]:
         write_json(paths.detections("mini", evaluation), [found([8, 8, 20, 20], 0.8)])
-    write_gallery("mini")
+    write_gallery("mini", "dst")
     gallery = paths.gallery("mini")
     first = (gallery / "dst.png").read_bytes()
-    write_gallery("mini")
+    write_gallery("mini", "dst")
     assert first == (gallery / "dst.png").read_bytes()
-    assert sorted(file.name for file in gallery.iterdir()) == ["README.md", "dst.png"]
-    assert "- pod: `pod_frcnn_r50_fpn_1x` is not run." in (gallery / "README.md").read_text()
+    text = (gallery / "dst.md").read_text()
+    assert "Shown above a score of 0.05 for `dst_frcnn_r50_fpn_1x` and 0.05 for" in text
+    assert "(dst.png)" in text
+    with pytest.raises(InputError, match="detections of pod_frcnn_r50_fpn_1x, which is not run"):
+        write_gallery("mini", "pod")
+    with pytest.raises(InputError, match="'dts'; did you mean 'dst'"):
+        write_gallery("mini", "dts")
+    assert sorted(file.name for file in gallery.iterdir()) == ["dst.md", "dst.png"]
+
+
+def test_stages_draw_the_pairs_that_pages_name():
+    given = read_yaml("workflow/analyses.yaml")["gallery"]
+    for paper, pair in PAIRS.items():
+        files = [Path("data/runs/mini") / f"{given[paper][run]}.json" for run in ("baseline", "method")]
+        assert files == [paths.detections("mini", name) for name in pair]
+    assert set(given) == set(PAIRS)

@@ -27,15 +27,16 @@ rule gallery:
     input:
         code=paths.code_digest("gallery"),
         preset=paths.preset_file(PRESET),
-        detections=deps_of("gallery"),
+        detections=analysis_deps("gallery", "paper"),
     output:
-        pictures=directory(paths.gallery(PRESET)),
+        page=paths.gallery(PRESET) / "{paper}.md",
+        picture=paths.gallery(PRESET) / "{paper}.png",
     log:
-        "logs/gallery.log",
+        "logs/gallery/{paper}.log",
     conda:
         "../envs/reproduce.yaml"
     params:
-        dvc=dvc_repro("gallery"),
+        dvc=dvc_repro("gallery@{paper}"),
     shell:
         "{params.dvc} > {log} 2>&1"
 
