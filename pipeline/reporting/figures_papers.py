@@ -51,16 +51,18 @@ def draw_speed_accuracy(results: Results, path: Path) -> bool:
     ):
         shown = [row for row in rows if row[x] != "" and row[y] != ""]
         for colour, detector in zip(COLOURS, dict.fromkeys(row["detector"] for row in rows), strict=False):
-            for row in (row for row in shown if row["detector"] == detector):
+            of_detector = sorted((row for row in shown if row["detector"] == detector), key=lambda row: float(row[y]))
+            for rank, row in enumerate(of_detector):
                 marker = {"baseline": "o", "fd": "^", "fd_wt": "*"}.get(row["method"], "s")
                 ax.plot(float(row[x]), float(row[y]), marker=marker, color=colour, markersize=8, linestyle="")
                 ax.annotate(
-                    f"{detector} {row['method']}", (float(row[x]), float(row[y])), xytext=(6, 0),
+                    f"{detector} {row['method']}", (float(row[x]), float(row[y])), xytext=(6, 6 * (rank - 1)),
                     textcoords="offset points", fontsize=7, color=colour, va="center",
                 )  # fmt: skip
         ax.set_xlabel(title)
         ax.set_ylabel("AP")
-        ax.margins(x=0.35, y=0.15)
+        ax.margins(x=0.5, y=0.15)
+        ax.set_xlim(left=max(0.0, ax.get_xlim()[0]))
         if not shown:
             plotting.say_empty(ax, "not run")
     drawn.suptitle("POD, figure 1: circle baseline, triangle FD, star FD-WT", x=0.01, ha="left", fontsize=9.5)

@@ -9,7 +9,7 @@ from pipeline.files import write_text
 from pipeline.reporting import markdown as md
 from pipeline.reporting.claim_checks import UNCHECKABLE, CheckedClaim, check_claims
 from pipeline.reporting.columns import ERRORS, MASK, NAMES, RECALLS, name_of, rules_of
-from pipeline.reporting.comparison import Compared, compare, metrics_of, readable_method
+from pipeline.reporting.comparison import Compared, compare, metrics_of
 from pipeline.reporting.context import beside_table, verdict_rule
 from pipeline.reporting.printed_costs import PrintedCost, costs_of, describe
 from pipeline.reporting.published import Published, Row, Table, find_table
@@ -102,7 +102,7 @@ def table_markdown(
 
 
 def _main_row(results: Results, item: Compared, shown: list[str], main: str) -> list[str]:
-    cells = [f"{md.cell(item.row.label)}<br>`{item.evaluation}`"]
+    cells = [_name_cell(item)]
     for metric in shown:
         ours = md.NOT_RUN if item.metrics is None else md.percent(item.metrics.get(metric))
         cells.append(f"{md.as_printed(item.row.values.get(metric))} → {ours}")
@@ -113,8 +113,12 @@ def _main_row(results: Results, item: Compared, shown: list[str], main: str) -> 
     return [*cells, md.as_printed(gain.published, sign=True), _our_gain(gain), seeds, _word(item, gain.verdict.word)]
 
 
+def _name_cell(item: Compared) -> str:
+    return f"{md.cell(item.row.label)}<br>`{item.evaluation}`"  # papers print one label in several rows
+
+
 def _size_row(item: Compared, sizes: list[str]) -> list[str]:
-    cells = [md.cell(f"{readable_method(item.row)}")]
+    cells = [_name_cell(item)]
     for metric in sizes:
         gain = item.gains[metric]
         ours = _our_gain(gain)
@@ -155,7 +159,7 @@ def _cost_section(results: Results, methods: list[Compared], table: Table) -> st
         lines = {line["metric"]: line for line in cost_lines(results, item)}
         if "parameters_total_ratio" not in lines:
             continue
-        cells = [md.cell(readable_method(item.row))]
+        cells = [_name_cell(item)]
         if "params_m" in table.columns:
             cells.append(md.number(item.row.values.get("params_m")))
         for metric in ("parameters_total", "macs"):
