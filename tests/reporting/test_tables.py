@@ -162,7 +162,7 @@ def test_parameters_stand_beside_the_published_ones(fake):
     fake.size(base, 2_000_000, 1_000_000_000)
     fake.size(msfm, 2_200_000, 1_150_000_000)
     write_table("msfm_t4", "mini")
-    assert "| MSFM | 43.9 | 2.200 | 1.10x | 1.150 | 1.15x |" in text("msfm_t4")
+    assert f"| Faster R-CNN*<br>`{msfm}` | 43.9 | 2.200 | 1.10x | 1.150 | 1.15x |" in text("msfm_t4")
     assert line("msfm_t4", "frcnn_r50_fpn_1x__msfm", "macs_ratio", "cost")["ours"] == "1.15"
 
 
