@@ -11,6 +11,7 @@ from pipeline.reporting.comparison import QUICKSTART, headline_tables
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.papers import NAMES
 from pipeline.reporting.results import Results
+from pipeline.reporting.sources import table_address
 from pipeline.reporting.summary import Counts, Method, baseline_ap50, count_verdicts, methods_of, read_table
 from pipeline.reporting.verdicts import DECIDED
 
@@ -52,10 +53,11 @@ def index_page(results: Results) -> str:
 
 
 def answer(results: Results, methods: list[Method]) -> list[str]:
-    """Return at most five lines: what helps, what hurts, what cannot be told, what could be, and what these are."""
+    """Return at most six lines: what helps, what hurts, what cannot be told, what could be, and what these are."""
     small = {method: method.gains[METRIC] for method in methods}
-    up = [m for m in methods if small[m][3] in DECIDED and small[m][0] > 0]
-    down = [m for m in methods if small[m][3] in DECIDED and small[m][0] < 0]
+    decided = [m for m in methods if small[m][3] in DECIDED]
+    up = [m for m in decided if small[m][0] > 0 and not m.stand_in]
+    down = [m for m in decided if small[m][0] < 0 and not m.stand_in]
     if up:
         best = sorted(up, key=lambda m: -small[m][0])
         lines = ["**Helps:** " + "; ".join(f"{m.name} {md.gain(*small[m][:3])}" for m in best) + " points of AP small."]
@@ -66,6 +68,11 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
     if down:
         worst = "; ".join(f"{m.name} {md.gain(*small[m][:3])}" for m in sorted(down, key=lambda m: small[m][0]))
         lines.append(f"**Hurts:** {worst} points.")
+    for method in (m for m in decided if m.stand_in):
+        lines.append(
+            f"**Decided, but not over the paper's baseline:** {method.name} {md.gain(*small[method][:3])}, where "
+            f"`{method.baseline}` may have trained less. `dvc repro {table_address(method.table)}` takes the paper's."
+        )
     rest: dict[str, list[str]] = {}
     for method in methods:
         if small[method][3] not in DECIDED:

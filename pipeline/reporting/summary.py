@@ -32,6 +32,7 @@ class Method:
     ap: float | None
     gains: dict[str, tuple[float | None, float | None, float | None, str]]  # metric: gain, low, high, verdict
     costs: dict[str, str]  # parameters_total_ratio, macs_ratio
+    stand_in: bool = False  # the baseline is another than the paper's
 
 
 def read_table(preset: str, name: str, headline: bool = False) -> list[dict[str, str]]:
@@ -78,7 +79,7 @@ def methods_of(preset: str, tables: list[str], headline: bool = False) -> list[M
             if first["baseline"] in stand_ins:
                 label += " (over a stand-in baseline)"
             found = (label, name, first["evaluation"], first["baseline"], _number(first["ours"]))
-            methods.append(Method(*found, gains, costs))
+            methods.append(Method(*found, gains, costs, first["baseline"] in stand_ins))
     return methods
 
 

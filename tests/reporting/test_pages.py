@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,15 @@ def test_the_answer_is_no_where_nothing_is_decided(fake):
     assert answer(Results("mini"), [method("E", None, None, "not run")])[0].startswith("**Nothing was run yet**")
 
 
+def test_a_gain_over_another_baseline_than_the_papers_is_no_help(fake):
+    longer = replace(method("A (over a stand-in baseline)", 4.0, 3.0, "decided up"), stand_in=True)
+    lines = answer(Results("mini"), [longer])
+    assert lines[0].startswith("**No:**")
+    told = lines[1].removeprefix("**Decided, but not over the paper's baseline:** ")
+    assert told.startswith("A (over a stand-in baseline) +4.0 [+1.0, +7.0], where `base` may have trained less. ")
+    assert "tables/dvc.yaml:dst_t2`" in told
+
+
 def test_a_report_of_dst_alone(fake):
     fake.dst(gain=0.03)
     fake.noise()
@@ -77,6 +87,8 @@ def test_gains_over_other_than_the_plain_baseline_say_so(fake):
     names = [item.name for item in methods_of("mini", headline_tables(), headline=True)]
     assert "SNIP (over multi-scale test)" in names
     assert "POD FD-WT (over a stand-in baseline)" in names
+    stand_ins = [item.name for item in methods_of("mini", headline_tables(), headline=True) if item.stand_in]
+    assert stand_ins == ["POD FD-WT (over a stand-in baseline)"]
 
 
 def test_links_of_tables_and_figures_lead_somewhere(fake):
