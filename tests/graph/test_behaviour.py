@@ -1,6 +1,7 @@
 """What a user may rely on, on a copy of the project with the real graph and fake stages."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -88,7 +89,7 @@ def test_a_second_build_does_nothing_in_seconds(built):
 
 def test_an_edited_experiment_reruns_its_own_stages_and_what_is_above(built):
     edit(built, 9)
-    assert "6 of the 85 stages" in built.build()  # six name its file; the rest stands above them
+    assert re.search(r"\b6 of the \d+ stages", built.build())  # six name its file; the rest stands above them
     assert built.ran() == DST_STAGES | ABOVE_DST
     nothing_to_do(built)
 
