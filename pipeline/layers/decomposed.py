@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
+
 _SLACK = 1e-9  # |0.95 - 1| is 0.050000000000000044 in binary
 
 
@@ -92,7 +94,7 @@ class DecomposedConv2d(nn.Module):
                 whole = max(1, (stop - start) // height)
                 begin = start // height * depth
                 self._inputs.append(slice(begin, begin + whole * depth))
-                conv = nn.Conv2d(
+                conv = GroupedDilatedConv2d(
                     whole * depth, stop - start, sub.kernel, stride, sub.padding, sub.dilation, whole, bias
                 )
                 self.convs.append(conv)

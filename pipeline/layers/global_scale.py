@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.layers.grouped_dilated import conv2d
+
 
 def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
     """Convolve each image with its own fractional dilation, exactly; differentiable in x, weight and scales.
@@ -107,7 +109,7 @@ def _dilated(x: Tensor, weight: Tensor, dilation: tuple[int, int], stride: int, 
             weight = weight.sum(2 + axis, keepdim=True)
         padding.append(size * (weight.shape[2 + axis] // 2))
         steps.append(max(1, size))
-    return F.conv2d(x, weight, None, stride, padding, steps, groups)
+    return conv2d(x, weight, None, stride, padding, tuple(steps), groups)
 
 
 class GlobalScaleConv2d(nn.Conv2d):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from pipeline.layers.grouped_dilated import conv2d
 from pipeline.layers.psconv_cpu import CpuGroupedConv
 from pipeline.layers.psconv_cuda import CudaConv
 from pipeline.layers.psconv_grouped import grouped_conv2d, masked_conv2d
@@ -103,7 +103,7 @@ class PSConv2d(nn.Conv2d):
         stride = self.stride[0]
         if len(self._distinct) == 1:
             dilation = self._distinct[0]
-            return F.conv2d(x, weight, None, stride, dilation * (self.kernel_size[0] // 2), dilation, self.groups)
+            return conv2d(x, weight, None, stride, dilation * (self.kernel_size[0] // 2), dilation, self.groups)
         if self._is_thin(x.dtype) and (self._plan is None or x.device.type == "cpu"):
             return masked_conv2d(x, weight, self._masks, self._distinct, stride, self.groups)
         if _is_traced() or x.device.type not in ("cpu", "cuda"):

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.layers.psconv_grouped import grouped_conv2d, inverse, is_channels_last
+from pipeline.layers.grouped_dilated import is_channels_last
+from pipeline.layers.psconv_grouped import grouped_conv2d, inverse
 from pipeline.layers.psconv_kernels import TermKernels
 from pipeline.layers.psconv_lattice import Plan, Term
 from pipeline.layers.psconv_onednn import convolution_backward, convolve

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from pipeline.layers.grouped_dilated import conv2d, is_channels_last
 from pipeline.layers.psconv_lattice import Plan, Term
 
 
@@ -19,7 +19,7 @@ def grouped_conv2d(x: Tensor, weight: Tensor, plan: Plan, stride: int) -> Tensor
     for term in plan.terms:
         padding = term.dilation * (weight.shape[-1] // 2)
         kernels = term_weight(weight, plan, term)
-        out = F.conv2d(
+        out = conv2d(
             reorder(x, term.inputs, plan.input_blocks), kernels, None, stride, padding, term.dilation, term.groups
         )
         if len(term.outputs) < plan.output_blocks:
@@ -40,7 +40,7 @@ def masked_conv2d(x: Tensor, weight: Tensor, masks: Tensor, dilations: Sequence[
     y = None
     for mask, dilation in zip(masks, dilations, strict=True):
         padding = dilation * (weight.shape[-1] // 2)
-        out = F.conv2d(x, weight * mask[:, :, None, None], None, stride, padding, dilation, groups)
+        out = conv2d(x, weight * mask[:, :, None, None], None, stride, padding, dilation, groups)
         y = out if y is None else y + out
     return y
 
@@ -84,8 +84,3 @@ def shuffle_channels(x: Tensor, groups: int, blocks: int, *, blocks_last: bool) 
     split = (groups, -1, blocks) if blocks_last else (groups, blocks, x.shape[1] // (groups * blocks))
     shuffled = x.unflatten(1, split).transpose(2, 3).flatten(1, 3)
     return shuffled.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else shuffled
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Tell whether channels are a pixel's innermost values; a tensor that is also contiguous counts as such."""
-    return x.stride(1) == 1 and not x.is_contiguous()

@@ -7,7 +7,8 @@ from functools import reduce
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from pipeline.layers.grouped_dilated import conv2d
 
 
 class LearnableMaskPSConv2d(nn.Conv2d):
@@ -77,7 +78,7 @@ class LearnableMaskPSConv2d(nn.Conv2d):
         for weight, dilation in zip((self.weight - large, large), self.dilations, strict=True):
             padding = dilation * (self.kernel_size[0] // 2)
             bias = self.bias if y is None else None
-            out = F.conv2d(x, weight, bias, self.stride, padding, dilation, self.groups)
+            out = conv2d(x, weight, bias, self.stride, padding, dilation, self.groups)
             y = out if y is None else y + out
         return y
 

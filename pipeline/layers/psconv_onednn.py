@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.layers.grouped_dilated import channels_first, has_wrong_gradient
+
 _CL = torch.channels_last
 _ADDING = (torch.float32, torch.bfloat16)  # the types in which oneDNN convolves here
 
@@ -39,11 +41,18 @@ def convolution_backward(
     slower than its convolution code: the taps are then multiplied one by one (float32), or x is padded beforehand.
     """
 
-    def backward(x, padding, *needs):
+    def run(x, kernels, padding, *needs):
         sizes = [stride, stride], [padding, padding], [dilation, dilation]
         return torch.ops.aten.convolution_backward(
             grad, x, kernels, None, *sizes, False, [0, 0], groups, [*needs, False]
         )
+
+    def backward(x, padding, need_x, need_kernels):
+        if not need_kernels or not has_wrong_gradient(x, kernels, dilation, groups):
+            return run(x, kernels, padding, need_x, need_kernels)
+        found_x = run(x, kernels, padding, True, False)[0] if need_x else None
+        found = run(*channels_first(x, kernels), padding, False, True)[1]
+        return found_x, found.contiguous(memory_format=_CL)
 
     if not need_kernels or padding == 0 or 2 * padding + 1 <= min(x.shape[2:]) or not x.numel():
         return backward(x, padding, need_x, need_kernels)[:2]

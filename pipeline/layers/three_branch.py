@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
+
 _FIRST_FEW = 3
 
 
@@ -47,7 +49,9 @@ class ThreeBranchPSConv2d(nn.Module):
 
         def conv(dilation: int, groups: int) -> nn.Conv2d:
             padding = dilation * (kernel_size // 2)
-            layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+            layer = GroupedDilatedConv2d(
+                in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+            )
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             return layer
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from pipeline.layers import PSConv2d, ThreeBranchPSConv2d
+from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
 from pipeline.models.backbones import RESNETS, ResNet
 from pipeline.models.classifier import Classifier
 from pipeline.models.resnet import EXPANSION, FusionBottleneck, make_stage
@@ -18,7 +19,7 @@ class DenseBranches(nn.Module):
     def __init__(self, layer: PSConv2d) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            nn.Conv2d(layer.in_channels, layer.out_channels, 3, layer.stride, d, d, layer.groups, bias=False)
+            GroupedDilatedConv2d(layer.in_channels, layer.out_channels, 3, layer.stride, d, d, layer.groups, bias=False)
             for d in sorted(set(layer.dilations))
         )
 

@@ -10,6 +10,8 @@ from timm.layers import BatchNormAct2d, ConvNormAct
 from timm.models.dpn import BnAct, DualPathBlock
 from torch import Tensor, nn
 
+from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
+
 EPSILON = 1e-3  # of every batch norm
 RESIDUAL = 256  # channels of the first stage's residual path
 
@@ -102,3 +104,5 @@ def set_steps(block: DualPathBlock, stride: int, dilation: int) -> None:
         block.c1x1_w_s2.conv.stride = (stride, stride)
     conv = block.c3x3_b.conv
     conv.stride, conv.dilation, conv.padding = (stride, stride), (dilation, dilation), (dilation, dilation)
+    if dilation > 1:
+        block.c3x3_b.conv = GroupedDilatedConv2d.of(conv)

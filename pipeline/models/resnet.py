@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import SqueezeExcitation
 
+from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
+
 EXPANSION = Bottleneck.expansion
 SE_REDUCTION = 16
 Norm = Callable[[int], nn.Module]
@@ -25,6 +27,8 @@ class FusionBottleneck(Bottleneck):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        if self.conv2.groups > 1 and self.conv2.dilation > (1, 1):
+            self.conv2 = GroupedDilatedConv2d.of(self.conv2)
         self.se = nn.Identity()
         self.fusion1 = nn.Identity()
         self.fusion2 = nn.Identity()
