@@ -226,6 +226,18 @@ def test_an_unknown_table_is_one_sentence(fake):
 MASK_BASE, MASK_DST = "dst_mask_rcnn_r50_fpn_1x", "dst_mask_rcnn_r50_fpn_1x_dst"
 
 
+def test_a_backbone_pre_trained_for_its_method_leaves_its_gain_undecided(fake):
+    fake.evaluation("psconv_frcnn_r50_fpn_1x", 0.20)
+    fake.evaluation("psconv_frcnn_r50_fpn_1x_psconv", 0.26)
+    fake.training("psconv_frcnn_r50_fpn_1x_psconv")
+    fake.noise(sd=0.005, dof=4)
+    write_table("psconv_t8", "mini")
+    row = line("psconv_t8", "faster_rcnn_r50_fpn_1x__psconv", "ap")
+    assert (row["our_gain"], row["low"], row["high"], row["verdict"]) == ("6.0", "4.0", "8.0", "undecided")
+    rows = "R50 PSConv, R101 PSConv and X101-32x4d PSConv"
+    assert f"- {rows}: Method and baseline start from backbones that were pre-trained here" in text("psconv_t8")
+
+
 def test_printed_mask_ap_stands_beside_our_mask_ap(fake, monkeypatch):
     # Masks have 25.0 and 28.0, boxes 10.0 more.
     masks = {f"mask_{name}": 0.25 for name in METRICS}
