@@ -2,9 +2,10 @@
 
 `python -m pipeline.benchmarks.seeds --preset mini --seeds 3` trains in a folder of its own and touches no run of the
 graph. It updates `data/noise.json`, which every verdict reads, and `reports/<preset>/seeds.md`, which shows the runs.
-`--groups l1,proposals,masks,voc` adds recipes with L1 losses (POD, MSFM, PSConv), the networks of proposals, whose
-metric is recall (SNIP, table 3), the masks of Mask R-CNN (DST, table 9) and PASCAL VOC's recipe and metric (DST,
-table 10); what was measured before is kept.
+`--groups l1,proposals,masks,voc,pretraining` adds recipes with L1 losses (POD, MSFM, PSConv), the networks of
+proposals, whose metric is recall (SNIP, table 3), the masks of Mask R-CNN (DST, table 9), PASCAL VOC's recipe and
+metric (DST, table 10), and detectors whose backbones were each pre-trained with a seed of their own, which PSConv's
+gains are judged by; what was measured before is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pipeline.errors import InputError
 from pipeline.files import read_json, write_json, write_text
 from pipeline.preset import Preset
 from pipeline.reporting.columns import MASK, RECALLS, name_of
-from pipeline.reporting.results import preset_digest
+from pipeline.reporting.results import PRETRAINING, preset_digest
 
 BASELINES = {  # by `noise_group`
     "fpn": "dst_frcnn_r50_fpn_1x",
@@ -35,6 +36,7 @@ BASELINES = {  # by `noise_group`
     "proposals": "snip_rpn_r50_6ep_ms_train_conv4_5anchor",
     "masks": "dst_mask_rcnn_r50_fpn_1x",
     "voc": "dst_voc_frcnn_r50_fpn_24k",
+    PRETRAINING: "psconv_frcnn_r50_fpn_1x",
 }
 USUAL = ("fpn", "none")  # what a report of detectors needs
 PRECISIONS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -45,6 +47,7 @@ METRICS = {
     "proposals": RECALLS,
     "masks": tuple(f"{MASK}{name}" for name in PRECISIONS),
     "voc": ("map", *PRECISIONS),
+    PRETRAINING: PRECISIONS,
 }
 
 
@@ -56,6 +59,11 @@ def main(options: argparse.Namespace) -> None:
     for group, _ in jobs:
         if group not in BASELINES:
             raise InputError(f"--groups names {group!r}, but the groups are {sorted(BASELINES)}.")
+    if PRETRAINING in options.groups.split(",") and preset.init_source != "pretrain":
+        raise InputError(
+            f"--groups names {PRETRAINING}, but preset {preset.name} has init_source: {preset.init_source}, so that no "
+            "backbone is pre-trained here; leave that group out."
+        )
     with ThreadPoolExecutor(options.jobs) as pool:
         found = list(pool.map(lambda job: one_run(preset.name, *job), jobs))
     groups = {}
@@ -75,13 +83,14 @@ def one_run(preset: str, group: str, seed: int) -> dict[str, Any]:
     """Train, predict and score one baseline with one seed in `data/scratch/seeds`, and return its metrics."""
     folder = Path("data/scratch/seeds") / preset / f"{group}_{seed}"
     given = config.resolve(BASELINES[group], preset).experiment.proposals
-    for name in ("data/interim", "data/init", "data/raw", *([paths.run(preset, given).as_posix()] if given else [])):
+    kept = ("data/interim", "data/raw") if group == PRETRAINING else ("data/interim", "data/init", "data/raw")
+    for name in (*kept, *([paths.run(preset, given).as_posix()] if given else [])):
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(Path(name).resolve(), target_is_directory=True)
     log = folder / "log.txt"
-    code = f"from pipeline.benchmarks.seeds import work; work({BASELINES[group]!r}, {preset!r}, {seed})"
+    code = f"from pipeline.benchmarks.seeds import work; work({group!r}, {preset!r}, {seed})"
     link_images(folder, config.load_preset(preset))
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
     with log.open("w") as stream:
@@ -108,16 +117,22 @@ def link_images(folder: Path, preset: Preset) -> None:
                 link.symlink_to(Path(name).resolve(), target_is_directory=True)
 
 
-def work(experiment: str, preset: str, seed: int) -> None:
+def work(group: str, preset: str, seed: int) -> None:
     """Train, predict and score in the current folder; runs in a process of its own."""
     import msgspec
 
     from pipeline.evaluation.scoring import score
+    from pipeline.training.classification import pretrain
     from pipeline.training.detection import train_detector
     from pipeline.training.prediction import predict
 
-    spec = config.resolve(experiment, preset)
-    spec = msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, seed=seed))
+    def seeded(name: str) -> config.Spec:
+        found = config.resolve(name, preset)
+        return msgspec.structs.replace(found, preset=msgspec.structs.replace(found.preset, seed=seed))
+
+    spec = seeded(BASELINES[group])
+    if group == PRETRAINING:
+        pretrain(seeded(spec.experiment.init))
     train_detector(spec)
     predict(spec, "single")
     score(spec, "single")
@@ -141,8 +156,9 @@ def page(preset: Preset, groups: dict[str, Any]) -> str:
     lines = [
         f"# Run-to-run noise under preset `{preset.name}`",
         "",
-        f"Preset: {preset.title}. One baseline of each kind was trained several times; only the seed differs. The "
-        "standard deviations below are what verdicts allow for beside the images' own sampling noise.",
+        f"Preset: {preset.title}. One baseline of each kind was trained several times; only the seed differs, "
+        f"that of its backbone's pre-training too in the group `{PRETRAINING}`. The standard deviations "
+        "below are what verdicts allow for beside the images' own sampling noise.",
         "",
     ]
     for group, entry in groups.items():

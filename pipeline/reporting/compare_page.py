@@ -13,7 +13,7 @@ from pipeline import paths
 from pipeline.evaluation.intervals import gain_sd, paired_interval, smallest_detectable_gain
 from pipeline.files import read_json, write_text
 from pipeline.reporting import markdown as md
-from pipeline.reporting.comparison import headline_tables
+from pipeline.reporting.comparison import gain_noise, headline_tables
 from pipeline.reporting.context import numbers_of, recipe_of
 from pipeline.reporting.results import Results
 from pipeline.reporting.summary import Method, baseline_ap50, methods_of
@@ -209,7 +209,7 @@ def noise_of(results: Results, method: Method, metric: str) -> Noise | None:
     if not replicates[0] or len(replicates[0]) != len(replicates[1]):
         return None
     sd_images = paired_interval(*replicates)[2]
-    sd_run, dof = results.run_noise(paths.split_evaluation(method.evaluation)[0], metric)
+    sd_run, dof = gain_noise(results, method.evaluation, method.baseline, metric)
     return None if sd_images is None or sd_run is None or not dof else Noise(sd_images, sd_run, dof)
 
 

@@ -8,7 +8,7 @@ from pipeline import paths
 from pipeline.evaluation.intervals import paired_interval
 from pipeline.reporting.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
 from pipeline.reporting.published import Published, Row, Table, exists, find_table
-from pipeline.reporting.results import Results, inactive_reason, load_experiment
+from pipeline.reporting.results import PRETRAINING, Results, inactive_reason, load_experiment
 from pipeline.reporting.spreads import spread
 from pipeline.reporting.verdicts import Verdict, judge, pooled_run_sd
 
@@ -130,7 +130,7 @@ def judge_gain(
     reason, missing = inactive_reason(results, experiment)
     replicates = [(results.bootstrap(name) or {}).get(metric, ()) for name in (baseline, evaluation)]
     sd_boot = paired_interval(*replicates)[2] if len(replicates[0]) == len(replicates[1]) else None
-    sd_run, dof = results.run_noise(experiment, metric)
+    sd_run, dof = gain_noise(results, evaluation, baseline, metric)
     runs = (1, 1)
     if kind_of(metric) == "error":
         both = [spread(results, name, metric) for name in (baseline, evaluation)]
@@ -154,7 +154,7 @@ def judge_gain(
     if missing and verdict.decided:
         sentence = f"Whether the method did anything in this run is unknown: {missing} is missing."
         verdict = replace(verdict, word="undecided", sentence=sentence)
-    if verdict.decided and pretrained_apart(results, evaluation, baseline):
+    if verdict.decided and lacks_pretraining_noise(results, evaluation, baseline, metric):
         verdict = replace(verdict, word="undecided", sentence=APART)
     if stand_in:
         verdict = replace(verdict, sentence=verdict.sentence.replace("the paper prints no gain here", STAND_IN))
@@ -170,6 +170,21 @@ def pretrained_apart(results: Results, evaluation: str, baseline: str) -> bool:
     if results.preset.init_source != "pretrain" or any(loaded.init == "none" for loaded in both):
         return False
     return both[0].method.psconv != both[1].method.psconv
+
+
+def gain_noise(results: Results, evaluation: str, baseline: str, metric: str) -> tuple[float | None, int | None]:
+    """Return (deviation of one run, degrees of freedom) that a gain is judged by.
+
+    It holds the noise of pre-training where the backbones differ and somebody measured it.
+    """
+    if pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric)[0] is not None:
+        return results.noise_in(PRETRAINING, metric)
+    return results.run_noise(paths.split_evaluation(evaluation)[0], metric)
+
+
+def lacks_pretraining_noise(results: Results, evaluation: str, baseline: str, metric: str) -> bool:
+    """Whether two detectors start from backbones pre-trained apart, and nobody measured what that does to a metric."""
+    return pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric)[0] is None
 
 
 def independent_sd(ours: dict, base: dict, metric: str) -> float | None:

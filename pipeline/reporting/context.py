@@ -26,6 +26,7 @@ BASELINES = {  # by `noise_group`
     "proposals": "networks of proposals",
     "masks": "baselines with masks",
     "voc": "baselines by PASCAL VOC's recipe",
+    "pretraining": "baselines with a pre-training each (for rows whose backbones differ)",
 }
 
 

@@ -21,6 +21,7 @@ from pipeline.reporting.networks import network
 from pipeline.reporting.rows import is_classifier
 
 TOPS = ("top1", "top5")
+PRETRAINING = "pretraining"  # group of `data/noise.json` whose runs have backbones of their own
 MOVED = 0.05  # learnt scales nearer to 1 than this decompose into the plain convolution (POD, section 3.3)
 
 
@@ -82,7 +83,11 @@ class Results:
 
     def run_noise(self, experiment: str, metric: str) -> tuple[float | None, int | None]:
         """Return (deviation of one run, degrees of freedom) of a metric; (None, None) where nobody measured it."""
-        group = self.noise.get(self.noise_group(experiment, metric))
+        return self.noise_in(self.noise_group(experiment, metric), metric)
+
+    def noise_in(self, name: str, metric: str) -> tuple[float | None, int | None]:
+        """Return (deviation of one run, degrees of freedom) of a metric in a group; (None, None) where not measured."""
+        group = self.noise.get(name)
         deviation = group.get("sd", {}).get(metric) if group else None
         return (None, None) if deviation is None else (deviation, group["dof"])
 
@@ -93,8 +98,11 @@ class Results:
 
     def noise_groups(self, experiment: str) -> set[str]:
         """Return every group that some metric of an experiment takes."""
-        masks = {f"{MASK}ap"} if "mask" in load_experiment(experiment).detector else set()
-        return {self.noise_group(experiment, metric) for metric in {"ap", *masks}}
+        loaded = load_experiment(experiment)
+        masks = {f"{MASK}ap"} if "mask" in loaded.detector else set()
+        groups = {self.noise_group(experiment, metric) for metric in {"ap", *masks}}
+        apart = loaded.method.psconv and self.preset.init_source == "pretrain" and PRETRAINING in self.noise
+        return groups | ({PRETRAINING} if apart and loaded.init != "none" else set())
 
 
 def noise_group(experiment: str, metric: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import paths
 from pipeline.reporting import markdown as md
 from pipeline.reporting.columns import ERRORS, kind_of
-from pipeline.reporting.results import Results
+from pipeline.reporting.results import PRETRAINING, Results
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ def spread(results: Results, evaluation: str, metric: str) -> Spread:
     if metric in ERRORS:
         return _of_seeds(results.training(experiment), metric)
     sd, _ = results.run_noise(experiment, metric)
-    for group in results.noise.values():
+    for name, group in results.noise.items():
+        if name == PRETRAINING:  # those differ in their backbones too
+            continue
         values = tuple(v for v in group.get("values", {}).get(metric, ()) if v is not None)
         if group.get("experiment") == experiment and test == "single" and len(values) > 1:
             return Spread(values, sum(values) / len(values), sd)

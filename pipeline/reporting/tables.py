@@ -9,7 +9,7 @@ from pipeline.files import write_text
 from pipeline.reporting import markdown as md
 from pipeline.reporting.claim_checks import UNCHECKABLE, CheckedClaim, check_claims
 from pipeline.reporting.columns import ERRORS, MASK, NAMES, RECALLS, name_of, rules_of
-from pipeline.reporting.comparison import APART, Compared, compare, metrics_of, pretrained_apart
+from pipeline.reporting.comparison import APART, Compared, compare, lacks_pretraining_noise, metrics_of
 from pipeline.reporting.context import beside_table, verdict_rule
 from pipeline.reporting.printed_costs import PrintedCost, costs_of, describe
 from pipeline.reporting.published import Published, Row, Table, find_table
@@ -83,7 +83,11 @@ def table_markdown(
     if needs_test_dev(table.split):
         notes += "- Printed rows of test-dev, whose labels are not public: ours are of the validation images.\n"
     notes += f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
-    apart = [md.cell(item.row.label) for item in methods if pretrained_apart(results, item.evaluation, item.baseline)]
+    apart = [
+        md.cell(item.row.label)
+        for item in methods
+        if lacks_pretraining_noise(results, item.evaluation, item.baseline, main)
+    ]
     notes += f"- {md.listing(list(dict.fromkeys(apart)))}: {APART} So nothing is decided.\n" if apart else ""
     notes += f"- {spread_sentence(main)}\n"
     notes += "".join(f"- {rule}\n" for rule in rules_of(table.columns))

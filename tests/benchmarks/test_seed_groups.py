@@ -9,7 +9,9 @@ import pytest
 from pipeline import config, paths
 from pipeline.benchmarks import seeds
 from pipeline.files import read_json, write_json
-from pipeline.reporting.results import Results, noise_group, preset_digest
+from pipeline.reporting.results import PRETRAINING, Results, noise_group, preset_digest
+
+FREE = argparse.Namespace(proposals=None)
 
 
 def measure(monkeypatch, groups: str) -> dict:
@@ -40,9 +42,56 @@ def test_noise_of_other_options_is_not_kept(tmp_path, monkeypatch):
     assert set(measure(monkeypatch, "none")) == {"none"}
 
 
-@pytest.mark.parametrize("group", seeds.BASELINES)
+@pytest.mark.parametrize("group", [name for name in seeds.BASELINES if name != PRETRAINING])
 def test_a_baseline_is_of_its_own_group(group):
     assert noise_group(seeds.BASELINES[group], seeds.METRICS[group][0]) == group
+
+
+def calls_of(monkeypatch, group: str) -> list[tuple]:
+    calls = []
+    for place, name in (
+        ("pipeline.training.classification", "pretrain"),
+        ("pipeline.training.detection", "train_detector"),
+        ("pipeline.training.prediction", "predict"),
+        ("pipeline.evaluation.scoring", "score"),
+    ):
+        monkeypatch.setattr(
+            f"{place}.{name}", lambda spec, *test, name=name: calls.append((name, spec.name, spec.preset.seed, *test))
+        )
+    seeds.work(group, "mini", 7)
+    return calls
+
+
+def test_a_run_of_pre_training_makes_a_backbone_with_its_own_seed(monkeypatch):
+    name = "psconv_frcnn_r50_fpn_1x"
+    detector = [("train_detector", name, 7), ("predict", name, 7, "single"), ("score", name, 7, "single")]
+    assert calls_of(monkeypatch, PRETRAINING) == [("pretrain", "resnet50", 7), *detector]
+
+
+def test_runs_of_other_groups_share_their_backbone(monkeypatch):
+    assert calls_of(monkeypatch, "l1")[0] == ("train_detector", "msfm_frcnn_r50_fpn_1x", 7)
+
+
+def test_a_run_of_pre_training_cannot_write_the_graphs_backbones(tmp_path, monkeypatch):
+    preset = config.load_preset("mini")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "load_preset", lambda name: preset)
+    monkeypatch.setattr(config, "resolve", lambda name, preset: argparse.Namespace(experiment=FREE))
+    monkeypatch.setattr(seeds.subprocess, "run", lambda *words, **options: argparse.Namespace(returncode=0))
+    monkeypatch.setattr(seeds, "read_json", lambda path: dict.fromkeys(seeds.PRECISIONS, 0.2))
+    for group, shared in ((PRETRAINING, False), ("l1", True)):
+        seeds.one_run("mini", group, 1)
+        folder = tmp_path / "data/scratch/seeds/mini" / f"{group}_1"
+        assert (folder / "data/interim").is_symlink()
+        assert (folder / "data/init").is_symlink() == shared
+
+
+def test_published_backbones_have_no_noise_of_pre_training(capsys):
+    words = ["--preset", "full", "--groups", "l1,pretraining"]
+    with pytest.raises(SystemExit) as ended:
+        seeds.run(seeds.main, "", arguments=words, extend=seeds.options)
+    assert ended.value.code == 2
+    assert "preset full has init_source: torchvision" in capsys.readouterr().err
 
 
 def test_masks_have_a_noise_of_their_own_and_their_boxes_that_of_boxes():

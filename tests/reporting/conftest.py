@@ -44,10 +44,15 @@ class Fake:
         value = {"parameters_total": parameters, "macs": macs, "scales": None, "input": [240, 400]}
         write_json(paths.size(self.preset, name), value)
 
-    def noise(self, sd: float = 0.005, dof: int = 4, digest: str | None = None) -> None:
+    def noise(
+        self, sd: float = 0.005, dof: int = 4, digest: str | None = None, pretraining: float | None = None
+    ) -> None:
         group = {"seeds": dof + 1, "dof": dof, "sd": dict.fromkeys(METRICS, sd)}
+        groups = {"fpn": group, "none": group}
+        if pretraining is not None:
+            groups["pretraining"] = group | {"sd": dict.fromkeys(METRICS, pretraining)}
         digest = digest or preset_digest(config.load_preset(self.preset))
-        write_json(paths.NOISE, {self.preset: {"preset_digest": digest, "groups": {"fpn": group, "none": group}}})
+        write_json(paths.NOISE, {self.preset: {"preset_digest": digest, "groups": groups}})
 
     def dst(self, gain: float = 0.03, collage: float | None = 0.4, **others: float | None) -> None:
         """Write DST's baseline (AP 20) and DST itself, `gain` above it in every replicate."""

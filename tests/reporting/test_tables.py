@@ -238,6 +238,29 @@ def test_a_backbone_pre_trained_for_its_method_leaves_its_gain_undecided(fake):
     assert f"- {rows}: Method and baseline start from backbones that were pre-trained here" in text("psconv_t8")
 
 
+@pytest.mark.parametrize(
+    ("gain", "interval", "verdict"), [(0.06, ("2.1", "9.9"), "agrees"), (0.03, ("-0.9", "6.9"), "undecided")]
+)
+def test_the_noise_of_pre_training_judges_a_backbone_of_its_own(fake, gain, interval, verdict):
+    fake.evaluation("psconv_frcnn_r50_fpn_1x", 0.20)
+    fake.evaluation("psconv_frcnn_r50_fpn_1x_psconv", 0.20 + gain)
+    fake.training("psconv_frcnn_r50_fpn_1x_psconv")
+    fake.noise(sd=0.005, dof=4, pretraining=0.01)  # t of 4 degrees of freedom is 2.776: 2.776 * sqrt(2) * 0.01 = 0.039
+    write_table("psconv_t8", "mini")
+    row = line("psconv_t8", "faster_rcnn_r50_fpn_1x__psconv", "ap")
+    assert (row["low"], row["high"], row["verdict"]) == (*interval, verdict)
+    assert "So nothing is decided" not in text("psconv_t8")
+    assert "5 equal baselines with a pre-training each" in text("psconv_t8")
+
+
+def test_one_init_needs_no_noise_of_pre_training(fake):
+    fake.dst(gain=0.03)
+    fake.noise(sd=0.005, dof=4, pretraining=0.1)
+    write_table("dst_t2", "mini")
+    assert line("dst_t2", "frcnn_r50_fpn_1x__dst")["verdict"] == "agrees"
+    assert "pre-training each" not in text("dst_t2")
+
+
 def test_printed_mask_ap_stands_beside_our_mask_ap(fake, monkeypatch):
     # Masks have 25.0 and 28.0, boxes 10.0 more.
     masks = {f"mask_{name}": 0.25 for name in METRICS}
