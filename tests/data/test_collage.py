@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -120,23 +121,26 @@ def test_other_modes_keep_a_constant_and_move_boxes_alike(mode: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_collage_of_four_full_images_takes_five_milliseconds() -> None:
+def test_a_collage_of_four_full_images_costs_little_more_than_shrinking_them() -> None:
+    # Side by side in one process, so that what else a machine does slows both; milliseconds are in the DST benchmark.
     images = [torch.rand(3, 800, 1333) for _ in range(4)]
     targets = [objects((10, 10, 100, 100), (300, 200, 900, 700)) for _ in range(4)]
+
+    def shrink() -> list[Tensor]:
+        return [F.interpolate(image[None], size=(400, 666), mode="nearest") for image in images]
+
+    def seconds(work: Callable[[], object]) -> float:
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        medians = []
-        for _ in range(5):  # on a busy machine the best of five
-            seconds = []
-            for _ in range(15):
-                start = time.process_time()
-                make_collage(images, targets)
-                seconds.append(time.process_time() - start)
-            medians.append(statistics.median(seconds))
+        ratios = [seconds(lambda: make_collage(images, targets)) / seconds(shrink) for _ in range(75)]
     finally:
         torch.set_num_threads(threads)
-    assert min(medians) < 0.005
+    assert statistics.median(ratios) < 2.0  # 1.2 on a busy machine
 
 
 def test_boxes_areas_and_flags_by_hand() -> None:
