@@ -2,10 +2,11 @@
 
 `python -m pipeline.benchmarks.seeds --preset mini --seeds 3` trains in a folder of its own and touches no run of the
 graph. It updates `data/noise.json`, which every verdict reads, and `reports/<preset>/seeds.md`, which shows the runs.
-`--groups l1,proposals,masks,voc,pretraining` adds recipes with L1 losses (POD, MSFM, PSConv), the networks of
-proposals, whose metric is recall (SNIP, table 3), the masks of Mask R-CNN (DST, table 9), PASCAL VOC's recipe and
-metric (DST, table 10), and detectors whose backbones were each pre-trained with a seed of their own, which PSConv's
-gains are judged by; what was measured before is kept.
+`--groups l1,c4,dense,proposals,masks,voc,pretraining` adds recipes with L1 losses (POD, MSFM, PSConv), detectors on C4
+features (POD), those without proposals (RetinaNet, FCOS, RepPoints), the networks of proposals, whose metric is recall
+(SNIP, table 3), the masks of Mask R-CNN (DST, table 9), PASCAL VOC's recipe and metric (DST, table 10), and detectors
+whose backbones were each pre-trained with a seed of their own, which PSConv's gains are judged by; what was measured
+before is kept.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from pipeline.preset import Preset
 from pipeline.reporting.columns import MASK, RECALLS, name_of
 from pipeline.reporting.results import PRETRAINING, preset_digest
 
-BASELINES = {  # by `noise_group`
+BASELINES = {  # by group; which group judges what says `fitting_groups`
     "fpn": "dst_frcnn_r50_fpn_1x",
     "l1": "msfm_frcnn_r50_fpn_1x",
     "none": "snip_drfcn_r50_7ep_single_scale",
+    "c4": "pod_frcnn_r50_c4_1x",
+    "dense": "msfm_retinanet_r50_fpn_1x",
     "proposals": "snip_rpn_r50_6ep_ms_train_conv4_5anchor",
     "masks": "dst_mask_rcnn_r50_fpn_1x",
     "voc": "dst_voc_frcnn_r50_fpn_24k",
@@ -44,6 +47,8 @@ METRICS = {
     "fpn": PRECISIONS,
     "l1": PRECISIONS,
     "none": PRECISIONS,
+    "c4": PRECISIONS,
+    "dense": PRECISIONS,
     "proposals": RECALLS,
     "masks": tuple(f"{MASK}{name}" for name in PRECISIONS),
     "voc": ("map", *PRECISIONS),

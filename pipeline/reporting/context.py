@@ -19,9 +19,11 @@ DATA = {
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 
-BASELINES = {  # by `noise_group`
+BASELINES = {  # by group of `fitting_groups`
     "fpn": "baselines with an FPN",
     "l1": "baselines with an FPN and L1 losses",
+    "c4": "baselines on C4 features",
+    "dense": "baselines without proposals",
     "none": "baselines without one",
     "proposals": "networks of proposals",
     "masks": "baselines with masks",

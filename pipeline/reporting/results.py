@@ -92,9 +92,9 @@ class Results:
         return (None, None) if deviation is None else (deviation, group["dof"])
 
     def noise_group(self, experiment: str, metric: str) -> str:
-        """Return the `noise_group` that a metric takes here: where nobody measured L1 losses, that of smooth ones."""
-        group = noise_group(experiment, metric)
-        return "fpn" if group == "l1" and "l1" not in self.noise else group
+        """Return the `noise_group` that a metric takes here: of the groups that fit, the closest that was measured."""
+        groups = fitting_groups(experiment, metric)
+        return next((group for group in groups if group in self.noise), groups[-1])
 
     def noise_groups(self, experiment: str) -> set[str]:
         """Return every group that some metric of an experiment takes."""
@@ -105,20 +105,23 @@ class Results:
         return groups | ({PRETRAINING} if apart and loaded.init != "none" else set())
 
 
-def noise_group(experiment: str, metric: str) -> str:
-    """Return the kind of baseline whose run-to-run noise a metric of an experiment takes: its neck's most often.
+def fitting_groups(experiment: str, metric: str) -> tuple[str, ...]:
+    """Return the kinds of baselines whose run-to-run noise can judge a metric of an experiment, the closest first.
 
-    Networks of proposals, metrics of masks, the recipe of PASCAL VOC and boxes learnt by an L1 loss have baselines of
-    their own.
+    Most take their neck's. Networks of proposals, metrics of masks, the recipe of PASCAL VOC, detectors without
+    proposals and boxes learnt by an L1 loss have baselines of their own; the last two take those of a Faster R-CNN with
+    the same neck where nobody measured theirs.
     """
     loaded = load_experiment(experiment)
     if loaded.detector == "d_rfcn_rpn":
-        return "proposals"
+        return ("proposals",)
     if metric.startswith(MASK):
-        return "masks"
+        return ("masks",)
     if loaded.dataset == "voc":
-        return "voc"
-    return "l1" if loaded.neck == "fpn" and load_recipe(loaded.recipe).box_loss == "l1" else loaded.neck
+        return ("voc",)
+    dense = loaded.detector in ("retinanet", "fcos", "reppoints")
+    l1 = loaded.neck == "fpn" and load_recipe(loaded.recipe).box_loss == "l1"
+    return (*(["dense"] if dense else []), *(["l1"] if l1 else []), loaded.neck)
 
 
 def preset_digest(preset: Preset) -> str:

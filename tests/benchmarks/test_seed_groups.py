@@ -9,7 +9,7 @@ import pytest
 from pipeline import config, paths
 from pipeline.benchmarks import seeds
 from pipeline.files import read_json, write_json
-from pipeline.reporting.results import PRETRAINING, Results, noise_group, preset_digest
+from pipeline.reporting.results import PRETRAINING, Results, fitting_groups, preset_digest
 
 FREE = argparse.Namespace(proposals=None)
 
@@ -44,7 +44,7 @@ def test_noise_of_other_options_is_not_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("group", [name for name in seeds.BASELINES if name != PRETRAINING])
 def test_a_baseline_is_of_its_own_group(group):
-    assert noise_group(seeds.BASELINES[group], seeds.METRICS[group][0]) == group
+    assert fitting_groups(seeds.BASELINES[group], seeds.METRICS[group][0])[0] == group
 
 
 def calls_of(monkeypatch, group: str) -> list[tuple]:
@@ -96,7 +96,7 @@ def test_published_backbones_have_no_noise_of_pre_training(capsys):
 
 def test_masks_have_a_noise_of_their_own_and_their_boxes_that_of_boxes():
     name = seeds.BASELINES["masks"]
-    assert (noise_group(name, "mask_ap_small"), noise_group(name, "ap_small")) == ("masks", "fpn")
+    assert (fitting_groups(name, "mask_ap_small"), fitting_groups(name, "ap_small")) == (("masks",), ("fpn",))
 
 
 @pytest.mark.parametrize(
@@ -121,3 +121,17 @@ def test_groups_of_an_experiment(monkeypatch, name, groups):
         del results.noise["l1"]  # as a preset of a user's own data, which measures the usual baselines
         assert results.noise_groups(name) == groups - {"l1"} | {"fpn"}
         assert results.run_noise(name, "ap") == (0.1, 2)
+
+
+def test_detectors_without_proposals_take_their_own_noise_where_it_was_measured(monkeypatch):
+    results = Results("mini")
+    measured = {name: {"sd": {"ap": sd}, "dof": 2} for name, sd in (("fpn", 0.1), ("l1", 0.2), ("dense", 0.3))}
+    monkeypatch.setitem(results.__dict__, "noise", measured)
+    name = "msfm_retinanet_r50_fpn_1x"
+    found = []
+    for group in ("dense", "l1", "fpn"):
+        found.append(results.run_noise(name, "ap"))
+        del measured[group]
+    assert found == [(0.3, 2), (0.2, 2), (0.1, 2)]
+    assert results.run_noise(name, "ap") == (None, None)
+    assert results.run_noise("msfm_cascade_rcnn_r50_fpn_1x", "ap") == (None, None)
