@@ -121,8 +121,34 @@ def test_other_modes_keep_a_constant_and_move_boxes_alike(mode: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(
+    not torch.cpu._is_amx_tile_supported(),
+    reason="Missed where memory is slow: 7.8 ms alone on an AMD EPYC, where nearest down-scaling itself takes 5.5 to "
+    "6.8; 2.9 on the Xeon with AMX that the mark was met on.",
+    strict=False,
+)
+def test_a_collage_of_four_full_images_takes_five_milliseconds() -> None:
+    images = [torch.rand(3, 800, 1333) for _ in range(4)]
+    targets = [objects((10, 10, 100, 100), (300, 200, 900, 700)) for _ in range(4)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        medians = []
+        for _ in range(5):  # on a busy machine the best of five
+            seconds = []
+            for _ in range(15):
+                start = time.process_time()
+                make_collage(images, targets)
+                seconds.append(time.process_time() - start)
+            medians.append(statistics.median(seconds))
+    finally:
+        torch.set_num_threads(threads)
+    assert min(medians) < 0.005
+
+
+@pytest.mark.slow
 def test_a_collage_of_four_full_images_costs_little_more_than_shrinking_them() -> None:
-    # Side by side in one process, so that what else a machine does slows both; milliseconds are in the DST benchmark.
+    # Side by side in one process: holds on every machine, also where memory is too slow for the milliseconds above.
     images = [torch.rand(3, 800, 1333) for _ in range(4)]
     targets = [objects((10, 10, 100, 100), (300, 200, 900, 700)) for _ in range(4)]
 
@@ -137,10 +163,13 @@ def test_a_collage_of_four_full_images_costs_little_more_than_shrinking_them() -
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        ratios = [seconds(lambda: make_collage(images, targets)) / seconds(shrink) for _ in range(75)]
+        medians = []
+        for _ in range(5):  # on a busy machine the best of five
+            ratios = [seconds(lambda: make_collage(images, targets)) / seconds(shrink) for _ in range(15)]
+            medians.append(statistics.median(ratios))
     finally:
         torch.set_num_threads(threads)
-    assert statistics.median(ratios) < 2.0  # 1.2 on a busy machine
+    assert min(medians) < 1.4  # 1.2; 1.5 with a copy of every resized image
 
 
 def test_boxes_areas_and_flags_by_hand() -> None:
