@@ -14,13 +14,14 @@ import ast
 import hashlib
 import io
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline import files, paths
 from pipeline.errors import InputError
 
 PACKAGE = "pipeline"
+SEEN = Path("data/scratch/code_seen.txt")  # not in paths.py, which every stage imports: nothing needs to run again
 NOT_DIGESTED = {"__init__", "code"}  # `code` writes the digests and depends on the whole package
 
 
@@ -49,12 +50,31 @@ def digest(stage: str, root: Path = paths.ROOT, closure: Closure | None = None) 
 
 
 def stale(root: Path = paths.ROOT) -> list[str]:
-    """Return the stages whose digest is missing or no longer what their code is."""
+    """Return the stages whose digest is missing or no longer what their code is.
+
+    Parsing the package takes two seconds, which every dry run of Snakemake would pay. So what was found current is
+    remembered by one hash over the bytes of all modules and of all digests; any other byte, and it is parsed again.
+    """
     written = {stage: root / paths.code_digest(stage) for stage in stages(root)}
+    remembered, found = root / SEEN, bytes_of([*(root / PACKAGE).rglob("*.py"), *written.values()], root)
+    if remembered.is_file() and remembered.read_text("utf-8") == found:
+        return []
     closure = Closure(root)
-    return [
+    outdated = [
         s for s, path in written.items() if not path.is_file() or path.read_text("utf-8") != digest(s, root, closure)
     ]
+    if not outdated:
+        files.write_text(remembered, found)
+    return outdated
+
+
+def bytes_of(found: Iterable[Path], root: Path) -> str:
+    """Return one hash over names and bytes of files; a missing one counts as such."""
+    whole = hashlib.sha256()
+    for path in sorted(found):
+        content = path.read_bytes() if path.is_file() else b"missing"
+        whole.update(f"{path.relative_to(root).as_posix()}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    return whole.hexdigest()
 
 
 def write(root: Path = paths.ROOT) -> list[str]:

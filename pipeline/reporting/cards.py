@@ -18,18 +18,10 @@ from pipeline.reporting.methods import COMBINATIONS, SINGLES
 from pipeline.reporting.papers import NAMES as PAPER_NAMES
 from pipeline.reporting.published import load_published
 from pipeline.reporting.results import Results, load_experiment, scale_source
+from pipeline.reporting.row_names import DETECTORS
 
 UP = "../../.."
 LICENCE = "Apache 2.0"
-DETECTORS = {
-    "faster_rcnn": "Faster R-CNN",
-    "mask_rcnn": "Mask R-CNN",
-    "cascade_rcnn": "Cascade R-CNN",
-    "retinanet": "RetinaNet",
-    "fcos": "FCOS",
-    "d_rfcn_rcn": "Deformable R-FCN, classifier of given regions",
-    "d_rfcn_rpn": "Deformable R-FCN, region proposals",
-}
 SHARE = (2.5, 97.5)  # percentiles of an interval over images
 
 

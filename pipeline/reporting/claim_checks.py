@@ -50,7 +50,7 @@ def _checked(results: Results, claim: Claim, check: Check, column: str, a: Row, 
     about = (claim.id, claim.statement, column, check)
     for row in (a, b):
         if row.source.kind in ("quoted", "absent"):
-            return CheckedClaim(*about, _no(check, f"{row.label}: {row.source.reason}"))
+            return CheckedClaim(*about, _no(check, f"{row.name}: {row.source.reason}"))
     kind = kind_of(column)
     if kind == "count":
         return CheckedClaim(*about, _count(results, check, column, a, b), unit=COUNTS[column].rpartition(" ")[2])

@@ -9,7 +9,7 @@ from pipeline.reporting import plotting
 from pipeline.reporting.comparison import headline_experiments, headline_tables
 from pipeline.reporting.plotting import COLOURS, GREY, rounded
 from pipeline.reporting.results import Results, load_experiment
-from pipeline.reporting.summary import read_table
+from pipeline.reporting.summary import methods_of, read_table
 from pipeline.reporting.verdicts import DECIDED
 
 SIZES = {"ap_small": "small objects", "ap_medium": "medium objects", "ap_large": "large objects"}
@@ -67,7 +67,8 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
         if not chosen:
             plotting.say_empty(ax, "not run")
     if order:
-        labels = {(line["evaluation"], line["baseline"]): line["method"] for line in lines}
+        methods = methods_of(results.name, headline_tables(), True)
+        labels = {(item.evaluation, item.baseline): item.name.replace(" (", "\n(") for item in methods}
         axes[0].set_yticks(range(len(order), 0, -1), [labels[key] for key in order])
     note = "dot: ours, with 95 % interval (blue up, orange down, grey not decided); hollow diamond below: published"
     if lines and not any(line["low"] for line in lines):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from pipeline import config, paths
 from pipeline.errors import InputError, nearest
 from pipeline.options import Options
+from pipeline.reporting.row_names import headings
 from pipeline.reporting.rows import RowsFile, Source, Speed, check_rows, is_classifier, load_rows
 
 
@@ -28,7 +29,7 @@ class Paper(Options):
 class Row(Options):
     """One printed row; APs are percent, `None` where the paper prints none.
 
-    The last five fields are no part of the printed table: `load_published` fills them from the paper's rows.yaml.
+    The last six fields are no part of the printed table: `load_published` fills them from the paper's rows.yaml.
     """
 
     id: str
@@ -53,6 +54,12 @@ class Row(Options):
     speed: Speed | None = None
     absent: str = ""
     shown: bool = True
+    heading: str = ""
+
+    @property
+    def name(self) -> str:
+        """The printed label; with what the table prints as a heading, where several rows have one label."""
+        return f"{self.label} ({self.heading})" if self.heading else self.label
 
     @property
     def evaluation(self) -> str | None:
@@ -166,8 +173,10 @@ def _completed(table: Table, rows: RowsFile) -> Table:
     """Return a table whose rows know what stands behind them."""
     parts = {"evaluated": rows.evaluations, "stand_in": rows.baselines, "speed": rows.speeds, "absent": rows.absent}
     found = {key: part.get(table.id, {}) for key, part in parts.items()}
+    names = headings([row.label for row in table.rows], [row.factors for row in table.rows])
     completed = (
-        replace(row, **{key: part[row.id] for key, part in found.items() if row.id in part}) for row in table.rows
+        replace(row, heading=name, **{key: part[row.id] for key, part in found.items() if row.id in part})
+        for row, name in zip(table.rows, names, strict=True)
     )
     return replace(table, rows=tuple(completed))
 

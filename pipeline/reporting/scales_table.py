@@ -53,7 +53,7 @@ def scales_markdown(results: Results, published: Published, table: Table) -> str
     text = f"# {table.id}: {table.title}\n\n{published.paper.title} ({published.paper.year}). "
     text += "Cells are `published → ours`, mean ± deviation over images, in multiples of the plain dilation; "
     text += "the plain convolution has 1.\n\n"
-    header = ["Block", "Layer here", *(f"{row.label}<br>`{row.experiments[-1]}`" for row in present)]
+    header = ["Block", "Layer here", *(f"{row.name}<br>`{row.experiments[-1]}`" for row in present)]
     text += md.table(header, [_block_row(results, present, block) for block in BLOCKS], "ll" + "r" * len(present))
     if missing:
         text += f"\n{md.plural(missing, 'further row')} of this table {'is' if missing == 1 else 'are'} not run "
@@ -68,7 +68,7 @@ def scales_csv(results: Results, table: Table) -> list[dict[str, Any]]:
     """Return the table in the long form of all tables; a cell's deviation is a line of its own."""
     lines = []
     for row in (row for row in table.rows if row.ours):
-        base = {"row": row.id, "label": row.label, "method": "POD GSL", "evaluation": row.experiments[-1]}
+        base = {"row": row.id, "label": row.name, "method": "POD GSL", "evaluation": row.experiments[-1]}
         if not exists(row):
             lines.append({"kind": "not run", **base, "verdict": md.NOT_RUN})
             continue

@@ -55,7 +55,7 @@ def result_link(results: Results, row: Row, evaluation: str) -> str:
 def _source_row(results: Results, item: Compared) -> list[str]:
     size, training = results.size(item.experiment), results.training(item.experiment)
     seen = (training or {}).get("images_seen")
-    cells = [md.cell(item.row.label), experiment_link(item.experiment), result_link(results, item.row, item.evaluation)]
+    cells = [md.cell(item.row.name), experiment_link(item.experiment), result_link(results, item.row, item.evaluation)]
     cells += [f"{training['steps']:,}" if training else "", f"{seen:,}" if seen else ""]
     for key, unit in (("parameters_total", 1e6), ("macs", 1e9)):
         cells.append(f"{size[key] / unit:.3f}" if size and size.get(key) else "")

@@ -50,7 +50,7 @@ def speeds_csv(results: Results, table: Table) -> list[dict[str, Any]]:
     lines = []
     for row in (row for row in table.rows if row.ours):
         value = measured(results, row)
-        line = {"kind": "speed", "row": row.id, "label": row.label, "method": row.factors.get("method", "")}
+        line = {"kind": "speed", "row": row.id, "label": row.name, "method": row.factors.get("method", "")}
         line |= {"evaluation": row.source.name, "metric": "value", "unit": row.factors.get("unit", "")}
         line |= {"published": _text(row.values.get("value")), "ours": _text(value) if value is not None else ""}
         lines.append(line | {"verdict": state(results, row), "why": row.absent})
@@ -69,7 +69,7 @@ def _line(results: Results, row: Row) -> list[str]:
     ours = _text(value) if value is not None else md.MISSING if row.absent else md.NOT_RUN
     device = DEVICES[row.speed.device] if row.speed else ""
     why = row.absent or how(row.speed)
-    cells = [md.cell(row.label), str(row.factors.get("unit", "")), _text(row.values.get("value")), ours]
+    cells = [md.cell(row.name), str(row.factors.get("unit", "")), _text(row.values.get("value")), ours]
     return [*cells, device, state(results, row), md.cell(why)]
 
 

@@ -32,7 +32,7 @@ def csv_rows(
     """Return the table in long form, a line a row and metric; numbers are text as shown, so AP has one decimal."""
     lines: list[dict[str, Any]] = []
     for item in compared:
-        base = {"row": item.row.id, "label": item.row.label, "method": readable_method(item.row)}
+        base = {"row": item.row.id, "label": item.row.name, "method": readable_method(item.row)}
         base |= {"evaluation": item.evaluation, "baseline": item.baseline}
         for metric in metrics_of(table):
             line = {"kind": "row", **base, "metric": metric, "unit": "percent"}
@@ -49,14 +49,14 @@ def csv_rows(
             lines.append(line)
         lines += [{"kind": "cost", **base, **line} for line in cost_lines(results, item)]
     for cost in costs:
-        line = {"kind": "printed cost", "row": cost.row.id, "label": cost.row.label, "evaluation": cost.row.evaluation}
+        line = {"kind": "printed cost", "row": cost.row.id, "label": cost.row.name, "evaluation": cost.row.evaluation}
         line |= {"metric": cost.column, "unit": name_of(cost.column), "method": readable_method(cost.row)}
         line |= {"published": cost.published, "published_gain": empty(cost.published_ratio, 1, 3)}
         line |= {"ours": empty(cost.ours, 1, 3), "our_gain": empty(cost.our_ratio, 1, 3)}
         lines.append(line | _judged(cost.verdict))
     lines += claim_lines(claims)
     for row in missing:
-        lines.append({"kind": "not run", "row": row.id, "label": row.label, "method": readable_method(row)})
+        lines.append({"kind": "not run", "row": row.id, "label": row.name, "method": readable_method(row)})
         main = metrics_of(table)[0]
         lines[-1] |= {"evaluation": row.evaluation, "verdict": md.NOT_RUN, "metric": main, "unit": "percent"}
         lines[-1]["published"] = _printed(row.values.get(main))

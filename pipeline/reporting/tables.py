@@ -84,11 +84,13 @@ def table_markdown(
         notes += "- Printed rows of test-dev, whose labels are not public: ours are of the validation images.\n"
     notes += f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
     apart = [
-        md.cell(item.row.label)
+        md.cell(item.row.name)
         for item in methods
         if lacks_pretraining_noise(results, item.evaluation, item.baseline, main)
     ]
-    notes += f"- {md.listing(list(dict.fromkeys(apart)))}: {APART} So nothing is decided.\n" if apart else ""
+    if apart:
+        which = "All compared rows" if len(apart) == len(methods) else md.listing(apart)
+        notes += f"- {which}: {APART} So nothing is decided.\n"
     notes += f"- {spread_sentence(main)}\n"
     notes += "".join(f"- {rule}\n" for rule in rules_of(table.columns))
     others = [c for c in table.columns if c not in NAMES]
@@ -120,7 +122,7 @@ def _main_row(results: Results, item: Compared, shown: list[str], main: str) -> 
 
 
 def _name_cell(item: Compared) -> str:
-    return f"{md.cell(item.row.label)}<br>`{item.evaluation}`"  # papers print one label in several rows
+    return f"{md.cell(item.row.name)}<br>`{item.evaluation}`"  # papers print one label in several rows
 
 
 def _size_row(item: Compared, sizes: list[str]) -> list[str]:
@@ -154,7 +156,7 @@ def _printed_section(costs: list[PrintedCost]) -> str:
     if not costs:
         return ""
     header = ["Row", "What", "Published", "Counted here", "Published, x baseline", "Ours, x baseline", "Verdict"]
-    rows = [[md.cell(cost.row.label), *describe(cost)] for cost in costs]
+    rows = [[md.cell(cost.row.name), *describe(cost)] for cost in costs]
     return f"\n## Printed costs, at the papers' size\n\n{md.table(header, rows, 'llrrrrl')}"
 
 
@@ -193,14 +195,14 @@ def _stand_in_sentences(published: Published, table: Table, methods: list[Compar
             printed = published.baseline(table, item.row)
             missing = f"the printed baseline ({_name(printed[1])}) is not run here" if printed else "none is printed"
             sentences.append(
-                f"{item.row.label}: {missing}; `{item.baseline}` stands in for it, so its gain can be `decided up` or "
+                f"{item.row.name}: {missing}; `{item.baseline}` stands in for it, so its gain can be `decided up` or "
                 "`down`, not agree with the printed one."
             )
     return sentences
 
 
 def _name(row: Row) -> str:
-    return row.experiments[-1] if row.experiments else f"{row.label}, quoted from other work"
+    return row.experiments[-1] if row.experiments else f"{row.name}, quoted from other work"
 
 
 def _word(item: Compared, word: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import paths
-from pipeline.code_digest import Closure, code_only, digest, stages, write
+from pipeline.code_digest import Closure, code_only, digest, stages, stale, write
 from pipeline.errors import InputError
 
 LAZY = """
@@ -89,6 +89,30 @@ def test_only_changed_digests_are_written(root):
     assert (root / "data/code/train.txt").stat().st_mtime_ns == before
     (root / "pipeline/training/schedule.py").write_text("EDIT = 1  # of training code\n")
     assert write(root) == ["train"]
+
+
+def test_code_that_was_seen_current_is_not_parsed_again_until_any_byte_changes(root, monkeypatch):
+    write(root)
+    assert stale(root) == []  # and remembered
+    parsed = []
+    monkeypatch.setattr(
+        "pipeline.code_digest.digest", lambda stage, *given: parsed.append(stage) or digest(stage, root)
+    )
+    assert stale(root) == []
+    assert parsed == []
+    module, text = root / "pipeline/reporting/markdown.py", (root / "pipeline/reporting/markdown.py").read_text()
+    module.write_text("EDIT = 1\n")
+    assert stale(root) == ["table"]
+    assert stale(root) == ["table"]  # what is stale is never remembered
+    module.write_text(text)
+    assert stale(root) == []
+    (root / "data/code/train.txt").write_text("other\n")
+    assert stale(root) == ["train"]
+    (root / "data/code/train.txt").unlink()
+    assert stale(root) == ["train"]
+    write(root)
+    (root / "pipeline/stages/new.py").write_text("")
+    assert stale(root) == ["new"]
 
 
 def test_comments_docstrings_and_empty_lines_change_no_digest():
