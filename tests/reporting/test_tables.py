@@ -234,7 +234,8 @@ def test_a_backbone_pre_trained_for_its_method_leaves_its_gain_undecided(fake):
     write_table("psconv_t8", "mini")
     row = line("psconv_t8", "faster_rcnn_r50_fpn_1x__psconv", "ap")
     assert (row["our_gain"], row["low"], row["high"], row["verdict"]) == ("6.0", "4.0", "8.0", "undecided")
-    assert "- All compared rows: Method and baseline start from backbones that were pre-trained here" in text("psconv_t8")
+    sentence = "- All compared rows: Method and baseline start from backbones that were pre-trained here"
+    assert sentence in text("psconv_t8")
 
 
 @pytest.mark.parametrize(
