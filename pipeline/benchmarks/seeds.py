@@ -6,7 +6,7 @@ graph. It updates `data/noise.json`, which every verdict reads, and `reports/<pr
 features (POD), those without proposals (RetinaNet, FCOS, RepPoints), the networks of proposals, whose metric is recall
 (SNIP, table 3), the masks of Mask R-CNN (DST, table 9), PASCAL VOC's recipe and metric (DST, table 10), and detectors
 whose backbones were each pre-trained with a seed of their own, which PSConv's gains are judged by; what was measured
-before is kept.
+before is kept. Interrupted, it goes on: a run that ended is used again while code, options and inputs are the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pipeline import config, paths
+from pipeline.benchmarks.seed_runs import finish, finished, run_signature
 from pipeline.cli import run
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json, write_text
@@ -88,12 +91,27 @@ def one_run(preset: str, group: str, seed: int) -> dict[str, Any]:
     """Train, predict and score one baseline with one seed in `data/scratch/seeds`, and return its metrics."""
     folder = Path("data/scratch/seeds") / preset / f"{group}_{seed}"
     given = config.resolve(BASELINES[group], preset).experiment.proposals
-    kept = ("data/interim", "data/raw") if group == PRETRAINING else ("data/interim", "data/init", "data/raw")
+    shared = ("data/code", "data/interim", "data/raw")  # checkpoints are those of this very code
+    kept = shared if group == PRETRAINING else (*shared, "data/init")
     for name in (*kept, *([paths.run(preset, given).as_posix()] if given else [])):
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(Path(name).resolve(), target_is_directory=True)
+    signature, written = run_signature(specs_of(group, preset, seed)), folder / paths.metrics(preset, BASELINES[group])
+    metrics = finished(folder, signature, written)
+    how = " (of an earlier run)" if metrics else ""
+    if metrics is None:
+        train_and_score(folder, preset, group, seed)
+        metrics = read_json(written)
+        finish(folder, signature)
+    shown = ", ".join(f"{name_of(name)} {metrics[name]:.3f}" for name in METRICS[group][:2])
+    print(f"{BASELINES[group]} seed {seed}: {shown}{how}", flush=True)
+    return metrics
+
+
+def train_and_score(folder: Path, preset: str, group: str, seed: int) -> None:
+    """Let a process of its own do one run in a folder. Raises InputError with the log's place where it fails."""
     log = folder / "log.txt"
     code = f"from pipeline.benchmarks.seeds import work; work({group!r}, {preset!r}, {seed})"
     link_images(folder, config.load_preset(preset))
@@ -102,10 +120,6 @@ def one_run(preset: str, group: str, seed: int) -> dict[str, Any]:
         done = subprocess.run([sys.executable, "-c", code], cwd=folder, stdout=stream, stderr=stream, env=environment)
     if done.returncode:
         raise InputError(f"The run of seed {seed} failed; its log is {log}.")
-    metrics = read_json(folder / paths.metrics(preset, BASELINES[group]))
-    shown = ", ".join(f"{name_of(name)} {metrics[name]:.3f}" for name in METRICS[group][:2])
-    print(f"{BASELINES[group]} seed {seed}: {shown}", flush=True)
-    return metrics
 
 
 def link_images(folder: Path, preset: Preset) -> None:
@@ -124,23 +138,25 @@ def link_images(folder: Path, preset: Preset) -> None:
 
 def work(group: str, preset: str, seed: int) -> None:
     """Train, predict and score in the current folder; runs in a process of its own."""
-    import msgspec
-
     from pipeline.evaluation.scoring import score
     from pipeline.training.classification import pretrain
     from pipeline.training.detection import train_detector
     from pipeline.training.prediction import predict
 
-    def seeded(name: str) -> config.Spec:
-        found = config.resolve(name, preset)
-        return msgspec.structs.replace(found, preset=msgspec.structs.replace(found.preset, seed=seed))
+    specs = specs_of(group, preset, seed)
+    for spec in specs[:-1]:
+        pretrain(spec)
+    train_detector(specs[-1])
+    predict(specs[-1], "single")
+    score(specs[-1], "single")
 
-    spec = seeded(BASELINES[group])
-    if group == PRETRAINING:
-        pretrain(seeded(spec.experiment.init))
-    train_detector(spec)
-    predict(spec, "single")
-    score(spec, "single")
+
+def specs_of(group: str, preset: str, seed: int) -> list[config.Spec]:
+    """Return what one run trains, in order and with its seed: the detector, before it its backbone in `PRETRAINING`."""
+    name = BASELINES[group]
+    names = [config.resolve(name, preset).experiment.init, name] if group == PRETRAINING else [name]
+    found = [config.resolve(name, preset) for name in names]
+    return [msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, seed=seed)) for spec in found]
 
 
 def spread(experiment: str, metrics: Sequence[str], runs: list[dict[str, Any]]) -> dict[str, Any]:

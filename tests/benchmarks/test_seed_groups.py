@@ -79,6 +79,8 @@ def test_a_run_of_pre_training_cannot_write_the_graphs_backbones(tmp_path, monke
     monkeypatch.setattr(config, "resolve", lambda name, preset: argparse.Namespace(experiment=FREE))
     monkeypatch.setattr(seeds.subprocess, "run", lambda *words, **options: argparse.Namespace(returncode=0))
     monkeypatch.setattr(seeds, "read_json", lambda path: dict.fromkeys(seeds.PRECISIONS, 0.2))
+    monkeypatch.setattr(seeds, "specs_of", lambda *words: [])
+    monkeypatch.setattr(seeds, "run_signature", lambda specs: "one")
     for group, shared in ((PRETRAINING, False), ("l1", True)):
         seeds.one_run("mini", group, 1)
         folder = tmp_path / "data/scratch/seeds/mini" / f"{group}_1"
