@@ -136,9 +136,8 @@ def judge_gain(
         both = [spread(results, name, metric) for name in (baseline, evaluation)]
         sd_boot = independent_sd(ours, base, metric)
         runs = (both[0].count, both[1].count)
-        if min(runs) > 1:  # each arm has seeds of its own: their deviation, and their means in the place of one run
+        if min(runs) > 1:  # each arm has seeds of its own, and their deviation
             sd_run, dof = pooled_run_sd([found.values for found in both])
-            base, ours = ({metric: found.mean} for found in both)
     gain = sign_of(metric) * (ours[metric] - base[metric])
     verdict = judge(
         gain,

@@ -16,6 +16,10 @@ DATA = {
     "coco": "photographs of a COCO-format folder",
     "voc": "photographs of a PASCAL VOC folder",
 }
+WORDS = (
+    "then `agrees` or `contradicts` by the sign of the published gain, or `decided up` / `decided down` where the "
+    "paper prints none for this pair."
+)
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 
@@ -123,6 +127,8 @@ def one_rule(results: Results) -> str:
 
 def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
     """Return the rule of the verdict in one line, with the noise that some evaluations are judged by."""
+    if evaluations and all(is_classifier(name) for name in evaluations):  # `columns.RULES` says what their interval is
+        return f"Verdict: a gain is `undecided` unless its 95 % interval excludes zero; {WORDS}"
     groups = set().union(*(results.noise_groups(paths.split_evaluation(name)[0]) for name in evaluations))
     return _rule(results, sorted(groups & set(results.noise)))
 
@@ -137,9 +143,7 @@ def _rule(results: Results, groups: list[str]) -> str:
     floor = 100 * results.preset.verdicts.min_baseline_ap50
     return (
         "Verdict: a gain is `undecided` unless its 95 % interval, from a paired bootstrap over images and "
-        f"{noise}, excludes zero; then `agrees` or `contradicts` by the sign of the published gain, or "
-        "`decided up` / `decided down` where the paper prints none for this pair. "
-        "`inactive`: the method changed nothing in this run. "
+        f"{noise}, excludes zero; {WORDS} `inactive`: the method changed nothing in this run. "
         f"`undertrained`: the baseline's AP50 is below {floor:.0f}."
     )
 

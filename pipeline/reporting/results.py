@@ -21,6 +21,7 @@ from pipeline.reporting.networks import network
 from pipeline.reporting.rows import is_classifier
 
 TOPS = ("top1", "top5")
+HELD_OUT = 0.1  # share of the crops that `training.classification` judges its classifiers on
 PRETRAINING = "pretraining"  # group of `data/noise.json` whose runs have backbones of their own
 MOVED = 0.05  # learnt scales nearer to 1 than this decompose into the plain convolution (POD, section 3.3)
 
@@ -33,13 +34,18 @@ class Results:
         self.preset: Preset = config.load_preset(preset)
 
     def metrics(self, evaluation: str) -> dict[str, Any] | None:
-        """Return an evaluation's metrics; those of a classifier, which is scored while it trains, are its errors."""
+        """Return an evaluation's metrics; those of a classifier, which is scored while it trains, are its errors.
+
+        Several trainings of a classifier that only a seed tells apart give their mean, as the papers print it.
+        """
         if not is_classifier(evaluation):
             return _json(paths.metrics(self.name, evaluation))
         summary = self.training(evaluation)
         if summary is None:
             return None
-        return {"images": summary.get("val_images")} | {f"{top}_err": summary.get(f"{top}_error") for top in TOPS}
+        means = {name: entry["mean"] for name, entry in summary.get("seeds", {}).items() if name != "count"}
+        errors = {f"{top}_err": means.get(f"{top}_error", summary.get(f"{top}_error")) for top in TOPS}
+        return {"images": summary.get("val_images") or _held_out(summary)} | errors
 
     def bootstrap(self, evaluation: str) -> dict[str, Any] | None:
         return None if is_classifier(evaluation) else _json(paths.bootstrap(self.name, evaluation))
@@ -211,3 +217,9 @@ def read_numbers(path: Path) -> list[dict[str, float | None]]:
 
 def _json(path: Path) -> Any:
     return read_json(path) if path.is_file() else None
+
+
+def _held_out(summary: dict[str, Any]) -> int | None:
+    """Return how many crops a classifier was judged on, from how many it was trained on; None where none are."""
+    held = round(summary.get("images", 0) * HELD_OUT / (1 - HELD_OUT))
+    return held or None

@@ -47,13 +47,31 @@ def test_a_lower_error_is_a_gain_and_its_interval_holds_seeds_and_test_images(fa
     errors(PS, 0.17, 0.18, 0.19)
     gain = judge_gain(Results("mini"), PS, PLAIN, "top1_err", 1.0)
     assert gain.ours == pytest.approx(0.02)
-    images = (0.19 * 0.81 + 0.17 * 0.83) / 1000  # of the training whose errors the summary gives
+    images = (0.20 * 0.80 + 0.18 * 0.82) / 1000
     half = 2.7764 * (images + 0.01**2 * 2 / 3) ** 0.5
     assert gain.verdict.low == pytest.approx(0.02 - half, abs=1e-5)
     assert gain.verdict.word == "undecided"
     errors(PS, 0.07, 0.08, 0.09)
     assert judge_gain(Results("mini"), PS, PLAIN, "top1_err", 1.0).verdict.word == "agrees"
     assert judge_gain(Results("mini"), PS, PLAIN, "top1_err", -1.0).verdict.word == "contradicts"
+
+
+def test_a_classifier_of_several_seeds_has_their_mean(fake):
+    errors(PLAIN, 0.19, 0.20, 0.24)
+    assert Results("mini").metrics(PLAIN) == {"images": 1000, "top1_err": pytest.approx(0.21), "top5_err": 0.1}
+    errors(PLAIN, 0.19)
+    assert Results("mini").metrics(PLAIN)["top1_err"] == 0.19
+
+
+def test_crops_that_were_held_out_count_as_test_images(fake):
+    from pipeline.training.classification import HELD_OUT
+
+    for crops in (10, 1234, 10_000):  # which is how many the classifier was given
+        images = crops - int(crops * HELD_OUT)
+        write_json(paths.training_summary("mini", PLAIN), {"experiment": PLAIN, "images": images, "top1_error": 0.2})
+        assert Results("mini").metrics(PLAIN)["images"] == pytest.approx(crops * HELD_OUT, abs=1)
+    write_json(paths.training_summary("mini", PLAIN), {"experiment": PLAIN, "top1_error": 0.2})
+    assert Results("mini").metrics(PLAIN)["images"] is None
 
 
 def test_one_training_of_a_classifier_decides_nothing(fake):
@@ -81,6 +99,8 @@ def test_the_table_of_errors_prints_gains_as_reductions(fake):
     assert (row["seeds"], row["sd"]) == ("3", "1.00")
     page = paths.table("mini", "psconv_t6").read_text()
     assert "| 3: 8.0 ± 1.0 | agrees |" in page
+    assert "| 17.138 → 8.0 |" in page  # the mean, which the gain is of
+    assert "bootstrap" not in page
     assert "Errors: lower is better" in page
     claim = next(r for r in rows if r["kind"] == "claim" and r["row"] == "psconv_c11_cifar_own")
     assert (claim["published_gain"], claim["our_gain"], claim["verdict"]) == ("0.936", "12.0", "agrees")
