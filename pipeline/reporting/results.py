@@ -84,8 +84,16 @@ class Results:
     @cached_property
     def noise(self) -> dict[str, Any]:
         """Run-to-run deviations by `noise_group`, empty where they were measured for other settings."""
+        return self._measured("groups")
+
+    @cached_property
+    def seed_methods(self) -> dict[str, Any]:
+        """Methods that were trained several times beside a group's baseline, by experiment; empty as `noise` is."""
+        return self._measured("methods")
+
+    def _measured(self, part: str) -> dict[str, Any]:
         entry = (_json(paths.NOISE) or {}).get(self.name) or {}
-        return entry.get("groups", {}) if entry.get("preset_digest") == preset_digest(self.preset) else {}
+        return entry.get(part, {}) if entry.get("preset_digest") == preset_digest(self.preset) else {}
 
     def run_noise(self, experiment: str, metric: str) -> tuple[float | None, int | None]:
         """Return (deviation of one run, degrees of freedom) of a metric; (None, None) where nobody measured it."""

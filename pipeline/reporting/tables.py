@@ -9,13 +9,14 @@ from pipeline.files import write_text
 from pipeline.reporting import markdown as md
 from pipeline.reporting.claim_checks import UNCHECKABLE, CheckedClaim, check_claims
 from pipeline.reporting.columns import ERRORS, MASK, NAMES, RECALLS, name_of, rules_of
-from pipeline.reporting.comparison import APART, Compared, compare, lacks_pretraining_noise, metrics_of
+from pipeline.reporting.comparison import APART, Compared, Gain, compare, lacks_pretraining_noise, metrics_of
 from pipeline.reporting.context import beside_table, verdict_rule
 from pipeline.reporting.printed_costs import PrintedCost, costs_of, describe
 from pipeline.reporting.published import Published, Row, Table, find_table
 from pipeline.reporting.results import Results
 from pipeline.reporting.rows import needs_test_dev
 from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
+from pipeline.reporting.seed_gains import seed_gain
 from pipeline.reporting.sources import sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
 from pipeline.reporting.spreads import spread, spread_cell, spread_sentence
@@ -92,6 +93,7 @@ def table_markdown(
         which = "All compared rows" if len(apart) == len(methods) else md.listing(apart)
         notes += f"- {which}: {APART} So nothing is decided.\n"
     notes += f"- {spread_sentence(main)}\n"
+    notes += "".join(f"- {sentence}\n" for sentence in _seed_sentences(results, methods, main))
     notes += "".join(f"- {rule}\n" for rule in rules_of(table.columns))
     others = [c for c in table.columns if c not in NAMES]
     notes += f"- Printed but not compared here: {', '.join(others)}.\n" if others else ""
@@ -198,6 +200,22 @@ def _stand_in_sentences(published: Published, table: Table, methods: list[Compar
                 f"{item.row.name}: {missing}; `{item.baseline}` stands in for it, so its gain can be `decided up` or "
                 "`down`, not agree with the printed one."
             )
+    return sentences
+
+
+def _seed_sentences(results: Results, methods: list[Compared], metric: str) -> list[str]:
+    """Return what several trainings of a row and its baseline say, where somebody ran them."""
+    sentences = []
+    for item in methods:
+        found = seed_gain(results, item.evaluation, metric, item.gains[metric].published)
+        if found is None or found.baseline != item.baseline:
+            continue
+        own = ", each from a pre-training of its own" if found.pretrained else ""
+        sentences.append(
+            f"{item.row.name}: over {found.runs[1]} further trainings of it and {found.runs[0]} of its baseline{own}, "
+            f"the gain in {NAMES[metric]} is {_our_gain(Gain(None, found.ours - found.base, found.verdict))}: "
+            f"{found.verdict.word} (`seeds.md`)."
+        )
     return sentences
 
 

@@ -8,16 +8,18 @@ import pytest
 
 from pipeline import config, paths
 from pipeline.benchmarks import seeds
+from pipeline.benchmarks.seed_groups import PRECISIONS
 from pipeline.files import read_json, write_json
+from pipeline.reporting.columns import RECALLS
 from pipeline.reporting.results import PRETRAINING, Results, fitting_groups, preset_digest
 
 FREE = argparse.Namespace(proposals=None)
 
 
 def measure(monkeypatch, groups: str) -> dict:
-    values = {seed: dict.fromkeys([*seeds.PRECISIONS, *seeds.RECALLS], 0.40 + 0.02 * seed) for seed in (1, 2, 3)}
-    monkeypatch.setattr(seeds, "one_run", lambda preset, group, seed: values[seed])
-    seeds.main(argparse.Namespace(preset="mini", seeds=3, jobs=1, groups=groups))
+    values = {seed: dict.fromkeys([*PRECISIONS, *RECALLS], 0.40 + 0.02 * seed) for seed in (1, 2, 3)}
+    monkeypatch.setattr(seeds, "one_run", lambda preset, group, experiment, seed: values[seed])
+    seeds.main(argparse.Namespace(preset="mini", seeds=3, jobs=1, groups=groups, methods=""))
     return read_json(paths.NOISE)["mini"]["groups"]
 
 
@@ -25,7 +27,7 @@ def test_networks_of_proposals_have_the_noise_of_their_recalls(tmp_path, monkeyp
     preset = config.load_preset("mini")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "load_preset", lambda name: preset)
-    old = seeds.spread("x", seeds.PRECISIONS, [dict.fromkeys(seeds.PRECISIONS, ap) for ap in (0.1, 0.2)])
+    old = seeds.spread("x", PRECISIONS, [dict.fromkeys(PRECISIONS, ap) for ap in (0.1, 0.2)])
     write_json(paths.NOISE, {"mini": {"preset_digest": preset_digest(preset), "groups": {"fpn": old}}})
     groups = measure(monkeypatch, "proposals")
     assert groups["fpn"] == old
@@ -58,7 +60,7 @@ def calls_of(monkeypatch, group: str) -> list[tuple]:
         monkeypatch.setattr(
             f"{place}.{name}", lambda spec, *test, name=name: calls.append((name, spec.name, spec.preset.seed, *test))
         )
-    seeds.work(group, "mini", 7)
+    seeds.work(group, seeds.BASELINES[group], "mini", 7)
     return calls
 
 
@@ -78,11 +80,11 @@ def test_a_run_of_pre_training_cannot_write_the_graphs_backbones(tmp_path, monke
     monkeypatch.setattr(config, "load_preset", lambda name: preset)
     monkeypatch.setattr(config, "resolve", lambda name, preset: argparse.Namespace(experiment=FREE))
     monkeypatch.setattr(seeds.subprocess, "run", lambda *words, **options: argparse.Namespace(returncode=0))
-    monkeypatch.setattr(seeds, "read_json", lambda path: dict.fromkeys(seeds.PRECISIONS, 0.2))
+    monkeypatch.setattr(seeds, "read_json", lambda path: dict.fromkeys(PRECISIONS, 0.2))
     monkeypatch.setattr(seeds, "specs_of", lambda *words: [])
     monkeypatch.setattr(seeds, "run_signature", lambda specs: "one")
     for group, shared in ((PRETRAINING, False), ("l1", True)):
-        seeds.one_run("mini", group, 1)
+        seeds.one_run("mini", group, seeds.BASELINES[group], 1)
         folder = tmp_path / "data/scratch/seeds/mini" / f"{group}_1"
         assert (folder / "data/interim").is_symlink()
         assert (folder / "data/init").is_symlink() == shared
@@ -137,3 +139,48 @@ def test_detectors_without_proposals_take_their_own_noise_where_it_was_measured(
     assert found == [(0.3, 2), (0.2, 2), (0.1, 2)]
     assert results.run_noise(name, "ap") == (None, None)
     assert results.run_noise("msfm_cascade_rcnn_r50_fpn_1x", "ap") == (None, None)
+
+
+def test_methods_are_trained_beside_a_group_that_was_measured(tmp_path, monkeypatch):
+    resolve, preset, method = config.resolve, config.load_preset("mini"), "psconv_frcnn_r50_fpn_1x_psconv"
+    specs = {name: resolve(name, "mini") for name in (method, seeds.BASELINES[PRETRAINING])}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "load_preset", lambda name: preset)
+    monkeypatch.setattr(config, "resolve", lambda name, preset: specs[name])
+    ran = []
+
+    def run(preset, group, experiment, seed):
+        ran.append((group, experiment, seed))
+        return dict.fromkeys(PRECISIONS, 0.1 * seed)
+
+    monkeypatch.setattr(seeds, "one_run", run)
+    words = argparse.Namespace(preset="mini", seeds=2, jobs=1, groups=PRETRAINING, methods=method)
+    seeds.main(words)
+    baseline = seeds.BASELINES[PRETRAINING]
+    assert ran == [(PRETRAINING, name, seed) for name in (baseline, method) for seed in (1, 2)]
+    found = read_json(paths.NOISE)["mini"]
+    assert set(found["groups"]) == {PRETRAINING}
+    assert found["methods"][method]["group"] == PRETRAINING
+    assert found["methods"][method]["values"]["ap"] == pytest.approx([0.1, 0.2])
+    ran.clear()
+    seeds.main(words)
+    assert ran == [(PRETRAINING, method, seed) for seed in (1, 2)]  # the baseline's are known
+
+
+@pytest.mark.parametrize(
+    ("groups", "method", "sentence"),
+    [
+        ("l1", "psconv_frcnn_r50_fpn_1x_psconv", "whose recipe is psconv, but msfm_frcnn_r50_fpn_1x"),
+        ("l1,fpn", "psconv_frcnn_r50_fpn_1x_psconv", "--methods needs one group"),
+        ("pretraining", "msfm_retinanet_r50_fpn_1x_msfm", "whose detector is retinanet"),
+        ("pretraining", "psconv_frcnn_r50_fpn_1x_psconf", "psconv_frcnn_r50_fpn_1x_psconv"),
+    ],
+)
+def test_a_method_of_another_baseline_is_refused(groups, method, sentence, capsys):
+    words = ["--preset", "mini", "--groups", groups, "--methods", method]
+    with pytest.raises(SystemExit) as ended:
+        seeds.run(seeds.main, "", arguments=words, extend=seeds.options)
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert printed.count("\n") == 1

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import paths
 from pipeline.benchmarks import seed_runs, seeds
+from pipeline.benchmarks.seed_groups import BASELINES, PRECISIONS
 from pipeline.errors import InputError
 from pipeline.files import write_json, write_text
 from pipeline.reporting.results import PRETRAINING
@@ -14,7 +15,7 @@ from pipeline.reporting.results import PRETRAINING
 
 @pytest.fixture
 def specs():
-    return seeds.specs_of("l1", "mini", 1)
+    return seeds.specs_of("l1", BASELINES["l1"], "mini", 1)
 
 
 def test_only_a_run_that_ended_under_the_same_signature_is_used_again(tmp_path, monkeypatch, specs, capsys):
@@ -23,24 +24,22 @@ def test_only_a_run_that_ended_under_the_same_signature_is_used_again(tmp_path, 
     now, ran = {"signature": "a"}, []
     monkeypatch.setattr(seeds, "run_signature", lambda specs: now["signature"])
 
-    def run(folder, preset, group, seed):
+    def run(folder, preset, group, experiment, seed):
         ran.append(seed)
         if now["signature"] == "broken":
             raise InputError("The run failed.")
-        write_json(
-            folder / paths.metrics(preset, seeds.BASELINES[group]), dict.fromkeys(seeds.PRECISIONS, len(ran) / 10)
-        )
+        write_json(folder / paths.metrics(preset, experiment), dict.fromkeys(PRECISIONS, len(ran) / 10))
 
     monkeypatch.setattr(seeds, "train_and_score", run)
-    assert seeds.one_run("mini", "l1", 1)["ap"] == 0.1
-    assert seeds.one_run("mini", "l1", 1)["ap"] == 0.1
+    assert seeds.one_run("mini", "l1", BASELINES["l1"], 1)["ap"] == 0.1
+    assert seeds.one_run("mini", "l1", BASELINES["l1"], 1)["ap"] == 0.1
     assert "(of an earlier run)" in capsys.readouterr().out
-    assert seeds.one_run("mini", "l1", 2)["ap"] == 0.2
+    assert seeds.one_run("mini", "l1", BASELINES["l1"], 2)["ap"] == 0.2
     now["signature"] = "broken"
     with pytest.raises(InputError):
-        seeds.one_run("mini", "l1", 1)
+        seeds.one_run("mini", "l1", BASELINES["l1"], 1)
     now["signature"] = "b"  # of other code: what was measured is of the old one
-    assert seeds.one_run("mini", "l1", 1)["ap"] == 0.4
+    assert seeds.one_run("mini", "l1", BASELINES["l1"], 1)["ap"] == 0.4
     assert ran == [1, 2, 1, 1]
 
 
@@ -65,8 +64,8 @@ def test_a_signature_holds_seed_options_data_and_weights(tmp_path, monkeypatch, 
 
 
 def test_weights_that_a_run_makes_itself_are_no_input_of_it(tmp_path, monkeypatch):
-    specs = seeds.specs_of(PRETRAINING, "mini", 1)
-    assert [spec.name for spec in specs] == ["resnet50", seeds.BASELINES[PRETRAINING]]
+    specs = seeds.specs_of(PRETRAINING, BASELINES[PRETRAINING], "mini", 1)
+    assert [spec.name for spec in specs] == ["resnet50", BASELINES[PRETRAINING]]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(seed_runs, "digest", lambda stage, root, closure: stage)
     before = seed_runs.run_signature(specs)
@@ -75,7 +74,7 @@ def test_weights_that_a_run_makes_itself_are_no_input_of_it(tmp_path, monkeypatc
 
 
 def test_proposals_are_an_input(tmp_path, monkeypatch):
-    specs = seeds.specs_of("none", "mini", 1)
+    specs = seeds.specs_of("none", BASELINES["none"], "mini", 1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(seed_runs, "digest", lambda stage, root, closure: stage)
     before = seed_runs.run_signature(specs)

@@ -9,7 +9,10 @@ import pytest
 
 from pipeline import config
 from pipeline.benchmarks import seeds
+from pipeline.benchmarks.seed_groups import PRECISIONS
+from pipeline.benchmarks.seeds_page import page
 from pipeline.preset import Data, Source
+from pipeline.reporting.results import Results
 
 
 def runs(*ap50: float) -> list[dict]:
@@ -17,7 +20,7 @@ def runs(*ap50: float) -> list[dict]:
 
 
 def test_spread_is_the_sample_standard_deviation():
-    found = seeds.spread("msfm_frcnn_r50_fpn_1x", seeds.PRECISIONS, runs(0.40, 0.50, 0.60))
+    found = seeds.spread("msfm_frcnn_r50_fpn_1x", PRECISIONS, runs(0.40, 0.50, 0.60))
     assert found["dof"] == 2
     assert found["sd"]["ap50"] == pytest.approx(0.1)
     assert found["sd"]["ap"] == pytest.approx(0.05)
@@ -26,12 +29,14 @@ def test_spread_is_the_sample_standard_deviation():
 
 
 def test_a_metric_that_never_existed_has_no_spread():
-    assert seeds.spread("x", seeds.PRECISIONS, runs(0.4, 0.5))["sd"]["ap75"] is None
+    assert seeds.spread("x", PRECISIONS, runs(0.4, 0.5))["sd"]["ap75"] is None
 
 
 def test_page_shows_median_runs_and_spread():
-    groups = {"fpn": seeds.spread("msfm_frcnn_r50_fpn_1x", seeds.PRECISIONS, runs(0.40, 0.47, 0.60))}
-    text = seeds.page(config.load_preset("mini"), groups)
+    groups = {"fpn": seeds.spread("msfm_frcnn_r50_fpn_1x", PRECISIONS, runs(0.40, 0.47, 0.60))}
+    results = Results("mini")
+    results.__dict__ |= {"noise": groups, "seed_methods": {}}
+    text = page(results)
     assert "Median AP50 of 3 seeds: **47.0** %." in text
     assert "| seed 2 | 23.5 | 47.0 | n/a | 10.0 | 20.0 | 30.0 |" in text
 
