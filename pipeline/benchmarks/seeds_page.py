@@ -61,7 +61,7 @@ def gains(results: Results, method: str, metrics: Sequence[str]) -> list[str]:
     ]
     for metric, gain in found.items():
         ends = [None if end is None else 100 * end for end in (gain.verdict.low, gain.verdict.high)]
-        cells = [percent(gain.base), percent(gain.ours), md.gain(100 * (gain.ours - gain.base), *ends)]
+        cells = [percent(gain.base), percent(gain.ours), md.gain(100 * gain.gain, *ends)]
         lines.append(f"| {metric} | {' | '.join(cells)} | {gain.verdict.word} |")
     return [*lines, ""]
 

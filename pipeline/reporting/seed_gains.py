@@ -22,6 +22,7 @@ class SeedGain:
     pretrained: bool  # whether every training had a pre-training of its own
     base: float
     ours: float
+    gain: float  # ours - base, or the reverse where lower is better
     verdict: Verdict
 
 
@@ -44,8 +45,9 @@ def seed_gain(results: Results, method: str, metric: str, published_gain: float 
     sd_run, dof = pooled_run_sd(values)
     base, ours = (sum(found) / len(found) for found in values)
     runs = (len(values[0]), len(values[1]))
-    verdict = judge(sign_of(metric) * (ours - base), published_gain, sd_boot, sd_run, dof, runs=runs)
-    return SeedGain(method, group["experiment"], runs, entry["group"] == PRETRAINING, base, ours, verdict)
+    gain = sign_of(metric) * (ours - base)
+    verdict = judge(gain, published_gain, sd_boot, sd_run, dof, runs=runs)
+    return SeedGain(method, group["experiment"], runs, entry["group"] == PRETRAINING, base, ours, gain, verdict)
 
 
 def _known(part: dict[str, Any], metric: str) -> list[float]:

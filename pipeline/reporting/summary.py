@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline import paths
 from pipeline.files import read_text
@@ -33,6 +33,8 @@ class Method:
     gains: dict[str, tuple[float | None, float | None, float | None, str]]  # metric: gain, low, high, verdict
     costs: dict[str, str]  # parameters_total_ratio, macs_ratio
     stand_in: bool = False  # the baseline is another than the paper's
+    further: dict[str, tuple[float, float | None, float | None, str, int]] = field(default_factory=dict)
+    """Gains as in `gains` of the mean of further trainings, and how many, where somebody ran them."""
 
 
 def read_table(preset: str, name: str, headline: bool = False) -> list[dict[str, str]]:
@@ -72,6 +74,15 @@ def methods_of(preset: str, tables: list[str], headline: bool = False) -> list[M
                 for metric, line in by_metric.items()
                 if line["kind"] == "row"
             }
+            further = {
+                line["metric"]: (
+                    *(_number(line[key]) for key in ("our_gain", "low", "high")),
+                    line["verdict"],
+                    int(line["seeds"]),
+                )
+                for line in lines
+                if line["row"] == row and line["kind"] == "seeds"
+            }
             costs = {metric: line["ours"] for metric, line in by_metric.items() if metric.endswith("_ratio")}
             label = first["method"]
             if first["baseline"] in names:
@@ -79,7 +90,7 @@ def methods_of(preset: str, tables: list[str], headline: bool = False) -> list[M
             if first["baseline"] in stand_ins:
                 label += " (over a stand-in baseline)"
             found = (label, name, first["evaluation"], first["baseline"], _number(first["ours"]))
-            methods.append(Method(*found, gains, costs, first["baseline"] in stand_ins))
+            methods.append(Method(*found, gains, costs, first["baseline"] in stand_ins, further))
     return methods
 
 

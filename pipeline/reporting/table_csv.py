@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline import paths
@@ -13,6 +14,7 @@ from pipeline.reporting.comparison import Compared, metrics_of, readable_method
 from pipeline.reporting.printed_costs import PrintedCost
 from pipeline.reporting.published import Row, Table
 from pipeline.reporting.results import Results, load_experiment
+from pipeline.reporting.seed_gains import seed_gain
 from pipeline.reporting.spreads import spread
 
 FIELDS = (
@@ -47,6 +49,7 @@ def csv_rows(
                 line |= {"published_gain": _printed(gain.published), "our_gain": empty(gain.ours, 100)}
                 line |= _judged(gain.verdict)
             lines.append(line)
+        lines += [{"kind": "seeds", **base, **line} for line in seed_lines(results, item, metrics_of(table))]
         lines += [{"kind": "cost", **base, **line} for line in cost_lines(results, item)]
     for cost in costs:
         line = {"kind": "printed cost", "row": cost.row.id, "label": cost.row.name, "evaluation": cost.row.evaluation}
@@ -72,6 +75,18 @@ def claim_lines(claims: list[CheckedClaim]) -> list[dict[str, Any]]:
         line["published_gain"] = "" if claim.gain.published is None else f"{claim.gain.published:g}"
         line["our_gain"] = empty(claim.gain.ours, claim.scale, 1 if claim.scale == 100 else 3)
         lines.append(line | _judged(claim.gain.verdict))
+    return lines
+
+
+def seed_lines(results: Results, item: Compared, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what further trainings of a row and of its baseline say, a line a metric: the mean, and its gain."""
+    lines = []
+    for metric, gain in item.gains.items():
+        found = seed_gain(results, item.evaluation, metric, gain.published) if metric in metrics else None
+        if found is None or found.baseline != item.baseline:
+            continue
+        line = {"metric": metric, "unit": "percent", "ours": empty(found.ours, 100), "seeds": found.runs[1]}
+        lines.append(line | {"our_gain": empty(found.gain, 100)} | _judged(found.verdict))
     return lines
 
 

@@ -213,7 +213,7 @@ def _seed_sentences(results: Results, methods: list[Compared], metric: str) -> l
         own = ", each from a pre-training of its own" if found.pretrained else ""
         sentences.append(
             f"{item.row.name}: over {found.runs[1]} further trainings of it and {found.runs[0]} of its baseline{own}, "
-            f"the gain in {NAMES[metric]} is {_our_gain(Gain(None, found.ours - found.base, found.verdict))}: "
+            f"the gain in {NAMES[metric]} is {_our_gain(Gain(None, found.gain, found.verdict))}: "
             f"{found.verdict.word} (`seeds.md`)."
         )
     return sentences

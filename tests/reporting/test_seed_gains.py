@@ -9,8 +9,10 @@ from pipeline.benchmarks.seed_groups import METRICS
 from pipeline.benchmarks.seeds import spread
 from pipeline.benchmarks.seeds_page import page
 from pipeline.files import read_json, write_json
+from pipeline.reporting.index_page import answer, further_trainings
 from pipeline.reporting.results import PRETRAINING, Results
 from pipeline.reporting.seed_gains import seed_gain
+from pipeline.reporting.summary import methods_of
 from pipeline.reporting.tables import write_table
 
 PLAIN, PS = "psconv_frcnn_r50_fpn_1x", "psconv_frcnn_r50_fpn_1x_psconv"
@@ -71,3 +73,25 @@ def test_the_page_of_seeds_shows_both_and_the_gain(ran):
     assert f"## {PRETRAINING}: `{PS}`" in text
     assert "| seed 2 | 24.0 | 24.0 |" in text
     assert "| ap | 20.0 | 24.0 | +4.0 [+1.7, +6.3] | decided up |" in text
+
+
+def test_the_first_page_says_it(ran):
+    write_table("psconv_t8", "mini", headline=True)
+    (method,) = methods_of("mini", ["psconv_t8"], headline=True)
+    assert method.further["ap_small"] == (4.0, 1.7, 6.3, "agrees", 3)
+    (line,) = further_trainings([method])
+    assert line == (
+        "**Trained several times, as its baseline was** ([runs](seeds.md)): PSConv +4.0 [+1.7, +6.3] AP small (agrees) "
+        "and +4.0 [+1.7, +6.3] AP (agrees), 3 trainings."
+    )
+    assert line in answer(Results("mini"), [method])
+
+
+def test_a_row_over_another_baseline_takes_nothing_of_it(ran):
+    ran["mini"]["groups"][PRETRAINING]["experiment"] = "msfm_frcnn_r50_fpn_1x"
+    write_json(paths.NOISE, ran)
+    write_table("psconv_t8", "mini")
+    assert "further trainings of it" not in paths.table("mini", "psconv_t8").read_text()
+    (method,) = (m for m in methods_of("mini", ["psconv_t8"]) if m.evaluation == PS)
+    assert method.further == {}
+    assert further_trainings([method]) == []
