@@ -9,12 +9,14 @@ from pipeline.evaluation.intervals import paired_interval
 from pipeline.reporting.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
 from pipeline.reporting.published import Published, Row, Table, exists, find_table
 from pipeline.reporting.results import PRETRAINING, Results, inactive_reason, load_experiment
+from pipeline.reporting.seed_gains import seed_gain
 from pipeline.reporting.spreads import spread
 from pipeline.reporting.verdicts import Verdict, judge, pooled_run_sd
 
 STAND_IN = "the paper compares with another baseline"
 # Seen under `mini`, where ResNet-50 and ResNet-101 are one network: PSConv's, pre-trained twice, reached 15.5 and 21.2
 # AP, so its gain was -5.5 and +2.5 points, each called decided by the noise of trainings from one init.
+NOT_REPEATED = "Further trainings of both do not show it (`seeds.md`), so nothing is decided."
 APART = (
     "Method and baseline start from backbones that were pre-trained here for each of them, and the noise of "
     "pre-training is not in the interval."
@@ -155,6 +157,9 @@ def judge_gain(
         verdict = replace(verdict, word="undecided", sentence=sentence)
     if verdict.decided and lacks_pretraining_noise(results, evaluation, baseline, metric):
         verdict = replace(verdict, word="undecided", sentence=APART)
+    further = seed_gain(results, evaluation, metric) if verdict.decided else None
+    if further and further.baseline == baseline and not (further.verdict.decided and further.gain * gain > 0):
+        verdict = replace(verdict, word="undecided", sentence=f"{verdict.sentence} {NOT_REPEATED}")
     if stand_in:
         verdict = replace(verdict, sentence=verdict.sentence.replace("the paper prints no gain here", STAND_IN))
     return Gain(published_gain, gain, verdict)

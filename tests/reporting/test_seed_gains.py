@@ -9,6 +9,7 @@ from pipeline.benchmarks.seed_groups import METRICS
 from pipeline.benchmarks.seeds import spread
 from pipeline.benchmarks.seeds_page import page
 from pipeline.files import read_json, write_json
+from pipeline.reporting.comparison import judge_gain
 from pipeline.reporting.index_page import answer, further_trainings
 from pipeline.reporting.results import PRETRAINING, Results
 from pipeline.reporting.seed_gains import seed_gain
@@ -95,3 +96,20 @@ def test_a_row_over_another_baseline_takes_nothing_of_it(ran):
     (method,) = (m for m in methods_of("mini", ["psconv_t8"]) if m.evaluation == PS)
     assert method.further == {}
     assert further_trainings([method]) == []
+
+
+def test_a_single_training_that_others_do_not_repeat_decides_nothing(ran):
+    """One training of each gives -5 points and would be decided; three trainings of each give +4."""
+    ran["mini"]["groups"][PRETRAINING]["sd"] = dict.fromkeys(METRICS[PRETRAINING], 0.001)
+    write_json(paths.NOISE, ran)
+    gain = judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0)
+    assert gain.ours == pytest.approx(-0.05)
+    assert gain.verdict.high < 0
+    assert gain.verdict.word == "undecided"
+    assert "Further trainings of both do not show it" in gain.verdict.sentence
+    write_json(paths.metrics("mini", PS), dict.fromkeys(METRICS[PRETRAINING], 0.26) | {"images": 300})
+    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0).verdict.word == "agrees"
+    ran["mini"].pop("methods")
+    write_json(paths.NOISE, ran)
+    write_json(paths.metrics("mini", PS), dict.fromkeys(METRICS[PRETRAINING], 0.15) | {"images": 300})
+    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0).verdict.word == "contradicts"
