@@ -141,10 +141,16 @@ def _rule(results: Results, groups: list[str]) -> str:
         else "run-to-run noise, which nobody measured for this preset yet (`data/noise.json`)"
     )
     floor = 100 * results.preset.verdicts.min_baseline_ap50
+    repeated = (
+        " A decided gain of one training that further trainings of method and baseline (`seeds.md`) do not decide the "
+        "same way is `undecided`."
+        if results.seed_methods
+        else ""
+    )
     return (
         "Verdict: a gain is `undecided` unless its 95 % interval, from a paired bootstrap over images and "
         f"{noise}, excludes zero; {WORDS} `inactive`: the method changed nothing in this run. "
-        f"`undertrained`: the baseline's AP50 is below {floor:.0f}."
+        f"`undertrained`: the baseline's AP50 is below {floor:.0f}.{repeated}"
     )
 
 

@@ -64,6 +64,7 @@ def test_the_table_says_it(ran):
         "of its own, the gain in AP is +4.0 [+1.7, +6.3]: agrees (`seeds.md`)."
     )
     assert sentence in text
+    assert "do not decide the same way is `undecided`" in text  # the rule stands beside the verdicts
 
 
 def test_the_page_of_seeds_shows_both_and_the_gain(ran):
