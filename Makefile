@@ -40,6 +40,7 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@echo 'Compiling bytecode'
 	@$(BIN)/python -W ignore -m compileall -qq -j 2 .venv/lib pipeline || true # some packages ship templates that are no Python
+	@$(BIN)/python -m pipeline.graph.lock_file || true # DVC works without, only slower
 	@touch $@
 
 quickstart: $(STAMP)

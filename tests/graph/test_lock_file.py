@@ -1,0 +1,98 @@
+"""DVC's file of locks in memory: what the link leaves alone, and that DVC's own locking works through it."""
+
+import json
+import os
+
+import pytest
+from dvc.fs import localfs
+from dvc.lock import LockError
+from dvc.rwlock import rwlock
+
+from pipeline.errors import InputError
+from pipeline.graph.lock_file import keep_in_memory
+
+DEAD = 2**22 + 1  # above Linux's largest process number
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    (tmp_path / "checkout" / ".dvc" / "tmp").mkdir(parents=True)
+    return tmp_path / "checkout"
+
+
+@pytest.fixture
+def memory(tmp_path):
+    (tmp_path / "memory").mkdir()
+    return tmp_path / "memory"
+
+
+def locks(checkout):
+    return checkout / ".dvc" / "tmp" / "rwlock"
+
+
+def held(pid):
+    info = {"pid": pid, "cmd": "dvc repro"}
+    return json.dumps({"read": {"/a": [info]}, "write": {"/b": info}})
+
+
+def dvc_lock(checkout, command, read=(), write=()):
+    return rwlock(str(checkout / ".dvc" / "tmp"), localfs, command, list(read), list(write), False)
+
+
+def test_dvc_locks_through_the_link(checkout, memory):
+    assert "is in memory now" in keep_in_memory(checkout, memory)
+    assert locks(checkout).is_symlink()
+    assert list(memory.iterdir()) == []  # it dangles until DVC writes
+    with dvc_lock(checkout, "one", write=["/weights"]):
+        (file,) = memory.iterdir()
+        assert json.loads(file.read_text())["write"] == {"/weights": {"pid": os.getpid(), "cmd": "one"}}
+        with pytest.raises(LockError, match="/weights"), dvc_lock(checkout, "two", read=["/weights"]):
+            pass
+    assert locks(checkout).is_symlink()
+    assert not any(json.loads(file.read_text()).values())
+    file.unlink()  # a restart empties memory
+    with dvc_lock(checkout, "two", read=["/weights"]):
+        assert list(memory.iterdir()) == [file]
+
+
+def test_a_second_call_changes_nothing(checkout, memory):
+    keep_in_memory(checkout, memory)
+    before = locks(checkout).lstat()
+    assert "already" in keep_in_memory(checkout, memory)
+    assert locks(checkout).lstat() == before
+
+
+def test_two_checkouts_share_no_file(checkout, memory, tmp_path):
+    (tmp_path / "other" / ".dvc").mkdir(parents=True)
+    for root in (checkout, tmp_path / "other"):
+        keep_in_memory(root, memory)
+    assert locks(checkout).readlink() != locks(tmp_path / "other").readlink()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"read": {}, "write": {}}', held(DEAD)])
+def test_a_file_without_living_holders_is_replaced(checkout, memory, text):
+    locks(checkout).write_text(text)
+    assert "is in memory now" in keep_in_memory(checkout, memory)
+    assert locks(checkout).is_symlink()
+
+
+def test_a_file_with_a_living_holder_stays(checkout, memory):
+    locks(checkout).write_text(held(os.getpid()))
+    with pytest.raises(InputError, match=rf"processes \[{os.getpid()}\]; wait"):
+        keep_in_memory(checkout, memory)
+    assert locks(checkout).read_text() == held(os.getpid())
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"read": {"/a": [{"cmd": "dvc"}]}}', '{"write": {"/a": "dvc"}}'])
+def test_a_file_that_is_not_dvcs_stays(checkout, memory, text):
+    locks(checkout).write_text(text)
+    with pytest.raises(InputError, match="is not DVC's file of locks"):
+        keep_in_memory(checkout, memory)
+    assert locks(checkout).read_text() == text
+
+
+def test_without_memory_or_checkout_nothing_is_made(checkout, memory, tmp_path):
+    assert "stays on the disk" in keep_in_memory(checkout, tmp_path / "no_such_folder")
+    assert not locks(checkout).is_symlink()
+    assert "no checkout" in keep_in_memory(tmp_path, memory)
+    assert list(memory.iterdir()) == []
