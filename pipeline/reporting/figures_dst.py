@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.axes import Axes
+
 from pipeline import paths
 from pipeline.reporting import plotting
 from pipeline.reporting.plotting import COLOURS, GREY, missing_to_nan, rounded
@@ -17,6 +19,7 @@ BOTH = {BASELINE: "without DST", DST: "DST"}
 SIZES = {"small": COLOURS[0], "medium": COLOURS[2], "large": COLOURS[1]}
 METHODS = {"baseline": ("baseline", GREY), "ms_train": ("multi-scale", COLOURS[1]), "dst": ("DST", COLOURS[0])}
 BINS = 20  # of the histogram of shares
+BARS = 2  # deviations of equal trainings' AP, up and down
 
 
 def draw_loss_share(results: Results, path: Path) -> None:
@@ -101,14 +104,17 @@ def draw_training_length(results: Results, path: Path) -> None:
         ours = (results.metrics(experiment) or {}).get("ap")
         line = {"experiment": experiment, "method": row.factors["method"]}
         line |= {"length": load_experiment(experiment).length, "published": row.values["ap"]}
-        data.append(line | {"ours": None if ours is None else 100 * ours})
+        line |= {"ours": None if ours is None else 100 * ours}
+        data.append(line | {"run_sd": run_sd(results, experiment)})
     for ax, column, title in ((axes[0], "published", "published (COCO)"), (axes[1], "ours", "ours")):
         ends = []
         for method, (label, colour) in METHODS.items():
-            line = [(r["length"], r[column]) for r in data if r["method"] == method and r[column] is not None]
+            line = [r for r in data if r["method"] == method and r[column] is not None]
             if line:
-                ax.plot(*zip(*line, strict=True), color=colour, marker="o", markersize=4)
-                ends.append((*line[-1], label, colour))
+                ends.append((line[-1]["length"], line[-1][column], label, colour))
+                bars = bars_of(line) if column == "ours" else None
+                places = [[r[key] for r in line] for key in ("length", column)]
+                ax.errorbar(*places, yerr=bars, color=colour, marker="o", markersize=4, elinewidth=1.0)
         ax.set_title(title)
         ax.set_xlabel("length of the training, multiples of 1x")
         if len({r["length"] for r in data if r[column] is not None}) < 2:
@@ -121,8 +127,12 @@ def draw_training_length(results: Results, path: Path) -> None:
         plotting.label_ends(ax, ends)
     axes[0].set_ylabel("AP")
     drawn.suptitle(f"DST: longer training, preset {results.name}; levels are not comparable", x=0.01, ha="left")
-    fields = ("experiment", "method", "length", "published", "ours")
-    cells = [line | {"ours": rounded(line["ours"]), "published": rounded(line["published"], 1)} for line in data]
+    say_bars(axes[1], data)
+    fields = ("experiment", "method", "length", "published", "ours", "run_sd")
+    cells = [
+        line | {"published": rounded(line["published"], 1)} | {key: rounded(line[key]) for key in ("ours", "run_sd")}
+        for line in data
+    ]
     plotting.save(drawn, path, fields, cells)
 
 
@@ -134,10 +144,13 @@ def draw_thresholds(results: Results, path: Path) -> None:
         ours = (results.metrics(name) or {}).get("ap")
         collages = (results.training(name) or {}).get("collage_share")
         line = {"experiment": name, "threshold": threshold, "ap": None if ours is None else 100 * ours}
+        line |= {"run_sd": run_sd(results, name)}
         data.append(line | {"collage_share": 0.0 if name == BASELINE and ours is not None else collages})
     shown = [line for line in data if line["ap"] is not None]
     if len(shown) > 2:  # a line through two points would show a trend that is none
-        ax.plot([r["threshold"] for r in shown], [r["ap"] for r in shown], color=COLOURS[0], marker="o", markersize=5)
+        places = [[r[key] for r in shown] for key in ("threshold", "ap")]
+        ax.errorbar(*places, yerr=bars_of(shown), color=COLOURS[0], marker="o", markersize=5, elinewidth=1.0)
+        say_bars(ax, shown)
         for line in shown:
             share = line["collage_share"]
             text = "" if share is None else f"{100 * share:.0f} % collages"
@@ -148,8 +161,27 @@ def draw_thresholds(results: Results, path: Path) -> None:
     else:
         plotting.say_empty(ax, f"{len(shown)} of {len(data)} trainings were run")
     drawn.suptitle(f"DST: AP over the threshold, preset {results.name}", x=0.01, ha="left")
-    cells = [line | {key: rounded(line[key]) for key in ("ap", "collage_share")} for line in data]
-    plotting.save(drawn, path, ("experiment", "threshold", "ap", "collage_share"), cells)
+    fields = ("ap", "collage_share", "run_sd")
+    cells = [line | {key: rounded(line[key]) for key in fields} for line in data]
+    plotting.save(drawn, path, ("experiment", "threshold", *fields), cells)
+
+
+def run_sd(results: Results, experiment: str) -> float | None:
+    """Return the deviation of equal trainings' AP in points of 100, None where nobody measured it."""
+    deviation, _ = results.run_noise(experiment, "ap")
+    return None if deviation is None else 100 * deviation
+
+
+def bars_of(lines: list[dict]) -> list[float]:
+    """Return half a bar for every point, not a number where nobody measured the noise."""
+    return [BARS * value for value in missing_to_nan(line["run_sd"] for line in lines)]
+
+
+def say_bars(ax: Axes, lines: list[dict]) -> None:
+    """Say what the bars are, where there are any."""
+    if any(line["run_sd"] is not None for line in lines):
+        text = f"bars: {BARS} deviations of equal trainings, up and down"
+        ax.text(0.98, 0.03, text, transform=ax.transAxes, ha="right", color=GREY, fontsize=8)
 
 
 def threshold_runs() -> dict[str, float]:

@@ -51,7 +51,7 @@ FIGURES_OF = {
 }
 # baseline and method whose detections are drawn, by paper
 PAIRS = {
-    "pod": ("pod_frcnn_r50_fpn_1x", "pod_frcnn_r50_fpn_1x_fd_wt"),
+    "pod": ("pod_frcnn_r50_fpn_2x", "pod_frcnn_r50_fpn_1x_fd_wt"),
     "dst": ("dst_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x_dst"),
     "msfm": ("msfm_frcnn_r50_fpn_1x", "msfm_frcnn_r50_fpn_1x_msfm"),
     "snip": ("snip_drfcn_r50_7ep_single_scale__ms_test", "snip_drfcn_r50_7ep_snip__ms_test"),

@@ -2,11 +2,12 @@
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.graph import declared
-from pipeline.reporting.methods import BASE, COMBINATIONS, SINGLES
+from pipeline.reporting.methods import BASE, COMBINATIONS, LONGER, SINGLES
 
 FOLDER = "workflow/combinations"
 
@@ -41,14 +42,22 @@ def test_combinations_share_the_recipe_of_their_baseline_and_hold_the_parts_that
     used = set()
     for pair, names in COMBINATIONS:
         spec = config.resolve(pair.evaluation, "full")
-        assert (spec.recipe, spec.paper, pair.baseline) == (base.recipe, paths.COMBINATIONS, BASE)
+        assert (spec.recipe, spec.paper) == (base.recipe, paths.COMBINATIONS)
+        assert pair.baseline == (LONGER if "POD FD-WT" in names else BASE)
         for key in ("global_scale", "decomposed", "psconv", "fusion", "collage", "snip", "short_sides"):
             found, wanted = getattr(spec.experiment.method, key), [getattr(parts[name], key) for name in names]
             changed = [value for value in wanted if value != getattr(plain, key)]
             assert found == (changed[0] if changed else getattr(plain, key)), (pair.name, key)
         used.add(pair.evaluation)
     singles = {pair.evaluation for pair in SINGLES}
-    assert used | singles - {f"{BASE}_psconv"} == set(config.combinations())
+    assert used | singles - {f"{BASE}_psconv"} | {LONGER} == set(config.combinations())
+
+
+def test_the_longer_baseline_is_the_plain_one_for_twice_as_long():
+    longer, base = config.resolve(LONGER, "full"), config.resolve(BASE, "full")
+    assert replace(longer.experiment, length=1.0, notes=base.experiment.notes) == base.experiment
+    assert longer.experiment.length == 2.0
+    assert longer.recipe == base.recipe
 
 
 def test_an_unknown_combination_names_the_nearest():

@@ -1,6 +1,7 @@
 """DST's figures 1, 4, 5 and 6: what lies beside them is what was drawn, and what was not run is not invented."""
 
 import csv
+import math
 
 import pytest
 
@@ -13,6 +14,7 @@ from pipeline.reporting.figures_dst import (
     BASELINE,
     DST,
     SWEEP,
+    bars_of,
     binned,
     draw_dst_figures,
     draw_loss_share,
@@ -84,11 +86,23 @@ def test_thresholds_are_those_of_the_experiments(fake):
     fake.dst(gain=0.03, collage=0.4)
     draw_dst_figures("mini")
     assert [tuple(row.values()) for row in rows("dst_threshold")] == [
-        (BASELINE, "0.0", "20.0", "0.0"),
-        (DST, "0.1", "23.0", "0.4"),
-        (SWEEP[2], "0.3", "", ""),
-        (SWEEP[3], "1.0", "", ""),
+        (BASELINE, "0.0", "20.0", "0.0", ""),
+        (DST, "0.1", "23.0", "0.4", ""),
+        (SWEEP[2], "0.3", "", "", ""),
+        (SWEEP[3], "1.0", "", "", ""),
     ]
+
+
+def test_bars_are_two_deviations_of_equal_trainings(fake):
+    fake.dst(gain=0.03)
+    for name in (SWEEP[2], "dst_frcnn_r50_fpn_4x_dst"):
+        fake.evaluation(name, 0.25)
+    fake.noise(sd=0.005)
+    draw_dst_figures("mini")
+    assert {row["run_sd"] for name in ("dst_threshold", "dst_training_length") for row in rows(name)} == {"0.5"}
+    lines = [{"run_sd": 0.5}, {"run_sd": None}]
+    assert bars_of(lines)[0] == 1.0
+    assert math.isnan(bars_of(lines)[1])
 
 
 def test_too_few_points_are_named_and_not_joined(fake, monkeypatch):

@@ -78,7 +78,7 @@ def test_gallery_of_one_paper(fake):
     text = (gallery / "dst.md").read_text()
     assert "Shown above a score of 0.05 for `dst_frcnn_r50_fpn_1x` and 0.05 for" in text
     assert "(dst.png)" in text
-    with pytest.raises(InputError, match="detections of pod_frcnn_r50_fpn_1x, which is not run"):
+    with pytest.raises(InputError, match="detections of pod_frcnn_r50_fpn_2x, which is not run"):
         write_gallery("mini", "pod")
     with pytest.raises(InputError, match="'dts'; did you mean 'dst'"):
         write_gallery("mini", "dts")

@@ -3,11 +3,15 @@
 import csv
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline import config, paths
 from pipeline.errors import InputError
+from pipeline.reporting import published
 from pipeline.reporting.comparison import METRICS, metrics_of
 from pipeline.reporting.published import load_published
+from pipeline.reporting.rows import load_rows
+from pipeline.reporting.summary import methods_of
 from pipeline.reporting.tables import write_table
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
@@ -141,6 +145,15 @@ def test_snip_is_inactive_where_ranges_choose_nothing(fake, share, verdict):
     assert line("snip_t2", "r50__snip")["verdict"] == verdict
 
 
+@pytest.fixture
+def without_longer(monkeypatch):
+    """A headline of POD's table 5 without its printed baseline, the one at 2x."""
+    rows = load_rows("pod")
+    short = {"pod_t5": ("pod_frcnn_r50_fpn_1x", "pod_frcnn_r50_fpn_1x_fd_wt")}
+    monkeypatch.setattr(published, "load_rows", lambda _: replace(rows, headline=short))
+
+
+@pytest.mark.usefixtures("without_longer")
 def test_a_stand_in_baseline_can_decide_but_not_agree(fake):
     fake.evaluation("pod_frcnn_r50_fpn_1x", 0.20)
     fake.evaluation("pod_frcnn_r50_fpn_1x_fd_wt", 0.25)
@@ -153,6 +166,18 @@ def test_a_stand_in_baseline_can_decide_but_not_agree(fake):
     page = text("pod_t5", paths.headline)
     assert "(pod_frcnn_r50_fpn_2x) is not run here; `pod_frcnn_r50_fpn_1x` stands in for it" in page
     assert "baseline (stand-in)<br>`pod_frcnn_r50_fpn_1x` | n/a → 20.0" in page
+    (method,) = methods_of("mini", ["pod_t5"], headline=True)
+    assert (method.name, method.stand_in) == ("POD FD-WT (over a stand-in baseline)", True)
+
+
+def test_the_headlines_fd_wt_is_compared_with_a_baseline_trained_as_long(fake):
+    fake.evaluation("pod_frcnn_r50_fpn_2x", 0.24)
+    fake.evaluation("pod_frcnn_r50_fpn_1x_fd_wt", 0.25)
+    fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.3)
+    fake.noise()
+    write_table("pod_t5", "mini", headline=True)
+    row = line("pod_t5", "frcnn_r50_fpn_1x__fd_wt", place=paths.headline)
+    assert (row["baseline"], row["our_gain"], row["verdict"]) == ("pod_frcnn_r50_fpn_2x", "1.0", "undecided")
 
 
 def test_parameters_stand_beside_the_published_ones(fake):
