@@ -9,14 +9,13 @@ from pipeline.evaluation.intervals import paired_interval
 from pipeline.reporting.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
 from pipeline.reporting.published import Published, Row, Table, exists, find_table
 from pipeline.reporting.results import PRETRAINING, Results, inactive_reason, load_experiment
-from pipeline.reporting.seed_gains import seed_gain
+from pipeline.reporting.seed_gains import SeedGain, seed_gain
 from pipeline.reporting.spreads import spread
 from pipeline.reporting.verdicts import Verdict, judge, pooled_run_sd
 
 STAND_IN = "the paper compares with another baseline"
 # Seen under `mini`, where ResNet-50 and ResNet-101 are one network: PSConv's, pre-trained twice, reached 15.5 and 21.2
 # AP, so its gain was -5.5 and +2.5 points, each called decided by the noise of trainings from one init.
-NOT_REPEATED = "Further trainings of both do not show it (`seeds.md`), so nothing is decided."
 APART = (
     "Method and baseline start from backbones that were pre-trained here for each of them, and the noise of "
     "pre-training is not in the interval."
@@ -30,6 +29,7 @@ class Gain:
     published: float | None
     ours: float | None
     verdict: Verdict
+    trainings: int = 1  # of the method behind the gain; several are means, as are the baseline's
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,18 @@ def find_baseline(published: Published, table: Table, row: Row) -> tuple[str | N
 def judge_gain(
     results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None, stand_in: bool = False
 ) -> Gain:
-    """Judge one metric of one evaluation against another's; of errors the gain is how much lower they are."""
+    """Judge one metric of one evaluation against another's; of errors the gain is how much lower they are.
+
+    Where method and baseline were each trained several times, the gain is the one between the means.
+    """
     ours, base = results.metrics(evaluation), results.metrics(baseline)
     if ours is None or base is None:
         return Gain(published_gain, None, judge(None))
     if ours.get(metric) is None or base.get(metric) is None:
         return Gain(published_gain, None, Verdict("n/a", None, None, "The data hold no object of this size."))
+    further = further_gain(results, evaluation, baseline, metric, None if stand_in else published_gain)
+    if further is not None:
+        return Gain(published_gain, further.gain, further.verdict, further.runs[1])
     experiment = paths.split_evaluation(evaluation)[0]
     reason, missing = inactive_reason(results, experiment)
     replicates = [(results.bootstrap(name) or {}).get(metric, ()) for name in (baseline, evaluation)]
@@ -157,12 +163,22 @@ def judge_gain(
         verdict = replace(verdict, word="undecided", sentence=sentence)
     if verdict.decided and lacks_pretraining_noise(results, evaluation, baseline, metric):
         verdict = replace(verdict, word="undecided", sentence=APART)
-    further = seed_gain(results, evaluation, metric) if verdict.decided else None
-    if further and further.baseline == baseline and not (further.verdict.decided and further.gain * gain > 0):
-        verdict = replace(verdict, word="undecided", sentence=f"{verdict.sentence} {NOT_REPEATED}")
     if stand_in:
         verdict = replace(verdict, sentence=verdict.sentence.replace("the paper prints no gain here", STAND_IN))
     return Gain(published_gain, gain, verdict)
+
+
+def further_gain(
+    results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None = None
+) -> SeedGain | None:
+    """Return the gain between means of several trainings of both, None where nobody ran them.
+
+    Where the backbones were pre-trained apart, only trainings that each had a pre-training of their own tell.
+    """
+    found = seed_gain(results, evaluation, metric, published_gain)
+    if found is None or found.baseline != baseline:
+        return None
+    return found if found.pretrained or not pretrained_apart(results, evaluation, baseline) else None
 
 
 def pretrained_apart(results: Results, evaluation: str, baseline: str) -> bool:

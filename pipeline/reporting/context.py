@@ -142,8 +142,8 @@ def _rule(results: Results, groups: list[str]) -> str:
     )
     floor = 100 * results.preset.verdicts.min_baseline_ap50
     repeated = (
-        " A decided gain of one training that further trainings of method and baseline (`seeds.md`) do not decide the "
-        "same way is `undecided`."
+        " Where method and baseline were each trained several times (`seeds.md`), gain, interval and verdict are those "
+        "of the means."
         if results.seed_methods
         else ""
     )

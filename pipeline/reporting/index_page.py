@@ -16,7 +16,6 @@ from pipeline.reporting.summary import Counts, Method, baseline_ap50, count_verd
 from pipeline.reporting.verdicts import DECIDED
 
 METRIC = "ap_small"
-SHORT = {METRIC: "AP small", "ap": "AP"}
 # made by `dvc repro`, which needs every experiment; the quickstart leaves them as they are
 WHOLE = """\
 - [All tables](catalogue.md): each published row beside ours, with its experiment, command and cost
@@ -81,7 +80,6 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
     if rest:
         parts = [f"{word}: {md.listing(names)}" for word, names in sorted(rest.items(), reverse=True)]
         lines.append(f"**One cannot tell:** {'; '.join(parts)}.")
-    lines += further_trainings(methods)
     widths = [(high - low) / 2 for _, low, high, _ in small.values() if low is not None]
     if widths:
         points = md.plural(len(widths), "method")
@@ -91,19 +89,6 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
     elif any(gain is not None for gain, *_ in small.values()):
         lines.append("Nothing can be decided: the run-to-run noise of this preset is not in `data/noise.json`.")
     return [*lines, f"{numbers_of(results)} {comparability(results)}"]
-
-
-def further_trainings(methods: list[Method]) -> list[str]:
-    """Return what several trainings of methods and of their baselines say in one line; none where nobody ran them."""
-    told = []
-    for method in (m for m in methods if METRIC in m.further and "ap" in m.further):
-        parts = [
-            f"{md.gain(*method.further[key][:3])} {word} ({method.further[key][3]})" for key, word in SHORT.items()
-        ]
-        told.append(f"{method.name} {' and '.join(parts)}, {md.plural(method.further['ap'][4], 'training')}")
-    if not told:
-        return []
-    return [f"**Trained several times, as its baseline was** ([runs](seeds.md)): {'; '.join(told)}."]
 
 
 def method_row(method: Method) -> list[str]:

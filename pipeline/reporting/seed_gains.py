@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline import paths
 from pipeline.evaluation.intervals import paired_interval, pooled_run_sd
-from pipeline.reporting.columns import sign_of
-from pipeline.reporting.results import PRETRAINING, Results
+from pipeline.reporting.columns import MASK, sign_of
+from pipeline.reporting.results import PRETRAINING, Results, inactive_reason
 from pipeline.reporting.verdicts import Verdict, judge
 
 
@@ -30,7 +30,8 @@ def seed_gain(results: Results, method: str, metric: str, published_gain: float 
     """Return the gain of a method's trainings over those of its group's baseline; None where nobody ran them.
 
     The interval is gain -+ t * sqrt(sd_boot^2 + sd_run^2 (1/n + 1/m)): images enter with the bootstrap of the pair that
-    the tables show, trainings with their pooled deviation.
+    the tables show, trainings with their pooled deviation. A method that did nothing in the tables' training, or
+    baselines that learnt too little, decide nothing here either.
     """
     entry = results.seed_methods.get(method)
     group = results.noise.get(entry["group"]) if entry else None
@@ -46,7 +47,20 @@ def seed_gain(results: Results, method: str, metric: str, published_gain: float 
     base, ours = (sum(found) / len(found) for found in values)
     runs = (len(values[0]), len(values[1]))
     gain = sign_of(metric) * (ours - base)
-    verdict = judge(gain, published_gain, sd_boot, sd_run, dof, runs=runs)
+    known = _known(group, f"{MASK}ap50" if metric.startswith(MASK) else "ap50")
+    verdict = judge(
+        gain,
+        published_gain,
+        sd_boot,
+        sd_run,
+        dof,
+        baseline_ap50=sum(known) / len(known) if known else None,
+        ap50_floor=results.preset.verdicts.min_baseline_ap50,
+        inactive=inactive_reason(results, method)[0],
+        runs=runs,
+    )
+    told = f"Means of {runs[1]} trainings and of {runs[0]} of the baseline: "
+    verdict = replace(verdict, sentence=told + verdict.sentence[0].lower() + verdict.sentence[1:])
     return SeedGain(method, group["experiment"], runs, entry["group"] == PRETRAINING, base, ours, gain, verdict)
 
 

@@ -28,18 +28,20 @@ def spread(results: Results, evaluation: str, metric: str) -> Spread:
     """Return the spread of a metric over trainings: the experiment's own seeds, else the preset's noise.
 
     A classifier's seeds stand in its training summary. A detector's stand in `data/noise.json` where it is one of the
-    baselines that were trained several times; every other detector takes the deviation of the baselines of its kind.
+    baselines or methods that were trained several times from one backbone; every other detector takes the deviation of
+    the baselines of its kind.
     """
     experiment, test = paths.split_evaluation(evaluation)
     if metric in ERRORS:
         return _of_seeds(results.training(experiment), metric)
     sd, _ = results.run_noise(experiment, metric)
-    for name, group in results.noise.items():
+    methods = [(entry["group"], entry) for entry in results.seed_methods.values()]
+    for name, group in [*results.noise.items(), *methods]:
         if name == PRETRAINING:  # those differ in their backbones too
             continue
         values = tuple(v for v in group.get("values", {}).get(metric, ()) if v is not None)
         if group.get("experiment") == experiment and test == "single" and len(values) > 1:
-            return Spread(values, sum(values) / len(values), sd)
+            return Spread(values, sum(values) / len(values), group["sd"][metric])
     return Spread((), None, sd)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline import paths
 from pipeline.files import read_text
@@ -33,8 +33,7 @@ class Method:
     gains: dict[str, tuple[float | None, float | None, float | None, str]]  # metric: gain, low, high, verdict
     costs: dict[str, str]  # parameters_total_ratio, macs_ratio
     stand_in: bool = False  # the baseline is another than the paper's
-    further: dict[str, tuple[float, float | None, float | None, str, int]] = field(default_factory=dict)
-    """Gains as in `gains` of the mean of further trainings, and how many, where somebody ran them."""
+    trainings: int = 1  # behind `ap` and the gains; several are means
 
 
 def read_table(preset: str, name: str, headline: bool = False) -> list[dict[str, str]]:
@@ -74,23 +73,19 @@ def methods_of(preset: str, tables: list[str], headline: bool = False) -> list[M
                 for metric, line in by_metric.items()
                 if line["kind"] == "row"
             }
-            further = {
-                line["metric"]: (
-                    *(_number(line[key]) for key in ("our_gain", "low", "high")),
-                    line["verdict"],
-                    int(line["seeds"]),
-                )
-                for line in lines
-                if line["row"] == row and line["kind"] == "seeds"
-            }
+            several = {line["metric"]: line for line in lines if line["row"] == row and line["kind"] == "seeds"}
             costs = {metric: line["ours"] for metric, line in by_metric.items() if metric.endswith("_ratio")}
             label = first["method"]
             if first["baseline"] in names:
                 label += f" (over {names[first['baseline']]})"
             if first["baseline"] in stand_ins:
                 label += " (over a stand-in baseline)"
-            found = (label, name, first["evaluation"], first["baseline"], _number(first["ours"]))
-            methods.append(Method(*found, gains, costs, first["baseline"] in stand_ins, further))
+            trainings = int(several["ap"]["seeds"]) if "ap" in several else 1
+            if trainings > 1:
+                label += f" (means of {trainings} trainings)"
+            ours = several.get("ap", first)["ours"]
+            found = (label, name, first["evaluation"], first["baseline"], _number(ours))
+            methods.append(Method(*found, gains, costs, first["baseline"] in stand_ins, trainings))
     return methods
 
 

@@ -82,9 +82,9 @@ def seed_lines(results: Results, item: Compared, metrics: Sequence[str]) -> list
     """Return what further trainings of a row and of its baseline say, a line a metric: the mean, and its gain."""
     lines = []
     for metric, gain in item.gains.items():
-        found = seed_gain(results, item.evaluation, metric, gain.published) if metric in metrics else None
-        if found is None or found.baseline != item.baseline:
+        if gain.trainings == 1 or metric not in metrics:
             continue
+        found = seed_gain(results, item.evaluation, metric, gain.published)
         line = {"metric": metric, "unit": "percent", "ours": empty(found.ours, 100), "seeds": found.runs[1]}
         lines.append(line | {"our_gain": empty(found.gain, 100)} | _judged(found.verdict))
     return lines

@@ -8,15 +8,21 @@ from pipeline import paths
 from pipeline.files import write_text
 from pipeline.reporting import markdown as md
 from pipeline.reporting.claim_checks import UNCHECKABLE, CheckedClaim, check_claims
-from pipeline.reporting.columns import ERRORS, MASK, NAMES, RECALLS, name_of, rules_of
-from pipeline.reporting.comparison import APART, Compared, Gain, compare, lacks_pretraining_noise, metrics_of
+from pipeline.reporting.columns import ERRORS, MASK, NAMES, RECALLS, name_of, rules_of, sign_of
+from pipeline.reporting.comparison import (
+    APART,
+    Compared,
+    compare,
+    further_gain,
+    lacks_pretraining_noise,
+    metrics_of,
+)
 from pipeline.reporting.context import beside_table, verdict_rule
 from pipeline.reporting.printed_costs import PrintedCost, costs_of, describe
 from pipeline.reporting.published import Published, Row, Table, find_table
 from pipeline.reporting.results import Results
 from pipeline.reporting.rows import needs_test_dev
 from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
-from pipeline.reporting.seed_gains import seed_gain
 from pipeline.reporting.sources import sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
 from pipeline.reporting.spreads import spread, spread_cell, spread_sentence
@@ -141,7 +147,8 @@ def _our_gain(gain: Any) -> str:
     if gain.ours is None:
         return md.NOT_RUN if gain.verdict.word == md.NOT_RUN else md.MISSING
     low, high = gain.verdict.low, gain.verdict.high
-    return md.gain(100 * gain.ours, *(None if end is None else 100 * end for end in (low, high)))
+    text = md.gain(100 * gain.ours, *(None if end is None else 100 * end for end in (low, high)))
+    return text if gain.trainings == 1 else f"{text}, means of {gain.trainings}"
 
 
 def _claim_row(claim: CheckedClaim) -> list[str]:
@@ -207,14 +214,16 @@ def _seed_sentences(results: Results, methods: list[Compared], metric: str) -> l
     """Return what several trainings of a row and its baseline say, where somebody ran them."""
     sentences = []
     for item in methods:
-        found = seed_gain(results, item.evaluation, metric, item.gains[metric].published)
-        if found is None or found.baseline != item.baseline:
+        if item.gains[metric].trainings == 1:
             continue
+        found = further_gain(results, item.evaluation, item.baseline, metric)
         own = ", each from a pre-training of its own" if found.pretrained else ""
+        base, ours = (results.metrics(name)[metric] for name in (item.baseline, item.evaluation))
+        apart = md.gain(100 * sign_of(metric) * (ours - base), None, None)
         sentences.append(
-            f"{item.row.name}: over {found.runs[1]} further trainings of it and {found.runs[0]} of its baseline{own}, "
-            f"the gain in {NAMES[metric]} is {_our_gain(Gain(None, found.gain, found.verdict))}: "
-            f"{found.verdict.word} (`seeds.md`)."
+            f"{item.row.name}: the gain is between the means of {found.runs[1]} trainings of it ({NAMES[metric]} "
+            f"{md.percent(found.ours)}) and {found.runs[0]} of its baseline ({md.percent(found.base)}){own} "
+            f"(`seeds.md`); the cells show one training of each, {apart} apart."
         )
     return sentences
 

@@ -10,9 +10,12 @@ from pipeline.benchmarks.seeds import spread
 from pipeline.benchmarks.seeds_page import page
 from pipeline.files import read_json, write_json
 from pipeline.reporting.comparison import judge_gain
-from pipeline.reporting.index_page import answer, further_trainings
+from pipeline.reporting.index_page import answer
+from pipeline.reporting.methods import METHODS, compare_pair
 from pipeline.reporting.results import PRETRAINING, Results
 from pipeline.reporting.seed_gains import seed_gain
+from pipeline.reporting.spreads import spread as seed_spread
+from pipeline.reporting.spreads import spread_cell
 from pipeline.reporting.summary import methods_of
 from pipeline.reporting.tables import write_table
 
@@ -20,7 +23,8 @@ PLAIN, PS = "psconv_frcnn_r50_fpn_1x", "psconv_frcnn_r50_fpn_1x_psconv"
 
 
 def measured(name: str, *values: float) -> dict:
-    return spread(name, METRICS[PRETRAINING], [dict.fromkeys(METRICS[PRETRAINING], value) for value in values])
+    runs = [dict.fromkeys(METRICS[PRETRAINING], value) | {"ap50": value + 0.3} for value in values]
+    return spread(name, METRICS[PRETRAINING], runs)
 
 
 @pytest.fixture
@@ -60,11 +64,22 @@ def test_the_table_says_it(ran):
     write_table("psconv_t8", "mini")
     text = paths.table("mini", "psconv_t8").read_text()
     sentence = (
-        "- R50 PSConv (Faster R-CNN): over 3 further trainings of it and 3 of its baseline, each from a pre-training "
-        "of its own, the gain in AP is +4.0 [+1.7, +6.3]: agrees (`seeds.md`)."
+        "- R50 PSConv (Faster R-CNN): the gain is between the means of 3 trainings of it (AP 24.0) and 3 of its "
+        "baseline (20.0), each from a pre-training of its own (`seeds.md`); the cells show one training of each, "
+        "-5.0 apart."
     )
     assert sentence in text
-    assert "do not decide the same way is `undecided`" in text  # the rule stands beside the verdicts
+    assert "| +4.0 [+1.7, +6.3], means of 3 | 1, ± 0.5 | agrees |" in text
+    assert "gain, interval and verdict are those of the means." in text  # the rule stands beside the verdicts
+
+
+def test_the_column_of_seeds_shows_a_methods_own(ran):
+    ran["mini"]["groups"]["fpn"] = measured(PLAIN, 0.19, 0.20, 0.21)
+    ran["mini"]["methods"][PS] = {"group": "fpn", **measured(PS, 0.22, 0.24, 0.26)}
+    write_json(paths.NOISE, ran)
+    found = seed_spread(Results("mini"), PS, "ap")
+    assert (found.count, found.mean, found.sd) == (3, pytest.approx(0.24), pytest.approx(0.02))
+    assert spread_cell(found) == "3: 24.0 ± 2.0"
 
 
 def test_the_page_of_seeds_shows_both_and_the_gain(ran):
@@ -73,44 +88,60 @@ def test_the_page_of_seeds_shows_both_and_the_gain(ran):
     text = page(Results("mini"))
     assert f"## {PRETRAINING}: `{PLAIN}`" in text
     assert f"## {PRETRAINING}: `{PS}`" in text
-    assert "| seed 2 | 24.0 | 24.0 |" in text
+    assert "| seed 2 | 24.0 | 54.0 |" in text
     assert "| ap | 20.0 | 24.0 | +4.0 [+1.7, +6.3] | decided up |" in text
 
 
-def test_the_first_page_says_it(ran):
+def test_the_first_page_and_the_page_of_methods_take_the_means(ran):
     write_table("psconv_t8", "mini", headline=True)
     (method,) = methods_of("mini", ["psconv_t8"], headline=True)
-    assert method.further["ap_small"] == (4.0, 1.7, 6.3, "agrees", 3)
-    (line,) = further_trainings([method])
-    assert line == (
-        "**Trained several times, as its baseline was** ([runs](seeds.md)): PSConv +4.0 [+1.7, +6.3] AP small (agrees) "
-        "and +4.0 [+1.7, +6.3] AP (agrees), 3 trainings."
+    assert (method.name, method.ap, method.trainings) == ("PSConv (means of 3 trainings)", 24.0, 3)
+    assert method.gains["ap_small"] == (4.0, 1.7, 6.3, "agrees")
+    assert answer(Results("mini"), [method])[0] == (
+        "**Helps:** PSConv (means of 3 trainings) +4.0 [+1.7, +6.3] points of AP small."
     )
-    assert line in answer(Results("mini"), [method])
+    gain = compare_pair(Results("mini"), METHODS[-1]).gains["ap"]
+    assert (gain.ours, gain.trainings) == (pytest.approx(0.04), 3)
 
 
 def test_a_row_over_another_baseline_takes_nothing_of_it(ran):
     ran["mini"]["groups"][PRETRAINING]["experiment"] = "msfm_frcnn_r50_fpn_1x"
     write_json(paths.NOISE, ran)
     write_table("psconv_t8", "mini")
-    assert "further trainings of it" not in paths.table("mini", "psconv_t8").read_text()
+    assert "means of 3" not in paths.table("mini", "psconv_t8").read_text()
     (method,) = (m for m in methods_of("mini", ["psconv_t8"]) if m.evaluation == PS)
-    assert method.further == {}
-    assert further_trainings([method]) == []
+    assert (method.trainings, method.gains["ap"][0]) == (1, -5.0)
 
 
-def test_a_single_training_that_others_do_not_repeat_decides_nothing(ran):
+def test_trainings_from_one_backbone_each_tell_nothing_of_backbones_pretrained_apart(ran):
+    """PSConv's backbone and the plain one differ in their pre-training too, which seeds of the detector leave alone."""
+    noise = ran["mini"]
+    noise["groups"]["fpn"] = measured(PLAIN, 0.19, 0.20, 0.21)
+    noise["methods"][PS]["group"] = "fpn"
+    write_json(paths.NOISE, ran)
+    assert seed_gain(Results("mini"), PS, "ap").gain == pytest.approx(0.04)
+    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0).ours == pytest.approx(-0.05)
+
+
+def test_several_trainings_overrule_a_single_one_both_ways(ran):
     """One training of each gives -5 points and would be decided; three trainings of each give +4."""
+    gain = judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0)
+    assert (gain.ours, gain.verdict.word, gain.trainings) == (pytest.approx(0.04), "agrees", 3)
+    assert gain.verdict.sentence.startswith("Means of 3 trainings and of 3 of the baseline: gain +4.0 points, 95 %")
+    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0, stand_in=True).verdict.word == "decided up"
+    ran["mini"]["methods"][PS] |= measured(PS, 0.19, 0.20, 0.22)
+    write_json(paths.NOISE, ran)
+    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0).verdict.word == "undecided"
+    ran["mini"].pop("methods")
     ran["mini"]["groups"][PRETRAINING]["sd"] = dict.fromkeys(METRICS[PRETRAINING], 0.001)
     write_json(paths.NOISE, ran)
-    gain = judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0)
-    assert gain.ours == pytest.approx(-0.05)
-    assert gain.verdict.high < 0
-    assert gain.verdict.word == "undecided"
-    assert "Further trainings of both do not show it" in gain.verdict.sentence
-    write_json(paths.metrics("mini", PS), dict.fromkeys(METRICS[PRETRAINING], 0.26) | {"images": 300})
-    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0).verdict.word == "agrees"
-    ran["mini"].pop("methods")
+    single = judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0)
+    assert (single.ours, single.verdict.word, single.trainings) == (pytest.approx(-0.05), "contradicts", 1)
+
+
+def test_means_of_baselines_that_learnt_too_little_decide_nothing(ran):
+    low = dict.fromkeys(METRICS[PRETRAINING], 0.2) | {"ap50": 0.1}
+    runs = [low | {"ap": ap} for ap in (0.19, 0.20, 0.21)]
+    ran["mini"]["groups"][PRETRAINING] = spread(PLAIN, METRICS[PRETRAINING], runs)
     write_json(paths.NOISE, ran)
-    write_json(paths.metrics("mini", PS), dict.fromkeys(METRICS[PRETRAINING], 0.15) | {"images": 300})
-    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0).verdict.word == "contradicts"
+    assert seed_gain(Results("mini"), PS, "ap", 2.0).verdict.word == "undertrained"
