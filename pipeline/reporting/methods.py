@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.reporting.comparison import Gain, judge_gain
+from pipeline.reporting.comparison import Gain, further_gain, judge_gain
 from pipeline.reporting.results import Results
 
 METRICS = ("ap", "ap_small", "ap_medium", "ap_large")
@@ -59,15 +59,21 @@ class Compared:
     """A pair with its gains by metric."""
 
     pair: Pair
-    ap: float | None  # fraction of 1
+    ap: float | None  # fraction of 1, the mean where there are several trainings
     gains: dict[str, Gain]
+
+    @property
+    def trainings(self) -> int:
+        return self.gains["ap"].trainings
 
 
 def compare_pair(results: Results, pair: Pair) -> Compared:
     """Return the gains of a pair; the paper prints none of them, so they are decided up, down, or not."""
     metrics = results.metrics(pair.evaluation)
     gains = {m: judge_gain(results, pair.evaluation, pair.baseline, m, None) for m in METRICS}
-    return Compared(pair, metrics.get("ap") if metrics else None, gains)
+    further = further_gain(results, pair.evaluation, pair.baseline, "ap")
+    ap = further.ours if further else (metrics or {}).get("ap")
+    return Compared(pair, ap if metrics else None, gains)
 
 
 def best_part(singles: list[Compared], parts: tuple[str, ...]) -> Compared | None:

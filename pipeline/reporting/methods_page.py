@@ -68,7 +68,8 @@ def gains_table(items: list[Compared]) -> str:
     header = ["Method", "AP", *(f"{NAMES[metric]} gain" for metric in METRICS)]
     rows = []
     for item in items:
-        cells = [_named(item.pair), md.NOT_RUN if item.ap is None else md.percent(item.ap)]
+        means = f", means of {item.trainings} trainings" if item.trainings > 1 else ""
+        cells = [_named(item.pair) + means, md.NOT_RUN if item.ap is None else md.percent(item.ap)]
         rows.append([*cells, *(gain_cell(item.gains[metric]) for metric in METRICS)])
     return md.table(header, rows, "lr" + "r" * len(METRICS))
 

@@ -12,6 +12,7 @@ from pipeline.files import read_json, write_json
 from pipeline.reporting.comparison import judge_gain
 from pipeline.reporting.index_page import answer
 from pipeline.reporting.methods import METHODS, compare_pair
+from pipeline.reporting.methods_page import gains_table
 from pipeline.reporting.results import PRETRAINING, Results
 from pipeline.reporting.seed_gains import seed_gain
 from pipeline.reporting.spreads import spread as seed_spread
@@ -100,8 +101,9 @@ def test_the_first_page_and_the_page_of_methods_take_the_means(ran):
     assert answer(Results("mini"), [method])[0] == (
         "**Helps:** PSConv (means of 3 trainings) +4.0 [+1.7, +6.3] points of AP small."
     )
-    gain = compare_pair(Results("mini"), METHODS[-1]).gains["ap"]
-    assert (gain.ours, gain.trainings) == (pytest.approx(0.04), 3)
+    pair = compare_pair(Results("mini"), METHODS[-1])
+    assert (pair.ap, pair.gains["ap"].ours, pair.trainings) == (pytest.approx(0.24), pytest.approx(0.04), 3)
+    assert "), means of 3 trainings | 24.0 | **+4.0 [+1.7, +6.3]** |" in gains_table([pair])
 
 
 def test_a_row_over_another_baseline_takes_nothing_of_it(ran):
