@@ -26,7 +26,7 @@ from pipeline.reporting.methods import (
 from pipeline.reporting.results import Results, load_experiment
 
 UP = "../.."  # from the page to the project's root
-FIELDS = ("group", "method", "evaluation", "baseline", "metric", "ours", "gain", "low", "high", "verdict")
+FIELDS = ("group", "method", "evaluation", "baseline", "metric", "ours", "gain", "low", "high", "verdict", "trainings")
 
 
 def write_methods(preset: str) -> None:
@@ -127,6 +127,7 @@ def csv_rows(group: str, item: Compared) -> list[dict[str, Any]]:
         numbers = {key: "" if value is None else md.percent(value) for key, value in ends.items()}
         ours = md.percent(item.ap) if metric == "ap" and item.ap is not None else ""
         rows.append(about | {"metric": metric, "ours": ours, **numbers, "verdict": gain.verdict.word})
+        rows[-1]["trainings"] = gain.trainings  # several: the gain is between means
     return rows
 
 
