@@ -68,7 +68,8 @@ def compare_page(results: Results) -> str:
 def visible_section(results: Results, methods: list[Method]) -> str:
     """Return the smallest gain that these images and runs can show, by object size."""
     images, objects = counted(results)
-    seeds = sorted({group["dof"] + 1 for group in results.noise.values()})
+    groups = set().union(*(results.noise_groups(paths.split_evaluation(m.evaluation)[0]) for m in methods))
+    seeds = sorted({group["dof"] + 1 for name, group in results.noise.items() if name in groups})
     runs = f"{seeds[0]} runs" if seeds else "no repeated run"
     rows, found = [], []
     for metric, size in SIZES.items():
@@ -231,8 +232,13 @@ def more_section(results: Results, methods: list[Method]) -> str:
         rows.append([size, *cells])
     if not rows:
         return "Unknown, as the noise is.\n"
-    header = ["Objects", "% of the variance from images", "Visible now", f"With {MORE_IMAGES} times the images"]
-    header += [f"With {MORE_RUNS} trainings of each", "With both"]
+    header = [
+        "Objects",
+        "% of the variance from images",
+        "With 1 training of each",
+        f"And {MORE_IMAGES} times the images",
+    ]
+    header += [f"With {MORE_RUNS} trainings of each", f"And {MORE_IMAGES} times the images"]
     return (
         "Smallest visible gain in points, median of methods. Where little of the variance comes from images, more "
         f"images do not help, and more trainings do.\n\n{md.table(header, rows, 'lrrrrr')}"
@@ -248,7 +254,8 @@ def about(results: Results) -> list[str]:
         f"{32 * preset.pixel_factor:.0f} px, large from {96 * preset.pixel_factor:.0f} px (square root of the area) in "
         "the files' own pixels.",
         *recipe_of(results),
-        "Every method is compared inside its own paper's recipe, against that recipe's baseline; one training of each.",
+        "Every method is compared inside its own paper's recipe, against that recipe's baseline; one training of each "
+        "where its name says no more.",
     ]
     return [*lines, *baselines(results), "[All tables](index.md); [what was read, left out and why](data.md)."]
 
