@@ -153,14 +153,19 @@ def without_longer(monkeypatch):
     monkeypatch.setattr(published, "load_rows", lambda _: replace(rows, headline=short))
 
 
-@pytest.mark.usefixtures("without_longer")
-def test_a_stand_in_baseline_can_decide_but_not_agree(fake):
-    fake.evaluation("pod_frcnn_r50_fpn_1x", 0.20)
+def fd_wt_over(fake, baseline: str, ap: float) -> dict[str, str]:
+    """Write the headline of POD's table 5 with FD-WT at 25 AP, and return its line."""
+    fake.evaluation(baseline, ap)
     fake.evaluation("pod_frcnn_r50_fpn_1x_fd_wt", 0.25)
     fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.3)
     fake.noise()
     write_table("pod_t5", "mini", headline=True)
-    row = line("pod_t5", "frcnn_r50_fpn_1x__fd_wt", place=paths.headline)
+    return line("pod_t5", "frcnn_r50_fpn_1x__fd_wt", place=paths.headline)
+
+
+@pytest.mark.usefixtures("without_longer")
+def test_a_stand_in_baseline_can_decide_but_not_agree(fake):
+    row = fd_wt_over(fake, "pod_frcnn_r50_fpn_1x", 0.20)
     assert (row["baseline"], row["published_gain"], row["verdict"]) == ("pod_frcnn_r50_fpn_1x", "1.6", "decided up")
     assert "another baseline" in row["why"]
     page = text("pod_t5", paths.headline)
@@ -171,12 +176,7 @@ def test_a_stand_in_baseline_can_decide_but_not_agree(fake):
 
 
 def test_the_headlines_fd_wt_is_compared_with_a_baseline_trained_as_long(fake):
-    fake.evaluation("pod_frcnn_r50_fpn_2x", 0.24)
-    fake.evaluation("pod_frcnn_r50_fpn_1x_fd_wt", 0.25)
-    fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.3)
-    fake.noise()
-    write_table("pod_t5", "mini", headline=True)
-    row = line("pod_t5", "frcnn_r50_fpn_1x__fd_wt", place=paths.headline)
+    row = fd_wt_over(fake, "pod_frcnn_r50_fpn_2x", 0.24)
     assert (row["baseline"], row["our_gain"], row["verdict"]) == ("pod_frcnn_r50_fpn_2x", "1.0", "undecided")
 
 
