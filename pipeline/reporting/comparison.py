@@ -131,11 +131,28 @@ def judge_gain(
         return Gain(published_gain, None, judge(None))
     if ours.get(metric) is None or base.get(metric) is None:
         return Gain(published_gain, None, Verdict("n/a", None, None, "The data hold no object of this size."))
-    further = further_gain(results, evaluation, baseline, metric, None if stand_in else published_gain)
+    printed = None if stand_in else published_gain
+    further = further_gain(results, evaluation, baseline, metric, printed)
     if further is not None:
-        return Gain(published_gain, further.gain, further.verdict, further.runs[1])
-    experiment = paths.split_evaluation(evaluation)[0]
-    reason, missing = inactive_reason(results, experiment)
+        gain, verdict, trainings = further.gain, further.verdict, further.runs[1]
+    else:
+        gain, verdict, trainings = *_single_gain(results, evaluation, baseline, metric, printed), 1
+    missing = inactive_reason(results, paths.split_evaluation(evaluation)[0])[1]
+    if missing and verdict.decided:
+        sentence = f"Whether the method did anything in this run is unknown: {missing} is missing."
+        verdict = replace(verdict, word="undecided", sentence=sentence)
+    if verdict.decided and lacks_pretraining_noise(results, evaluation, baseline, metric):
+        verdict = replace(verdict, word="undecided", sentence=APART)
+    if stand_in:
+        verdict = replace(verdict, sentence=verdict.sentence.replace("the paper prints no gain here", STAND_IN))
+    return Gain(published_gain, gain, verdict, trainings)
+
+
+def _single_gain(
+    results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None
+) -> tuple[float, Verdict]:
+    """Return the gain between the results that the tables show, as a fraction of 1, and its verdict."""
+    ours, base = results.metrics(evaluation), results.metrics(baseline)
     replicates = [(results.bootstrap(name) or {}).get(metric, ()) for name in (baseline, evaluation)]
     sd_boot = paired_interval(*replicates)[2] if len(replicates[0]) == len(replicates[1]) else None
     sd_run, dof = gain_noise(results, evaluation, baseline, metric)
@@ -147,25 +164,17 @@ def judge_gain(
         if min(runs) > 1:  # each arm has seeds of its own, and their deviation
             sd_run, dof = pooled_run_sd([found.values for found in both])
     gain = sign_of(metric) * (ours[metric] - base[metric])
-    verdict = judge(
+    return gain, judge(
         gain,
-        None if stand_in else published_gain,
+        published_gain,
         sd_boot,
         sd_run,
         dof,
         baseline_ap50=base.get(f"{MASK}ap50" if metric.startswith(MASK) else "ap50"),
         ap50_floor=results.preset.verdicts.min_baseline_ap50,
-        inactive=reason,
+        inactive=inactive_reason(results, paths.split_evaluation(evaluation)[0])[0],
         runs=runs,
     )
-    if missing and verdict.decided:
-        sentence = f"Whether the method did anything in this run is unknown: {missing} is missing."
-        verdict = replace(verdict, word="undecided", sentence=sentence)
-    if verdict.decided and lacks_pretraining_noise(results, evaluation, baseline, metric):
-        verdict = replace(verdict, word="undecided", sentence=APART)
-    if stand_in:
-        verdict = replace(verdict, sentence=verdict.sentence.replace("the paper prints no gain here", STAND_IN))
-    return Gain(published_gain, gain, verdict)
 
 
 def further_gain(

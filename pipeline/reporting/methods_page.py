@@ -126,8 +126,8 @@ def csv_rows(group: str, item: Compared) -> list[dict[str, Any]]:
         ends = {"low": gain.verdict.low, "high": gain.verdict.high, "gain": gain.ours}
         numbers = {key: "" if value is None else md.percent(value) for key, value in ends.items()}
         ours = md.percent(item.ap) if metric == "ap" and item.ap is not None else ""
-        rows.append(about | {"metric": metric, "ours": ours, **numbers, "verdict": gain.verdict.word})
-        rows[-1]["trainings"] = gain.trainings  # several: the gain is between means
+        told = {"verdict": gain.verdict.word, "trainings": gain.trainings}  # several: the gain is between means
+        rows.append(about | {"metric": metric, "ours": ours, **numbers, **told})
     return rows
 
 

@@ -84,9 +84,9 @@ def seed_lines(results: Results, item: Compared, metrics: Sequence[str]) -> list
     for metric, gain in item.gains.items():
         if gain.trainings == 1 or metric not in metrics:
             continue
-        found = seed_gain(results, item.evaluation, metric, gain.published)
-        line = {"metric": metric, "unit": "percent", "ours": empty(found.ours, 100), "seeds": found.runs[1]}
-        lines.append(line | {"our_gain": empty(found.gain, 100)} | _judged(found.verdict))
+        mean = seed_gain(results, item.evaluation, metric).ours
+        line = {"metric": metric, "unit": "percent", "ours": empty(mean, 100), "seeds": gain.trainings}
+        lines.append(line | {"our_gain": empty(gain.ours, 100)} | _judged(gain.verdict))
     return lines
 
 

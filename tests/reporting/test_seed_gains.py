@@ -130,7 +130,8 @@ def test_several_trainings_overrule_a_single_one_both_ways(ran):
     gain = judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0)
     assert (gain.ours, gain.verdict.word, gain.trainings) == (pytest.approx(0.04), "agrees", 3)
     assert gain.verdict.sentence.startswith("Means of 3 trainings and of 3 of the baseline: gain +4.0 points, 95 %")
-    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0, stand_in=True).verdict.word == "decided up"
+    other = judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0, stand_in=True).verdict
+    assert (other.word, "another baseline" in other.sentence) == ("decided up", True)
     ran["mini"]["methods"][PS] |= measured(PS, 0.19, 0.20, 0.22)
     write_json(paths.NOISE, ran)
     assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0).verdict.word == "undecided"
@@ -147,3 +148,16 @@ def test_means_of_baselines_that_learnt_too_little_decide_nothing(ran):
     ran["mini"]["groups"][PRETRAINING] = spread(PLAIN, METRICS[PRETRAINING], runs)
     write_json(paths.NOISE, ran)
     assert seed_gain(Results("mini"), PS, "ap", 2.0).verdict.word == "undertrained"
+
+
+def test_means_of_a_method_of_which_nobody_knows_whether_it_did_anything_decide_nothing(ran, fake):
+    fake.dst(gain=0.03)
+    plain, dst = "dst_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x_dst"
+    ran["mini"]["groups"]["fpn"] = measured(plain, 0.19, 0.20, 0.21)
+    ran["mini"]["methods"][dst] = {"group": "fpn", **measured(dst, 0.23, 0.24, 0.25)}
+    write_json(paths.NOISE, ran)
+    assert judge_gain(Results("mini"), dst, plain, "ap", 1.9).verdict.word == "agrees"
+    paths.training_summary("mini", dst).unlink()
+    verdict = judge_gain(Results("mini"), dst, plain, "ap", 1.9).verdict
+    assert verdict.word == "undecided"
+    assert verdict.sentence.endswith(f"{dst}_training.json is missing.")
