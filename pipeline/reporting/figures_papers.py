@@ -164,15 +164,17 @@ def draw_recall_by_size(results: Results, path: Path) -> bool:
         for line in (line for line in lines if line["metric"] == metric):
             place = names.index(line["row"])
             if line["ours"]:
-                ax.bar(place, float(line["ours"]), color=COLOURS[0], width=0.6)
+                bar = 2 * float(line["sd"]) if line["sd"] else None
+                ax.bar(place, float(line["ours"]), color=COLOURS[0], width=0.6, yerr=bar, ecolor=GREY)
             if line["published"]:
                 ax.plot(place, float(line["published"]), marker="D", color="white", markeredgecolor="black", ls="")
         ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
         ax.set_title(title)
     axes[0].set_ylabel("recall at 50 % overlap")
-    title = "SNIP, table 3: bar ours, diamond published"
+    noise = " with two deviations of equal trainings" if any(line["sd"] for line in lines) else ""
+    title = f"SNIP, table 3: bar ours{noise}, diamond published"
     drawn.suptitle(f"{title}, preset {results.name}", x=0.01, ha="left", fontsize=9.5)
-    fields = ("row", "evaluation", "metric", "published", "ours")
+    fields = ("row", "evaluation", "metric", "published", "ours", "sd")
     plotting.save(drawn, path, fields, [{key: line[key] for key in fields} for line in lines])
     return True
 

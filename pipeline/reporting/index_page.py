@@ -150,7 +150,7 @@ def sizes_section(results: Results) -> str:
             "Initial weights",
             "pre-trained here" if preset.init_source == "pretrain" else "torchvision's ImageNet weights",
         ],
-        ["Seeds", "one training of each experiment"],
+        ["Seeds", "one training of each experiment, several where a method's name says so"],
     ]
     return md.table(["What", f"Preset {preset.name}"], rows)
 

@@ -83,7 +83,7 @@ def experiments_list(results: Results, paper: str) -> str:
     """Return what was trained, one bullet an experiment, with its place in the paper and its file."""
     tables = [find_table(name, headline=True)[1] for name in QUICKSTART[paper]]
     rows = [row for table in tables for row in table.rows if exists(row)]
-    text = f"Data: {DATA[results.preset.data.kind]}. One training of each experiment.\n\n"
+    text = f"Data: {DATA[results.preset.data.kind]}. Cells of tables show one training of each experiment.\n\n"
     for name in dict.fromkeys(row.experiments[-1] for row in rows):
         notes = load_experiment(name).notes
         file = f"../../../{paths.experiment_file(name).as_posix()}"

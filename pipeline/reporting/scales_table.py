@@ -9,6 +9,7 @@ from pipeline.reporting import markdown as md
 from pipeline.reporting.context import beside_table
 from pipeline.reporting.published import Published, Row, Table, exists
 from pipeline.reporting.results import MOVED, Results
+from pipeline.reporting.sources import left_out
 
 BLOCKS = ("scale_r31", "scale_r34", "scale_r41", "scale_r46", "scale_r51", "scale_r53")
 DIRECTIONS = {"h": "height", "w": "width"}
@@ -49,15 +50,12 @@ def scales_of(scales: dict[str, Any], row: Row) -> dict[str, Any]:
 def scales_markdown(results: Results, published: Published, table: Table) -> str:
     """Return the page of the table of scales."""
     present = [row for row in table.rows if exists(row)]
-    missing = len([row for row in table.rows if row.ours]) - len(present)
     text = f"# {table.id}: {table.title}\n\n{published.paper.title} ({published.paper.year}). "
     text += "Cells are `published → ours`, mean ± deviation over images, in multiples of the plain dilation; "
     text += "the plain convolution has 1.\n\n"
     header = ["Block", "Layer here", *(f"{row.name}<br>`{row.experiments[-1]}`" for row in present)]
     text += md.table(header, [_block_row(results, present, block) for block in BLOCKS], "ll" + "r" * len(present))
-    if missing:
-        text += f"\n{md.plural(missing, 'further row')} of this table {'is' if missing == 1 else 'are'} not run "
-        text += f"under this preset; the [CSV]({table.id}.csv) lists them.\n"
+    text += left_out(table.id, [row for row in table.rows if row.ours and not exists(row)])
     experiments = list(dict.fromkeys(row.experiments[-1] for row in present))
     text += "\n" + "".join(_moved(results, name) for name in experiments) + "\n"
     text += beside_table(results, experiments, evaluated=False)

@@ -30,6 +30,19 @@ def sources_section(results: Results, table: str, compared: list[Compared], addr
     return text + md.table(header, rows, "lllrrrrl")
 
 
+def left_out(table: str, missing: list[Row]) -> str:
+    """Return what a table says of the rows that it lacks: the quickstart's shows some only, others were not run."""
+    hidden = sum(not row.shown for row in missing)
+    text = ""
+    if hidden:
+        text += f"\n{md.plural(hidden, 'further row')} of this table {'is' if hidden == 1 else 'are'} not the "
+        text += f"quickstart's; `dvc repro {table_address(table)}` makes the table with all rows.\n"
+    if count := len(missing) - hidden:
+        text += f"\n{md.plural(count, 'further row')} of this table {'is' if count == 1 else 'are'} not run under this "
+        text += f"preset; the [CSV]({table}.csv) lists {'it' if count == 1 else 'them'}.\n"
+    return text
+
+
 def table_address(name: str, headline: bool = False) -> str:
     """Return the address of a table's stage, as `dvc repro` takes it from the root."""
     stage = f"headline_{name}" if headline else name

@@ -23,7 +23,7 @@ from pipeline.reporting.published import Published, Row, Table, find_table
 from pipeline.reporting.results import Results
 from pipeline.reporting.rows import needs_test_dev
 from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
-from pipeline.reporting.sources import sources_section, table_address
+from pipeline.reporting.sources import left_out, sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
 from pipeline.reporting.spreads import spread, spread_cell, spread_sentence
 from pipeline.reporting.table_csv import FIELDS, claim_lines, cost_lines, csv_rows, empty, plain_word
@@ -74,14 +74,7 @@ def table_markdown(
     main = metrics_of(table)[0]
     lines = [_main_row(results, item, shown, main) for item in compared]
     text += md.table(header, lines, "l" + "r" * (len(shown) + 3) + "l")
-    hidden = [row for row in missing if not row.shown]
-    if hidden:
-        text += f"\n{md.plural(len(hidden), 'further row')} of this table {'is' if len(hidden) == 1 else 'are'} not "
-        text += f"the quickstart's; `dvc repro {table_address(table.id)}` makes the table with all rows.\n"
-    if len(missing) > len(hidden):
-        count = len(missing) - len(hidden)
-        text += f"\n{md.plural(count, 'further row')} of this table {'is' if count == 1 else 'are'} not run under this "
-        text += f"preset; the [CSV]({table.id}.csv) lists {'it' if count == 1 else 'them'}.\n"
+    text += left_out(table.id, missing)
     methods = [item for item in compared if item.baseline]
     decided = sum(item.gains[main].verdict.decided for item in methods)
     text += f"\n**{decided} of {md.plural(len(methods), 'compared row')} decided** (by {NAMES[main]}).\n\n"

@@ -212,6 +212,7 @@ def test_scales_table_takes_first_and_last_block_that_exist(fake):
     fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
     write_table("pod_t3", "mini", headline=True)
     page = text("pod_t3", paths.headline)
+    assert "6 further rows of this table are not the quickstart's" in page
     assert "| R34 | layer2.1 | 1.19 ± 0.01 → 1.25 ± 0.02 | 1.15 ± 0.01 → 1.00 ± 0.01 |" in page
     write_table("pod_t3", "mini")
     row = line("pod_t3", "frcnn_r50_fpn_train_h", "scale_r53", "scale")
