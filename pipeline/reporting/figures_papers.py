@@ -170,6 +170,7 @@ def draw_recall_by_size(results: Results, path: Path) -> bool:
                 ax.plot(place, float(line["published"]), marker="D", color="white", markeredgecolor="black", ls="")
         ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
         ax.set_title(title)
+        ax.set_ylim(0, 105)  # bars of noise know no bounds, shares do
     axes[0].set_ylabel("recall at 50 % overlap")
     noise = " with two deviations of equal trainings" if any(line["sd"] for line in lines) else ""
     title = f"SNIP, table 3: bar ours{noise}, diamond published"

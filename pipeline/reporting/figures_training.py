@@ -14,12 +14,13 @@ SHORT = {"ms_train_600_1000": "multi-scale", "single_scale": "single scale", "fd
 
 
 def short_name(experiment: str) -> str:
-    """Return the method's part of an experiment's name: `baseline` for one without any."""
-    method = load_experiment(experiment).method
-    plain = type(method)() == method and not load_experiment(experiment).pyramid
+    """Return the method's part of an experiment's name: `baseline`, or `baseline 2x`, for one without any."""
+    loaded = load_experiment(experiment)
+    plain = type(loaded.method)() == loaded.method and not loaded.pyramid
+    baseline = "baseline" if loaded.length == 1 else f"baseline {loaded.length:g}x"
     suffix = experiment.split("_1x", 1)[-1] if "_1x" in experiment else experiment.split("ep_", 1)[-1]
     suffix = suffix.strip("_")
-    return SHORT.get(suffix, suffix.replace("_", "-")) if not plain or suffix in SHORT else "baseline"
+    return SHORT.get(suffix, suffix.replace("_", "-")) if not plain or suffix in SHORT else baseline
 
 
 def colours_of(experiments: list[str]) -> dict[str, str]:

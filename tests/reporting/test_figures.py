@@ -8,7 +8,7 @@ from pipeline import config, paths
 from pipeline.files import write_text
 from pipeline.reporting.figures import FIGURES, draw_figures
 from pipeline.reporting.figures_statistics import plot_statistics
-from pipeline.reporting.figures_training import valid_shares
+from pipeline.reporting.figures_training import short_name, valid_shares
 from pipeline.reporting.markdown import statistic_name
 from pipeline.reporting.results import Results
 from pipeline.reporting.tables import write_table
@@ -29,6 +29,19 @@ def fill(fake) -> None:
     fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
     fake.training("snip_drfcn_r50_7ep_snip", valid={"1400": 0.5, "800": 0.75, "480": 0.25})
     write_table("dst_t2", "mini", headline=True)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "name"),
+    [
+        (BASE, "baseline"),
+        (DST, "dst"),
+        ("pod_frcnn_r50_fpn_2x", "baseline 2x"),
+        ("snip_drfcn_r50_7ep_single_scale", "single scale"),
+    ],
+)
+def test_lines_are_named_by_their_method_and_longer_baselines_by_their_length(experiment, name):
+    assert short_name(experiment) == name
 
 
 def test_data_of_every_figure(fake):
