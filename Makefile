@@ -82,7 +82,7 @@ SIZE ?= mini
 NAME ?= compare
 SEEDS ?= 3
 compare: $(STAMP)
-	@$(BIN)/python -m pipeline.graph.compare --images '$(IMAGES)' --annotations '$(ANNOTATIONS)' \
+	@$(BIN)/python -m pipeline.own.compare --images '$(IMAGES)' --annotations '$(ANNOTATIONS)' \
 	  $(if $(VAL_IMAGES),--val-images '$(VAL_IMAGES)') $(if $(VAL_ANNOTATIONS),--val-annotations '$(VAL_ANNOTATIONS)') \
 	  --size '$(SIZE)' --name '$(NAME)' --seeds '$(SEEDS)' --cores $(CORES) $(if $(BUDGET),--only-budget)
 

@@ -89,7 +89,7 @@ def c4(experiment: str, **training: Any) -> config.Spec:
 def make_files() -> None:
     """Render, verify and write the init `resnet50` (random weights) below the current folder."""
     from pipeline.data.sources import synthesize, verify_preset
-    from pipeline.models.backbones import build_resnet
+    from pipeline.models.backbones.build import build_resnet
     from pipeline.training.checkpoint import save_weights
 
     synthesize(PRESET)

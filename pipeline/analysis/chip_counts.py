@@ -9,7 +9,7 @@ import torch
 
 from pipeline.data import transforms
 from pipeline.data.chips import grid_chips, inside, sample_chips
-from pipeline.data.label_sets import LabelSet
+from pipeline.data.labelled.sets import LabelSet
 
 
 class ChipCounts(NamedTuple):

@@ -19,9 +19,9 @@ from pipeline.analysis.receptive_field import (
 )
 from pipeline.config import Spec, resolve
 from pipeline.files import read_json
-from pipeline.models.backbones import resnet_shape
+from pipeline.models.backbones.build import resnet_shape
 from pipeline.preset import ModelSize
-from pipeline.reporting.published import load_published
+from pipeline.published.tables import load_published
 
 TABLE = "pod_t3"
 SPLIT = "train"  # the scales that are decomposed

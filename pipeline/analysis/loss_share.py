@@ -13,7 +13,7 @@ from typing import Any
 from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.files import write_json
-from pipeline.reporting.results import Results
+from pipeline.verdicts.results import Results
 
 PAPER_THRESHOLD = 0.1
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)

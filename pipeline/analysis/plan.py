@@ -26,7 +26,7 @@ from pipeline.analysis.costs import (
 from pipeline.config import Spec
 from pipeline.errors import InputError, nearest
 from pipeline.graph.declared import Stage, ancestors
-from pipeline.training.classification import is_trained
+from pipeline.training.classification.pretraining import is_trained
 
 DETECTION_BYTES = 110  # of one detection in a results file
 PROPOSAL_BYTES = 20

@@ -14,13 +14,13 @@ import numpy as np
 
 from pipeline.analysis.anchor_match import anchor_shapes, best_overlaps, resized
 from pipeline.analysis.chip_counts import count_chips
+from pipeline.benchmarks.pages.annotations import Row, annotations_page, judged
 from pipeline.cli import run
-from pipeline.data.label_sets import LabelSet, read_label_sets
+from pipeline.data.labelled.sets import LabelSet, read_label_sets
 from pipeline.data.statistics import SIZE_CLASSES, count_scales
 from pipeline.files import write_json, write_text
-from pipeline.reporting.annotations_page import Row, annotations_page, judged
-from pipeline.reporting.figures_statistics import plot_relative_scales
-from pipeline.reporting.published import load_published
+from pipeline.published.tables import load_published
+from pipeline.reporting.figures.statistics import plot_relative_scales
 
 OUT = Path("reports/benchmarks")
 NAME = "annotation_statistics"

@@ -22,12 +22,12 @@ import torch
 
 from pipeline import files, paths
 from pipeline.benchmarks.command import run_command
-from pipeline.benchmarks.machine import describe
+from pipeline.benchmarks.pages.architectures import architectures_page
+from pipeline.benchmarks.timing.machine import describe
 from pipeline.code_digest import Closure
 from pipeline.config import Spec, experiments, resolve
 from pipeline.errors import InputError
 from pipeline.options import Method
-from pipeline.reporting.architectures_page import architectures_page
 
 WORKER = "pipeline.benchmarks.one_step"
 FOLDER = Path("reports/benchmarks")

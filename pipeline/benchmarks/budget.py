@@ -25,7 +25,7 @@ from pipeline.data.manifest import load_split
 from pipeline.graph import declared
 from pipeline.models.measure import classifier_input
 from pipeline.options import Test
-from pipeline.training.classification import is_trained
+from pipeline.training.classification.pretraining import is_trained
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.benchmarks.memory import peak_bytes
-from pipeline.benchmarks.timing import Call, interleave, ratios, spread
+from pipeline.benchmarks.timing.memory import peak_bytes
+from pipeline.benchmarks.timing.rounds import Call, interleave, ratios, spread
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MIB = 2**20

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config
-from pipeline.benchmarks.cifar_report import write_report
+from pipeline.benchmarks.pages.cifar import write_report
 from pipeline.cli import run
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
@@ -25,8 +25,8 @@ BASE, OTHER = "psconv_cls_x29_8x64d_300ep", "psconv_cls_x29_8x64d_300ep_psconv"
 
 
 def main(options: argparse.Namespace) -> None:
-    from pipeline.training.classification import seeded
-    from pipeline.training.classification_data import labelled_source, read_labelled
+    from pipeline.training.classification.data import labelled_source, read_labelled
+    from pipeline.training.classification.pretraining import seeded
 
     specs = {name: config.resolve(name, options.preset) for name in (BASE, OTHER)}
     source = labelled_source(specs[BASE])
@@ -50,7 +50,7 @@ def one_run(spec: config.Spec, data: tuple[Any, Any]) -> dict[str, Any]:
 
     from pipeline.models import build_classifier
     from pipeline.training.checkpoint import Checkpoints
-    from pipeline.training.classification import train_once
+    from pipeline.training.classification.pretraining import train_once
     from pipeline.training.distributed import ALONE
 
     key = "/".join([spec.digest, *(split.digest for split in data), torch.__version__])

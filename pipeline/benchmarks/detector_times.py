@@ -20,15 +20,15 @@ from pipeline import files
 from pipeline.benchmarks.architectures import machine_kind
 from pipeline.benchmarks.cases import numbers
 from pipeline.benchmarks.command import run_command
-from pipeline.benchmarks.machine import describe
 from pipeline.benchmarks.networks import predict_scales
 from pipeline.benchmarks.one_step import LEARNING_RATE, infer, invent, settled_norms
-from pipeline.benchmarks.timing import Call, interleave, ratios
+from pipeline.benchmarks.pages.detector_times import detector_times_page
+from pipeline.benchmarks.timing.machine import describe
+from pipeline.benchmarks.timing.rounds import Call, interleave, ratios
 from pipeline.config import Spec, resolve
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.models.measure import printed_scales
-from pipeline.reporting.detector_times_page import detector_times_page
 from pipeline.reporting.networks import network
 from pipeline.reporting.times import FOLDER, Timed, key, wanted
 from pipeline.training.loop import build_optimizer

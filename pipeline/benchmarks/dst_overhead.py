@@ -22,13 +22,13 @@ from torch import Tensor
 from pipeline import config, files
 from pipeline.benchmarks.cases import numbers
 from pipeline.benchmarks.command import run_command
-from pipeline.benchmarks.machine import describe
 from pipeline.benchmarks.one_step import LEARNING_RATE
-from pipeline.benchmarks.profiles import operator_shares
+from pipeline.benchmarks.pages.dst_overhead import dst_overhead_page
+from pipeline.benchmarks.timing.machine import describe
+from pipeline.benchmarks.timing.profiles import operator_shares
 from pipeline.benchmarks.training_loops import Ours, write_images
 from pipeline.data.collage import make_collage
 from pipeline.errors import InputError
-from pipeline.reporting.dst_overhead_page import dst_overhead_page
 from pipeline.training.precision import choose_precision
 
 FOLDER = Path("reports/benchmarks")

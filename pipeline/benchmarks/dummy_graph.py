@@ -19,10 +19,10 @@ from typing import Any
 from pipeline import files, paths
 from pipeline.benchmarks.invented import write_results
 from pipeline.graph import declared
+from pipeline.published.rows import load_rows
+from pipeline.published.tables import load_published
 from pipeline.reporting.catalogue import write_catalogue
-from pipeline.reporting.figures import draw_figures
-from pipeline.reporting.published import load_published
-from pipeline.reporting.rows import load_rows
+from pipeline.reporting.figures.headline import draw_figures
 from pipeline.reporting.tables import write_table
 
 COPIED = ["params.yaml", ".dvcignore", ".gitignore", ".dvc/config", "workflow", "data/published", "pipeline"]

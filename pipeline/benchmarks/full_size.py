@@ -22,10 +22,10 @@ from typing import Any
 import torch
 
 from pipeline import config, files, paths
-from pipeline.benchmarks.machine import describe
+from pipeline.benchmarks.pages.full_size import full_size_page
+from pipeline.benchmarks.timing.machine import describe
 from pipeline.cli import run
 from pipeline.errors import InputError
-from pipeline.reporting.full_size_page import full_size_page
 from pipeline.training.checkpoint import Checkpoints
 
 PRESET = "full_subset"

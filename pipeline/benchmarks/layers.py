@@ -18,12 +18,12 @@ from pipeline import files
 from pipeline.benchmarks.cases import Case, measure
 from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.counterparts import layer_cases
-from pipeline.benchmarks.machine import describe
 from pipeline.benchmarks.marks import MISSED, judge
-from pipeline.benchmarks.profiles import operator_shares
-from pipeline.benchmarks.timing import Call
+from pipeline.benchmarks.pages.layers import benchmark_page
+from pipeline.benchmarks.timing.machine import describe
+from pipeline.benchmarks.timing.profiles import operator_shares
+from pipeline.benchmarks.timing.rounds import Call
 from pipeline.errors import InputError
-from pipeline.reporting.benchmark_page import benchmark_page
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 FOLDER, QUICK_FOLDER = Path("reports/benchmarks"), Path("data/scratch/benchmarks")

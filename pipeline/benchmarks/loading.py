@@ -19,12 +19,12 @@ import torch
 from pipeline import config, files
 from pipeline.benchmarks.cases import numbers
 from pipeline.benchmarks.command import run_command
-from pipeline.benchmarks.machine import describe
+from pipeline.benchmarks.pages.loading import loading_page
+from pipeline.benchmarks.timing.machine import describe
 from pipeline.benchmarks.training_loops import ENDLESS, PARTS, Ours, batch_spec, write_images
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet
 from pipeline.errors import InputError
-from pipeline.reporting.loading_page import loading_page
 from pipeline.training.feeding import build_feeder
 from pipeline.training.precision import choose_precision
 

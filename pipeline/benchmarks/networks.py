@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from pipeline.benchmarks.cases import Case, forward_call, random_input, train_call
-from pipeline.benchmarks.timing import Call
+from pipeline.benchmarks.timing.rounds import Call
 from pipeline.config import resolve
 from pipeline.layers import GlobalScaleConv2d
-from pipeline.models.backbones import build_resnet
+from pipeline.models.backbones.build import build_resnet
 from pipeline.models.classifier import Classifier
 from pipeline.models.measure import printed_scales
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.benchmarks.memory import peak_bytes
+from pipeline.benchmarks.timing.memory import peak_bytes
 from pipeline.config import Spec, resolve
 from pipeline.errors import InputError
 from pipeline.models import build_classifier, build_detector

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from pipeline.benchmarks.cases import Case, random_input
 from pipeline.benchmarks.networks import BATCH, network
-from pipeline.benchmarks.profiles import CALLS, TOP, summarise
-from pipeline.benchmarks.timing import Call
+from pipeline.benchmarks.timing.profiles import CALLS, TOP, summarise
+from pipeline.benchmarks.timing.rounds import Call
 from pipeline.models.export import export_onnx
 
 EXPORTED = ("plain", "psconv", "fd")  # a global scale learner has no static form

@@ -25,12 +25,12 @@ from typing import Any
 
 from pipeline import config, paths
 from pipeline.benchmarks.command import run_command
+from pipeline.benchmarks.pages.rehearsal import rehearsal_page
 from pipeline.code_digest import Closure, stages
 from pipeline.errors import InputError
 from pipeline.files import read_json, read_yaml, write_json, write_text
 from pipeline.graph import declared
 from pipeline.reporting.catalogue import CATALOGUE
-from pipeline.reporting.rehearsal_page import rehearsal_page
 
 PRESET = "rehearsal"
 KINDS = ("pretrain", "train", "propose", "learn_scales", "decompose", "predict", "evaluate", "measure")
@@ -243,7 +243,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def report(rows: Path, code: str) -> dict[str, Any]:
     """Return the result: the papers' experiments first, then inits and further ones, each by name."""
-    from pipeline.benchmarks.machine import describe
+    from pipeline.benchmarks.timing.machine import describe
 
     papers = catalogue()
     found = {path.stem: read_json(path) for path in sorted(rows.glob("*.json"))}

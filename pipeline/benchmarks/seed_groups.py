@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.reporting.columns import MASK, RECALLS
-from pipeline.reporting.results import PRETRAINING
+from pipeline.published.columns import MASK, RECALLS
+from pipeline.verdicts.results import PRETRAINING
 
 BASELINES = {  # by group; which group judges what says `fitting_groups`
     "fpn": "dst_frcnn_r50_fpn_1x",

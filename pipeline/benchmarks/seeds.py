@@ -27,15 +27,15 @@ from typing import Any
 import msgspec
 
 from pipeline import config, paths
+from pipeline.benchmarks.pages.seeds import page
 from pipeline.benchmarks.seed_groups import BASELINES, METRICS, USUAL
 from pipeline.benchmarks.seed_runs import finish, finished, run_signature
-from pipeline.benchmarks.seeds_page import page
 from pipeline.cli import run
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json, write_text
 from pipeline.preset import Preset
-from pipeline.reporting.columns import name_of
-from pipeline.reporting.results import PRETRAINING, Results, preset_digest
+from pipeline.published.columns import name_of
+from pipeline.verdicts.results import PRETRAINING, Results, preset_digest
 
 
 def main(options: argparse.Namespace) -> None:
@@ -155,7 +155,7 @@ def link_images(folder: Path, preset: Preset) -> None:
 def work(group: str, experiment: str, preset: str, seed: int) -> None:
     """Train, predict and score in the current folder; runs in a process of its own."""
     from pipeline.evaluation.scoring import score
-    from pipeline.training.classification import pretrain
+    from pipeline.training.classification.pretraining import pretrain
     from pipeline.training.detection import train_detector
     from pipeline.training.prediction import predict
 

@@ -18,12 +18,12 @@ import torch
 from pipeline import files
 from pipeline.benchmarks.cases import numbers
 from pipeline.benchmarks.command import run_command
-from pipeline.benchmarks.machine import describe
-from pipeline.benchmarks.profiles import operator_shares
-from pipeline.benchmarks.timing import interleave, ratios
+from pipeline.benchmarks.pages.throughput import throughput_page
+from pipeline.benchmarks.timing.machine import describe
+from pipeline.benchmarks.timing.profiles import operator_shares
+from pipeline.benchmarks.timing.rounds import interleave, ratios
 from pipeline.benchmarks.training_loops import PARTS, Loop, Ours, Plain, write_images
 from pipeline.errors import InputError
-from pipeline.reporting.throughput_page import throughput_page
 
 FOLDER = Path("reports/benchmarks")
 PREFIX = {"cpu": "cpu", "cuda": "gpu"}

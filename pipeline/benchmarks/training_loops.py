@@ -26,7 +26,7 @@ from torchvision.transforms.functional import hflip, pil_to_tensor
 from pipeline.benchmarks.one_step import LEARNING_RATE, settled_norms, synchronise
 from pipeline.config import Spec, resolve
 from pipeline.data.detection_set import DetectionSet
-from pipeline.data.scaleworld import render_scene
+from pipeline.data.scaleworld.scenes import render_scene
 from pipeline.models import build_detector
 from pipeline.training.detection import DetectorStep
 from pipeline.training.feeding import Batch, Feeder, build_feeder

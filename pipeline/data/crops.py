@@ -21,7 +21,7 @@ def training_crops(preset: Preset, data: DetectionSet | None) -> tuple[Tensor, T
     """
     size, count, seed = preset.training.pretrain_size, preset.training.pretrain_images, preset.data.seed
     if preset.data.kind == "scaleworld":
-        from pipeline.data.scaleworld import render_object_crops
+        from pipeline.data.scaleworld.scenes import render_object_crops
 
         images, labels = render_object_crops(seed, "train", count, size)
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), torch.from_numpy(labels).long()

@@ -20,7 +20,7 @@ def synthesize(preset: Preset) -> None:
     if preset.data.kind != "scaleworld":
         (folder / "README.txt").write_text(NOTE.format(name=preset.name), encoding="utf-8")
         return
-    from pipeline.data.scaleworld import write_split
+    from pipeline.data.scaleworld.scenes import write_split
 
     for split, count in (("train", preset.data.train_images), ("val", preset.data.val_images)):
         if count < 1:

@@ -8,8 +8,8 @@ from pipeline import code_digest, config, paths
 from pipeline.graph import declared, doors
 from pipeline.graph.build import agree, say, target_stage
 from pipeline.graph.progress import duration
+from pipeline.published.tables import load_published
 from pipeline.reporting.catalogue import write_catalogue
-from pipeline.reporting.published import load_published
 from pipeline.reporting.tables import write_table
 
 

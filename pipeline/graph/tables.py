@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pipeline import paths
 from pipeline.files import write_text
-from pipeline.reporting.columns import kind_of
-from pipeline.reporting.comparison import find_baseline
-from pipeline.reporting.papers import NAMES
-from pipeline.reporting.published import Published, Row, Table, exists, find_table, load_published
-from pipeline.reporting.results import load_experiment, scale_source
-from pipeline.reporting.rows import is_classifier, load_rows
+from pipeline.published.columns import kind_of
+from pipeline.published.papers import NAMES
+from pipeline.published.rows import is_classifier, load_rows
+from pipeline.published.tables import Published, Row, Table, exists, find_table, load_published
 from pipeline.reporting.times import sources as time_sources
+from pipeline.verdicts.comparison import find_baseline
+from pipeline.verdicts.results import load_experiment, scale_source
 
 PRESET = "${preset}"  # filled in by DVC
 HEAD = """\

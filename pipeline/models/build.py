@@ -6,19 +6,19 @@ from torch import nn
 
 from pipeline.config import Spec
 from pipeline.errors import InputError, nearest
-from pipeline.models.backbones import Scales
-from pipeline.models.cascade_mask_rcnn import build_cascade_mask_rcnn
-from pipeline.models.cascade_rcnn import build_cascade_rcnn
+from pipeline.models.backbones.build import Scales
 from pipeline.models.classifier import build_resnet_classifier
-from pipeline.models.dynamic_rcnn import build_dynamic_rcnn
-from pipeline.models.faster_rcnn import build_faster_rcnn
-from pipeline.models.fcos import build_fcos
-from pipeline.models.grid_rcnn import build_grid_rcnn
-from pipeline.models.mask_rcnn import build_mask_rcnn
-from pipeline.models.proposal_network import build_proposal_network
-from pipeline.models.reppoints import build_reppoints
-from pipeline.models.retinanet import build_retinanet
-from pipeline.models.rfcn import build_rfcn
+from pipeline.models.detectors.cascade_mask_rcnn import build_cascade_mask_rcnn
+from pipeline.models.detectors.cascade_rcnn import build_cascade_rcnn
+from pipeline.models.detectors.dynamic_rcnn import build_dynamic_rcnn
+from pipeline.models.detectors.faster_rcnn import build_faster_rcnn
+from pipeline.models.detectors.fcos import build_fcos
+from pipeline.models.detectors.grid_rcnn import build_grid_rcnn
+from pipeline.models.detectors.mask_rcnn import build_mask_rcnn
+from pipeline.models.detectors.proposal_network import build_proposal_network
+from pipeline.models.detectors.reppoints import build_reppoints
+from pipeline.models.detectors.retinanet import build_retinanet
+from pipeline.models.detectors.rfcn import build_rfcn
 
 DETECTORS = {
     "faster_rcnn": build_faster_rcnn,

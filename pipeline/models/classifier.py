@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pipeline.config import Spec
-from pipeline.models.backbones import build_backbone
-from pipeline.models.stems import replace_stem
+from pipeline.models.backbones.build import build_backbone
+from pipeline.models.backbones.stems import replace_stem
 
 
 class Classifier(nn.Module):

@@ -16,7 +16,7 @@ from torchvision.ops import DeformConv2d
 from pipeline.files import replacing
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, PSConv2d
 from pipeline.layers.static_psconv import StaticPSConv2d
-from pipeline.models.deformable import DeformableConv2d
+from pipeline.models.backbones.deformable import DeformableConv2d
 
 # Layers whose sampling positions depend on the input; what to do about each.
 DYNAMIC = {

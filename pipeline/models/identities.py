@@ -12,7 +12,7 @@ from torch import nn
 from pipeline import config, paths
 from pipeline.config import Spec
 from pipeline.models import comparison_networks as others
-from pipeline.models.backbones import build_backbone
+from pipeline.models.backbones.build import build_backbone
 from pipeline.models.build import DETECTORS, build_classifier, build_detector
 from pipeline.models.measure import count, on_meta, parameters, printed_scales
 from pipeline.options import Experiment, Method, Notes, Options, Recipe

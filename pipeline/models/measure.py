@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline import paths
 from pipeline.config import Spec
 from pipeline.files import read_yaml
-from pipeline.models.backbones import BLOCKS
+from pipeline.models.backbones.build import BLOCKS
 from pipeline.models.build import build_classifier, build_detector
 
 PROPOSALS = 1000

@@ -11,7 +11,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from pipeline.config import Spec
 from pipeline.layers import PSConv2d
-from pipeline.models.backbones import Scales, build_backbone, freeze_stages
+from pipeline.models.backbones.build import Scales, build_backbone, freeze_stages
 from pipeline.options import PSConvOptions
 
 Extra = Literal["pool", "c5", "p5"]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.focal import FocalHead
-from pipeline.models.grid_rcnn import GridRoIHeads
-from pipeline.models.mask_branch import MaskRoIHeads
-from pipeline.models.rfcn import RFCN
-from pipeline.models.roi_heads import RoIHeads
+from pipeline.models.detectors.grid_rcnn import GridRoIHeads
+from pipeline.models.detectors.rfcn import RFCN
+from pipeline.models.heads.focal import FocalHead
+from pipeline.models.heads.mask_branch import MaskRoIHeads
+from pipeline.models.heads.roi_heads import RoIHeads
 
 Detections = dict[str, Tensor]
 Detect = Callable[..., list[Detections]]

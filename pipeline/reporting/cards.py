@@ -10,15 +10,15 @@ import numpy as np
 
 from pipeline import config, paths
 from pipeline.files import write_text
+from pipeline.published.columns import METRICS, NAMES
+from pipeline.published.papers import NAMES as PAPER_NAMES
+from pipeline.published.row_names import DETECTORS
+from pipeline.published.tables import load_published
 from pipeline.reporting import markdown as md
-from pipeline.reporting.columns import METRICS, NAMES
-from pipeline.reporting.comparison import headline_experiments
 from pipeline.reporting.context import DATA
 from pipeline.reporting.methods import COMBINATIONS, SINGLES
-from pipeline.reporting.papers import NAMES as PAPER_NAMES
-from pipeline.reporting.published import load_published
-from pipeline.reporting.results import Results, load_experiment, scale_source
-from pipeline.reporting.row_names import DETECTORS
+from pipeline.verdicts.comparison import headline_experiments
+from pipeline.verdicts.results import Results, load_experiment, scale_source
 
 UP = "../../.."
 LICENCE = "Apache 2.0"

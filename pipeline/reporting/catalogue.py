@@ -6,15 +6,15 @@ import os
 
 from pipeline import paths
 from pipeline.files import read_yaml, write_text
+from pipeline.published.columns import kind_of, name_of
+from pipeline.published.papers import NAMES
+from pipeline.published.rows import is_classifier
+from pipeline.published.tables import Table, load_published
 from pipeline.reporting import markdown as md
-from pipeline.reporting.columns import kind_of, name_of
-from pipeline.reporting.comparison import METRICS, RECALLS
 from pipeline.reporting.context import comparability, numbers_of
-from pipeline.reporting.papers import NAMES
-from pipeline.reporting.published import Table, load_published
-from pipeline.reporting.results import Results, load_experiment
-from pipeline.reporting.rows import is_classifier
 from pipeline.reporting.summary import count_verdicts, read_table
+from pipeline.verdicts.comparison import METRICS, RECALLS
+from pipeline.verdicts.results import Results, load_experiment
 
 CATALOGUE = "data/published/experiments.yaml"  # every experiment of the papers, by name
 

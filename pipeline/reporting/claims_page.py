@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pipeline import paths
 from pipeline.files import write_text
+from pipeline.published.papers import NAMES
+from pipeline.published.tables import load_published
 from pipeline.reporting import markdown as md
-from pipeline.reporting.claims import CONTRADICTED, HOLDS, ORDER, UNDECIDED, Part, judge_claims, verdict_of
 from pipeline.reporting.context import comparability, numbers_of, one_rule
-from pipeline.reporting.papers import NAMES
-from pipeline.reporting.published import load_published
-from pipeline.reporting.results import Results
+from pipeline.verdicts.claims import CONTRADICTED, HOLDS, ORDER, UNDECIDED, Part, judge_claims, verdict_of
+from pipeline.verdicts.results import Results
 
 FIELDS = ("paper", "claim", "verdict", "statement", "part", "published", "ours", "part_verdict", "why", "sources")
 RULE = (

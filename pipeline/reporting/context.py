@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from pipeline import config, paths
 from pipeline.options import Test
-from pipeline.reporting.comparison import stand_ins
+from pipeline.published.rows import is_classifier
 from pipeline.reporting.markdown import listing, plural
-from pipeline.reporting.results import Results, load_experiment
-from pipeline.reporting.rows import is_classifier
+from pipeline.verdicts.comparison import stand_ins
+from pipeline.verdicts.results import Results, load_experiment
 
 DATA = {
     "scaleworld": "ScaleWorld (rendered scenes, made here)",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pipeline import paths
 from pipeline.files import write_text
-from pipeline.reporting import figures_papers as papers
 from pipeline.reporting.context import comparability, numbers_of
-from pipeline.reporting.results import Results
+from pipeline.reporting.figures import papers
+from pipeline.verdicts.results import Results
 
 FOLDER = "paper_figures"
 

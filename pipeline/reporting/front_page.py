@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipeline import paths
 from pipeline.files import read_json, write_text
+from pipeline.published.papers import NAMES
 from pipeline.reporting import markdown as md
 from pipeline.reporting.context import comparability, numbers_of
-from pipeline.reporting.papers import NAMES
-from pipeline.reporting.results import Results
+from pipeline.verdicts.results import Results
 
 EXPORTED = ("pod_frcnn_r50_fpn_1x_fd", "pod_frcnn_r50_fpn_1x_fd_wt", "psconv_frcnn_r50_fpn_1x_psconv")
 

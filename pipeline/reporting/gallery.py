@@ -10,11 +10,11 @@ from pipeline import paths
 from pipeline.data.manifest import load_split, size_counts
 from pipeline.errors import InputError
 from pipeline.files import read_json, replacing, write_text
+from pipeline.published.papers import NAMES, PAIRS, check_paper
 from pipeline.reporting import markdown as md
 from pipeline.reporting.context import numbers_of
 from pipeline.reporting.gallery_choice import Matched, best_threshold, choose_images, group, shown_at
-from pipeline.reporting.papers import NAMES, PAIRS, check_paper
-from pipeline.reporting.results import Results
+from pipeline.verdicts.results import Results
 
 PANEL, MARGIN, HEAD = 416, 8, 22  # pixels: width of a panel, space around it, height of the line above it
 TRUTH, RIGHT, WRONG, MISSED = (255, 255, 255), (64, 196, 255), (255, 140, 0), (255, 255, 255)

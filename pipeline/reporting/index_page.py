@@ -6,14 +6,14 @@ from statistics import median
 
 from pipeline import paths
 from pipeline.files import read_json, write_text
+from pipeline.published.papers import NAMES
 from pipeline.reporting import markdown as md
-from pipeline.reporting.comparison import QUICKSTART, headline_tables
 from pipeline.reporting.context import DATA, comparability, numbers_of
-from pipeline.reporting.papers import NAMES
-from pipeline.reporting.results import Results
 from pipeline.reporting.sources import table_address
 from pipeline.reporting.summary import Counts, Method, baseline_ap50, count_verdicts, methods_of, read_table
-from pipeline.reporting.verdicts import DECIDED
+from pipeline.verdicts.comparison import QUICKSTART, headline_tables
+from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import DECIDED
 
 METRIC = "ap_small"
 # made by `dvc repro`, which needs every experiment; the quickstart leaves them as they are

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.reporting.comparison import Gain, further_gain, judge_gain
-from pipeline.reporting.results import Results
+from pipeline.verdicts.comparison import Gain, further_gain, judge_gain
+from pipeline.verdicts.results import Results
 
 METRICS = ("ap", "ap_small", "ap_medium", "ap_large")
 BASE = "psconv_frcnn_r50_fpn_1x"  # of all combinations, trained by the same recipe

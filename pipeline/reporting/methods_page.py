@@ -6,9 +6,8 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.files import write_text
+from pipeline.published.columns import NAMES
 from pipeline.reporting import markdown as md
-from pipeline.reporting.columns import NAMES
-from pipeline.reporting.comparison import Gain, judge_gain
 from pipeline.reporting.context import comparability, numbers_of, one_rule
 from pipeline.reporting.latency import latency_section
 from pipeline.reporting.methods import (
@@ -23,7 +22,8 @@ from pipeline.reporting.methods import (
     best_part,
     compare_pair,
 )
-from pipeline.reporting.results import Results, load_experiment
+from pipeline.verdicts.comparison import Gain, judge_gain
+from pipeline.verdicts.results import Results, load_experiment
 
 UP = "../.."  # from the page to the project's root
 FIELDS = ("group", "method", "evaluation", "baseline", "metric", "ours", "gain", "low", "high", "verdict", "trainings")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from pipeline import paths
 from pipeline.files import read_text, write_text
+from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS, check_paper
+from pipeline.published.tables import exists, find_table, load_published
 from pipeline.reporting import markdown as md
-from pipeline.reporting.comparison import QUICKSTART
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.facts import learnt_facts
-from pipeline.reporting.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS, check_paper
-from pipeline.reporting.published import exists, find_table, load_published
-from pipeline.reporting.results import Results, load_experiment
 from pipeline.reporting.summary import count_verdicts, read_table
+from pipeline.verdicts.comparison import QUICKSTART
+from pipeline.verdicts.results import Results, load_experiment
 
 ONCE = (
     "- Verdict:",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.reporting.columns import COUNTS, TIMES, name_of
-from pipeline.reporting.published import Published, Row, Table
-from pipeline.reporting.results import Results
+from pipeline.published.columns import COUNTS, TIMES, name_of
+from pipeline.published.tables import Published, Row, Table
 from pipeline.reporting.times import KINDS, Ratio
 from pipeline.reporting.times import ratio as time_ratio
-from pipeline.reporting.verdicts import Verdict
+from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import Verdict
 
 CLOSE, LEVEL = 0.01, 0.05  # relative difference of counts, and of a ratio of times from 1
 

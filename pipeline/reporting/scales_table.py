@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import paths
+from pipeline.published.tables import Published, Row, Table, exists
 from pipeline.reporting import markdown as md
 from pipeline.reporting.context import beside_table
-from pipeline.reporting.published import Published, Row, Table, exists
-from pipeline.reporting.results import MOVED, Results
 from pipeline.reporting.sources import left_out
+from pipeline.verdicts.results import MOVED, Results
 
 BLOCKS = ("scale_r31", "scale_r34", "scale_r41", "scale_r46", "scale_r51", "scale_r53")
 DIRECTIONS = {"h": "height", "w": "width"}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pipeline import paths
+from pipeline.published.tables import Row
 from pipeline.reporting import markdown as md
-from pipeline.reporting.comparison import Compared
-from pipeline.reporting.published import Row
-from pipeline.reporting.results import Results, load_experiment
+from pipeline.verdicts.comparison import Compared
+from pipeline.verdicts.results import Results, load_experiment
 
 UP = "../../.."  # from a page in a folder of a preset's report to the project's root
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import paths
+from pipeline.published.rows import Speed
+from pipeline.published.tables import Published, Row, Table
 from pipeline.reporting import markdown as md
-from pipeline.reporting.published import Published, Row, Table
-from pipeline.reporting.results import Results
-from pipeline.reporting.rows import Speed
+from pipeline.verdicts.results import Results
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline import paths
 from pipeline.files import read_text
-from pipeline.reporting.verdicts import DECIDED
+from pipeline.verdicts.rule import DECIDED
 
 
 @dataclass(frozen=True)

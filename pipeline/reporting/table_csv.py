@@ -7,15 +7,15 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.options import Test
+from pipeline.published.columns import name_of
+from pipeline.published.tables import Row, Table
 from pipeline.reporting import markdown as md
-from pipeline.reporting.claim_checks import CheckedClaim
-from pipeline.reporting.columns import name_of
-from pipeline.reporting.comparison import Compared, metrics_of, readable_method
 from pipeline.reporting.printed_costs import PrintedCost
-from pipeline.reporting.published import Row, Table
-from pipeline.reporting.results import Results, load_experiment
-from pipeline.reporting.seed_gains import seed_gain
-from pipeline.reporting.spreads import spread
+from pipeline.verdicts.claim_checks import CheckedClaim
+from pipeline.verdicts.comparison import Compared, metrics_of, readable_method
+from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.seed_gains import seed_gain
+from pipeline.verdicts.spreads import spread
 
 FIELDS = (
     *("kind", "row", "label", "method", "evaluation", "baseline", "metric", "unit"),

@@ -6,10 +6,18 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.files import write_text
+from pipeline.published.columns import ERRORS, MASK, NAMES, RECALLS, name_of, rules_of, sign_of
+from pipeline.published.rows import needs_test_dev
+from pipeline.published.tables import Published, Row, Table, find_table
 from pipeline.reporting import markdown as md
-from pipeline.reporting.claim_checks import UNCHECKABLE, CheckedClaim, check_claims
-from pipeline.reporting.columns import ERRORS, MASK, NAMES, RECALLS, name_of, rules_of, sign_of
-from pipeline.reporting.comparison import (
+from pipeline.reporting.context import beside_table, verdict_rule
+from pipeline.reporting.printed_costs import PrintedCost, costs_of, describe
+from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
+from pipeline.reporting.sources import left_out, sources_section, table_address
+from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
+from pipeline.reporting.table_csv import FIELDS, claim_lines, cost_lines, csv_rows, empty, plain_word
+from pipeline.verdicts.claim_checks import UNCHECKABLE, CheckedClaim, check_claims
+from pipeline.verdicts.comparison import (
     APART,
     Compared,
     compare,
@@ -17,16 +25,8 @@ from pipeline.reporting.comparison import (
     lacks_pretraining_noise,
     metrics_of,
 )
-from pipeline.reporting.context import beside_table, verdict_rule
-from pipeline.reporting.printed_costs import PrintedCost, costs_of, describe
-from pipeline.reporting.published import Published, Row, Table, find_table
-from pipeline.reporting.results import Results
-from pipeline.reporting.rows import needs_test_dev
-from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
-from pipeline.reporting.sources import left_out, sources_section, table_address
-from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
-from pipeline.reporting.spreads import spread, spread_cell, spread_sentence
-from pipeline.reporting.table_csv import FIELDS, claim_lines, cost_lines, csv_rows, empty, plain_word
+from pipeline.verdicts.results import Results
+from pipeline.verdicts.spreads import spread, spread_cell, spread_sentence
 
 SIZES = [f"{kind}ap_{size}" for kind in ("", MASK) for size in ("small", "medium", "large")]
 SHOWN = ["map", *ERRORS, "ap", *SIZES[:3], f"{MASK}ap", *SIZES[3:], *RECALLS]

@@ -11,10 +11,10 @@ from typing import Any
 from pipeline import config, paths
 from pipeline.files import read_json
 from pipeline.options import Recipe
+from pipeline.published.tables import Table, exists, load_published
 from pipeline.reporting.methods import COMBINATIONS, METHODS, SINGLES
 from pipeline.reporting.networks import network
-from pipeline.reporting.published import Table, exists, load_published
-from pipeline.reporting.results import load_experiment
+from pipeline.verdicts.results import load_experiment
 
 FOLDER = Path("reports/benchmarks")
 KINDS = {"ms_per_image": "inference", "hours": "training"}  # what a printed column of times is a time of

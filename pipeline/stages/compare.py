@@ -6,7 +6,7 @@ from pipeline.cli import run
 
 
 def main(options: argparse.Namespace) -> None:
-    from pipeline.reporting.compare_page import write_comparison
+    from pipeline.own.page import write_comparison
 
     write_comparison(options.preset)
 

@@ -6,7 +6,7 @@ from pipeline.cli import run
 
 
 def main(options: argparse.Namespace) -> None:
-    from pipeline.reporting.figures_dst import draw_dst_figures
+    from pipeline.reporting.figures.dst import draw_dst_figures
 
     draw_dst_figures(options.preset)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline import config, paths
 from pipeline.cli import run
-from pipeline.data.fetch import Ways, check_by_hand, fetch
-from pipeline.data.remote import choose, load_sources
+from pipeline.data.fetching.fetch import Ways, check_by_hand, fetch
+from pipeline.data.fetching.remote import choose, load_sources
 from pipeline.files import write_json
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from pipeline.cli import run
-from pipeline.reporting.figures import draw_figures
+from pipeline.reporting.figures.headline import draw_figures
 
 
 def main(args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 
 from pipeline import config, paths
 from pipeline.cli import run
-from pipeline.data.remote import choose, load_sources
+from pipeline.data.fetching.remote import choose, load_sources
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_text
 from pipeline.graph import declared

@@ -12,7 +12,7 @@ from pipeline.launch import spread
 
 def main(options: argparse.Namespace) -> None:
     spec = config.resolve(options.name, options.preset)
-    from pipeline.training.classification import pretrain, several_can_train
+    from pipeline.training.classification.pretraining import pretrain, several_can_train
 
     if several_can_train(spec):
         spread("pipeline.stages.pretrain")

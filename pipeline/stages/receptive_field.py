@@ -13,7 +13,7 @@ from pipeline.files import write_json
 
 def main(options: argparse.Namespace) -> None:
     from pipeline.analysis.connections import analyse
-    from pipeline.reporting.figures_receptive_field import draw_receptive_field
+    from pipeline.reporting.figures.receptive_field import draw_receptive_field
 
     numbers, profiles = analyse(options.name, options.preset)
     draw_receptive_field(numbers, profiles, paths.figure(options.preset, "receptive_field"))

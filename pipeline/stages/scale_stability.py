@@ -4,8 +4,8 @@ import argparse
 
 from pipeline import paths
 from pipeline.cli import run
-from pipeline.reporting.figures_scales import draw_scale_stability
-from pipeline.reporting.results import Results
+from pipeline.reporting.figures.scales import draw_scale_stability
+from pipeline.verdicts.results import Results
 
 
 def main(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pipeline.cli import run
 from pipeline.data.manifest import load_split
 from pipeline.data.statistics import compare, scale_statistics
 from pipeline.files import write_json
-from pipeline.reporting.figures_statistics import plot_statistics
+from pipeline.reporting.figures.statistics import plot_statistics
 
 
 def main(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import sys
 
 from pipeline import config, paths
 from pipeline.cli import run
-from pipeline.data.official import compare_counts, counts_section
+from pipeline.data.fetching.official import compare_counts, counts_section
 from pipeline.data.sources import verify_preset
 from pipeline.data.verification_page import write_verification_page
 from pipeline.files import write_text

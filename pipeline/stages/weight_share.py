@@ -9,7 +9,7 @@ from pipeline.cli import run
 def main(options: argparse.Namespace) -> None:
     spec = config.resolve(options.name, options.preset)
     from pipeline.analysis.weight_share import share_weights
-    from pipeline.reporting.figures_weight_share import draw_weight_share
+    from pipeline.reporting.figures.weight_share import draw_weight_share
 
     figure = paths.figure(spec.preset.name, f"{spec.name}_weight_share")
     draw_weight_share(share_weights(spec), spec.preset.name, figure)

@@ -21,9 +21,9 @@ from pipeline.data.proposals import read_proposals
 from pipeline.errors import InputError
 from pipeline.files import sha256, write_json, write_text
 from pipeline.models import build_detector
-from pipeline.models.dense import DenseDetector
+from pipeline.models.heads.dense import DenseDetector
+from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import set_normaliser
-from pipeline.models.roi_heads import PositiveLosses
 from pipeline.training import scale_ranges
 from pipeline.training.checkpoint import Checkpoints, load_init, load_weights, save_weights
 from pipeline.training.distributed import ALONE, World, joined

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.errors import InputError
-from pipeline.models.norms import synchronised
+from pipeline.models.backbones.norms import synchronised
 
 T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=4)  # the first process may have to decode all of ImageNet before the others start

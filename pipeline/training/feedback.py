@@ -13,7 +13,7 @@ from pipeline.training.distributed import ALONE, World
 
 if TYPE_CHECKING:
     from pipeline.config import CollageOptions
-    from pipeline.models.roi_heads import PositiveLosses
+    from pipeline.models.heads.roi_heads import PositiveLosses
 
 _STREAM = 0xC011A6E  # keeps the draws of `random` apart from others that are seeded by (seed, step)
 

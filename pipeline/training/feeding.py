@@ -15,7 +15,7 @@ from pipeline.data.collage import canvas_of, make_collage
 from pipeline.data.detection_set import DetectionSet, origins, scaled_masks
 from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
-from pipeline.models.roi_heads import PositiveLosses
+from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.training.distributed import ALONE, World
 from pipeline.training.feedback import CollageSchedule
 from pipeline.training.pyramid import PyramidBatches

@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
-from pipeline.models.backbones import Scales
+from pipeline.models.backbones.build import Scales
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 from pipeline.training.visiting import visits

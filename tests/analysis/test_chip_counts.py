@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.analysis.chip_counts import count_chips
-from pipeline.data.label_sets import LabelSet
+from pipeline.data.labelled.sets import LabelSet
 
 
 def labels(images: list[tuple[tuple[int, int], list[list[float]]]]) -> LabelSet:

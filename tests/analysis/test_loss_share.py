@@ -18,7 +18,7 @@ from pipeline.analysis.loss_share import (
 )
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json, write_text
-from pipeline.reporting.results import Results
+from pipeline.verdicts.results import Results
 
 BASE = "dst_frcnn_r50_fpn_1x"
 

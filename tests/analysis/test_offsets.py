@@ -85,7 +85,7 @@ def test_layers_dilation_counts():
 
 
 def test_the_projects_own_layer_is_seen():
-    from pipeline.models.deformable import DeformableConv2d
+    from pipeline.models.backbones.deformable import DeformableConv2d
 
     layer = DeformableConv2d(4, 4, offset_groups=2)
     nn.init.normal_(layer.offset_predictor.bias)

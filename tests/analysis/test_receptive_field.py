@@ -21,7 +21,7 @@ from pipeline.analysis.receptive_field import (
     summarise,
 )
 from pipeline.layers import GlobalScaleConv2d, decompose
-from pipeline.models.backbones import build_resnet, resnet_shape
+from pipeline.models.backbones.build import build_resnet, resnet_shape
 from pipeline.options import Method
 from pipeline.preset import ModelSize
 

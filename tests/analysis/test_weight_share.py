@@ -15,7 +15,7 @@ from pipeline import paths
 from pipeline.analysis.weight_share import block_name, layer_shares, share_weights, untrained_shares, weight_shares
 from pipeline.errors import InputError
 from pipeline.layers import PSConv2d
-from pipeline.reporting.figures_weight_share import draw_weight_share
+from pipeline.reporting.figures.weight_share import draw_weight_share
 
 LATTICE = torch.tensor([[1, 2], [2, 1]])
 PSCONV = "psconv_frcnn_r50_fpn_1x_psconv"

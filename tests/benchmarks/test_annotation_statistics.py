@@ -11,9 +11,9 @@ import pytest
 from pipeline import paths
 from pipeline.benchmarks import annotation_statistics
 from pipeline.benchmarks.annotation_statistics import anchor_shares, measure, size_shares
-from pipeline.data.label_sets import LabelSet, read_label_sets
+from pipeline.benchmarks.pages.annotations import Row, annotations_page, judged
+from pipeline.data.labelled.sets import LabelSet, read_label_sets
 from pipeline.files import read_json
-from pipeline.reporting.annotations_page import Row, annotations_page, judged
 
 LABELS = Path(__file__).resolve().parents[2] / ".." / "shared" / "datasets" / "coco-labels"
 

@@ -16,10 +16,10 @@ from torch import nn
 
 from pipeline.benchmarks import architectures
 from pipeline.benchmarks.one_step import invent, measure_network, settled_norms
+from pipeline.benchmarks.pages.architectures import architectures_page
 from pipeline.config import Spec, resolve
 from pipeline.errors import InputError
 from pipeline.options import CollageOptions, FusionOptions, Method
-from pipeline.reporting.architectures_page import architectures_page
 
 FOUND = {
     "parameters": 41_753_056,
@@ -87,7 +87,7 @@ def test_a_measurement_is_asked_for_again_when_anything_changes():
 def test_code_that_a_network_runs_is_in_its_digest(monkeypatch):
     before = architectures.code_digest()
     real = architectures.Closure.sha256
-    edited = "pipeline.models.roi_heads"
+    edited = "pipeline.models.heads.roi_heads"
     monkeypatch.setattr(
         architectures.Closure, "sha256", lambda self, module: "edited" if module == edited else real(self, module)
     )
@@ -118,7 +118,7 @@ def test_a_step_of_a_classifier():
 
 
 def test_a_loss_that_is_not_finite_is_a_failure(monkeypatch):
-    monkeypatch.setattr("pipeline.models.grid_rcnn.LOSS_WEIGHT", float("inf"))
+    monkeypatch.setattr("pipeline.models.detectors.grid_rcnn.LOSS_WEIGHT", float("inf"))
     with pytest.raises(FloatingPointError, match="loss_grid inf"):
         measure_network(changed("grid_rcnn"), "cpu", "fp32")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import config
-from pipeline.benchmarks import cifar_report
 from pipeline.benchmarks.cifar import BASE, OTHER
+from pipeline.benchmarks.pages import cifar as cifar_report
 
 
 def runs(base: list[float], other: list[float]) -> dict[str, list[dict]]:

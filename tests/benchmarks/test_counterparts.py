@@ -14,9 +14,9 @@ from pipeline.benchmarks import counterparts
 from pipeline.benchmarks.cases import forward_call, random_input, train_call
 from pipeline.benchmarks.counterparts import PAPER, MaskedPSConv2d, layers, sizes
 from pipeline.benchmarks.layers import all_cases, explain, main, parser
-from pipeline.benchmarks.machine import cpu_model
 from pipeline.benchmarks.marks import MISSED
-from pipeline.benchmarks.memory import allocations, highest, peak_bytes
+from pipeline.benchmarks.timing.machine import cpu_model
+from pipeline.benchmarks.timing.memory import allocations, highest, peak_bytes
 from pipeline.errors import InputError
 from pipeline.layers import PSConv2d
 

@@ -10,9 +10,9 @@ import torch
 
 from pipeline.benchmarks import dst_overhead
 from pipeline.benchmarks.dst_overhead import Step, collage_times, describe_training, interleave, ratios
+from pipeline.benchmarks.pages.dst_overhead import dst_overhead_page, verdict
 from pipeline.benchmarks.training_loops import Ours, write_images
 from pipeline.errors import InputError
-from pipeline.reporting.dst_overhead_page import dst_overhead_page, verdict
 
 
 def block(number: int, training: str, seconds: list[float], data: float = 0.0, collage: bool = False) -> list[Step]:

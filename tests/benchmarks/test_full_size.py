@@ -8,9 +8,9 @@ import pytest
 
 from pipeline import config, files, paths
 from pipeline.benchmarks import full_size
+from pipeline.benchmarks.pages.full_size import full_size_page
 from pipeline.errors import InputError
 from pipeline.preset import ModelSize
-from pipeline.reporting.full_size_page import full_size_page
 
 # Stands for every stage: a training of 6 steps, each with a checkpoint; the others write what the exercise reads.
 STAGE = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.benchmarks.marks import MARKS, MET, MISSED, NOT_RUN, judge
-from pipeline.benchmarks.profiles import summarise
-from pipeline.reporting.benchmark_page import benchmark_page, profile_text
+from pipeline.benchmarks.pages.layers import benchmark_page, profile_text
+from pipeline.benchmarks.timing.profiles import summarise
 
 
 def row(ratio: float, channels: int = 128, name: str = "psconv", group: str = "layer", **changes) -> dict:

@@ -11,8 +11,8 @@ import yaml
 
 from pipeline import config, paths
 from pipeline.benchmarks import rehearsal
+from pipeline.benchmarks.pages.rehearsal import rehearsal_page
 from pipeline.errors import InputError
-from pipeline.reporting.rehearsal_page import rehearsal_page
 
 PAPERS = yaml.safe_load((paths.ROOT / rehearsal.CATALOGUE).read_text())
 PLAN = rehearsal.planned()

@@ -10,8 +10,8 @@ from pipeline import config, paths
 from pipeline.benchmarks import seeds
 from pipeline.benchmarks.seed_groups import PRECISIONS
 from pipeline.files import read_json, write_json
-from pipeline.reporting.columns import RECALLS
-from pipeline.reporting.results import PRETRAINING, Results, fitting_groups, preset_digest
+from pipeline.published.columns import RECALLS
+from pipeline.verdicts.results import PRETRAINING, Results, fitting_groups, preset_digest
 
 FREE = argparse.Namespace(proposals=None)
 
@@ -52,7 +52,7 @@ def test_a_baseline_is_of_its_own_group(group):
 def calls_of(monkeypatch, group: str) -> list[tuple]:
     calls = []
     for place, name in (
-        ("pipeline.training.classification", "pretrain"),
+        ("pipeline.training.classification.pretraining", "pretrain"),
         ("pipeline.training.detection", "train_detector"),
         ("pipeline.training.prediction", "predict"),
         ("pipeline.evaluation.scoring", "score"),

@@ -10,7 +10,7 @@ from pipeline.benchmarks import seed_runs, seeds
 from pipeline.benchmarks.seed_groups import BASELINES, PRECISIONS
 from pipeline.errors import InputError
 from pipeline.files import write_json, write_text
-from pipeline.reporting.results import PRETRAINING
+from pipeline.verdicts.results import PRETRAINING
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 
 from pipeline import config
 from pipeline.benchmarks import seeds
+from pipeline.benchmarks.pages.seeds import page
 from pipeline.benchmarks.seed_groups import PRECISIONS
-from pipeline.benchmarks.seeds_page import page
 from pipeline.preset import Data, Source
-from pipeline.reporting.results import Results
+from pipeline.verdicts.results import Results
 
 
 def runs(*ap50: float) -> list[dict]:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from pipeline.benchmarks import throughput
+from pipeline.benchmarks.pages.throughput import throughput_page
 from pipeline.benchmarks.training_loops import PARTS, Loop, Ours, PlainImages, lists, write_images
 from pipeline.errors import InputError
-from pipeline.reporting.throughput_page import throughput_page
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.benchmarks.timing import MOST_REPEATS, choose_repeats, interleave, ratios, spread, wall_clock
+from pipeline.benchmarks.timing.rounds import MOST_REPEATS, choose_repeats, interleave, ratios, spread, wall_clock
 
 
 class FakeClock:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data import archives
-from pipeline.data.archives import fits, unpack
+from pipeline.data.fetching import archives
+from pipeline.data.fetching.archives import fits, unpack
 from pipeline.errors import InputError
 
 LIMIT = 10_000

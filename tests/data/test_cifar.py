@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pipeline.data.cifar import RECORD, first_of_each_class, read_cifar100
+from pipeline.data.labelled.cifar import RECORD, first_of_each_class, read_cifar100
 from pipeline.errors import InputError
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import classification_transforms as transforms
+from pipeline.data.labelled import transforms
 from pipeline.data.transforms import generator
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from unreliable_server import Server
 
-from pipeline.data import download as module
-from pipeline.data.download import Patience, download
+from pipeline.data.fetching import download as module
+from pipeline.data.fetching.download import Patience, download
 from pipeline.errors import InputError
 
 SIZE = 300_000

@@ -18,10 +18,10 @@ import pytest
 from unreliable_server import Server
 
 from pipeline import config, paths
-from pipeline.data import fetch as module
-from pipeline.data.download import Patience
-from pipeline.data.fetch import Ways, check_by_hand, check_space, fetch
-from pipeline.data.remote import Archive, RemoteSet, choose, load_sources
+from pipeline.data.fetching import fetch as module
+from pipeline.data.fetching.download import Patience
+from pipeline.data.fetching.fetch import Ways, check_by_hand, check_space, fetch
+from pipeline.data.fetching.remote import Archive, RemoteSet, choose, load_sources
 from pipeline.errors import InputError
 
 WAYS = Ways(patience=Patience(attempts=2, wait=0.01))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline import paths
-from pipeline.data.image_folder import read_folder, read_split
+from pipeline.data.labelled.image_folder import read_folder, read_split
 from pipeline.errors import InputError
 
 CIFAR = paths.ROOT.parent / "shared/datasets/cifar100-subset"
@@ -70,7 +70,7 @@ def test_bad_files_are_left_out_and_named(folder):
 
 
 def test_files_are_decoded_only_once_until_they_change(folder, monkeypatch):
-    from pipeline.data import image_folder
+    from pipeline.data.labelled import image_folder
 
     decoded = []
     original = image_folder.read_image

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.label_sets import RATIOS, read_label_sets
+from pipeline.data.labelled.sets import RATIOS, read_label_sets
 from pipeline.errors import InputError
 
 COCO = {
@@ -101,5 +101,5 @@ def test_broken_input(tmp_path: Path) -> None:
 
 
 def test_reading_labels_needs_no_torch() -> None:
-    code = "import sys, pipeline.data.label_sets, pipeline.analysis.anchor_match; assert 'torch' not in sys.modules"
+    code = "import sys, pipeline.data.labelled.sets, pipeline.analysis.anchor_match; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from tiny_sets import INSTANCES, voc_object, write_images, write_instances, write_voc
 
 from pipeline import config, paths
+from pipeline.data.fetching.official import Comparison, compare_counts, counts_section
 from pipeline.data.manifest import load_split
-from pipeline.data.official import Comparison, compare_counts, counts_section
 from pipeline.data.sources import verify_preset
 from pipeline.errors import InputError
 from pipeline.preset import Data, Source

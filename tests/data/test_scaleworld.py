@@ -13,9 +13,9 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from pipeline.data.scaleworld import CATEGORIES, annotate_scene, render_object_crops, render_scene, write_split
-from pipeline.data.scaleworld_background import LUMA, colour_of
-from pipeline.data.scaleworld_shapes import BODY, DETAIL, Pose, draw_parts, rasterise, unit_area
+from pipeline.data.scaleworld.background import LUMA, colour_of
+from pipeline.data.scaleworld.scenes import CATEGORIES, annotate_scene, render_object_crops, render_scene, write_split
+from pipeline.data.scaleworld.shapes import BODY, DETAIL, Pose, draw_parts, rasterise, unit_area
 from pipeline.data.statistics import compare, scale_statistics
 from pipeline.errors import InputError
 
@@ -235,5 +235,5 @@ def test_bad_input(call, rule, tmp_path):
 
 
 def test_needs_no_torch():
-    code = "import sys, pipeline.data.scaleworld, pipeline.data.statistics; assert 'torch' not in sys.modules"
+    code = "import sys, pipeline.data.scaleworld.scenes, pipeline.data.statistics; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -348,7 +348,7 @@ def test_masks_need_sizes_and_segmentations():
 def test_scoring_imports_no_torch():
     code = (
         "import sys; from pipeline.evaluation import evaluate_detections, bootstrap_ap, average_recall; "
-        "import pipeline.reporting.verdicts; print('torch' in sys.modules, 'pandas' in sys.modules)"
+        "import pipeline.verdicts.rule; print('torch' in sys.modules, 'pandas' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]

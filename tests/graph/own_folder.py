@@ -7,8 +7,8 @@ from pathlib import Path
 import tiny
 import yaml
 
-from pipeline.data.scaleworld import write_split
-from pipeline.graph.own_data import without_defaults
+from pipeline.data.scaleworld.scenes import write_split
+from pipeline.own.data import without_defaults
 
 
 def write_folder(folder: Path, images: int = 40, factor: float = 0.1) -> tuple[Path, Path]:

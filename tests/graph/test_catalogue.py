@@ -11,7 +11,7 @@ from graph_project import ROOT, copy_project
 from pipeline import paths
 from pipeline.benchmarks.invented import write_results
 from pipeline.graph import declared
-from pipeline.reporting.published import load_published
+from pipeline.published.tables import load_published
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from own_folder import write_folder, write_size
 
 from pipeline import config, paths
 from pipeline.files import read_json, write_json, write_text
-from pipeline.graph import compare
 from pipeline.graph.build import BuildError
-from pipeline.reporting.results import preset_digest
+from pipeline.own import compare
+from pipeline.verdicts.results import preset_digest
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_real_comparison_at_a_tiny_size(tmp_path):
     project = copy_project(tmp_path / "project", fake=False)
     images, annotations = write_folder(project.root / "mine")
     write_size(project.root / "tiny.yaml")
-    command = ["python", "-m", "pipeline.graph.compare", "--name", "own", "--size", "tiny.yaml", "--seeds", "2"]
+    command = ["python", "-m", "pipeline.own.compare", "--name", "own", "--size", "tiny.yaml", "--seeds", "2"]
     command += ["--images", str(images.relative_to(project.root))]
     command += ["--annotations", str(annotations.relative_to(project.root)), "--cores", "2"]
     said = project.run(*command, OMP_NUM_THREADS="1").stdout

@@ -11,8 +11,8 @@ import yaml
 
 from pipeline import config, paths
 from pipeline.errors import InputError
-from pipeline.graph import own_data
-from pipeline.graph.own_data import Part, load_size, pixel_factor, read_folder, split, write_preset
+from pipeline.own import data as own_data
+from pipeline.own.data import Part, load_size, pixel_factor, read_folder, split, write_preset
 
 
 def content(count: int = 40, categories: tuple[str, ...] = ("a", "b")) -> dict:

@@ -9,11 +9,11 @@ import yaml
 from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.graph import declared, tables
+from pipeline.published.rows import RowsFile, Speed, check_rows, load_rows
+from pipeline.published.tables import exists, find_table, load_published
 from pipeline.reporting.catalogue import beyond_tables
-from pipeline.reporting.comparison import metrics_of
-from pipeline.reporting.published import exists, find_table, load_published
-from pipeline.reporting.results import load_experiment
-from pipeline.reporting.rows import RowsFile, Speed, check_rows, load_rows
+from pipeline.verdicts.comparison import metrics_of
+from pipeline.verdicts.results import load_experiment
 
 STAGES = declared.stages()
 MADE = {out: stage for stage in STAGES.values() for out in stage.outs}

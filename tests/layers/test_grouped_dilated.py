@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from pipeline.layers import DecomposedConv2d, PSConv2d
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d, conv2d, has_wrong_gradient
-from pipeline.models.resnet import FusionBottleneck
+from pipeline.models.backbones.resnet import FusionBottleneck
 
 CL = torch.channels_last
 SIZE = (2, 64, 24, 40)

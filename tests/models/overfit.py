@@ -18,8 +18,8 @@ from pycocotools import mask as rle
 from torch import Tensor, nn
 
 from pipeline import config
-from pipeline.data.scaleworld import annotate_scene, render_scene
-from pipeline.data.scaleworld_shapes import CATEGORIES
+from pipeline.data.scaleworld.scenes import annotate_scene, render_scene
+from pipeline.data.scaleworld.shapes import CATEGORIES
 from pipeline.evaluation import evaluate_detections
 from pipeline.models import build_detector
 from pipeline.preset import Data, ModelSize, Preset, Training

@@ -12,10 +12,17 @@ from torchvision import models as tv
 
 from pipeline.errors import InputError
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusion, PSConv2d
-from pipeline.models.backbones import BLOCKS, build_backbone, build_resnet, build_stage, freeze_stages, resnet_shape
-from pipeline.models.deformable import DeformableConv2d
+from pipeline.models.backbones.build import (
+    BLOCKS,
+    build_backbone,
+    build_resnet,
+    build_stage,
+    freeze_stages,
+    resnet_shape,
+)
+from pipeline.models.backbones.deformable import DeformableConv2d
+from pipeline.models.backbones.stems import replace_stem
 from pipeline.models.measure import on_meta, parameters
-from pipeline.models.stems import replace_stem
 from pipeline.models.weights import load_backbone
 from pipeline.options import DeformableOptions, FusionOptions, Method, PSConvOptions
 from pipeline.preset import ModelSize

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pipeline import config
 from pipeline.models import build_detector
-from pipeline.models.cascade_rcnn import CascadeRoIHeads, not_objects, refine
+from pipeline.models.detectors.cascade_rcnn import CascadeRoIHeads, not_objects, refine
+from pipeline.models.heads.roi_heads import RoIHeads, SampledRoIs
 from pipeline.models.measure import measure
-from pipeline.models.roi_heads import RoIHeads, SampledRoIs
 
 OBJECT = torch.tensor([[0.0, 0, 20, 20]])
 PROPOSAL = torch.tensor([[0.0, 0, 20, 13]])  # IoU 0.65 with the object: positive in the first two stages

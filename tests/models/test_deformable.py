@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import deform_conv2d
 
-from pipeline.models.deformable import deformable_conv2d, sampled_conv2d
+from pipeline.models.backbones.deformable import deformable_conv2d, sampled_conv2d
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import config
-from pipeline.models import build_detector, dynamic_rcnn
-from pipeline.models.dynamic_rcnn import DynamicRoIHeads, mean_ranked_iou, ranked_target, remember
+from pipeline.models import build_detector
+from pipeline.models.detectors import dynamic_rcnn
+from pipeline.models.detectors.dynamic_rcnn import DynamicRoIHeads, mean_ranked_iou, ranked_target, remember
 from pipeline.models.measure import on_meta
 from pipeline.training.checkpoint import load_weights, save_weights
 

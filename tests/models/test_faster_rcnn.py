@@ -16,7 +16,7 @@ from pipeline import config
 from pipeline.errors import InputError
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusion, PSConv2d
 from pipeline.models import build_classifier, build_detector
-from pipeline.models.backbones import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
+from pipeline.models.backbones.build import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
 from pipeline.models.measure import printed_scales
 from pipeline.options import FusionOptions
 
@@ -105,7 +105,7 @@ def test_every_printed_fusion_design_equals_the_identities():
 
 def build_fusions(spec: config.Spec, options: FusionOptions) -> nn.ModuleList:
     """Return the fusion modules that a design puts into conv3_x to conv5_x, without the convolutions around them."""
-    from pipeline.models.backbones import BLOCKS, FusionBottleneck, insert_fusion
+    from pipeline.models.backbones.build import BLOCKS, FusionBottleneck, insert_fusion
 
     modules = nn.ModuleList()
     for stage in (2, 3, 4):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from pipeline import config
-from pipeline.models.fcos import FCOSHead, assign_points, centerness_of, iou_loss
+from pipeline.models.detectors.fcos import FCOSHead, assign_points, centerness_of, iou_loss
 from pipeline.models.measure import measure
 
 LN2 = math.log(2)

@@ -15,11 +15,11 @@ import yaml
 
 from pipeline import config
 from pipeline.models import build_detector
-from pipeline.models.grid_head import GridHead, neighbours
-from pipeline.models.grid_points import decode_boxes, grid_points, grid_targets, window_origins
-from pipeline.models.grid_rcnn import GridRoIHeads, choose, jittered
+from pipeline.models.detectors.grid_rcnn import GridRoIHeads, choose, jittered
+from pipeline.models.heads.grid_head import GridHead, neighbours
+from pipeline.models.heads.grid_points import decode_boxes, grid_points, grid_targets, window_origins
+from pipeline.models.heads.two_stage import TwoStageDetector
 from pipeline.models.measure import measure
-from pipeline.models.two_stage import TwoStageDetector
 
 IDENTITIES = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
 ROI = torch.tensor([[100.0, 100.0, 156.0, 128.0]])  # its doubled box is (72, 86, 184, 142): 2 and 1 pixels a map pixel
@@ -244,7 +244,7 @@ def test_losses_of_small_objects_can_weigh_more():
 
 @pytest.mark.parametrize("limit", [1, 3])
 def test_the_grid_head_trains_on_a_limited_number_of_rois(limit, monkeypatch):
-    monkeypatch.setattr("pipeline.models.grid_rcnn.ROIS_AN_IMAGE", limit)
+    monkeypatch.setattr("pipeline.models.detectors.grid_rcnn.ROIS_AN_IMAGE", limit)
     model = build()
     step(model, [(96, 128), (96, 128)], [target([10, 10, 60, 70]), target([50, 20, 90, 60])])
     assert 0 < len(model.positives.areas) <= 2 * limit

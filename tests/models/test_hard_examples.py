@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.models.hard_examples import hardest
+from pipeline.models.heads.hard_examples import hardest
 
 
 def test_the_largest_losses_of_each_image():

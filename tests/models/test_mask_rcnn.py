@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import config
-from pipeline.models.mask_branch import MaskBranch, add_masks, check_masks, crop_masks
+from pipeline.models.heads.mask_branch import MaskBranch, add_masks, check_masks, crop_masks
+from pipeline.models.heads.roi_heads import SampledRoIs
+from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.measure import measure
-from pipeline.models.roi_heads import SampledRoIs
-from pipeline.models.roi_pool import MultiLevelRoIAlign
 
 
 def target(size: tuple[int, int], *boxes: list[int]) -> dict[str, Tensor]:

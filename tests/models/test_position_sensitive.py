@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.position_sensitive import pool_bins, sample_bins, shift_bins
+from pipeline.models.heads.position_sensitive import pool_bins, sample_bins, shift_bins
 
 COLUMNS = torch.arange(8.0).expand(1, 4, 8, 8)  # one output, 2x2 bins; a position's value is its column
 ROWS = COLUMNS.transpose(2, 3)

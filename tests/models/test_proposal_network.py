@@ -16,8 +16,8 @@ from torchvision.models.detection.image_list import ImageList
 from pipeline import config
 from pipeline.evaluation.proposals import average_recall
 from pipeline.models import build_detector
+from pipeline.models.detectors.proposal_network import ProposalDetector
 from pipeline.models.measure import measure
-from pipeline.models.proposal_network import ProposalDetector
 from pipeline.options import Method, ProposalNetwork
 from pipeline.training.detection import wire_snip
 

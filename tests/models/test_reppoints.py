@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from pipeline import config
 from pipeline.models import build_detector
+from pipeline.models.detectors.reppoints import PointConv, RepPointsHead
+from pipeline.models.heads.point_sets import match_positions, moment_boxes, place
 from pipeline.models.measure import on_meta
-from pipeline.models.point_sets import match_positions, moment_boxes, place
-from pipeline.models.reppoints import PointConv, RepPointsHead
 
 NAME = "msfm_reppoints_r50_fpn_1x"
 GRID = torch.cartesian_prod(torch.arange(-1.0, 2), torch.arange(-1.0, 2)).flatten()  # (y, x) of a 3x3 kernel's taps

@@ -13,10 +13,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
 from pipeline import config
-from pipeline.models import anchors as anchor_file
-from pipeline.models.anchors import BACKGROUND, IGNORED, cell_anchors, match_anchors
+from pipeline.models.detectors.retinanet import RetinaNetHead, build_retinanet
+from pipeline.models.heads import anchors as anchor_file
+from pipeline.models.heads.anchors import BACKGROUND, IGNORED, cell_anchors, match_anchors
 from pipeline.models.measure import measure, on_meta, parameters
-from pipeline.models.retinanet import RetinaNetHead, build_retinanet
 from pipeline.options import DeformableOptions, FusionOptions
 
 LN2 = math.log(2)

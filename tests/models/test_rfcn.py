@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from pipeline import config
 from pipeline.models import build_detector
+from pipeline.models.detectors.rfcn import RFCN, RegionHeads
 from pipeline.models.measure import measure
-from pipeline.models.rfcn import RFCN, RegionHeads
 from pipeline.options import DeformableOptions, Method, RegionClassifier
 from pipeline.training.detection import wire_snip
 

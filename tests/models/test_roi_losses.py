@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.models.roi_heads import RoIHeads, box_area
+from pipeline.models.heads.roi_heads import RoIHeads, box_area
 
 LN2, LN4, LN5_4 = math.log(2), math.log(4), math.log(1.25)
 LOGITS = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.1, 0.1, 0.8]]).log()

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou, roi_align
 
-from pipeline.models import overlap
-from pipeline.models.overlap import pairwise_iou
-from pipeline.models.roi_pool import MultiLevelRoIAlign
-from pipeline.models.sampled_roi_align import sampled_roi_align
+from pipeline.models.heads import overlap
+from pipeline.models.heads.overlap import pairwise_iou
+from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
+from pipeline.models.heads.sampled_roi_align import sampled_roi_align
 
 STRIDES = (4, 8, 16)
 

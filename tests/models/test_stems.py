@@ -8,7 +8,7 @@ from torch import nn
 
 from pipeline import config
 from pipeline.models import build_classifier
-from pipeline.models.stems import replace_stem
+from pipeline.models.backbones.stems import replace_stem
 
 NAMES = {
     48: ("snip_cls_r101_cnn_s_48px_stride1_3x3", (3, 3), (1, 1)),

@@ -8,8 +8,8 @@ import torch
 from timm.layers import SyncBatchNormAct
 from torch import nn
 
-from pipeline.models.backbones import BLOCKS, build_backbone
-from pipeline.models.norms import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
+from pipeline.models.backbones.build import BLOCKS, build_backbone
+from pipeline.models.backbones.norms import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
 from pipeline.options import FusionOptions, Method
 from pipeline.training.distributed import World
 

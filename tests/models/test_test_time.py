@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
 from pipeline.models import build_detector
-from pipeline.models.focal import FocalHead
-from pipeline.models.roi_heads import RoIHeads
+from pipeline.models.heads.focal import FocalHead
+from pipeline.models.heads.roi_heads import RoIHeads
 from pipeline.models.test_time import average_regions, keep_candidates, mirror, with_flip
 
 BOX = torch.tensor([[2.0, 1.0, 6.0, 5.0]])

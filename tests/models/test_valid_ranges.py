@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from pipeline.models import build_detector
-from pipeline.models.anchors import BACKGROUND, IGNORED
-from pipeline.models.fcos import FCOSHead
-from pipeline.models.valid_ranges import assign_points_in_range, match_anchors_in_range
+from pipeline.models.detectors.fcos import FCOSHead
+from pipeline.models.heads.anchors import BACKGROUND, IGNORED
+from pipeline.models.heads.valid_ranges import assign_points_in_range, match_anchors_in_range
 from pipeline.training.detection import wire_snip
 
 FAMILIES = (

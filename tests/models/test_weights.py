@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision import models as tv
 
 from pipeline.errors import InputError
-from pipeline.models.backbones import BLOCKS, build_backbone
+from pipeline.models.backbones.build import BLOCKS, build_backbone
 from pipeline.models.weights import PUBLISHED, load_backbone, published_source, published_state
 from pipeline.options import DeformableOptions, FusionOptions, Method, PSConvOptions
 from pipeline.preset import ModelSize

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import config, paths
 from pipeline.files import write_json, write_text
-from pipeline.reporting.results import preset_digest
+from pipeline.verdicts.results import preset_digest
 
 METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 

@@ -9,7 +9,7 @@ import torch
 from pipeline import config, paths
 from pipeline.files import write_text
 from pipeline.reporting.cards import card_files, carded, interval, loading, what_it_is, write_cards
-from pipeline.reporting.results import Results
+from pipeline.verdicts.results import Results
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
 

@@ -6,12 +6,12 @@ import pytest
 
 from pipeline import paths
 from pipeline.files import write_json
-from pipeline.reporting.claim_numbers import NUMBERS, number, rank_correlation
-from pipeline.reporting.claims import LABELS, Bound, Part, judge_claims, readings, verdict_of
+from pipeline.published.tables import load_published
 from pipeline.reporting.claims_page import write_claims
-from pipeline.reporting.published import load_published
-from pipeline.reporting.results import Results
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts.claim_numbers import NUMBERS, number, rank_correlation
+from pipeline.verdicts.claims import LABELS, Bound, Part, judge_claims, readings, verdict_of
+from pipeline.verdicts.results import Results
 
 GSL = "pod_frcnn_r50_fpn_1x_gsl"
 

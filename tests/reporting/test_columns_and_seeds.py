@@ -7,15 +7,15 @@ from msgspec import structs
 
 from pipeline import config, paths
 from pipeline.files import read_json, write_json
-from pipeline.reporting.columns import kind_of, name_of, sign_of
-from pipeline.reporting.comparison import independent_sd, judge_gain
+from pipeline.published.columns import kind_of, name_of, sign_of
+from pipeline.published.tables import load_published
 from pipeline.reporting.networks import network
 from pipeline.reporting.printed_costs import judge_count, judge_ratio
-from pipeline.reporting.published import load_published
-from pipeline.reporting.results import Results, chosen, load_experiment, preset_digest
-from pipeline.reporting.spreads import Spread, spread, spread_cell
 from pipeline.reporting.tables import write_table
 from pipeline.reporting.times import Ratio
+from pipeline.verdicts.comparison import independent_sd, judge_gain
+from pipeline.verdicts.results import Results, chosen, load_experiment, preset_digest
+from pipeline.verdicts.spreads import Spread, spread, spread_cell
 
 PLAIN, PS = "psconv_cls_x29_8x64d_300ep", "psconv_cls_x29_8x64d_300ep_psconv"
 
@@ -64,7 +64,7 @@ def test_a_classifier_of_several_seeds_has_their_mean(fake):
 
 
 def test_crops_that_were_held_out_count_as_test_images(fake):
-    from pipeline.training.classification import HELD_OUT
+    from pipeline.training.classification.pretraining import HELD_OUT
 
     for crops in (10, 1234, 10_000):  # which is how many the classifier was given
         images = crops - int(crops * HELD_OUT)

@@ -9,7 +9,7 @@ import pytest
 from pipeline import paths
 from pipeline.evaluation.intervals import t_quantile
 from pipeline.files import write_json
-from pipeline.reporting.compare_page import (
+from pipeline.own.page import (
     Noise,
     advice,
     chance,
@@ -20,9 +20,9 @@ from pipeline.reporting.compare_page import (
     word_of,
     write_comparison,
 )
-from pipeline.reporting.results import Results
 from pipeline.reporting.summary import Method, methods_of
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts.results import Results
 
 NONE = (None, None, None, "not run")
 

@@ -8,9 +8,10 @@ import pytest
 from pipeline import config, paths
 from pipeline.files import read_json, write_json, write_text
 from pipeline.options import CollageOptions
-from pipeline.reporting import plotting
+from pipeline.published.tables import find_table
 from pipeline.reporting.facts import threshold_facts
-from pipeline.reporting.figures_dst import (
+from pipeline.reporting.figures import plotting
+from pipeline.reporting.figures.dst import (
     BASELINE,
     DST,
     SWEEP,
@@ -21,8 +22,7 @@ from pipeline.reporting.figures_dst import (
     draw_loss_share_histogram,
     threshold_runs,
 )
-from pipeline.reporting.published import find_table
-from pipeline.reporting.results import Results, load_experiment
+from pipeline.verdicts.results import Results, load_experiment
 
 
 def rows(name: str) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import config
 from pipeline.options import CollageOptions
-from pipeline.reporting.published import Row, Table, load_published
+from pipeline.published.tables import Row, Table, load_published
 
 OWN = [(table, row) for table in load_published("dst").tables for row in table.rows if row.ours]
 FEEDBACK = {

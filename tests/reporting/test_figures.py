@@ -6,12 +6,12 @@ import pytest
 
 from pipeline import config, paths
 from pipeline.files import write_text
-from pipeline.reporting.figures import FIGURES, draw_figures
-from pipeline.reporting.figures_statistics import plot_statistics
-from pipeline.reporting.figures_training import short_name, valid_shares
+from pipeline.reporting.figures.headline import FIGURES, draw_figures
+from pipeline.reporting.figures.statistics import plot_statistics
+from pipeline.reporting.figures.training import short_name, valid_shares
 from pipeline.reporting.markdown import statistic_name
-from pipeline.reporting.results import Results
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts.results import Results
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
 

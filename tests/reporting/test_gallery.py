@@ -8,9 +8,9 @@ from PIL import Image
 from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.files import read_yaml, sha256, write_json
+from pipeline.published.papers import PAIRS
 from pipeline.reporting.gallery import write_gallery
 from pipeline.reporting.gallery_choice import best_threshold, box_iou, choose_images, match, shown_at
-from pipeline.reporting.papers import PAIRS
 
 
 def truth(box, category=1, image=1):

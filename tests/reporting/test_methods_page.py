@@ -8,7 +8,7 @@ from pipeline import paths
 from pipeline.files import write_json
 from pipeline.reporting.methods import BASE, COMBINATIONS, METHODS, PSCONV, SINGLES, best_part, compare_pair
 from pipeline.reporting.methods_page import write_methods
-from pipeline.reporting.results import Results, load_experiment
+from pipeline.verdicts.results import Results, load_experiment
 
 
 def rows(name: str = "methods.csv") -> list[dict[str, str]]:

@@ -10,13 +10,13 @@ import pytest
 from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.reporting.catalogue import write_catalogue
-from pipeline.reporting.comparison import QUICKSTART, headline_tables
-from pipeline.reporting.figures import draw_figures
+from pipeline.reporting.figures.headline import draw_figures
 from pipeline.reporting.index_page import answer, write_index
 from pipeline.reporting.pages import gallery_section, write_page
-from pipeline.reporting.results import Results
 from pipeline.reporting.summary import Method, methods_of
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts.comparison import QUICKSTART, headline_tables
+from pipeline.verdicts.results import Results
 
 
 def report(fake) -> None:

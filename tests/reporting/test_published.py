@@ -7,7 +7,7 @@ import yaml
 
 from pipeline import paths
 from pipeline.errors import InputError
-from pipeline.reporting.published import exists, find_table, load_published, read_published, rows_of
+from pipeline.published.tables import exists, find_table, load_published, read_published, rows_of
 
 SMALL = {
     "paper": {"key": "dst", "title": "A title", "year": 2020},

@@ -5,9 +5,9 @@ import csv
 from pipeline import config, paths
 from pipeline.files import write_json
 from pipeline.reporting.catalogue import catalogue_page
-from pipeline.reporting.comparison import RECALLS
-from pipeline.reporting.results import Results, preset_digest
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts.comparison import RECALLS
+from pipeline.verdicts.results import Results, preset_digest
 
 BASE, BETTER, SNIP = (
     f"snip_rpn_r50_6ep_{name}" for name in ("ms_train_conv4_5anchor", "ms_train_conv45_7anchor", "snip_conv45_7anchor")

@@ -1,8 +1,8 @@
 """Rows of one label are told apart by what the papers print as headings."""
 
 from pipeline import paths
-from pipeline.reporting.published import load_published
-from pipeline.reporting.row_names import headings
+from pipeline.published.row_names import headings
+from pipeline.published.tables import load_published
 
 
 def test_only_labels_that_occur_twice_get_a_heading_and_only_what_differs():

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import paths
 from pipeline.files import write_json
-from pipeline.reporting.figures_scales import DEFORMABLE, LEARNER, draw_scale_stability, offset_rows, scale_rows
-from pipeline.reporting.results import Results
+from pipeline.reporting.figures.scales import DEFORMABLE, LEARNER, draw_scale_stability, offset_rows, scale_rows
+from pipeline.verdicts.results import Results
 
 
 def write_scales(with_val: bool = True) -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from pipeline import paths
+from pipeline.benchmarks.pages.seeds import page
 from pipeline.benchmarks.seed_groups import METRICS
 from pipeline.benchmarks.seeds import spread
-from pipeline.benchmarks.seeds_page import page
 from pipeline.files import read_json, write_json
-from pipeline.reporting.comparison import judge_gain
 from pipeline.reporting.index_page import answer
 from pipeline.reporting.methods import METHODS, compare_pair
 from pipeline.reporting.methods_page import gains_table
-from pipeline.reporting.results import PRETRAINING, Results
-from pipeline.reporting.seed_gains import seed_gain
-from pipeline.reporting.spreads import spread as seed_spread
-from pipeline.reporting.spreads import spread_cell
 from pipeline.reporting.summary import methods_of
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts.comparison import judge_gain
+from pipeline.verdicts.results import PRETRAINING, Results
+from pipeline.verdicts.seed_gains import seed_gain
+from pipeline.verdicts.spreads import spread as seed_spread
+from pipeline.verdicts.spreads import spread_cell
 
 PLAIN, PS = "psconv_frcnn_r50_fpn_1x", "psconv_frcnn_r50_fpn_1x_psconv"
 

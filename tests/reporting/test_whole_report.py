@@ -16,21 +16,21 @@ import pytest
 import yaml
 
 from pipeline import paths
+from pipeline.published.columns import NAMES, sign_of
+from pipeline.published.tables import find_table, load_published
 from pipeline.reporting import markdown as md
 from pipeline.reporting.cards import write_cards
 from pipeline.reporting.catalogue import write_catalogue
 from pipeline.reporting.claims_page import write_claims
-from pipeline.reporting.columns import NAMES, sign_of
-from pipeline.reporting.comparison import QUICKSTART, headline_tables
-from pipeline.reporting.figures import draw_figures
+from pipeline.reporting.figures.headline import draw_figures
 from pipeline.reporting.figures_page import write_figures_page
 from pipeline.reporting.front_page import write_front_page
 from pipeline.reporting.index_page import write_index
 from pipeline.reporting.methods import METHODS
 from pipeline.reporting.methods_page import write_methods
 from pipeline.reporting.pages import write_page
-from pipeline.reporting.published import find_table, load_published
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts.comparison import QUICKSTART, headline_tables
 
 COLUMNS = {name: column for column, name in NAMES.items()}
 NUMBER = re.compile(r"(?<![\w.,-])[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w,.]*\d)")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.training.classification_eval import (
+from pipeline.training.classification.evaluation import (
     EpochErrors,
     batch_errors,
     by_resolution,

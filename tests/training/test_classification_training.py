@@ -20,11 +20,11 @@ from pipeline.errors import InputError
 from pipeline.files import write_json, write_text
 from pipeline.models import build_classifier
 from pipeline.preset import LabelledSource
-from pipeline.training import classification
 from pipeline.training.checkpoint import load_weights, save_weights
-from pipeline.training.classification import is_trained, pretrain
-from pipeline.training.classification_data import TrainingBatches, batches, image_sizes, read_labelled
-from pipeline.training.classification_run import ClassifierStep
+from pipeline.training.classification import pretraining as classification
+from pipeline.training.classification.data import TrainingBatches, batches, image_sizes, read_labelled
+from pipeline.training.classification.pretraining import is_trained, pretrain
+from pipeline.training.classification.run import ClassifierStep
 from pipeline.training.distributed import World
 from pipeline.training.schedule import learning_rate
 
@@ -244,7 +244,7 @@ def test_colour_augmentation_ends_after_70_of_90_epochs(images):
 def test_published_weights_are_for_shared_inits_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     from pipeline.models import weights
-    from pipeline.training import classification
+    from pipeline.training.classification import pretraining as classification
 
     asked = []
     monkeypatch.setattr(weights, "published_state", lambda name: asked.append(name) or {"conv1.weight": torch.ones(1)})
@@ -257,7 +257,7 @@ def test_published_weights_are_for_shared_inits_only(tmp_path, monkeypatch):
 
 def test_a_deeper_init_of_cut_depth_takes_the_shallower_ones_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    from pipeline.training import classification
+    from pipeline.training.classification import pretraining as classification
 
     monkeypatch.setattr(classification, "train_classifier", lambda spec, world: pytest.fail("trained"))
     save_weights(paths.init("mini", "resnet50"), {"backbone.body.conv1.weight": torch.arange(3.0)}, {"made": "here"})

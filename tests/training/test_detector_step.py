@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Spec
-from pipeline.models.roi_heads import PositiveLosses
+from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.options import CollageOptions
 from pipeline.training.detection import DetectorStep
 from pipeline.training.feeding import CollageFeeder

@@ -14,7 +14,7 @@ import torch
 
 from pipeline import paths
 from pipeline.training.checkpoint import load_weights
-from pipeline.training.classification import pretrain
+from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.distributed import ALONE, World, joined
 
 HERE = Path(__file__).resolve().parent
@@ -59,7 +59,7 @@ TRAINING = f"""
 import sys
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 import labelled_sets
-from pipeline.training.classification import pretrain
+from pipeline.training.classification.pretraining import pretrain
 pretrain(labelled_sets.spec(recipe={{"norm": "frozen"}}, precision="fp32"))
 """
 

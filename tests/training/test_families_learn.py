@@ -9,7 +9,7 @@ from pipeline import config, paths
 from pipeline.data.sources import synthesize, verify_preset
 from pipeline.evaluation.scoring import score
 from pipeline.files import read_json
-from pipeline.training.classification import pretrain
+from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.detection import train_detector
 from pipeline.training.prediction import predict
 from pipeline.training.proposing import propose

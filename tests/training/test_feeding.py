@@ -9,7 +9,7 @@ import torch
 
 from pipeline.config import Spec
 from pipeline.data import transforms
-from pipeline.models.roi_heads import PositiveLosses
+from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.options import CollageOptions
 from pipeline.training.feeding import (
     COLLAGE,

@@ -10,7 +10,7 @@ from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.models import build_detector
-from pipeline.models.deformable import DeformableConv2d
+from pipeline.models.backbones.deformable import DeformableConv2d
 from pipeline.options import DeformableOptions
 from pipeline.training.checkpoint import save_weights
 from pipeline.training.offset_spread import measure_offsets

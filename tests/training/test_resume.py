@@ -19,7 +19,7 @@ from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
 from pipeline.evaluation.scoring import score
 from pipeline.training import detection, loop
-from pipeline.training.classification import pretrain
+from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.detection import DetectorStep, train_detector
 from pipeline.training.prediction import predict
 
@@ -199,7 +199,7 @@ def test_interrupted_pretraining_ends_with_the_same_bytes(tiny_project, monkeypa
     files = [paths.init("tiny", "resnet50"), paths.history("tiny", "resnet50")]
     pretrain(spec)
     whole = [path.read_bytes() for path in files]
-    from pipeline.training import classification
+    from pipeline.training.classification import pretraining as classification
 
     calls: list[int] = []
     original = classification.augment

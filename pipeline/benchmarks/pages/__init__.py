@@ -1,0 +1,1 @@
+"""Pages of the benchmarks, each from its JSON alone."""

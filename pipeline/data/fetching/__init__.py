@@ -1,0 +1,1 @@
+"""Downloads of the real data sets, checked and unpacked."""

@@ -1,0 +1,1 @@
+"""ScaleWorld, the rendered data set of the small presets."""

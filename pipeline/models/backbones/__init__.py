@@ -1,0 +1,1 @@
+"""Backbones and the papers' layers inside them."""

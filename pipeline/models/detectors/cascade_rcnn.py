@@ -1,0 +1,170 @@
+"""Cascade R-CNN with FPN: three RoI heads, each trained at a higher IoU on the boxes that the one before refined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.ops import clip_boxes_to_image
+
+from pipeline.config import Spec
+from pipeline.models.backbones.build import Scales
+from pipeline.models.batching import Batching
+from pipeline.models.heads.roi_heads import PositiveLosses, RoIFilter, RoIHeads, SampledRoIs
+from pipeline.models.heads.two_stage import (
+    FPN_RESOLUTION,
+    BoxPredictor,
+    TwoStageDetector,
+    build_fpn_rpn,
+    fpn_pool,
+    roi_arguments,
+    set_losses,
+)
+from pipeline.models.necks import FPNBackbone, build_fpn
+
+IOUS = (0.5, 0.6, 0.7)  # from which a RoI is an object, one a stage
+DEVIATIONS = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067))  # of deltas x, y, w, h
+LOSS_WEIGHTS = (1.0, 0.5, 0.25)
+
+
+class CascadeRoIHeads(nn.Module):
+    """A sequence of RoI heads, under the interface of one.
+
+    Args:
+        stages: class-agnostic RoI heads in their order.
+        weights: of the stages' losses.
+
+    Between stages the sampled RoIs are refined without gradients; objects' own boxes among them are dropped, because
+    every stage adds them anew (MMDetection).
+    """
+
+    def __init__(self, stages: Sequence[RoIHeads], weights: Sequence[float] = LOSS_WEIGHTS) -> None:
+        super().__init__()
+        if len(stages) != len(weights):
+            raise ValueError(f"stages and weights must be equally many, got {len(stages)} and {len(weights)}")
+        self.stages = nn.ModuleList(stages)
+        self.weights = tuple(weights)
+
+    @property
+    def positives(self) -> PositiveLosses | None:
+        """Losses of the last training step's positive RoIs in the first stage.
+
+        That stage sees the RPN's proposals at IoU 0.5, as the head of Faster R-CNN, for which DST's threshold on the
+        small objects' share was chosen; later stages hold other RoIs in other units, and fewer of small objects.
+        """
+        return self.stages[0].positives
+
+    @property
+    def filter_rois(self) -> RoIFilter | None:
+        """Which RoIs take part in the losses, in every stage (SNIP); None: all."""
+        return self.stages[0].filter_rois
+
+    @filter_rois.setter
+    def filter_rois(self, rule: RoIFilter | None) -> None:
+        for stage in self.stages:
+            stage.filter_rois = rule
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]] | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Return detections (evaluation) and weighted losses (training), named by stage: `loss_classifier_0`, ..."""
+        if not self.training:
+            return self.detect(features, proposals, image_shapes), {}
+        named = {}
+        for number, (stage, weight) in enumerate(zip(self.stages, self.weights, strict=True)):
+            sampled = stage.sample(proposals, targets)
+            losses, deltas = stage.sampled_losses(features, sampled, image_shapes, targets)
+            named.update({f"{name}_{number}": loss * weight for name, loss in losses.items()})
+            refined = refine(stage, sampled.boxes, deltas, image_shapes)
+            proposals = [boxes[kept] for boxes, kept in zip(refined, not_objects(sampled), strict=True)]
+        return [], named
+
+    def detect(
+        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """Return the last stage's boxes [D, 4], with labels [D] and scores [D] of all stages' mean probabilities.
+
+        Differs from MMDetection, which averages logits, and from the paper, whose stages all score the last boxes.
+        """
+        scores = 0
+        for stage in self.stages:
+            boxes = proposals
+            logits, deltas = stage.predict(features, boxes, image_shapes)
+            scores = scores + logits.softmax(dim=-1) / len(self.stages)
+            proposals = refine(stage, boxes, deltas, image_shapes)
+        return stage.select_detections(scores, deltas, boxes, image_shapes)
+
+    def dense_parts(self, images: Tensor, channels: int, proposals: int) -> None:
+        """Run the parts whose multiply-adds count: every stage sees every proposal."""
+        for stage in self.stages:
+            stage.dense_parts(images, channels, proposals)
+
+
+def refine(stage: RoIHeads, boxes: list[Tensor], deltas: Tensor, image_shapes: list[tuple[int, int]]) -> list[Tensor]:
+    """Return the boxes [R_i, 4] that class-agnostic deltas [R, 1, 4] make of RoIs, in their images, without gradients.
+
+    Args:
+        stage: whose deltas they are.
+        boxes: RoIs [R_i, 4] of every image.
+        deltas: [R, 1, 4], of all images in order.
+        image_shapes: (h, w) of every image.
+    """
+    refined = stage.box_coder.decode_single(deltas[:, 0].detach(), torch.cat(boxes))
+    by_image = refined.split([len(part) for part in boxes])
+    return [clip_boxes_to_image(part, shape) for part, shape in zip(by_image, image_shapes, strict=True)]
+
+
+def not_objects(sampled: SampledRoIs) -> list[Tensor]:
+    """Return masks [R] of the sampled RoIs that are not the boxes of objects themselves."""
+    return [
+        (labels <= 0) | (deltas != 0).any(dim=1)
+        for labels, deltas in zip(sampled.labels, sampled.regression_targets, strict=True)
+    ]
+
+
+def stage_arguments(spec: Spec, number: int, channels: int, classes: int) -> dict[str, Any]:
+    """Return the arguments of the RoI head of stage `number` (0 to 2), on RoI features of `channels` channels."""
+    width = spec.preset.model.head_channels
+    return {
+        **roi_arguments(spec, IOUS[number]),
+        "bbox_reg_weights": tuple(1 / deviation for deviation in DEVIATIONS[number]),
+        "box_roi_pool": fpn_pool(spec),
+        "box_head": TwoMLPHead(channels * FPN_RESOLUTION**2, width),
+        "box_predictor": BoxPredictor(width, classes, class_agnostic=True),
+    }
+
+
+def assemble_cascade(spec: Spec, backbone: FPNBackbone, roi_heads: CascadeRoIHeads) -> TwoStageDetector:
+    """Return the detector around a cascade's stages; boxes learn by smooth L1 with beta 1, whatever the recipe's loss.
+
+    MMDetection's cascades keep smooth L1 where its Faster R-CNN has changed to L1.
+    """
+    for stage in roi_heads.stages:
+        set_losses(stage, spec)
+        stage.box_loss = "smooth_l1"
+    rpn = build_fpn_rpn(spec, backbone.out_channels)
+    return TwoStageDetector(backbone, rpn, roi_heads, Batching(spec.preset.model.pad_divisor))
+
+
+def build_cascade_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
+    """Build the Cascade R-CNN of a specification; 69,169,422 trainable parameters at ResNet-50.
+
+    Args:
+        spec: the resolved experiment.
+        classes: object categories, without the background.
+        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
+
+    Returns:
+        A model under torchvision's detection contract, with the losses of every stage.
+    """
+    backbone = build_fpn(spec, scales)
+    channels = backbone.out_channels
+    stages = [RoIHeads(**stage_arguments(spec, number, channels, classes)) for number in range(len(IOUS))]
+    return assemble_cascade(spec, backbone, CascadeRoIHeads(stages))

@@ -1,0 +1,1 @@
+"""Parts of detectors: proposals, RoI heads, dense heads, their pooling and matching."""

@@ -1,0 +1,61 @@
+"""Anchors of RetinaNet: their shapes, and which object each is matched to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.models.heads.overlap import pairwise_iou
+
+BACKGROUND, IGNORED = -1, -2
+CHUNK = 128  # objects matched at a time: bounds the memory of crowded images
+
+
+def cell_anchors(sides: Sequence[float], ratios: Sequence[float]) -> list[list[float]]:
+    """Return the anchors (x1, y1, x2, y2) around the origin, ratio by ratio.
+
+    Args:
+        sides: square roots of the anchors' areas, in network-input pixels.
+        ratios: height over width.
+
+    Differs from torchvision's: not rounded to pixels, which would deform the small anchors of small presets.
+    """
+    anchors = []
+    for ratio in ratios:
+        for side in sides:
+            width, height = side / ratio**0.5, side * ratio**0.5
+            anchors.append([-width / 2, -height / 2, width / 2, height / 2])
+    return anchors
+
+
+def match_anchors(anchors: Tensor, boxes: Tensor, positive: float = 0.5, negative: float = 0.4) -> Tensor:
+    """Match each anchor to the object that it overlaps most (RetinaNet, section 4).
+
+    An object also keeps the anchors that tie for its best IoU, however low it is, but they go to their own best object,
+    as in the published implementations.
+
+    Args:
+        anchors: [A, 4], xyxy.
+        boxes: [G, 4], xyxy objects of one image.
+        positive: IoU from which an anchor is an object's.
+        negative: IoU below which it is background.
+
+    Returns:
+        [A] indices of objects, `BACKGROUND` or `IGNORED`.
+
+    Differs from torchvision's Matcher: an object that no anchor overlaps keeps none, where the Matcher gives it all.
+    """
+    best = anchors.new_zeros(len(anchors))
+    matched = torch.zeros(len(anchors), dtype=torch.int64, device=anchors.device)
+    kept = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    for first in range(0, len(boxes), CHUNK):
+        overlap = pairwise_iou(boxes[first : first + CHUNK], anchors)  # [g, A]
+        values, indices = overlap.max(dim=0)
+        better = values > best
+        best, matched = torch.where(better, values, best), torch.where(better, indices + first, matched)
+        highest = overlap.amax(dim=1, keepdim=True)
+        kept |= ((overlap == highest) & (overlap > 0)).any(dim=0)
+    found = matched.masked_fill(best < positive, IGNORED).masked_fill(best < negative, BACKGROUND)
+    return torch.where(kept, matched, found)

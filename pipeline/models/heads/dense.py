@@ -1,0 +1,126 @@
+"""What detectors without proposals share: torchvision's contract around a pyramid and a head, and their last steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+from pipeline.config import Spec
+from pipeline.models.batching import Batching, check_targets
+from pipeline.models.heads.roi_heads import PositiveLosses, weigh_small_objects
+from pipeline.models.normaliser import Normaliser, local_normaliser
+
+Outputs = dict[str, list[Tensor]]  # a named output is a list of levels
+
+
+class DenseHead(nn.Module):
+    """Base of heads that predict on every position of every level.
+
+    Attributes:
+        positives: losses of the last training step's positive anchors or points, which DST's feedback reads.
+        normaliser: maps the number of positives to the losses' divisor.
+        ignore_iou: IoU with an object out of range above which an anchor or box is ignored (SNIP); None where valid
+            ranges do not count and targets need not hold them.
+        small_loss_weight: factor on the classification and box losses of small objects (DST, table 1).
+        small_area: box area in network-input pixels under which an object is small (32^2 at the papers' size).
+    """
+
+    positives: PositiveLosses | None = None
+    ignore_iou: float | None = None
+    small_loss_weight: float = 1.0
+    small_area: float = 32.0**2
+    normaliser: Normaliser = staticmethod(local_normaliser)
+
+    def forward(self, features: list[Tensor]) -> Outputs:
+        """Map levels [N, C, H, W] to named outputs, lists of [N, ..., H, W] in fp32 whatever the autocast."""
+        raise NotImplementedError
+
+    def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return named losses and remember `positives`."""
+        raise NotImplementedError
+
+    def small_extra(self, losses: Tensor, areas: Tensor) -> Tensor:
+        """Return what `small_loss_weight` adds to the sum of positives' losses [P] on objects of these areas [P]."""
+        return (self.small_loss_weight - 1) * (losses * (areas < self.small_area)).sum()
+
+    def detect(self, outputs: Outputs, images: ImageList) -> list[dict[str, Tensor]]:
+        """Return `boxes` [D, 4] (network-input pixels), `labels` [D] from 1 and `scores` [D] of every image."""
+        raise NotImplementedError
+
+
+class SingleStageDetector(nn.Module):
+    """Backbone and one part that learns and detects on its features, under torchvision's detection contract."""
+
+    def __init__(self, backbone: nn.Module, transform: Batching) -> None:
+        super().__init__()
+        self.backbone, self.transform = backbone, transform
+
+    def run(
+        self, features: dict[str, Tensor], images: ImageList, targets: list[dict[str, Tensor]] | None
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Return detections in network-input pixels (evaluation) and named losses (training); the other is empty."""
+        raise NotImplementedError
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        """Return named losses (training) or a list of detections (evaluation) for images [3, H, W] in 0-1.
+
+        Raises:
+            ValueError: training without targets, or boxes that are not [n, 4].
+        """
+        if self.training:
+            check_targets(targets)
+        batch, targets = self.transform(images, targets)
+        detections, losses = self.run(self.backbone(batch.tensors), batch, targets)
+        if self.training:
+            return losses
+        return self.transform.postprocess(detections, batch.image_sizes, [image.shape[-2:] for image in images])
+
+
+class DenseDetector(SingleStageDetector):
+    """Backbone with a pyramid and a dense head."""
+
+    def __init__(self, backbone: nn.Module, head: DenseHead, transform: Batching) -> None:
+        super().__init__(backbone, transform)
+        self.head = head
+
+    @property
+    def positives(self) -> PositiveLosses | None:
+        """Losses of the last training step's positive anchors or points."""
+        return self.head.positives
+
+    def run(
+        self, features: dict[str, Tensor], images: ImageList, targets: list[dict[str, Tensor]] | None
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Return detections (evaluation) and named losses (training)."""
+        outputs = self.head(list(features.values()))
+        if self.training:
+            return [], self.head.losses(outputs, images, targets)
+        return self.head.detect(outputs, images), {}
+
+    def dense_parts(self, images: Tensor, proposals: int) -> None:
+        """Run the parts whose multiply-adds count, on images [N, 3, H, W]; there are no proposals."""
+        self.head(list(self.backbone(images).values()))
+
+
+def assemble_dense(spec: Spec, backbone: nn.Module, head: DenseHead) -> DenseDetector:
+    """Return the detector around a dense head, with the method's weight of small objects."""
+    weigh_small_objects(head, spec)
+    return DenseDetector(backbone, head, Batching(spec.preset.model.pad_divisor))
+
+
+def flatten_level(output: Tensor, parts: int) -> Tensor:
+    """Return one level's output [N, A parts, H, W] as [N, H W A, parts]: positions in row order, then anchors."""
+    images, _, height, width = output.shape
+    split = output.view(images, -1, parts, height, width)
+    return split.permute(0, 3, 4, 1, 2).reshape(images, -1, parts)
+
+
+def top_candidates(scores: Tensor, threshold: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores, rows and classes [n] of at most `limit` entries of [L, K] above a threshold, best first."""
+    rows, classes = torch.where(scores > threshold)
+    found = scores[rows, classes]
+    best = found.topk(min(limit, len(found))).indices
+    return found[best], rows[best], classes[best]

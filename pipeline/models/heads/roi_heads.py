@@ -1,0 +1,198 @@
+"""torchvision's RoI heads with the papers' losses, which remember what each object size contributed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection import roi_heads
+
+from pipeline.config import Spec
+from pipeline.models.heads.overlap import pairwise_iou
+from pipeline.models.heads.suppression import suppress
+from pipeline.models.normaliser import Normaliser, local_normaliser
+
+RoIFilter = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
+
+
+class PositiveLosses(NamedTuple):
+    """Losses of one step's positive RoIs, detached: what DST's feedback reads."""
+
+    regression: Tensor  # [P], summed over the four coordinates, not normalised
+    classification: Tensor  # [P]
+    areas: Tensor  # [P], box area of the matched object in network-input pixels
+    all_classification: Tensor | None = None  # [], summed over all sampled RoIs or anchors, the background's too
+
+
+class SampledRoIs(NamedTuple):
+    """RoIs that one training step samples, an entry an image."""
+
+    boxes: list[Tensor]  # [R, 4], xyxy in network-input pixels
+    matched: list[Tensor]  # [R], index of the matched object; meaningless for the background
+    labels: list[Tensor]  # [R], 0 is the background
+    regression_targets: list[Tensor]  # [R, 4], encoded
+    areas: list[Tensor]  # [R], box area of the matched object in network-input pixels
+
+
+class RoIHeads(roi_heads.RoIHeads):
+    """RoI heads with per-RoI losses, class-specific deltas [R, K, 4] and openings for training paradigms.
+
+    Attributes:
+        box_loss: "l1" (MMDetection) or "smooth_l1" with beta 1 (maskrcnn-benchmark, SNIPER).
+        small_loss_weight: factor on the losses of small objects' RoIs (DST, table 1); 1 changes nothing.
+        small_area: box area in network-input pixels under which an object is small (32^2 at the papers' size).
+        filter_rois: maps RoIs [R, 4], labels [R], matched object indices [R] and a target to the mask [R] of RoIs that
+            take part (SNIP); None keeps all.
+        positives: losses of the last training step's positive RoIs.
+        normaliser: maps the number of sampled RoIs to the losses' divisor.
+    """
+
+    box_loss: str = "l1"
+    normaliser: Normaliser = staticmethod(local_normaliser)
+    small_loss_weight: float = 1.0
+    small_area: float = 32.0**2
+    filter_rois: RoIFilter | None = None
+    positives: PositiveLosses | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.box_similarity = pairwise_iou
+
+    def assign_targets_to_proposals(
+        self, proposals: list[Tensor], gt_boxes: list[Tensor], gt_labels: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return matched object indices [R] and labels [R] of every image; filtered RoIs are labelled -1."""
+        matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
+        if self.filter_rois is not None:
+            for row, target in enumerate(self._targets):
+                keep = self.filter_rois(proposals[row], labels[row], matched[row], target)
+                labels[row] = labels[row].masked_fill(~keep, -1)
+        return matched, labels
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]] | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Return detections (evaluation) and named losses (training), as torchvision's RoI heads do."""
+        if not self.training:
+            return self.detect(features, proposals, image_shapes), {}
+        return [], self.sampled_losses(features, self.sample(proposals, targets), image_shapes, targets)[0]
+
+    def sample(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> SampledRoIs:
+        """Return the RoIs that train, out of proposals [N, 4] of every image and the boxes of its objects."""
+        self._targets = targets
+        boxes, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
+        self._targets = None
+        areas = [
+            box_area(target["boxes"])[index] if len(target["boxes"]) else index.new_zeros(len(index)).float()
+            for target, index in zip(targets, matched, strict=True)
+        ]
+        return SampledRoIs(boxes, matched, labels, list(regression_targets), areas)
+
+    def predict(
+        self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits [R, K + 1] and deltas [R, K or 1, 4] of the RoIs [R_i, 4] of every image."""
+        return self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, image_shapes)))
+
+    def sampled_losses(
+        self,
+        features: dict[str, Tensor],
+        sampled: SampledRoIs,
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the named losses of sampled RoIs, and the deltas [R, K or 1, 4] that a cascade refines them by.
+
+        `targets` is for branches that learn more of an object than its box and class.
+        """
+        logits, deltas = self.predict(features, sampled.boxes, image_shapes)
+        labels, regression_targets, areas = map(torch.cat, (sampled.labels, sampled.regression_targets, sampled.areas))
+        return self.losses(logits, deltas, labels, regression_targets, areas), deltas
+
+    def losses(
+        self, logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor, areas: Tensor
+    ) -> dict[str, Tensor]:
+        """Return classification and regression loss, both over the number of sampled RoIs.
+
+        Args:
+            logits: [R, K + 1], the background first.
+            deltas: [R, K, 4], or [R, 1, 4] where all classes share theirs.
+            labels: [R], 0 is the background.
+            regression_targets: [R, 4].
+            areas: [R], box area of each RoI's matched object, in network-input pixels.
+        """
+        count = self.normaliser(labels.numel())
+        weights = torch.ones_like(areas)
+        weights[(labels > 0) & (areas < self.small_area)] = self.small_loss_weight
+        classification, regression, positive = self.roi_losses(logits, deltas, labels, regression_targets)
+        all_losses = classification.detach()
+        self.positives = PositiveLosses(regression.detach(), all_losses[positive], areas[positive], all_losses.sum())
+        return {
+            "loss_classifier": (classification * weights).sum() / count,
+            "loss_box_reg": (regression * weights[positive]).sum() / count,
+        }
+
+    def roi_losses(
+        self, logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return every RoI's classification loss [R], every positive's regression loss [P] and the positives' rows."""
+        positive = torch.where(labels > 0)[0]
+        classification = F.cross_entropy(logits, labels, reduction="none")
+        chosen, wanted = chosen_deltas(deltas, positive, labels[positive] - 1), regression_targets[positive]
+        return classification, self.box_losses(chosen, wanted), positive
+
+    def box_losses(self, deltas: Tensor, wanted: Tensor) -> Tensor:
+        """Return the regression loss [P] of positives' deltas [P, 4], summed over the four coordinates."""
+        loss = F.l1_loss if self.box_loss == "l1" else F.smooth_l1_loss
+        return loss(deltas, wanted, reduction="none").sum(dim=1)
+
+    def dense_parts(self, images: Tensor, channels: int, proposals: int) -> None:
+        """Run the parts whose multiply-adds count, on `proposals` RoIs of `channels` channels; images [N, 3, H, W]."""
+        rois = torch.empty(proposals, channels, *self.box_roi_pool.output_size, device=images.device)
+        self.box_predictor(self.box_head(rois))
+
+    def detect(
+        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """Return boxes [D, 4], labels [D] and scores [D] of every image after score threshold and per-class NMS."""
+        logits, deltas = self.predict(features, proposals, image_shapes)
+        return self.select_detections(logits.softmax(dim=-1), deltas, proposals, image_shapes)
+
+    def select_detections(
+        self, scores: Tensor, deltas: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """Return the detections of RoIs with scores [R, K + 1], the background's first, and deltas [R, K or 1, 4]."""
+        scores = scores[:, 1:]
+        results = []
+        counts = [len(boxes) for boxes in proposals]
+        for rois, score, delta, shape in zip(
+            proposals, scores.split(counts), deltas.split(counts), image_shapes, strict=True
+        ):
+            row, label = torch.where(score > self.score_thresh)
+            boxes = self.box_coder.decode_single(chosen_deltas(delta, row, label), rois[row]).reshape(-1, 4)
+            found = suppress(boxes, score[row, label], label, shape, self.nms_thresh, self.detections_per_img)
+            results.append(found)
+        return results
+
+
+def weigh_small_objects(part: nn.Module, spec: Spec) -> None:
+    """Tell RoI heads or a dense head the method's weight of small objects' losses, at the preset's lengths."""
+    part.small_loss_weight = spec.experiment.method.small_loss_weight or 1.0
+    part.small_area = (32 * spec.preset.factor) ** 2
+
+
+def chosen_deltas(deltas: Tensor, rows: Tensor, classes: Tensor) -> Tensor:
+    """Return deltas [n, 4] of RoIs `rows` [n] for classes [n] from 0, of [R, K, 4] or (class-agnostic) [R, 1, 4]."""
+    return deltas[rows, classes if deltas.shape[1] > 1 else torch.zeros_like(classes)]
+
+
+def box_area(boxes: Tensor) -> Tensor:
+    """Return the areas [N] of half-open xyxy boxes [N, 4]."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

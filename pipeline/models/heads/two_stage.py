@@ -1,0 +1,148 @@
+"""What detectors with region proposals share: proposals on a pyramid, RoI pooling, the arguments of RoI heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import Conv2dNormActivation
+
+from pipeline.config import Spec
+from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads, weigh_small_objects
+from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
+from pipeline.models.heads.rpn import RegionProposalNetwork
+
+ASPECT_RATIOS = (0.5, 1.0, 2.0)
+FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size a level, on the papers' 800-pixel scale
+FPN_STRIDES = (4, 8, 16, 32)  # of the levels that RoIs are pooled from
+FPN_RESOLUTION = 7
+
+
+class TwoStageDetector(GeneralizedRCNN):
+    """torchvision's two-stage detector, which also answers DST's feedback and `measure`."""
+
+    @property
+    def positives(self) -> PositiveLosses | None:
+        """Losses of the last training step's positive RoIs."""
+        return self.roi_heads.positives
+
+    def dense_parts(self, images: Tensor, proposals: int) -> None:
+        """Run the parts whose multiply-adds count, on images [N, 3, H, W]: everything but RoIAlign and NMS."""
+        features = self.backbone(images)
+        self.rpn.head(list(features.values()))
+        self.roi_heads.dense_parts(images, self.backbone.out_channels, proposals)
+
+
+class FloatRPNHead(RPNHead):
+    """torchvision's RPN head; its outputs leave in fp32, because losses and box decoding need the digits.
+
+    Args:
+        channels: of every level.
+        anchors: of every position.
+        hidden: channels of the 3x3 convolution, those of the levels where it is None.
+    """
+
+    def __init__(self, channels: int, anchors: int, hidden: int | None = None) -> None:
+        super().__init__(hidden or channels, anchors)
+        if hidden is not None and hidden != channels:
+            self.conv = nn.Sequential(Conv2dNormActivation(channels, hidden, kernel_size=3, norm_layer=None))
+            nn.init.normal_(self.conv[0][0].weight, std=0.01)
+            nn.init.zeros_(self.conv[0][0].bias)
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Map levels [N, C, H, W] to objectness [N, A, H, W] and deltas [N, 4A, H, W]."""
+        objectness, deltas = super().forward(x)
+        return [level.float() for level in objectness], [level.float() for level in deltas]
+
+
+def build_rpn(spec: Spec, channels: int, anchors: Sequence[Sequence[int]]) -> RegionProposalNetwork:
+    """Build the RPN of an experiment.
+
+    Args:
+        spec: the resolved experiment.
+        channels: of every feature level.
+        anchors: the sides of each level's anchors, on the papers' 800-pixel scale.
+    """
+    size = spec.preset.model
+    return RegionProposalNetwork(
+        anchor_generator(spec, anchors),
+        FloatRPNHead(channels, len(ASPECT_RATIOS) * len(anchors[0])),
+        fg_iou_thresh=spec.recipe.rpn_positive_iou,
+        bg_iou_thresh=spec.recipe.rpn_negative_iou,
+        batch_size_per_image=size.rpn_batch,
+        positive_fraction=0.5,
+        pre_nms_top_n={"training": size.rpn_pre_nms_train, "testing": size.rpn_pre_nms_test},
+        post_nms_top_n={"training": size.rpn_post_nms_train, "testing": size.rpn_post_nms_test},
+        nms_thresh=0.7,
+    )
+
+
+class FloatAnchorGenerator(AnchorGenerator):
+    """torchvision's anchors in fp32: under autocast theirs are in the features' bf16, which rounds to 4 pixels."""
+
+    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Make the anchors around the origin; `dtype`, the features', is not read."""
+        super().set_cell_anchors(torch.float32, device)
+
+
+def anchor_generator(spec: Spec, anchors: Sequence[Sequence[int]]) -> AnchorGenerator:
+    """Return anchors of three aspect ratios whose sides on every level are given on the papers' 800-pixel scale."""
+    sides = tuple(tuple(side * spec.preset.factor for side in level) for level in anchors)
+    return FloatAnchorGenerator(sides, (ASPECT_RATIOS,) * len(sides))
+
+
+def build_fpn_rpn(spec: Spec, channels: int) -> RegionProposalNetwork:
+    """Build the RPN on a pyramid's five levels, one anchor side each."""
+    return build_rpn(spec, channels, [(side,) for side in FPN_ANCHORS])
+
+
+def fpn_pool(spec: Spec, resolution: int = FPN_RESOLUTION) -> MultiLevelRoIAlign:
+    """Return RoIAlign on a pyramid's four finest levels, with the papers' rule of which RoI takes which level."""
+    return MultiLevelRoIAlign(FPN_STRIDES, resolution, spec.preset.model.roi_samples, 224 * spec.preset.factor)
+
+
+def roi_arguments(spec: Spec, iou: float = 0.5) -> dict[str, Any]:
+    """Return the arguments that RoI heads of all families share: sampling, thresholds, limits."""
+    size = spec.preset.model
+    return {
+        "fg_iou_thresh": iou,
+        "bg_iou_thresh": iou,
+        "batch_size_per_image": size.roi_batch if spec.experiment.neck == "fpn" else size.c4_roi_batch,
+        "positive_fraction": 0.25,
+        "bbox_reg_weights": None,
+        "score_thresh": size.score_threshold,
+        "nms_thresh": 0.5,
+        "detections_per_img": size.detections,
+    }
+
+
+def set_losses(roi_heads: RoIHeads, spec: Spec) -> None:
+    """Tell RoI heads the recipe's box loss and the method's weight of small objects, at the preset's lengths."""
+    roi_heads.box_loss = spec.recipe.box_loss
+    weigh_small_objects(roi_heads, spec)
+
+
+class BoxPredictor(nn.Module):
+    """Class scores with a background slot, and box deltas for every foreground class, or one for all.
+
+    Differs from torchvision: no deltas for the background, as the papers' printed parameter counts say.
+    """
+
+    def __init__(self, channels: int, classes: int, class_agnostic: bool = False) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(channels, classes + 1)
+        self.bbox_pred = nn.Linear(channels, 4 if class_agnostic else classes * 4)
+        nn.init.normal_(self.cls_score.weight, std=0.01)
+        nn.init.normal_(self.bbox_pred.weight, std=0.001)
+        nn.init.zeros_(self.cls_score.bias)
+        nn.init.zeros_(self.bbox_pred.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map RoI features [R, C] to logits [R, K + 1] and deltas [R, K or 1, 4], in fp32 whatever the autocast."""
+        logits, deltas = self.cls_score(x), self.bbox_pred(x)
+        return logits.float(), deltas.float().unflatten(1, (-1, 4))

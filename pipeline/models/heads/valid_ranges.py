@@ -1,0 +1,69 @@
+"""Valid ranges in detectors without proposals: objects out of range train nothing (SNIP, section 5.2).
+
+SNIP states its rules for the RPN and for a classifier of RoIs. Heads that predict on every anchor or point take the
+RPN's: an object out of range has no positive, and what it would have been matched to is ignored, not background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pipeline.models.heads.anchors import BACKGROUND, CHUNK, IGNORED, match_anchors
+from pipeline.models.heads.overlap import pairwise_iou
+
+
+def match_anchors_in_range(anchors: Tensor, target: dict[str, Tensor], ignore_iou: float | None) -> Tensor:
+    """Match anchors [A, 4] to an image's objects in range, as `match_anchors` does.
+
+    Last of all, every anchor that overlaps an object out of range by more than `ignore_iou` is ignored, positives too:
+    the RPN's order of rules (SNIPER's code).
+
+    Args:
+        anchors: [A, 4], xyxy.
+        target: `boxes` [G, 4] and, where ranges count, `valid_head` [G], whether objects lie in range.
+        ignore_iou: None where ranges do not count.
+
+    Returns:
+        [A] indices of all objects of the image, `BACKGROUND` or `IGNORED`.
+    """
+    boxes = target["boxes"]
+    if ignore_iou is None:
+        return match_anchors(anchors, boxes)
+    valid = validity(target)
+    numbers = torch.cat([torch.where(valid)[0], torch.tensor([IGNORED, BACKGROUND], device=boxes.device)])
+    matched = numbers[match_anchors(anchors, boxes[valid])]  # -2 and -1 count from the end
+    for part in boxes[~valid].split(CHUNK):
+        matched = matched.masked_fill((pairwise_iou(part, anchors) > ignore_iou).any(dim=0), IGNORED)
+    return matched
+
+
+def assign_points_in_range(
+    assign: Callable[[Tensor], Tensor], target: dict[str, Tensor], ignore_iou: float | None
+) -> Tensor:
+    """Assign points to an image's objects; those that fall to an object out of range are ignored.
+
+    Points have no overlap with objects, so the rule reads whose they are. A small object in range keeps its points
+    where it lies on a large one that is not.
+
+    Args:
+        assign: maps boxes [G, 4] to the object [L] of every point, `BACKGROUND` where there is none.
+        target: `boxes` [G, 4] and, where ranges count, `valid_head` [G].
+        ignore_iou: only None, where ranges do not count, is told from other values.
+    """
+    assigned = assign(target["boxes"])
+    if ignore_iou is None:
+        return assigned
+    valid = validity(target)
+    # One more entry answers for the background, also where the image has no object.
+    kept = torch.cat([valid, valid.new_ones(1)])[assigned]
+    return assigned.masked_fill(~kept, IGNORED)
+
+
+def validity(target: dict[str, Tensor]) -> Tensor:
+    """Return `valid_head` [n] of a target, bool. Raises ValueError where it is missing."""
+    if "valid_head" not in target:
+        raise ValueError(f"Valid ranges need target['valid_head'], which objects are in range; found {sorted(target)}.")
+    return target["valid_head"].bool()

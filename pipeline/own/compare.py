@@ -1,0 +1,108 @@
+"""Compare all five papers' methods on somebody's images: `python -m pipeline.own.compare --images ... `.
+
+It checks the folder, writes a preset, says what the comparison will cost, builds the quickstart's graph, repeats the
+baselines for the run-to-run noise, and writes `reports/<name>/compare.md`. Called again it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+from pipeline import config, paths
+from pipeline.errors import InputError
+from pipeline.files import read_json, read_text, write_text
+from pipeline.graph import doors
+from pipeline.graph.build import BuildError, build, exit_code, say
+from pipeline.own import data as own_data
+from pipeline.verdicts.results import preset_digest
+
+SHOWN = "## Every method"  # the page up to here is printed at the end
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Run the comparison.
+
+    Raises:
+        BuildError: a stage failed.
+        InputError: something is wrong with the folder or the options.
+    """
+    if options.seeds == 1 or options.seeds < 0:
+        raise InputError(f"SEEDS is {options.seeds}, but a spread needs at least 2 runs (3 are better), or 0 for none.")
+    own_data.load_size(options.size)  # a wrong word should not wait for the folder to be read
+    say(f"1/5 Reading {options.annotations}")
+    folder = own_data.read_folder(
+        options.name, options.images, options.annotations, options.val_images, options.val_annotations
+    )
+    path = own_data.write_preset(options.name, options.size, folder)
+    for remark in folder.remarks:
+        say(f"  {remark}")
+    say(f"  {folder.train_images:,} images to train on, {folder.val_images:,} to validate on: {config.relative(path)}")
+    before = config.active_preset()
+    if before != options.name:
+        write_text(paths.ROOT / paths.PARAMS, f"preset: {options.name}\n")
+        say(f"  {paths.PARAMS} now says `preset: {options.name}`; it said `preset: {before}`, which takes you back.")
+    say("2/5 Checking every image")
+    build(["synthesize"], 1)
+    doors.dvc("repro", "--force", "--single-item", "verify")  # files may have changed under the same names
+    say(f"  {paths.data_page(options.name)} says what was left out, and why")
+    seeds = 0 if noise_is_known(options.name, options.seeds) else options.seeds
+    if not options.no_budget:
+        say("3/5 What it will cost")
+        run_module("pipeline.benchmarks.budget", "quickstart", options.name, cores=options.cores, seeds=seeds)
+    if options.only_budget:
+        return
+    say("4/5 Training, testing and scoring")
+    build(["quickstart"], options.cores)
+    if seeds:
+        say(f"  Repeating two baselines {seeds} times: how far do runs differ that only a seed tells apart?")
+        run_module("pipeline.benchmarks.seeds", None, options.name, jobs=options.cores, seeds=seeds)
+    say("5/5 Comparing")
+    build(["compare"], options.cores)
+    page = paths.compared(options.name)
+    say("\n" + read_text(paths.ROOT / page).partition(SHOWN)[0].rstrip() + f"\n\nAll of it: {page}")
+
+
+def noise_is_known(name: str, seeds: int) -> bool:
+    """Tell whether the preset's run-to-run noise was measured for its present contents, by at least so many runs."""
+    path = paths.ROOT / paths.NOISE
+    entry = (read_json(path) if path.is_file() else {}).get(name) or {}
+    runs = [group["seeds"] for group in entry.get("groups", {}).values()]
+    return entry.get("preset_digest") == preset_digest(config.load_preset(name)) and min(runs, default=0) >= seeds
+
+
+def run_module(module: str, target: str | None, preset: str, **options: int) -> None:
+    """Run one of the project's modules and show what it prints. Raises BuildError where it fails."""
+    command = [sys.executable, "-m", module, *([target] if target else []), "--preset", preset]
+    command += [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    done = subprocess.run(command, cwd=paths.ROOT, env=doors.environment())
+    if done.returncode:
+        raise BuildError(f"`{' '.join(['python', *command[1:]])}` ended with code {done.returncode}.")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    found = argparse.ArgumentParser(prog="python -m pipeline.own.compare", description=__doc__.partition(":")[0])
+    found.add_argument("--images", required=True, help="folder that the file names start from")
+    found.add_argument("--annotations", required=True, help="COCO instances JSON; split where no other is named")
+    found.add_argument("--val-images", help="folder of the validation images (default: --images)")
+    found.add_argument("--val-annotations", help="instances JSON of the validation images")
+    found.add_argument("--size", default="mini", help="mini, small, full, or a file like those in workflow/sizes")
+    found.add_argument("--name", default="compare", help="of the preset and of the folder below reports/")
+    found.add_argument("--seeds", type=int, default=3, help="repeated runs of the baselines (default: 3; 0: none)")
+    found.add_argument("--cores", type=int, default=os.cpu_count(), help="stages side by side (default: all cores)")
+    found.add_argument("--only-budget", action="store_true", help="stop when it is known what it will cost")
+    found.add_argument("--no-budget", action="store_true", help="start without saying what it will cost")
+    return found
+
+
+def main(call: Callable[[argparse.Namespace], None] = compare, words: list[str] | None = None) -> int:
+    """Return the exit code: 0, 2 for bad input, 1 for a stage that failed."""
+    return exit_code(lambda: call(parser().parse_args(words)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

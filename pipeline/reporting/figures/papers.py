@@ -1,0 +1,193 @@
+"""Figures of the papers that need more than the quickstart: POD 1 and 6, MSFM's ablations, SNIP 4, recall by size.
+
+Every function draws from results alone and returns False, writing nothing, where none of its results exists.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import paths
+from pipeline.published.tables import load_published
+from pipeline.reporting.figures import plotting
+from pipeline.reporting.figures.plotting import COLOURS, GREY, rounded
+from pipeline.reporting.summary import read_table
+from pipeline.verdicts.claim_numbers import CNN_B, CNN_FT, CNN_S, GSL
+from pipeline.verdicts.results import Results
+
+ABLATIONS = (
+    "msfm_t2_scales",
+    "msfm_t2_ratios",
+    "msfm_t2_norm_group",
+    "msfm_t2_conv_num",
+    "msfm_t2_fusion",
+    "msfm_t3",
+)
+RECALL_SIZES = {"recall50_0_25": "0-25 px", "recall50_25_50": "25-50 px", "recall50_50_100": "50-100 px"}
+
+
+def draw_speed_accuracy(results: Results, path: Path) -> bool:
+    """POD, figure 1: AP over the cost of an image; published in milliseconds, ours in multiply-adds."""
+    published, rows = load_published("pod"), []
+    times = {row.experiments[-1]: row.values.get("ms_per_image") for row in published.table("pod_t4").rows}
+    for line in read_table(results.name, "pod_t5"):
+        if line["kind"] != "row" or line["metric"] != "ap":
+            continue
+        row = published.table("pod_t5").row(line["row"])
+        size = results.size(line["evaluation"])
+        detector, method = f"{row.factors['detector']} {row.factors['neck']}", row.factors["method"]
+        # table 4 times the 1x networks: the same ones
+        time = times.get(line["evaluation"]) or times.get(line["evaluation"].replace("_2x", "_1x").replace("_wt", ""))
+        found = {"experiment": line["evaluation"], "detector": detector, "method": method}
+        found |= {"published_ms": time or "", "published_ap": line["published"]}
+        rows.append(found | {"macs_g": rounded(size["macs"] / 1e9) if size else "", "ap": line["ours"]})
+    here = [row["detector"] for row in rows if row["ap"]]
+    if len(here) == len(set(here)):  # one point of a detector compares nothing
+        return False
+    drawn, axes = plotting.figure(1, 2, (10.0, 3.8))
+    for ax, x, y, title in (
+        (axes[0], "published_ms", "published_ap", "published: ms an image"),
+        (axes[1], "macs_g", "ap", f"preset {results.name}: multiply-adds of an image, G"),
+    ):
+        shown = [row for row in rows if row[x] != "" and row[y] != ""]
+        for colour, detector in zip(COLOURS, dict.fromkeys(row["detector"] for row in rows), strict=False):
+            of_detector = sorted((row for row in shown if row["detector"] == detector), key=lambda row: float(row[y]))
+            for rank, row in enumerate(of_detector):
+                marker = {"baseline": "o", "fd": "^", "fd_wt": "*"}.get(row["method"], "s")
+                ax.plot(float(row[x]), float(row[y]), marker=marker, color=colour, markersize=8, linestyle="")
+                ax.annotate(
+                    f"{detector} {row['method']}", (float(row[x]), float(row[y])), xytext=(6, 6 * (rank - 1)),
+                    textcoords="offset points", fontsize=7, color=colour, va="center",
+                )  # fmt: skip
+        ax.set_xlabel(title)
+        ax.set_ylabel("AP")
+        ax.margins(x=0.5, y=0.15)
+        ax.set_xlim(left=max(0.0, ax.get_xlim()[0]))
+        if not shown:
+            plotting.say_empty(ax, "not run")
+    drawn.suptitle("POD, figure 1: circle baseline, triangle FD, star FD-WT", x=0.01, ha="left", fontsize=9.5)
+    plotting.save(drawn, path, list(rows[0]), rows)
+    return True
+
+
+def draw_learnt_scales(results: Results, path: Path) -> bool:
+    """POD, figure 6: mean learnt scale of every layer, height and width, of all three detectors."""
+    found = [(name, scales) for name in GSL if (scales := results.scales(name)) is not None]
+    if not found:
+        return False
+    drawn, axes = plotting.figure(1, 2, (11.0, 3.8), sharey=True)
+    rows = []
+    for ax, axis, word in zip(axes, "hw", ("height", "width"), strict=True):
+        layers = sorted(
+            {layer for _, scales in found for layer in scales["layers"]},
+            key=lambda layer: (layer.split(".")[0], int(layer.split(".")[1])),
+        )
+        for colour, (name, scales) in zip(COLOURS, found, strict=False):
+            own = [layer for layer in layers if layer in scales["layers"]]
+            means = [scales["layers"][layer][f"mean_{axis}"] for layer in own]
+            ax.plot([layers.index(layer) for layer in own], means, color=colour, marker="o", markersize=4, label=name)
+            for layer, mean in zip(own, means, strict=True):
+                std = rounded(scales["layers"][layer][f"std_{axis}"])
+                rows.append({"experiment": name, "layer": layer, "direction": axis, "mean": rounded(mean), "std": std})
+        ax.axhline(1, color="black", linewidth=0.9, linestyle="--")
+        ax.set_xticks(range(len(layers)), layers, rotation=60, fontsize=7.5)
+        ax.set_title(word)
+    axes[0].set_ylabel("mean learnt scale (1: plain)")
+    axes[0].legend(fontsize=7)
+    waiting = [name for name in GSL if name not in dict(found)]
+    note = f"; not run: {', '.join(waiting)}" if waiting else ""
+    drawn.suptitle(f"POD, figure 6: learnt scales, preset {results.name}{note}", x=0.01, ha="left", fontsize=9.5)
+    plotting.save(drawn, path, ("experiment", "layer", "direction", "mean", "std"), rows)
+    return True
+
+
+def draw_ablations(results: Results, path: Path) -> bool:
+    """MSFM, tables 2 and 3 as bars: gain in AP over the baseline, ours with its interval, published as a diamond."""
+    tables = {name: _rows_of(results, name, "ap") for name in ABLATIONS}
+    lines = [line | {"table": name} for name, own in tables.items() for line in own if line["baseline"]]
+    if not any(line["our_gain"] for line in lines):
+        return False
+    drawn, axes = plotting.figure(2, 3, (12.0, 7.5))
+    for ax, name in zip(axes, ABLATIONS, strict=True):
+        own = [line for line in lines if line["table"] == name]
+        for place, line in enumerate(own):
+            if line["published_gain"]:
+                ax.plot(place, float(line["published_gain"]), marker="D", color="white", markeredgecolor="black", ls="")
+            if line["our_gain"]:
+                ax.bar(place, float(line["our_gain"]), color=COLOURS[0], width=0.6)
+            if line["low"]:
+                ax.vlines(place, float(line["low"]), float(line["high"]), color=GREY)
+        ax.axhline(0, color="black", linewidth=0.9)
+        ax.set_xticks(range(len(own)), [line["row"] for line in own], rotation=60, ha="right", fontsize=6.5)
+        ax.set_title(name)
+        ax.set_ylabel("gain in AP, points")
+    title = "MSFM's ablations: bar ours with 95 % interval, diamond published"
+    drawn.suptitle(f"{title}, preset {results.name}", x=0.01, ha="left", fontsize=9.5)
+    fields = ("table", "row", "evaluation", "published_gain", "our_gain", "low", "high", "verdict")
+    plotting.save(drawn, path, fields, [{key: line[key] for key in fields} for line in lines])
+    return True
+
+
+def draw_resolutions(results: Results, path: Path) -> bool:
+    """SNIP, figure 4: accuracy of classifiers on images that were reduced first, by the side they were reduced to."""
+    rows = []
+    groups = {"CNN-B": {CNN_B}, "CNN-S": set(CNN_S.values()), "CNN-B-FT": set(CNN_FT.values())}
+    for kind, names in groups.items():
+        for name in sorted(names):
+            for side, errors in ((results.training(name) or {}).get("resolutions") or {}).items():
+                if errors.get("top1_error") is not None:
+                    accuracy = rounded(100 * (1 - errors["top1_error"]), 2)
+                    rows.append({"kind": kind, "experiment": name, "side": int(side), "top1_accuracy": accuracy})
+    if not rows:
+        return False
+    drawn, (ax,) = plotting.figure(1, 1, (6.5, 3.8))
+    for colour, kind in zip(COLOURS, groups, strict=False):
+        own = sorted((row["side"], row["top1_accuracy"]) for row in rows if row["kind"] == kind)
+        if own:
+            ax.plot(*zip(*own, strict=True), color=colour, marker="o", ls="-" if kind == "CNN-B" else "", label=kind)
+    ax.set_xlabel("side that test images are reduced to (papers' pixels)")
+    ax.set_ylabel("top-1 accuracy, %")
+    ax.legend()
+    drawn.suptitle(f"SNIP, figure 4, preset {results.name}", x=0.01, ha="left", fontsize=9.5)
+    plotting.save(drawn, path, ("kind", "experiment", "side", "top1_accuracy"), rows)
+    return True
+
+
+def draw_recall_by_size(results: Results, path: Path) -> bool:
+    """SNIP, table 3 as bars: recall of proposals at an overlap of 50 % by object size, ours and published."""
+    lines = [line for metric in RECALL_SIZES for line in _rows_of(results, "snip_t3", metric)]
+    if not any(line["ours"] for line in lines):
+        return False
+    names = list(dict.fromkeys(line["row"] for line in lines))
+    drawn, axes = plotting.figure(1, 3, (11.0, 3.6), sharey=True)
+    for ax, (metric, title) in zip(axes, RECALL_SIZES.items(), strict=True):
+        for line in (line for line in lines if line["metric"] == metric):
+            place = names.index(line["row"])
+            if line["ours"]:
+                bar = 2 * float(line["sd"]) if line["sd"] else None
+                ax.bar(place, float(line["ours"]), color=COLOURS[0], width=0.6, yerr=bar, ecolor=GREY)
+            if line["published"]:
+                ax.plot(place, float(line["published"]), marker="D", color="white", markeredgecolor="black", ls="")
+        ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
+        ax.set_title(title)
+        ax.set_ylim(0, 105)  # bars of noise know no bounds, shares do
+    axes[0].set_ylabel("recall at 50 % overlap")
+    noise = " with two deviations of equal trainings" if any(line["sd"] for line in lines) else ""
+    title = f"SNIP, table 3: bar ours{noise}, diamond published"
+    drawn.suptitle(f"{title}, preset {results.name}", x=0.01, ha="left", fontsize=9.5)
+    fields = ("row", "evaluation", "metric", "published", "ours", "sd")
+    plotting.save(drawn, path, fields, [{key: line[key] for key in fields} for line in lines])
+    return True
+
+
+def _rows_of(results: Results, table: str, metric: str) -> list[dict[str, str]]:
+    return [line for line in read_table(results.name, table) if line["kind"] == "row" and line["metric"] == metric]
+
+
+def inputs(preset: str) -> list[Path]:
+    """Return the results that these figures read."""
+    found = [paths.table(preset, name, "csv") for name in ("pod_t5", *ABLATIONS, "snip_t3")]
+    rows = load_published("pod").table("pod_t5").rows
+    found += [paths.size(preset, name) for name in dict.fromkeys(row.experiments[-1] for row in rows if row.ours)]
+    found += [paths.scales(preset, name) for name in GSL]
+    return found + [paths.training_summary(preset, n) for n in (CNN_B, *CNN_S.values(), *CNN_FT.values())]

@@ -1,0 +1,112 @@
+"""Figures of what came out: learnt global scales, and gains by object size with their intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.reporting.figures import plotting
+from pipeline.reporting.figures.plotting import COLOURS, GREY, rounded
+from pipeline.reporting.summary import methods_of, read_table
+from pipeline.verdicts.comparison import headline_experiments, headline_tables
+from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.rule import DECIDED
+
+SIZES = {"ap_small": "small objects", "ap_medium": "medium objects", "ap_large": "large objects"}
+
+
+def draw_scales(results: Results, path: Path) -> None:
+    """Learnt global scale of each block, height and width, with its deviation over images; 1 is plain."""
+    names = [name for name in headline_experiments() if load_experiment(name).method.global_scale]
+    drawn, axes = plotting.figure(max(1, len(names)), 1, (8.5, 3.6 * max(1, len(names))))
+    data = []
+    for ax, name in zip(axes, names or [None], strict=True):
+        scales = results.scales(name) if name else None
+        if scales is None:
+            plotting.say_empty(ax, "not run")
+            continue
+        layers = sorted(scales["layers"])
+        ends = []
+        for axis, word, colour, shift in (("h", "height", COLOURS[0], -0.06), ("w", "width", COLOURS[1], 0.06)):
+            means = [scales["layers"][layer][f"mean_{axis}"] for layer in layers]
+            spreads = [scales["layers"][layer][f"std_{axis}"] for layer in layers]
+            places = [i + shift for i in range(len(layers))]
+            ax.errorbar(places, means, yerr=spreads, color=colour, marker="o", markersize=4, capsize=3, linewidth=1.1)
+            ends.append((places[-1], means[-1], word, colour))
+            for layer, mean, spread in zip(layers, means, spreads, strict=True):
+                line = {"experiment": name, "layer": layer, "direction": axis, "mean": rounded(mean)}
+                data.append(line | {"std": rounded(spread), "images": scales["images"]})
+        ax.hlines(1, -0.4, len(layers) - 0.9, color="black", linewidth=0.9, linestyle="--")
+        ax.set_xticks(range(len(layers)), layers)
+        ax.set_xlim(-0.4, len(layers) + 0.2)
+        ends.append((ends[-1][0], 1.0, "1: plain convolution", "black"))
+        ax.set_ylabel("learnt scale (times the plain dilation)")
+        ax.set_xlabel("block of the backbone (layer2 = conv3_x)")
+        ax.set_title(f"{name}: mean and deviation over {scales['images']:,} training images")
+        plotting.label_ends(ax, [(x + 0.08, y, text, colour) for x, y, text, colour in ends])
+    drawn.suptitle(f"POD: how far the learnt scales moved from 1, preset {results.name}", x=0.01, ha="left")
+    plotting.save(drawn, path, ("experiment", "layer", "direction", "mean", "std", "images"), data)
+
+
+def draw_ap_by_size(results: Results, path: Path) -> None:
+    """Gain of each method over its baseline by object size: ours with its interval, and the published one."""
+    lines = [line for name in headline_tables() for line in read_table(results.name, name, True)]
+    lines = [line for line in lines if line["kind"] == "row" and line["metric"] in SIZES and line["baseline"]]
+    order = list(dict.fromkeys((line["evaluation"], line["baseline"]) for line in lines))
+    drawn, axes = plotting.figure(1, 3, (11.0, 1.5 + 0.42 * max(3, len(order))), sharex=True, sharey=True)
+    for ax, (metric, title) in zip(axes, SIZES.items(), strict=True):
+        chosen = [line for line in lines if line["metric"] == metric]
+        ax.axvline(0, color="black", linewidth=0.9)
+        for line in chosen:
+            place = len(order) - order.index((line["evaluation"], line["baseline"]))
+            _draw_gain(ax, line, place)
+        ax.set_title(f"AP of {title}")
+        ax.set_xlabel("gain over baseline (AP points)")
+        ax.set_ylim(0.4, len(order) + 0.6)
+        ax.grid(axis="y", visible=False)
+        if not chosen:
+            plotting.say_empty(ax, "not run")
+    if order:
+        methods = methods_of(results.name, headline_tables(), True)
+        labels = {(item.evaluation, item.baseline): item.name.replace(" (", "\n(") for item in methods}
+        axes[0].set_yticks(range(len(order), 0, -1), [labels[key] for key in order])
+    note = "dot: ours, with 95 % interval (blue up, orange down, grey not decided); hollow diamond below: published"
+    if lines and not any(line["low"] for line in lines):
+        note = "dot: ours, without interval (run-to-run noise not measured); hollow diamond below: published"
+    drawn.suptitle(f"Gain by object size, preset {results.name}\n{note}", x=0.01, ha="left", fontsize=9.5)
+    fields = (
+        "method",
+        "evaluation",
+        "baseline",
+        "metric",
+        "ours",
+        "published_gain",
+        "our_gain",
+        "low",
+        "high",
+        "verdict",
+    )
+    plotting.save(drawn, path, fields, [{key: line[key] for key in fields} for line in lines])
+
+
+def _draw_gain(ax: plotting.Axes, line: dict[str, Any], place: float) -> None:
+    if line["published_gain"]:
+        ax.plot(
+            float(line["published_gain"]),
+            place - 0.28,
+            marker="D",
+            markersize=5,
+            color="white",
+            markeredgecolor="black",
+        )
+    if not line["our_gain"]:
+        ax.annotate(line["verdict"], (0, place), xytext=(6, 0), textcoords="offset points", color=GREY, va="center")
+        return
+    gain = float(line["our_gain"])
+    decided = line["verdict"] in DECIDED
+    colour = (COLOURS[0] if gain > 0 else COLOURS[1]) if decided else GREY
+    if line["low"]:
+        ax.plot(
+            [float(line["low"]), float(line["high"])], [place, place], color=colour, linewidth=2, solid_capstyle="butt"
+        )
+    ax.plot(gain, place, marker="o", markersize=6, color=colour)

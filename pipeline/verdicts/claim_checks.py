@@ -1,0 +1,105 @@
+"""The checks of claims: two printed cells, their difference or ratio, and the same of our own results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.published.columns import COUNTS, kind_of
+from pipeline.published.tables import Check, Claim, Published, Row, Table
+from pipeline.reporting.printed_costs import judge_ratio, ours_in_print
+from pipeline.reporting.scales_table import learnt
+from pipeline.reporting.times import KINDS
+from pipeline.reporting.times import ratio as time_ratio
+from pipeline.verdicts.comparison import Gain, judge_gain
+from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import Verdict, judge
+
+UNCHECKABLE = "cannot be checked here"
+ROUNDED = 0.1  # two rounded numbers of one decimal differ by their difference to this
+
+
+@dataclass(frozen=True)
+class CheckedClaim:
+    """One check of a claim; ours and published in `unit`, of which `scale` makes one from a fraction of 1."""
+
+    name: str
+    statement: str
+    metric: str
+    check: Check
+    gain: Gain
+    unit: str = "percent"
+
+    @property
+    def scale(self) -> float:
+        return 100.0 if self.unit == "percent" else 1.0
+
+
+def check_claims(results: Results, published: Published, table: Table) -> list[CheckedClaim]:
+    """Return every check whose first cell is in this table, of rows that the table shows."""
+    found = []
+    for claim in published.claims:
+        for check in claim.check:
+            (first, row, column), (second, other, _) = (operand.split("/") for operand in (check.a, check.b))
+            a, b = published.table(first).row(row), published.table(second).row(other)
+            if first == table.id and a.shown and b.shown:
+                found.append(_checked(results, claim, check, column, a, b))
+    return found
+
+
+def _checked(results: Results, claim: Claim, check: Check, column: str, a: Row, b: Row) -> CheckedClaim:
+    about = (claim.id, claim.statement, column, check)
+    for row in (a, b):
+        if row.source.kind in ("quoted", "absent"):
+            return CheckedClaim(*about, _no(check, f"{row.name}: {row.source.reason}"))
+    kind = kind_of(column)
+    if kind == "count":
+        return CheckedClaim(*about, _count(results, check, column, a, b), unit=COUNTS[column].rpartition(" ")[2])
+    if kind == "time":
+        return CheckedClaim(*about, _time(check, column, a, b), unit="times")
+    if column.startswith("scale_"):
+        return CheckedClaim(*about, _scales(results, check, column, a, b), unit="dilation")
+    if a.evaluation == b.evaluation:
+        if check.printed == 0:
+            same = Verdict("agrees", 0.0, 0.0, "Both rows are one network, one training and one evaluation.")
+            return CheckedClaim(*about, Gain(check.printed, 0.0, same))
+        return CheckedClaim(*about, _no(check, "both rows are one evaluation in this project"))
+    if kind == "error":  # the printed difference is the second's lead over the first
+        return CheckedClaim(*about, judge_gain(results, b.evaluation, a.evaluation, column, check.printed))
+    return CheckedClaim(*about, judge_gain(results, a.evaluation, b.evaluation, column, check.printed))
+
+
+def _count(results: Results, check: Check, column: str, a: Row, b: Row) -> Gain:
+    counts = [ours_in_print(results, row.experiments[-1], column) for row in (a, b)]
+    if None in counts:
+        return _no(check, "the network was not counted", "identities.md")
+    difference = counts[0] - counts[1]
+    word = "agrees" if abs(difference - check.printed) <= max(check.tol, ROUNDED) else "contradicts"
+    return Gain(check.printed, difference, Verdict(word, None, None, f"Counted: {difference:+.3f} M."))
+
+
+def _time(check: Check, column: str, a: Row, b: Row) -> Gain:
+    printed = a.values[column] / b.values[column]
+    found = time_ratio(KINDS[column], a.experiments[-1], b.experiments[-1])
+    if found is None:
+        return _no(check, "no times of these networks are kept: they belong to a machine", "reports/benchmarks")
+    return Gain(round(printed, 3), found.value, judge_ratio(printed, found))
+
+
+def _scales(results: Results, check: Check, column: str, a: Row, b: Row) -> Gain:
+    """Compare mean scales of two sets of images: they agree where ours differ by no more than the printed ones.
+
+    A cell is printed with two decimals, and the larger of its printed deviations is added to the tolerance.
+    """
+    means = [learnt(results, row, column)[1] for row in (a, b)]
+    if None in means:
+        return Gain(check.printed, None, judge(None))
+    spread = max(row.values.get(f"{column}_std") or 0.0 for row in (a, b))
+    limit, difference = abs(check.printed) + max(check.tol, spread), means[0] - means[1]
+    word = "agrees" if abs(difference) <= limit else "contradicts"
+    sentence = f"Mean scales of the two sets of images differ by {abs(difference):.2f}; {limit:.2f} is allowed."
+    return Gain(check.printed, difference, Verdict(word, None, None, sentence))
+
+
+def _no(check: Check, reason: str, page: str = "") -> Gain:
+    where = f" ({page})" if page else ""
+    return Gain(check.printed, None, Verdict(UNCHECKABLE, None, None, f"{reason[0].upper()}{reason[1:]}{where}."))

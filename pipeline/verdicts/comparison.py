@@ -1,0 +1,274 @@
+"""Our rows of a published table beside the printed ones: gains, intervals and verdicts, ready to be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from pipeline import paths
+from pipeline.evaluation.intervals import paired_interval
+from pipeline.published.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
+from pipeline.published.tables import Published, Row, Table, exists, find_table
+from pipeline.verdicts.results import PRETRAINING, Results, inactive_reason, load_experiment
+from pipeline.verdicts.rule import Verdict, judge, pooled_run_sd
+from pipeline.verdicts.seed_gains import SeedGain, seed_gain
+from pipeline.verdicts.spreads import spread
+
+STAND_IN = "the paper compares with another baseline"
+# Seen under `mini`, where ResNet-50 and ResNet-101 are one network: PSConv's, pre-trained twice, reached 15.5 and 21.2
+# AP, so its gain was -5.5 and +2.5 points, each called decided by the noise of trainings from one init.
+APART = (
+    "Method and baseline start from backbones that were pre-trained here for each of them, and the noise of "
+    "pre-training is not in the interval."
+)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Gain of one metric over the baseline; published in points of 100, ours as a fraction of 1."""
+
+    published: float | None
+    ours: float | None
+    verdict: Verdict
+    trainings: int = 1  # of the method behind the gain; several are means, as are the baseline's
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row of ours: what was printed, what was measured, and what can be said of the gain."""
+
+    row: Row
+    evaluation: str
+    metrics: dict[str, float | None] | None  # fractions of 1; None = not run
+    baseline: str | None  # the evaluation that the gain is over
+    stand_in: bool = False  # the baseline is another than the paper's
+    gains: dict[str, Gain] = field(default_factory=dict)
+
+    @property
+    def experiment(self) -> str:
+        return paths.split_evaluation(self.evaluation)[0]
+
+
+def metrics_of(table: Table) -> tuple[str, ...]:
+    """Return the metrics that a table's rows are compared by, the deciding one first.
+
+    Those of boxes, and of masks where it prints such; recall where it prints that of proposals, errors where it prints
+    those of classifiers, PASCAL VOC's mean AP where it prints that. A table that prints only some decides by the first.
+    """
+    if ERRORS[0] in table.columns:
+        return tuple(name for name in ERRORS if name in table.columns)
+    if "ar" in table.columns:
+        return RECALLS
+    if "map" in table.columns:
+        return ("map",)
+    printed = [name for name in table.columns if name.startswith(MASK)]
+    masks = tuple(f"{MASK}{name}" for name in METRICS) if printed else ()
+    found = masks if masks and "ap" not in table.columns else (*METRICS, *masks)
+    return tuple(sorted(found, key=lambda name: name not in table.columns and found[0] not in table.columns))
+
+
+def compare(results: Results, published: Published, table: Table) -> tuple[list[Compared], list[Row]]:
+    """Return the rows that the project has, judged, and the paper's own rows that it does not have."""
+    own = [row for row in table.rows if row.ours]
+    present = [row for row in own if exists(row)]
+    compared = [compare_row(results, published, table, row) for row in present]
+    shown = {item.evaluation for item in compared}
+    for name in dict.fromkeys(item.baseline for item in compared if item.stand_in and item.baseline not in shown):
+        compared.insert(0, Compared(_stand_in_row(name), name, results.metrics(name), None))
+    return compared, [row for row in own if row not in present]
+
+
+def _stand_in_row(evaluation: str) -> Row:
+    experiment = paths.split_evaluation(evaluation)[0]
+    return Row(f"stand_in__{evaluation}", "baseline (stand-in)", {}, True, "baseline", experiments=(experiment,))
+
+
+def compare_row(results: Results, published: Published, table: Table, row: Row) -> Compared:
+    """Return one row with its gains; its baseline may be a stand-in (`find_baseline`)."""
+    metrics = results.metrics(row.evaluation)
+    found, stand_in = find_baseline(published, table, row)
+    if found is None:
+        return Compared(row, row.evaluation, metrics, None)
+    printed = published.baseline(table, row)
+    base_values = printed[1].values if printed else {}
+    gains = {}
+    for metric in metrics_of(table):
+        both = row.values.get(metric), base_values.get(metric)
+        published_gain = None if None in both else round(sign_of(metric) * (both[0] - both[1]), 3)
+        gains[metric] = judge_gain(results, row.evaluation, found, metric, published_gain, stand_in)
+    return Compared(row, row.evaluation, metrics, found, stand_in, gains)
+
+
+def find_baseline(published: Published, table: Table, row: Row) -> tuple[str | None, bool]:
+    """Return (evaluation that a row's gain is over, whether it stands in for the printed one).
+
+    Where the project lacks the printed baseline, the experiment that rows.yaml names stands in, else the paper's first
+    baseline of the same detector, backbone and neck that it has, whatever its schedule.
+    """
+    printed = published.baseline(table, row)
+    if printed is not None and exists(printed[1]):
+        return printed[1].evaluation, False
+    if row.stand_in:
+        return row.stand_in, True
+    if printed is None:
+        return None, False
+    wanted = [printed[1].factors.get(key) for key in ("detector", "backbone", "neck")]
+    for other in (other for candidate in published.tables for other in candidate.rows):
+        same = [other.factors.get(key) for key in ("detector", "backbone", "neck")] == wanted
+        if same and other.factors.get("method") == "baseline" and exists(other):
+            return other.evaluation, True
+    return None, False
+
+
+def judge_gain(
+    results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None, stand_in: bool = False
+) -> Gain:
+    """Judge one metric of one evaluation against another's; of errors the gain is how much lower they are.
+
+    Where method and baseline were each trained several times, the gain is the one between the means.
+    """
+    ours, base = results.metrics(evaluation), results.metrics(baseline)
+    if ours is None or base is None:
+        return Gain(published_gain, None, judge(None))
+    if ours.get(metric) is None or base.get(metric) is None:
+        return Gain(published_gain, None, Verdict("n/a", None, None, "The data hold no object of this size."))
+    printed = None if stand_in else published_gain
+    further = further_gain(results, evaluation, baseline, metric, printed)
+    if further is not None:
+        gain, verdict, trainings = further.gain, further.verdict, further.runs[1]
+    else:
+        gain, verdict, trainings = *_single_gain(results, evaluation, baseline, metric, printed), 1
+    missing = inactive_reason(results, paths.split_evaluation(evaluation)[0])[1]
+    if missing and verdict.decided:
+        sentence = f"Whether the method did anything in this run is unknown: {missing} is missing."
+        verdict = replace(verdict, word="undecided", sentence=sentence)
+    if verdict.decided and lacks_pretraining_noise(results, evaluation, baseline, metric):
+        verdict = replace(verdict, word="undecided", sentence=APART)
+    if stand_in:
+        verdict = replace(verdict, sentence=verdict.sentence.replace("the paper prints no gain here", STAND_IN))
+    return Gain(published_gain, gain, verdict, trainings)
+
+
+def _single_gain(
+    results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None
+) -> tuple[float, Verdict]:
+    """Return the gain between the results that the tables show, as a fraction of 1, and its verdict."""
+    ours, base = results.metrics(evaluation), results.metrics(baseline)
+    replicates = [(results.bootstrap(name) or {}).get(metric, ()) for name in (baseline, evaluation)]
+    sd_boot = paired_interval(*replicates)[2] if len(replicates[0]) == len(replicates[1]) else None
+    sd_run, dof = gain_noise(results, evaluation, baseline, metric)
+    runs = (1, 1)
+    if kind_of(metric) == "error":
+        both = [spread(results, name, metric) for name in (baseline, evaluation)]
+        sd_boot = independent_sd(ours, base, metric)
+        runs = (both[0].count, both[1].count)
+        if min(runs) > 1:  # each arm has seeds of its own, and their deviation
+            sd_run, dof = pooled_run_sd([found.values for found in both])
+    gain = sign_of(metric) * (ours[metric] - base[metric])
+    return gain, judge(
+        gain,
+        published_gain,
+        sd_boot,
+        sd_run,
+        dof,
+        baseline_ap50=base.get(f"{MASK}ap50" if metric.startswith(MASK) else "ap50"),
+        ap50_floor=results.preset.verdicts.min_baseline_ap50,
+        inactive=inactive_reason(results, paths.split_evaluation(evaluation)[0])[0],
+        runs=runs,
+    )
+
+
+def further_gain(
+    results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None = None
+) -> SeedGain | None:
+    """Return the gain between means of several trainings of both, None where nobody ran them.
+
+    Where the backbones were pre-trained apart, only trainings that each had a pre-training of their own tell.
+    """
+    found = seed_gain(results, evaluation, metric, published_gain)
+    if found is None or found.baseline != baseline:
+        return None
+    return found if found.pretrained or not pretrained_apart(results, evaluation, baseline) else None
+
+
+def pretrained_apart(results: Results, evaluation: str, baseline: str) -> bool:
+    """Whether two detectors start from different backbones that this preset pre-trained: PSConv's and the plain one.
+
+    What is made of one and the same init (POD's scales, a fusion module put in) starts from it, whatever its name.
+    """
+    both = [load_experiment(paths.split_evaluation(name)[0]) for name in (evaluation, baseline)]
+    if results.preset.init_source != "pretrain" or any(loaded.init == "none" for loaded in both):
+        return False
+    return both[0].method.psconv != both[1].method.psconv
+
+
+def gain_noise(results: Results, evaluation: str, baseline: str, metric: str) -> tuple[float | None, int | None]:
+    """Return (deviation of one run, degrees of freedom) that a gain is judged by.
+
+    It holds the noise of pre-training where the backbones differ and somebody measured it.
+    """
+    if pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric)[0] is not None:
+        return results.noise_in(PRETRAINING, metric)
+    return results.run_noise(paths.split_evaluation(evaluation)[0], metric)
+
+
+def lacks_pretraining_noise(results: Results, evaluation: str, baseline: str, metric: str) -> bool:
+    """Whether two detectors start from backbones pre-trained apart, and nobody measured what that does to a metric."""
+    return pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric)[0] is None
+
+
+def independent_sd(ours: dict, base: dict, metric: str) -> float | None:
+    """Return the deviation of a difference of two error rates over test images, as if these were not the same ones.
+
+    Which images each network misses is not kept, so the difference cannot be paired; taking the two as independent
+    makes the interval wider, not narrower. None where the number of test images is unknown.
+    """
+    if not ours.get("images") or not base.get("images"):
+        return None
+    return sum(m[metric] * (1 - m[metric]) / m["images"] for m in (ours, base)) ** 0.5
+
+
+def readable_method(row: Row) -> str:
+    """Return a method's name as a reader of all five papers knows it; the printed label where there is none."""
+    factors = row.factors
+    if factors.get("method") == "dst" and factors.get("feedback") not in ("reg_loss", None):
+        return f"DST, {factors['feedback'].replace('_', ' ')}"
+    names = {
+        "gsl": "POD GSL",
+        "fd": "POD FD",
+        "fd_wt": "POD FD-WT",
+        "dst": "DST",
+        "msfm": "MSFM",
+        "psconv": "PSConv",
+        "snip": "SNIP",
+        "small_loss_reweight": "small-loss reweighting",
+        "ms_train": "multi-scale training",
+    }
+    if factors.get("method") == "ms_train" and factors.get("test"):
+        return "multi-scale training and test"
+    if factors.get("method") == "single_scale" and factors.get("test"):
+        return "multi-scale test"
+    return names.get(factors.get("method"), row.label)
+
+
+def stand_ins(experiments: list[str]) -> list[str]:
+    """Return what stands in for what in some experiments (their notes), each sentence once, in order."""
+    return list(dict.fromkeys(text for name in experiments for text in load_experiment(name).notes.differs))
+
+
+def headline_experiments() -> list[str]:
+    """Return the experiments behind the quickstart's tables, in the papers' order, each once."""
+    rows = (row for name in headline_tables() for row in find_table(name, headline=True)[1].rows if exists(row))
+    return list(dict.fromkeys(row.experiments[-1] for row in rows))
+
+
+QUICKSTART = {
+    "pod": ("pod_t2", "pod_t3", "pod_t5"),
+    "dst": ("dst_t2",),
+    "msfm": ("msfm_t4",),
+    "snip": ("snip_t2",),
+    "psconv": ("psconv_t8",),
+}
+
+
+def headline_tables() -> list[str]:
+    return [name for tables in QUICKSTART.values() for name in tables]

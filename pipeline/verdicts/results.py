@@ -1,0 +1,233 @@
+"""The small files that stages left for one preset, read once; a missing one is `None`, never an error."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import config, paths
+from pipeline.errors import InputError
+from pipeline.files import read_json, read_text
+from pipeline.options import Experiment, Recipe
+from pipeline.preset import Preset
+from pipeline.published.columns import MASK
+from pipeline.published.rows import is_classifier
+from pipeline.reporting.networks import network
+
+TOPS = ("top1", "top5")
+HELD_OUT = 0.1  # share of the crops that `training.classification` judges its classifiers on
+PRETRAINING = "pretraining"  # group of `data/noise.json` whose runs have backbones of their own
+MOVED = 0.05  # learnt scales nearer to 1 than this decompose into the plain convolution (POD, section 3.3)
+
+
+class Results:
+    """Metrics, histories and noise of one preset."""
+
+    def __init__(self, preset: str) -> None:
+        self.name = preset
+        self.preset: Preset = config.load_preset(preset)
+
+    def metrics(self, evaluation: str) -> dict[str, Any] | None:
+        """Return an evaluation's metrics; those of a classifier, which is scored while it trains, are its errors.
+
+        Several trainings of a classifier that only a seed tells apart give their mean, as the papers print it.
+        """
+        if not is_classifier(evaluation):
+            return _json(paths.metrics(self.name, evaluation))
+        summary = self.training(evaluation)
+        if summary is None:
+            return None
+        means = {name: entry["mean"] for name, entry in summary.get("seeds", {}).items() if name != "count"}
+        errors = {f"{top}_err": means.get(f"{top}_error", summary.get(f"{top}_error")) for top in TOPS}
+        return {"images": summary.get("val_images") or _held_out(summary)} | errors
+
+    def bootstrap(self, evaluation: str) -> dict[str, Any] | None:
+        return None if is_classifier(evaluation) else _json(paths.bootstrap(self.name, evaluation))
+
+    def speeds(self, device: str) -> dict[str, Any] | None:
+        """Return the layers benchmark of a device; it belongs to a machine, not to a preset."""
+        return _json(paths.ROOT / paths.layer_benchmark(device))
+
+    def training(self, experiment: str) -> dict[str, Any] | None:
+        return _json(paths.training_summary(self.name, experiment))
+
+    def scales(self, experiment: str) -> dict[str, Any] | None:
+        return _json(paths.scales(self.name, experiment))
+
+    def size(self, experiment: str) -> dict[str, Any] | None:
+        return _json(paths.size(self.name, experiment))
+
+    def counts(self, experiment: str) -> dict[str, Any] | None:
+        """Return parameters and multiply-adds of an experiment's network at the papers' size, None if not counted."""
+        rows = (_json(paths.metrics(self.name, "identities")) or {}).get("rows", ())
+        wanted = network(load_experiment(experiment))
+        return next((row for row in rows if row["network"] == wanted), None)
+
+    def history(self, experiment: str) -> list[dict[str, float | None]]:
+        """Return the logged windows of a training; empty cells are `None`, a missing file is no window."""
+        path = paths.history(self.name, experiment)
+        return read_numbers(path) if path.is_file() else []
+
+    def reproduces(self) -> bool:
+        """Tell whether the preset is there to reproduce the papers' whole catalogue, not to look at a user's data."""
+        return self.name == "full" or self.preset.data.kind == "scaleworld"
+
+    def published_images(self) -> bool:
+        return self.preset.data.may_publish_images
+
+    @cached_property
+    def noise(self) -> dict[str, Any]:
+        """Run-to-run deviations by `noise_group`, empty where they were measured for other settings."""
+        return self._measured("groups")
+
+    @cached_property
+    def seed_methods(self) -> dict[str, Any]:
+        """Methods that were trained several times beside a group's baseline, by experiment; empty as `noise` is."""
+        return self._measured("methods")
+
+    def _measured(self, part: str) -> dict[str, Any]:
+        entry = (_json(paths.NOISE) or {}).get(self.name) or {}
+        return entry.get(part, {}) if entry.get("preset_digest") == preset_digest(self.preset) else {}
+
+    def run_noise(self, experiment: str, metric: str) -> tuple[float | None, int | None]:
+        """Return (deviation of one run, degrees of freedom) of a metric; (None, None) where nobody measured it."""
+        return self.noise_in(self.noise_group(experiment, metric), metric)
+
+    def noise_in(self, name: str, metric: str) -> tuple[float | None, int | None]:
+        """Return (deviation of one run, degrees of freedom) of a metric in a group; (None, None) where not measured."""
+        group = self.noise.get(name)
+        deviation = group.get("sd", {}).get(metric) if group else None
+        return (None, None) if deviation is None else (deviation, group["dof"])
+
+    def noise_group(self, experiment: str, metric: str) -> str:
+        """Return the `noise_group` that a metric takes here: of the groups that fit, the closest that was measured."""
+        groups = fitting_groups(experiment, metric)
+        return next((group for group in groups if group in self.noise), groups[-1])
+
+    def noise_groups(self, experiment: str) -> set[str]:
+        """Return every group that some metric of an experiment takes."""
+        loaded = load_experiment(experiment)
+        masks = {f"{MASK}ap"} if "mask" in loaded.detector else set()
+        groups = {self.noise_group(experiment, metric) for metric in {"ap", *masks}}
+        apart = loaded.method.psconv and self.preset.init_source == "pretrain" and PRETRAINING in self.noise
+        return groups | ({PRETRAINING} if apart and loaded.init != "none" else set())
+
+
+def fitting_groups(experiment: str, metric: str) -> tuple[str, ...]:
+    """Return the kinds of baselines whose run-to-run noise can judge a metric of an experiment, the closest first.
+
+    Most take their neck's. Networks of proposals, metrics of masks, the recipe of PASCAL VOC, detectors without
+    proposals and boxes learnt by an L1 loss have baselines of their own; the last two take those of a Faster R-CNN with
+    the same neck where nobody measured theirs.
+    """
+    loaded = load_experiment(experiment)
+    if loaded.detector == "d_rfcn_rpn":
+        return ("proposals",)
+    if metric.startswith(MASK):
+        return ("masks",)
+    if loaded.dataset == "voc":
+        return ("voc",)
+    dense = loaded.detector in ("retinanet", "fcos", "reppoints")
+    l1 = loaded.neck == "fpn" and load_recipe(loaded.recipe).box_loss == "l1"
+    return (*(["dense"] if dense else []), *(["l1"] if l1 else []), loaded.neck)
+
+
+def preset_digest(preset: Preset) -> str:
+    """Hash of everything in a preset that can change a metric: the key of `data/noise.json`.
+
+    Values that are their options' defaults are left out: an option that is added later changes no digest, for its
+    default keeps the meaning of every preset.
+    """
+    contents = chosen(preset)
+    for key in ("name", "title", "verdicts"):
+        contents.pop(key, None)
+    contents["data"].pop("may_publish_images", None)
+    return hashlib.sha256(msgspec.json.encode(contents, order="sorted")).hexdigest()[:16]
+
+
+def chosen(options: Any) -> Any:
+    """Return the values of options, nested ones too, that differ from their defaults."""
+    if isinstance(options, dict):
+        return {key: chosen(value) for key, value in options.items()}
+    if not isinstance(options, msgspec.Struct):
+        return options
+    plain = {field.name: field.default for field in msgspec.structs.fields(options)}
+    values = {name: getattr(options, name) for name in plain}
+    return {name: chosen(value) for name, value in values.items() if value != plain[name]}
+
+
+@cache
+def load_recipe(name: str) -> Recipe:
+    """Return a recipe's file. Raises InputError where it is wrong."""
+    return config.load(paths.ROOT / paths.recipe_file(name), Recipe)
+
+
+@cache
+def load_experiment(name: str) -> Experiment:
+    """Return an experiment's file. Raises InputError where it is wrong."""
+    return config.load(paths.ROOT / paths.experiment_file(name), Experiment)
+
+
+def scale_source(experiment: str) -> str | None:
+    """Return the GSL experiment whose learnt scales a network uses; None for a network without any."""
+    loaded = load_experiment(experiment)
+    if loaded.method.global_scale:
+        return experiment
+    return loaded.init.removesuffix("_wt").removesuffix("_fd") if loaded.method.decomposed else None
+
+
+def inactive_reason(results: Results, experiment: str) -> tuple[str | None, str | None]:
+    """Return (why the method changed nothing in this run, which file that would tell is missing).
+
+    GSL and what is decomposed from it: no scale moved. DST: no collage beyond the first step, which always is one.
+    SNIP: every object, or none, is valid at every resolution.
+    """
+    method = load_experiment(experiment).method
+    source = scale_source(experiment)
+    if source is not None:
+        scales = results.scales(source)
+        if scales is None:
+            return None, paths.scales(results.name, source).as_posix()
+        if scales["largest_shift"] < MOVED:
+            return f"no learnt scale moved by {MOVED} or more (largest {scales['largest_shift']:.3f})", None
+    training = results.training(experiment)
+    if (method.collage or method.snip) and training is None:
+        return None, paths.training_summary(results.name, experiment).as_posix()
+    if method.collage:
+        collages = (training.get("collage_share") or 0.0) * training["steps"]
+        if collages < 1.5 and method.collage.feedback != "always":
+            return "no collage was drawn after the first step", None
+    if method.snip:
+        shares = list((training.get("valid_objects") or {}).values())
+        if all(share == 0 for share in shares):
+            return "no object was in a valid range", None
+        if all(share == 1 for share in shares):
+            return "every object was in every valid range", None
+    return None, None
+
+
+def read_numbers(path: Path) -> list[dict[str, float | None]]:
+    """Read a CSV of numbers with a header. Raises InputError naming the line of a cell that is none."""
+    rows = []
+    for number, row in enumerate(csv.DictReader(io.StringIO(read_text(path))), start=2):
+        try:
+            rows.append({key: float(cell) if cell else None for key, cell in row.items()})
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}, line {number} holds a cell that is no number; make this file again.") from error
+    return rows
+
+
+def _json(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None
+
+
+def _held_out(summary: dict[str, Any]) -> int | None:
+    """Return how many crops a classifier was judged on, from how many it was trained on; None where none are."""
+    held = round(summary.get("images", 0) * HELD_OUT / (1 - HELD_OUT))
+    return held or None
