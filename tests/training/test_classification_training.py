@@ -56,7 +56,7 @@ def test_a_killed_training_ends_with_the_same_bytes(images):
         "import os, signal, sys\n"
         f"sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]\n"
         "import labelled_sets\n"
-        "from pipeline.training import classification_data as data, classification\n"
+        "from pipeline.training.classification import data, pretraining as classification\n"
         "original = data.TrainingBatches.__getitem__\n"
         "def deadly(self, step):\n"
         "    if step == 4:\n"
