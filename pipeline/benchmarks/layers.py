@@ -22,7 +22,7 @@ from pipeline.benchmarks.pages.layers import benchmark_page
 from pipeline.benchmarks.timing.profiles import operator_shares
 from pipeline.benchmarks.timing.rounds import Call
 
-FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+MEMORY_FORMAT = "channels_last"
 QUICK_FOLDER = Path("data/scratch/benchmarks")
 SECONDS_A_QUICK_CASE = 0.2
 
@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         "settings": {
             "quick": options.quick,
             "minutes": None if options.quick else options.minutes,
-            "memory_format": options.memory_format,
+            "memory_format": MEMORY_FORMAT,
         },
         "absent": absent,
         "marks": marks,
@@ -52,7 +52,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
 
 def all_cases(options: argparse.Namespace) -> tuple[list[Case], list[str]]:
     """Return all cases, and why some are absent: networks and ONNX Runtime need packages that a layer does not."""
-    memory_format = FORMATS[options.memory_format]
+    memory_format = getattr(torch, MEMORY_FORMAT)
     cases, absent = list(layer_cases(options.device, options.quick, memory_format)), []
     try:
         from pipeline.benchmarks.networks import network_cases
@@ -112,7 +112,6 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     found = command_line(__doc__, minutes=20.0, threads=0)
     found.add_argument("--quick", action="store_true", help=f"few small sizes in two minutes, into {QUICK_FOLDER}")
-    found.add_argument("--memory-format", choices=tuple(FORMATS), default="channels_last")
     found.add_argument("--groups", default="layer,network,onnx", help="which comparisons, by comma")
     return found
 

@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         for name, default in DEFAULTS[options.device].items()
     }
     with tempfile.TemporaryDirectory() as folder:
-        split = write_images(Path(folder), JPEGS, options.factor)
+        split = write_images(Path(folder), JPEGS)
         how = (split, settings["batch"], settings["workers"], options.device, settings["precision"], options.preset)
         loops: dict[str, Loop] = {"torchvision": Plain(*how), "ours": Ours(*how)}
         calls = {name: repeated(loop, settings["steps"]) for name, loop in loops.items()}
@@ -97,7 +97,6 @@ def parser() -> argparse.ArgumentParser:
         __doc__, preset="full", minutes=5.0, rounds=3, batch=None, workers=None, precision=None, threads=0
     )
     found.add_argument("--steps", type=int, help="steps a sample (default: 1, 20)")
-    found.add_argument("--factor", type=float, default=1.0, help="of the images' 640x480 pixels")
     return found
 
 

@@ -90,14 +90,6 @@ def test_a_run_of_pre_training_cannot_write_the_graphs_backbones(tmp_path, monke
         assert (folder / "data/init").is_symlink() == shared
 
 
-def test_published_backbones_have_no_noise_of_pre_training(capsys):
-    words = ["--preset", "full", "--groups", "l1,pretraining"]
-    with pytest.raises(SystemExit) as ended:
-        seeds.run(seeds.main, "", arguments=words, extend=seeds.options)
-    assert ended.value.code == 2
-    assert "preset full has init_source: torchvision" in capsys.readouterr().err
-
-
 def test_masks_have_a_noise_of_their_own_and_their_boxes_that_of_boxes():
     name = seeds.BASELINES["masks"]
     assert (fitting_groups(name, "mask_ap_small"), fitting_groups(name, "ap_small")) == (("masks",), ("fpn",))
@@ -165,22 +157,3 @@ def test_methods_are_trained_beside_a_group_that_was_measured(tmp_path, monkeypa
     ran.clear()
     seeds.main(words)
     assert ran == [(PRETRAINING, method, seed) for seed in (1, 2)]  # the baseline's are known
-
-
-@pytest.mark.parametrize(
-    ("groups", "method", "sentence"),
-    [
-        ("l1", "psconv_frcnn_r50_fpn_1x_psconv", "whose recipe is psconv, but msfm_frcnn_r50_fpn_1x"),
-        ("l1,fpn", "psconv_frcnn_r50_fpn_1x_psconv", "--methods needs one group"),
-        ("pretraining", "msfm_retinanet_r50_fpn_1x_msfm", "whose detector is retinanet"),
-        ("pretraining", "psconv_frcnn_r50_fpn_1x_psconf", "psconv_frcnn_r50_fpn_1x_psconv"),
-    ],
-)
-def test_a_method_of_another_baseline_is_refused(groups, method, sentence, capsys):
-    words = ["--preset", "mini", "--groups", groups, "--methods", method]
-    with pytest.raises(SystemExit) as ended:
-        seeds.run(seeds.main, "", arguments=words, extend=seeds.options)
-    assert ended.value.code == 2
-    printed = capsys.readouterr().err
-    assert sentence in printed
-    assert printed.count("\n") == 1
