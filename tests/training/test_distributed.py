@@ -13,7 +13,7 @@ import torch
 from pipeline import paths
 from pipeline.training.checkpoint import load_weights
 from pipeline.training.classification.pretraining import pretrain
-from pipeline.training.distributed import ALONE, World, joined
+from pipeline.training.distributed import ALONE, joined
 
 GRADIENTS = """
 import sys, torch
@@ -107,9 +107,3 @@ def test_one_process_needs_no_communication(monkeypatch):
     model = torch.nn.Linear(1, 1)
     assert world.wrap(model) is model
     assert world.agreed("fp32") == "fp32"
-
-
-def test_shares_are_a_partition():
-    parts = [World(rank, 4).share(range(12)) for rank in range(4)]
-    assert sorted(row for part in parts for row in part) == list(range(12))
-    assert {len(part) for part in parts} == {3}
