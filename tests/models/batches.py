@@ -10,6 +10,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from pipeline import config
 from pipeline.models import build_detector
+from pipeline.options import Method, ProposalNetwork
 
 BASE = "msfm_frcnn_r50_fpn_1x"
 ROI_FAMILIES = ("faster_rcnn", "c4", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "dynamic_rcnn", "grid_rcnn")
@@ -24,10 +25,25 @@ def full(detector: str, **method: object) -> config.Spec:
 
 
 def spec(family: str, **method: object) -> config.Spec:
-    """Return a tiny detector's specification; `c4` is Faster R-CNN without a pyramid."""
+    """Return a tiny detector's specification; `c4` is Faster R-CNN without a pyramid, `rpn` SNIP's proposal network."""
+    if family == "rpn":
+        return rpn_spec(features="conv45", **method)
     if family == "c4":
         return tiny.with_method(tiny.spec("pod_frcnn_r50_c4_1x"), **method)
     return tiny.with_method(tiny.with_detector(tiny.spec(BASE), family), **method)
+
+
+def rpn_spec(preset: str = "tiny", backbone: str = "resnet50", **options: object) -> config.Spec:
+    """Return a proposal network on SNIP's recipe; options of the network or of a method."""
+    name = "snip_drfcn_r50_7ep_single_scale"
+    found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)
+    own = {key: options.pop(key) for key in ("features", "anchors") if key in options}
+    changes = {"detector": "d_rfcn_rpn", "neck": "none", "backbone": backbone, "region": None}
+    experiment = msgspec.structs.replace(
+        found.experiment, **changes, method=Method(**options), rpn=ProposalNetwork(**own)
+    )
+    recipe = msgspec.structs.replace(found.recipe, rpn_positive_iou=0.5, rpn_negative_iou=0.4)
+    return msgspec.structs.replace(found, experiment=experiment, recipe=recipe)
 
 
 def model(family: str, classes: int = 3, **method: object) -> nn.Module:
