@@ -1,19 +1,17 @@
 """GSL: the derived fixtures, torchvision's deformable convolution, gradients, and the start at scale 1."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_folder import shared
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
 from pipeline.layers import GlobalScaleConv2d, fractional_dilation_conv2d
-
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "derived" / "pod_gsl"
 
 
 def double(*shape):
@@ -30,10 +28,9 @@ def deformable(x, weight, scales, stride=1, groups=1):
 
 @pytest.mark.parametrize("name", ["gsl_01", "gsl_02"])
 def test_naive_sampling_fixture(name):
-    if not FIXTURES.is_dir():
-        pytest.skip("the derived GSL fixtures are not beside this checkout")
-    stride = json.loads((FIXTURES / f"{name}.json").read_text())["stride"]
-    with np.load(FIXTURES / f"{name}.npz") as arrays:
+    folder = shared("fixtures/derived/pod_gsl")
+    stride = json.loads((folder / f"{name}.json").read_text())["stride"]
+    with np.load(folder / f"{name}.npz") as arrays:
         x, weight, scales, y = (torch.from_numpy(arrays[key]).double() for key in ("x", "w", "scales_hw", "y"))
     torch.testing.assert_close(fractional_dilation_conv2d(x, weight, scales, stride), y, atol=1e-12, rtol=1e-12)
 
