@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from shared_folder import shared
 from tiny_sets import instances, normalised, verify_one, write_images, write_instances
 
 from pipeline.data.manifest import load_manifest, load_split, size_name
 from pipeline.data.verification_page import write_verification_page
 from pipeline.data.verify import Source, new_categories, verify
 from pipeline.errors import InputError
-
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
 
 
 @pytest.fixture
@@ -267,15 +263,8 @@ def test_misuse_is_a_value_error(folder):
         verify("tiny", "coco", {"train": source_of(folder)}, float("nan"), folder / "out")
 
 
-def test_verification_needs_no_torch():
-    code = "import sys, pipeline.data.verify, pipeline.data.verification_page; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2]).returncode == 0
-
-
 def test_real_photographs(tmp_path):
-    root = SHARED / "datasets" / "coco-subset"
-    if not root.is_dir():
-        pytest.skip("the data set coco-subset is not beside this checkout")
+    root = shared("datasets/coco-subset")
     sources = {
         name: Source(root / "annotations" / f"instances_{name}.json", root / "images") for name in ("train", "val")
     }
@@ -288,9 +277,7 @@ def test_real_photographs(tmp_path):
 
 
 def test_real_voc(tmp_path):
-    root = SHARED / "datasets" / "voc-subset"
-    if not root.is_dir():
-        pytest.skip("the data set voc-subset is not beside this checkout")
+    root = shared("datasets/voc-subset")
     sources = {name: Source(voc_root=root, voc_split=split) for name, split in (("train", "trainval"), ("val", "test"))}
     manifest = verify("own", "voc", sources, 1.0, tmp_path)
     assert (manifest["splits"]["train"]["images"], manifest["splits"]["val"]["images"]) == (70, 30)

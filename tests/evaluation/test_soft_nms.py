@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_folder import shared
 from torchvision.ops import nms
 
 from pipeline.evaluation import soft_nms
 
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "sniper" / "soft_nms"
 SETTINGS = {
     "linear_Nt0.3": {"method": "linear", "iou_threshold": 0.3},
     "linear_Nt0.5": {"method": "linear", "iou_threshold": 0.5},
@@ -29,10 +28,7 @@ SETTINGS = {
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("case", ["01", "02", "05", "07"])
 def test_official_cases_in_pick_order(case, setting):
-    path = FIXTURES / f"softnms_{case}.npz"
-    if not path.exists():
-        pytest.skip("the fixture folder sniper/soft_nms is not here")
-    arrays = np.load(path)
+    arrays = np.load(shared(f"fixtures/sniper/soft_nms/softnms_{case}.npz"))
     detections = torch.from_numpy(arrays["dets"])
     boxes = detections[:, :4] + torch.tensor([0.0, 0, 1, 1])  # inclusive pixels to half-open
     kept, scores = soft_nms(boxes, detections[:, 4], **SETTINGS[setting])
