@@ -212,14 +212,6 @@ def test_masks_keep_their_place_and_area_in_every_cell(k: int, keep_aspect: bool
     assert target["boxes"][0].tolist() == [4, 2, 10, 8]
 
 
-def test_masks_leave_with_their_objects() -> None:
-    mask = torch.zeros(2, 64, 64, dtype=torch.uint8)
-    mask[0, :20, :20] = mask[1, :19, :20] = 1
-    targets = [objects((0, 0, 20, 20), (0, 0, 20, 19), masks=mask)] * 4
-    kept = make_collage([torch.zeros(3, 64, 64)] * 4, targets, min_area=100)[1]
-    assert kept["masks"].sum(dim=(1, 2)).tolist() == [100] * 4
-
-
 def test_the_last_row_and_column_take_the_remainder() -> None:
     images = [torch.full((1, 10, 10), float(i)) for i in range(9)]
     image, target = make_collage(images, [objects((0, 0, 10, 10))] * 9, k=9, canvas_size=(32, 32))
@@ -243,13 +235,16 @@ def test_bilinear_halving_averages_neighbours() -> None:
     torch.testing.assert_close(image[0, 0], torch.tensor([0.5, 2.5, 4.5, 6.5] * 2))
 
 
-def test_small_objects_are_left_out_on_demand_only() -> None:
-    targets = [objects((0, 0, 20, 20), (0, 0, 19.9, 20))] * 4
+def test_small_objects_are_left_out_with_their_masks_on_demand_only() -> None:
+    mask = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    mask[0, :20, :20] = mask[1, :19, :20] = 1
+    targets = [objects((0, 0, 20, 20), (0, 0, 19.9, 20), masks=mask)] * 4
     images = [torch.zeros(3, 64, 64)] * 4
     assert len(make_collage(images, targets)[1]["boxes"]) == 8
     kept = make_collage(images, targets, min_area=100)[1]
     assert kept["boxes"].shape == (4, 4)
     assert len(kept["labels"]) == 4
+    assert kept["masks"].sum(dim=(1, 2)).tolist() == [100] * 4
 
 
 def test_images_without_objects() -> None:
