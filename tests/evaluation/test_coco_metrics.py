@@ -70,6 +70,12 @@ def random_case(seed, images=6, categories=3, tied=False, masks=False):
         "annotations": [],
     }
     detections = []
+
+    def detect(image, category, box):
+        score = float(np.round(rng.random(), 1 if tied else 6))
+        box = [float(side) for side in box]
+        detections.append({"image_id": image["id"], "category_id": category, "bbox": box, "score": score})
+
     for image in truth["images"]:
         for _ in range(int(rng.integers(0, 8))):
             width, height = np.round(np.exp(rng.uniform(np.log(4), np.log(150), 2)))
@@ -87,33 +93,16 @@ def random_case(seed, images=6, categories=3, tied=False, masks=False):
                 "iscrowd": int(rng.random() < 0.15),
             }
             if masks:
-                annotation["segmentation"] = [
-                    [x, y, x + width, y, x + width, y + height * rng.uniform(0.5, 1), x, y + height]
-                ]
-                annotation["segmentation"] = [[float(v) for v in annotation["segmentation"][0]]]
+                corners = [x, y, x + width, y, x + width, y + height * rng.uniform(0.5, 1), x, y + height]
+                annotation["segmentation"] = [[float(value) for value in corners]]
             truth["annotations"].append(annotation)
             for _ in range(int(rng.integers(0, 4))):
                 moved = np.array(box) + rng.normal(0, 0.08, 4) * [width, height, width, height]
                 if rng.random() < 0.3:
                     moved = np.array(box)
-                wrong = rng.random() < 0.1
-                detections.append(
-                    {
-                        "image_id": image["id"],
-                        "category_id": 1 if wrong else category,
-                        "bbox": [float(v) for v in moved],
-                        "score": float(np.round(rng.random(), 1 if tied else 6)),
-                    }
-                )
+                detect(image, 1 if rng.random() < 0.1 else category, moved)
         for _ in range(int(rng.integers(0, 5))):
-            detections.append(
-                {
-                    "image_id": image["id"],
-                    "category_id": int(rng.choice(truth["categories"])["id"]),
-                    "bbox": [float(v) for v in rng.uniform(0, 100, 4)],
-                    "score": float(np.round(rng.random(), 1 if tied else 6)),
-                }
-            )
+            detect(image, int(rng.choice(truth["categories"])["id"]), rng.uniform(0, 100, 4))
     if masks:
         from pycocotools import mask
 

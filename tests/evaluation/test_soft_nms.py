@@ -43,25 +43,23 @@ BOXES = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [8, 0, 18, 10], [50, 50,
 SCORES = torch.tensor([0.9, 0.8, 0.6, 0.7])
 
 
-def test_hand_computed_gaussian():
-    kept, scores = soft_nms(BOXES, SCORES)
-    second, third = 0.8 * math.exp(-2 / 9), 0.6 * math.exp(-2 / 81)
-    assert second > third
-    assert kept.tolist() == [0, 3, 1, 2]
-    assert scores.tolist() == pytest.approx([0.9, 0.7, second, third * math.exp(-2 * 49 / 169)])
+SECOND, THIRD = 0.8 * math.exp(-2 / 9), 0.6 * math.exp(-2 / 81)  # after the first's Gaussian
 
 
-def test_hand_computed_linear():
-    kept, scores = soft_nms(BOXES, SCORES, method="linear")
-    assert kept.tolist() == [0, 3, 2, 1]  # 0.8 * 2/3 falls behind 0.6, which 1/9 leaves alone
-    assert scores.tolist() == pytest.approx([0.9, 0.7, 0.6, 0.8 * 2 / 3 * 6 / 13])
-
-
-@pytest.mark.parametrize("score_threshold", [0.0, 0.001])
-def test_hand_computed_hard(score_threshold):
-    kept, scores = soft_nms(BOXES, SCORES, method="hard", score_threshold=score_threshold)
-    assert kept.tolist() == [0, 3, 2]
-    assert scores.tolist() == pytest.approx([0.9, 0.7, 0.6])
+@pytest.mark.parametrize(
+    ("options", "order", "decayed"),
+    [
+        ({}, [0, 3, 1, 2], [0.9, 0.7, SECOND, THIRD * math.exp(-2 * 49 / 169)]),
+        # 0.8 * 2/3 falls behind 0.6, which 1/9 leaves alone
+        ({"method": "linear"}, [0, 3, 2, 1], [0.9, 0.7, 0.6, 0.8 * 2 / 3 * 6 / 13]),
+        ({"method": "hard", "score_threshold": 0.0}, [0, 3, 2], [0.9, 0.7, 0.6]),
+        ({"method": "hard", "score_threshold": 0.001}, [0, 3, 2], [0.9, 0.7, 0.6]),
+    ],
+)
+def test_hand_computed(options, order, decayed):
+    kept, scores = soft_nms(BOXES, SCORES, **options)
+    assert kept.tolist() == order
+    assert scores.tolist() == pytest.approx(decayed)
 
 
 def test_a_low_start_score_falls_only_by_an_overlap():

@@ -38,7 +38,8 @@ def test_count_of_a_convolution_and_a_linear_layer():
         ("msfm_dynamic_rcnn_r50_fpn_1x_msfm", 44_071_784, 43_846_440),
         ("msfm_reppoints_r50_fpn_1x", 36_845_494, 36_620_150),
         ("msfm_reppoints_r50_fpn_1x_msfm", 39_164_222, 38_938_878),
-        ("pod_frcnn_r50_fpn_1x", 41_753_056, 41_527_712),
+        ("dst_frcnn_r50_fpn_1x", 41_753_056, 41_527_712),  # a recipe that freezes all norms and one that freezes none
+        ("pod_frcnn_r50_fpn_1x", 41_753_056, 41_527_712),  # count the same parameters as trainable
         ("pod_frcnn_r50_fpn_1x_gsl", 41_753_056 + 7194, 41_527_712 + 7194),
         ("pod_frcnn_r50_fpn_1x_fd", 40_954_336, 40_728_992),  # at the scales of POD's table 3
     ],
@@ -68,11 +69,6 @@ def test_classifiers_at_224_and_32_pixels():
         size = measure(config.resolve(name, "full"))
         assert (size["input"], size["parameters_total"], size["macs"]) == (side, parameters, macs)
         assert size["parameters_trainable"] == parameters
-
-
-def test_trainable_parameters_do_not_depend_on_what_the_recipe_freezes():
-    for name in ("msfm_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x", "pod_frcnn_r50_fpn_1x"):  # norms: affine, none, all
-        assert measure(config.resolve(name, "full"))["parameters_trainable"] == 41_527_712
 
 
 def test_deformable_convolutions_cost_theirs_and_the_offsets():

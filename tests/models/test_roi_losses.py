@@ -58,11 +58,7 @@ def test_small_objects_weigh_more_in_both_losses_and_not_in_the_record():
     assert losses["loss_classifier"].item() == pytest.approx((LN2 + 2 * LN4 + LN5_4) / 3)
     assert losses["loss_box_reg"].item() == pytest.approx((2 * 3.5 + 0.25) / 3)
     assert heads.positives.regression.tolist() == pytest.approx([3.5, 0.25])
-
-
-def test_small_follows_the_presets_size():
-    heads = roi_heads()
-    heads.small_loss_weight, heads.small_area = 2.0, 1024.5
+    heads.small_area = 1024.5  # small follows the preset's size
     losses = heads.losses(LOGITS, deltas(), LABELS, TARGETS, AREAS)
     assert losses["loss_box_reg"].item() == pytest.approx(2 * 3.75 / 3)
 

@@ -35,33 +35,28 @@ ANCHORS = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [5, 0, 15, 10], [50, 5
 OBJECTS = [[0.0, 0, 10, 10], [50.0, 50, 60, 60]]  # IoU with the anchors: 1, 8/12, 5/15, 0, and the second only the last
 
 
-def test_without_ranges_all_objects_match():
-    assert match_anchors_in_range(ANCHORS, target(OBJECTS), None).tolist() == [0, 0, BACKGROUND, 1]
-    # Ranges in the target count only where they are switched on.
-    assert match_anchors_in_range(ANCHORS, target(OBJECTS, [False, False]), None).tolist() == [0, 0, BACKGROUND, 1]
+ON_ONE = ANCHORS[:1]  # IoU 1 with the first of these, 8/12 with the second
+TWO = [[0.0, 0, 10, 10], [2.0, 0, 12, 10]]
 
 
-def test_all_in_range_is_plain_matching():
-    assert match_anchors_in_range(ANCHORS, target(OBJECTS, [True, True]), 0.3).tolist() == [0, 0, BACKGROUND, 1]
-
-
-def test_anchors_on_an_object_out_of_range_are_ignored():
-    # 5/15 is below the 0.4 of background, and above the 0.3 from which an object out of range is avoided.
-    found = match_anchors_in_range(ANCHORS, target(OBJECTS, [False, True]), 0.3)
-    assert found.tolist() == [IGNORED, IGNORED, IGNORED, 1]
-    assert match_anchors_in_range(ANCHORS, target(OBJECTS, [False, True]), 0.35).tolist()[2] == BACKGROUND
-
-
-def test_the_numbers_are_those_of_all_objects():
-    found = match_anchors_in_range(ANCHORS, target(OBJECTS[::-1], [False, True]), 0.3)
-    assert found.tolist() == [1, 1, BACKGROUND, IGNORED]
-
-
-def test_positives_on_an_object_out_of_range_are_ignored_too():
-    """An anchor of IoU 1 with an object in range and 8/12 with one out of range: the RPN's order of rules."""
-    boxes = [[0.0, 0, 10, 10], [2.0, 0, 12, 10]]
-    assert match_anchors_in_range(ANCHORS[:1], target(boxes, [True, False]), 0.3).tolist() == [IGNORED]
-    assert match_anchors_in_range(ANCHORS[:1], target(boxes, [True, False]), 0.7).tolist() == [0]
+@pytest.mark.parametrize(
+    ("anchors", "objects", "valid", "ignore_iou", "expected"),
+    [
+        (ANCHORS, OBJECTS, None, None, [0, 0, BACKGROUND, 1]),
+        # Ranges in the target count only where they are switched on; all in range is plain matching.
+        (ANCHORS, OBJECTS, [False, False], None, [0, 0, BACKGROUND, 1]),
+        (ANCHORS, OBJECTS, [True, True], 0.3, [0, 0, BACKGROUND, 1]),
+        # 5/15 is below the 0.4 of background, and above the 0.3 from which an object out of range is avoided.
+        (ANCHORS, OBJECTS, [False, True], 0.3, [IGNORED, IGNORED, IGNORED, 1]),
+        (ANCHORS, OBJECTS, [False, True], 0.35, [IGNORED, IGNORED, BACKGROUND, 1]),
+        (ANCHORS, OBJECTS[::-1], [False, True], 0.3, [1, 1, BACKGROUND, IGNORED]),  # numbers are those of all objects
+        # Positives on an object out of range are ignored too: the RPN's order of rules.
+        (ON_ONE, TWO, [True, False], 0.3, [IGNORED]),
+        (ON_ONE, TWO, [True, False], 0.7, [0]),
+    ],
+)
+def test_matching_by_hand(anchors, objects, valid, ignore_iou, expected):
+    assert match_anchors_in_range(anchors, target(objects, valid), ignore_iou).tolist() == expected
 
 
 @pytest.mark.parametrize("valid", [True, False])
