@@ -230,6 +230,8 @@ def test_boxes_come_from_the_grid_head_and_suppression_before_it():
         features = {str(level): torch.zeros(1, 16, 24 >> level, 32 >> level) for level in range(4)}
         rois = torch.tensor([[8.0, 8.0, 64.0, 36.0]])
         alone = heads.detect(features, [rois], [(96, 128)])[0]["boxes"]
+        clipped = heads.detect(features, [rois], [(30, 60)])[0]["boxes"]
     assert len(found) == 10
     # The pixel's centre is half a map pixel past the point: 1 and 0.5 pixels.
     torch.testing.assert_close(alone, (rois + torch.tensor([1.0, 0.5, 1.0, 0.5])).expand(len(alone), 4))
+    assert clipped[:, 2:].tolist() == [[60, 30]] * len(clipped)
