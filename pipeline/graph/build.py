@@ -83,11 +83,11 @@ def stale_stages(addresses: Sequence[str], known: dict[str, declared.Stage], all
     """
     if code_digest.stale():
         doors.dvc("repro", "--single-item", "code")
-    reasons = {name: why for name, why in doors.status(*addresses).items() if name in known}
+    reasons = doors.status(*addresses)
     if "code" in reasons:  # edited, but in no stage's closure; or its lock is another clone's
         doors.dvc("repro", "--single-item", "code")
-        reasons.pop("code")
-    return [name for name, why in reasons.items() if not (allow_missing and missing.only_missing(why))]
+        reasons = doors.status(*addresses)
+    return [n for n, why in reasons.items() if n in known and not (allow_missing and missing.only_missing(why))]
 
 
 def ancestors(stages: Sequence[declared.Stage], known: dict[str, declared.Stage]) -> set[str]:

@@ -2,6 +2,9 @@
 
 DVC writes `.dvc/tmp/rwlock` four times a stage, also for stages that it skips. It empties the file each time, and ext4
 answers that by writing to the disk at once: where nothing is to be done, a run over many stages mostly waits for it.
+Measured over all stages (7,398 writes): at its quietest, `dvc repro --dry --allow-missing` took 10.8 s on the disk and
+9.4 s in memory, `build catalogue --allow-missing` 10.4 s and 8.0 s; beside other work the writes alone took 26, 41 and
+54 s on the disk, 6, 15 and 23 s in memory.
 The file names its holders by process, so it never meant anything to another machine or after a restart.
 """
 
