@@ -32,7 +32,7 @@ class Stage:
     outs: tuple[str, ...]  # plain outputs, metrics and plots
     kind: str = ""
     patterns: tuple[str, ...] = ()  # `outs` with `{key}` and the like where stages of this kind differ
-    wildcards: Mapping[str, str] = field(default_factory=dict)  # what this stage has in those places
+    wildcards: Mapping[str, str] = field(default_factory=dict)  # what this stage has in such places
 
     @property
     def name(self) -> str:
@@ -111,17 +111,16 @@ def filled(address: str, body: Mapping[str, Any], scope: Mapping[str, Any], file
         return tuple(fill(next(iter(entry)) if isinstance(entry, dict) else entry, values) for entry in entries)
 
     command, outs = fill(body["cmd"]), files(*WRITTEN)
-    name, _, key = address.rpartition(":")[2].partition("@")
+    kind, _, key = address.rpartition(":")[2].partition("@")
     if key:
-        given = {n.removeprefix("item."): str(v) for n, v in scope.items() if n == "key" or n.startswith("item.")}
-        places = {n: f"{{{n.removeprefix('item.')}}}" for n in scope if n == "key" or n.startswith("item.")}
-        patterns = files(*WRITTEN, values={**scope, **places})
+        names = {n.removeprefix("item."): n for n in scope if n == "key" or n.startswith("item.")}
+        patterns = files(*WRITTEN, values={**scope, **{n: f"{{{short}}}" for short, n in names.items()}})
+        wildcards = {short: str(scope[n]) for short, n in names.items()}
     else:
-        name, key = kind_of(name, command, ":" in address)
-        given, patterns = {"key": key}, tuple(with_wildcard(out, key) for out in outs)
-    used = set(WILDCARD.findall(" ".join(patterns)))
-    wildcards = {n: v for n, v in given.items() if n in used}
-    return Stage(address, command, files("deps"), outs, name, patterns, wildcards)
+        kind, key = kind_of(kind, command, ":" in address)
+        patterns = tuple(re.sub(f"{key}(?=[^/]*$)", "{key}", out, count=1) if key else out for out in outs)
+        wildcards = {"key": key}
+    return Stage(address, command, files("deps"), outs, kind, patterns, wildcards)
 
 
 def kind_of(name: str, command: str, in_folder: bool) -> tuple[str, str]:
@@ -137,12 +136,6 @@ def kind_of(name: str, command: str, in_folder: bool) -> tuple[str, str]:
     return (script.rpartition(".")[2], key) if in_folder and name == key else (name, "")
 
 
-def with_wildcard(out: str, key: str) -> str:
-    """Return an output with `{key}` in the place of a key in the name of its file."""
-    folder, slash, name = out.rpartition("/")
-    return f"{folder}{slash}{name.replace(key, '{key}', 1)}" if key else out
-
-
 def kinds(known: Mapping[str, Stage]) -> list[Kind]:
     """Return the kinds of all stages; a stage whose outputs do not fit its kind's is a kind of its own."""
     found: dict[str, Kind] = {}
@@ -151,8 +144,7 @@ def kinds(known: Mapping[str, Stage]) -> list[Kind]:
         if kind.patterns == stage.patterns:
             kind.stages.append(stage)
         else:
-            name = stage.name.replace("@", "_")
-            found[name] = Kind(name, stage.outs, [stage])
+            found[stage.name] = Kind(stage.name.replace("@", "_"), stage.outs, [stage])
     return list(found.values())
 
 

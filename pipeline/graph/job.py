@@ -27,16 +27,14 @@ def main() -> int:
     parser.add_argument("address", help="the stage, as `dvc repro` takes it from the root")
     parser.add_argument("--log", type=Path, required=True, help="where DVC and the stage write what they print")
     options = parser.parse_args()
-    events = os.environ.get(EVENTS)
+    events = os.environ.get(EVENTS, os.devnull)
     mark = Path(f"{events}.{os.getpid()}")
     about = {"stage": options.address, "log": options.log.as_posix()}
     begin = time.monotonic()
-    if events:
-        tell(events, about)
-    code = repro(options.address, options.log, {RAN: str(mark)} if events else {})
-    if events:
-        tell(events, about | {"exit": code, "seconds": time.monotonic() - begin, "ran": mark.exists()})
-        mark.unlink(missing_ok=True)
+    tell(events, about)
+    code = repro(options.address, options.log, {RAN: str(mark)} if EVENTS in os.environ else {})
+    tell(events, about | {"exit": code, "seconds": time.monotonic() - begin, "ran": mark.exists()})
+    mark.unlink(missing_ok=True)
     return code
 
 

@@ -7,7 +7,7 @@ import sys
 
 from pipeline import paths
 from pipeline.graph.job import EVENTS
-from pipeline.graph.progress import Progress, duration, tail, title
+from pipeline.graph.progress import Progress, duration, title
 
 
 def event(stage, log, **ending):
@@ -30,12 +30,6 @@ def test_progress(tmp_path):
     progress.follow()
     assert said[1:] == ["      [1/2] train x   1 min 1 s", "      [2/2] verify   0 s   restored from the cache"]
     assert {title(log) for log in progress.unfinished.values()} == {"table t"}
-
-
-def test_the_end_of_a_log(tmp_path):
-    assert tail(tmp_path / "none.log") == ""
-    (tmp_path / "some.log").write_text("\n".join(map(str, range(30))))
-    assert tail(tmp_path / "some.log").splitlines() == [str(number) for number in range(10, 30)]
 
 
 def test_durations():
