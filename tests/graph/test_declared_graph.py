@@ -1,14 +1,13 @@
-"""The texts of the graph: one for all papers, indexes that equal the experiment files, one graph behind both doors."""
+"""The texts of the graph: one for all papers, and indexes that equal the experiment files."""
 
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-from graph_project import copy_project
 
 from pipeline import code_digest, config, paths
-from pipeline.graph import check, declared
+from pipeline.graph import declared
 
 PRESET = yaml.safe_load((paths.ROOT / "params.yaml").read_text())["preset"]
 
@@ -270,26 +269,3 @@ def test_the_code_stage_writes_a_digest_for_every_stage_module():
     if missing:
         pytest.skip(f"not written yet: {sorted(missing)}")
     assert declared_outs == set(code_digest.stages())
-
-
-def test_both_doors_show_one_graph(tmp_path):
-    project = copy_project(tmp_path / "project", fake=False)
-    assert "Both doors show one graph" in project.run("python", "-m", "pipeline.graph", "check").stdout
-    assert "rule report:" in project.run("snakemake", "--dry-run").stdout  # the default target
-    rules = project.root / "workflow/rules/experiments.smk"
-    rules.write_text(rules.read_text().replace("        recipe=recipe_of,\n", ""))  # one dependency less
-    drifted = project.run("python", "-m", "pipeline.graph", "check", check=False)
-    assert drifted.returncode == 1
-    sentence = "dst_frcnn_r50_fpn_1x/weights.safetensors: depends on workflow/schedules/dst.yaml only in DVC"
-    assert sentence in drifted.stdout
-
-
-def test_a_difference_is_said_in_one_sentence():
-    one = {"a": ("make_a", frozenset({"x"})), "b": ("make_b", frozenset())}
-    two = {"a": ("make_a", frozenset({"x", "y"})), "c": ("make_c", frozenset())}
-    assert check.differences(one, two, "DVC", "Snakemake") == [
-        "b: made by make_b in DVC, by nothing in Snakemake",
-        "c: made by make_c in Snakemake, by nothing in DVC",
-        "a: depends on y only in Snakemake",
-    ]
-    assert check.differences(one, one, "DVC", "Snakemake") == []
