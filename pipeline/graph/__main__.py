@@ -9,7 +9,7 @@ import sys
 from pipeline.graph.build import accept, build, exit_code
 from pipeline.graph.check import by_dvc, drift
 from pipeline.graph.refresh import enter, refresh
-from pipeline.graph.tables import write
+from pipeline.graph.write import write
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
     for action in (accepter, enterer):
         action.add_argument("target", nargs="?", default="quickstart", help="a stage or a file (default: quickstart)")
     actions.add_parser("tables", help="write all published tables from whatever results there are, without training")
-    actions.add_parser("write", help="write the dvc.yaml files of the published tables")
+    actions.add_parser("write", help="write all dvc.yaml files and indexes of experiments")
     actions.add_parser("check", help="compare DVC's graph with Snakemake's; exit code 1 where they differ")
     options = parser.parse_args()
     return exit_code(lambda: act(options))
@@ -49,7 +49,7 @@ def act(options: argparse.Namespace) -> int:
     elif options.action == "tables":
         refresh()
     elif options.action == "write":
-        print("\n".join(map(str, write())) or "Every dvc.yaml of tables is as it should be.")
+        print("\n".join(map(str, write())) or "Every dvc.yaml and every index is as it should be.")
     else:
         found = drift()
         print("\n".join(found) or f"Both doors show one graph ({len(by_dvc())} outputs).")

@@ -55,7 +55,8 @@ def stages(root: Path = paths.ROOT) -> dict[str, Stage]:
             if "foreach" not in body:
                 result[prefix + name] = filled(prefix + name, body, variables, file)
                 continue
-            items = variables[body["foreach"].strip("${}")]
+            each = body["foreach"]
+            items = variables[each.strip("${}")] if isinstance(each, str) else each
             for key, item in items.items():
                 scope = variables | {"key": key} | {f"item.{field}": value for field, value in item.items()}
                 result[f"{prefix}{name}@{key}"] = filled(f"{prefix}{name}@{key}", body["do"], scope, file)
