@@ -49,7 +49,7 @@ def act(options: argparse.Namespace) -> int:
     elif options.action == "tables":
         refresh()
     elif options.action == "write":
-        print("\n".join(map(str, write())) or "Every dvc.yaml and every index is as it should be.")
+        print("\n".join(map(str, write())) or "Every generated file is as it should be.")
     else:
         found = drift()
         print("\n".join(found) or f"Both doors show one graph ({len(by_dvc())} outputs).")

@@ -30,15 +30,21 @@ FIELD = re.compile(r"\$\{item\.(\w+)\}")
 
 def write() -> list[Path]:
     """Write every generated file that is not as it should be, remove those of no use, and return them all."""
+    changed = outdated()
+    for path, text in changed.items():
+        if text is None:
+            (paths.ROOT / path).unlink()
+        else:
+            write_text(paths.ROOT / path, text)
+    return list(changed)
+
+
+def outdated() -> dict[Path, str | None]:
+    """Return the generated files that are not as they should be, with the text of each, None for one of no use."""
     found = texts()
-    generated = [path.relative_to(paths.ROOT) for path in (paths.ROOT / "workflow").rglob("*.yaml")]
-    unused = [path for path in generated if path not in found and current(path).startswith(HEAD)]
-    changed = [path for path, text in found.items() if current(path) != text]
-    for path in changed:
-        write_text(paths.ROOT / path, found[path])
-    for path in unused:
-        (paths.ROOT / path).unlink()
-    return changed + unused
+    there = (path.relative_to(paths.ROOT) for path in (paths.ROOT / "workflow").rglob("*.yaml"))
+    unused = {path: None for path in there if path not in found and current(path).startswith(HEAD)}
+    return {path: text for path, text in found.items() if current(path) != text} | unused
 
 
 def current(path: Path) -> str:

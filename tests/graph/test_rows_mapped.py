@@ -8,7 +8,7 @@ import yaml
 
 from pipeline import paths
 from pipeline.errors import InputError
-from pipeline.graph import declared, tables
+from pipeline.graph import declared
 from pipeline.published.rows import RowsFile, Speed, check_rows, load_rows
 from pipeline.published.tables import exists, find_table, load_published
 from pipeline.reporting.catalogue import beyond_tables
@@ -106,11 +106,6 @@ def test_the_report_needs_the_catalogue_and_the_quickstart_needs_neither():
     listed = {f"headline_{name}" for paper in paths.PAPERS for name in load_rows(paper).headline}
     assert headline == listed
     assert sum("train@" in address for address in needed("quickstart")) < 25
-
-
-@pytest.mark.parametrize("paper", paths.PAPERS)
-def test_the_stages_of_tables_are_written_from_what_they_read(paper):
-    assert (paths.ROOT / tables.dvc_file(paper)).read_text() == tables.text(paper)
 
 
 def test_the_headline_hides_rows_and_nothing_else():

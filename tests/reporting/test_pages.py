@@ -1,8 +1,6 @@
 """Pages: the answer by verdict, published pictures, links that lead somewhere, same bytes, no torch."""
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -123,12 +121,3 @@ def test_pictures_of_photographs_are_not_linked(fake):
 def test_an_unknown_paper_is_one_sentence(fake):
     with pytest.raises(InputError, match="did you mean 'dst'"):
         write_page("dts", "mini")
-
-
-@pytest.mark.parametrize(
-    "stage",
-    ["table", "figures", "gallery", "page"],
-)
-def test_stages_of_the_report_import_no_torch(stage):
-    code = f"import sys, pipeline.stages.{stage}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=False).returncode == 0
