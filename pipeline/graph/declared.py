@@ -103,5 +103,6 @@ def ancestors(address: str, known: Mapping[str, Stage]) -> set[str]:
         current = waiting.pop()
         if current not in seen:
             seen.add(current)
-            waiting += [maker[dep] for dep in known[current].deps if dep in maker]
+            places = (place for dep in known[current].deps for place in (dep, *map(str, Path(dep).parents)))
+            waiting += [maker[place] for place in places if place in maker]  # a dependency may lie in an output
     return seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 
 from pipeline import paths
@@ -25,9 +25,17 @@ FIGURES = {
 }
 
 
-def load(name: str, known: Mapping[str, str]) -> Callable[..., None]:
-    """Return the function behind a name of PAGES or FIGURES. Raises InputError for an unknown name."""
+NAMED = {"page": PAGES, "figures": FIGURES}  # by the script of the stage
+
+
+def load(script: str, name: str) -> Callable[..., None]:
+    """Return the function behind a page or a set of figures. Raises InputError for an unknown name."""
+    known = NAMED[script]
     if name not in known:
-        raise InputError(f"Nothing is called {name!r}{nearest(name, known)}; known are {', '.join(known)}.")
-    module, _, function = known[name].partition(":")
-    return getattr(import_module(module), function)
+        raise InputError(f"There is no {script} {name!r}{nearest(name, known)}; known are {', '.join(known)}.")
+    return getattr(import_module(module_of(script, name)), known[name].partition(":")[2])
+
+
+def module_of(script: str, name: str) -> str:
+    """Return the module that a stage loads for a name; nothing where its script has no table of them."""
+    return NAMED.get(script, {}).get(name, "").partition(":")[0]

@@ -3,11 +3,11 @@
 import argparse
 
 from pipeline.cli import run
-from pipeline.reporting.modules import FIGURES, load
+from pipeline.reporting.modules import load
 
 
 def main(args: argparse.Namespace) -> None:
-    load(args.name, FIGURES)(args.preset)
+    load("figures", args.name)(args.preset)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ import argparse
 
 from pipeline import paths
 from pipeline.cli import run
-from pipeline.reporting.modules import PAGES, load
+from pipeline.reporting.modules import load
 
 
 def main(args: argparse.Namespace) -> None:
-    write = load(args.name, PAGES)
+    write = load("page", args.name)
     write(*([args.name] if args.name in paths.PAPERS else []), args.preset)
 
 

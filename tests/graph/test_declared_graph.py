@@ -25,6 +25,7 @@ def test_the_quickstart_trains_no_further_init_and_the_report_all_of_them():
         made = {address for address in stages if kind in address}
         assert {address for address in made if "workflow/further" not in address} == made & quickstart
         assert made <= report
+    assert "code" in quickstart
     assert not any("workflow/further" in address or "workflow/classifiers" in address for address in quickstart)
 
 

@@ -1,4 +1,4 @@
-"""`graph write`: nothing derived is kept by hand, and an experiment, a table or a paper more is what their files say."""
+"""`graph write`: nothing derived is kept by hand; an experiment, a table or a paper more is what its files say."""
 
 from pathlib import Path
 
@@ -50,7 +50,6 @@ def test_a_paper_more_is_its_experiments_its_published_file_and_its_name(tmp_pat
     said = project.run("python", "-m", "pipeline.graph", "write").stdout.splitlines()
     own = {f"workflow/papers/sixth/{name}" for name in ("experiments.yaml", "dvc.yaml", "tables/dvc.yaml")}
     assert set(said) == own | {"dvc.yaml", "workflow/data/dvc.yaml"}
-    assert project.run("python", "-m", "pipeline.graph", "write").stdout == "Every generated file is as it should be.\n"
 
     known = declared.stages(project.root)
     stages = {f"workflow/papers/sixth/dvc.yaml:{kind}@{name}" for kind in KINDS for name in (base, ours)}
@@ -81,7 +80,7 @@ def test_what_experiments_lack_is_no_dependency_and_a_mixed_folder_is_one_senten
     }
     folder.index["experiments"]["b"]["proposals"] = "rpn"
     with pytest.raises(
-        InputError, match="workflow/x: train: b needs .* and a does not; give them folders of their own"
+        InputError, match=r"workflow/x: train: b needs .* and a does not; give them folders of their own"
     ):
         write.dvc_yaml(folder, kind())
     assert write.dvc_yaml(Folder(Path("workflow/x"), ("experiments",)), kind())["stages"] == {}
@@ -92,7 +91,7 @@ def test_named_experiments_stand_where_their_evaluations_are_and_unknown_ones_ar
     for evaluations, found in (({"dst_frcnn_r50_fpn_1x": {"test": "single"}}, True), ({"other": {}}, False)):
         folder = Folder(Path("workflow/x"), ("experiments",), {"evaluations": evaluations})
         assert bool(write.dvc_yaml(folder, body)["stages"]) == found
-    with pytest.raises(InputError, match="workflow/stages.yaml names 'dst_nothing', which has no experiment file"):
+    with pytest.raises(InputError, match=r"workflow/stages\.yaml names 'dst_nothing', which has no experiment file"):
         write.dvc_yaml(Folder(Path(), ("experiments",)), kind(foreach=["dst_nothing"]))
 
 
