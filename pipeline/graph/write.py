@@ -67,12 +67,9 @@ def texts() -> dict[Path, str]:
     for paper in paths.PAPERS:
         folder = Folder(paths.table_rows(paper).parent)
         contents[folder.path / "dvc.yaml"] = dvc_yaml(folder, {}, tables.stages(paper))
-    stages = contents[Path("dvc.yaml")]["stages"]
-    for name, deps in observe({path: dumped(content) for path, content in contents.items()}).items():
-        stages[name] = {key: value for key, value in stages[name].items() if key in ("desc", "cmd")} | {
-            "deps": deps,
-            **{key: value for key, value in stages[name].items() if key in PARTS},
-        }
+    for address, deps in observe({path: dumped(content) for path, content in contents.items()}).items():
+        file, _, name = address.rpartition(":")
+        contents[Path(file or "dvc.yaml")]["stages"][name]["deps"] = deps
     return {path: HEAD + dumped(content) for path, content in contents.items()}
 
 

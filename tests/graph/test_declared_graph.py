@@ -29,22 +29,6 @@ def test_the_quickstart_trains_no_further_init_and_the_report_all_of_them():
     assert not any("workflow/further" in address or "workflow/classifiers" in address for address in quickstart)
 
 
-def test_a_table_lists_both_files_of_each_evaluation_and_experiment():
-    for stage in declared.stages().values():
-        if "/tables/" not in stage.address or stage.address.endswith(":psconv_s_g"):  # a benchmark's times
-            continue
-        others = ("_size.json", "_scales.json", "/identities.json")
-        metrics = {Path(d).stem for d in stage.deps if "/metrics/" in d and not d.endswith(others)}
-        bootstrap = {Path(d).stem for d in stage.deps if "/bootstrap/" in d}
-        sizes = {Path(d).stem.removesuffix("_size") for d in stage.deps if d.endswith("_size.json")}
-        trainings = {m.removesuffix("_training") for m in metrics if m.endswith("_training")}
-        evaluations = {m for m in metrics if not m.endswith("_training")}
-        assert evaluations == bootstrap, stage.address
-        assert sizes == trainings or stage.address.endswith("pod_t3"), stage.address  # scales cost nothing there
-        assert {paths.split_evaluation(e)[0] for e in evaluations} <= sizes, stage.address
-        assert f"data/published/{stage.address.split('/')[2]}.yaml" in stage.deps
-
-
 def test_every_stage_depends_on_its_digest_and_pages_on_the_preset():
     for stage in declared.stages().values():
         script, key = re.search(r"stages\.(\w+)(?: (?!-)(\S+))?", stage.command).groups()

@@ -7,7 +7,7 @@ from graph_project import copy_project
 
 from pipeline import paths
 from pipeline.errors import InputError
-from pipeline.graph import declared, write
+from pipeline.graph import declared, observed, write
 from pipeline.graph.indexes import Folder
 
 KINDS = ("train", "predict", "evaluate", "measure")
@@ -101,3 +101,9 @@ def test_paper_stands_for_each_paper_in_names_and_lists():
     ((_, body),) = write.by_paper("plan", {"deps": ["a", "x/${paper}"], "outs": [{"o/${paper}": {"cache": False}}]})
     assert body["deps"] == ["a", *(f"x/{paper}" for paper in paths.PAPERS)]
     assert body["outs"] == [{f"o/{paper}": {"cache": False}} for paper in paths.PAPERS]
+
+
+def test_a_page_that_cannot_be_made_ends_in_a_sentence_and_does_not_hang(monkeypatch):
+    monkeypatch.setattr("sys.argv", [])
+    with pytest.raises(InputError, match=r"`python -m pipeline\.stages\.page dts --preset mini` ended with 2"):
+        observed.reads(declared.Stage("page_dts", "python -m pipeline.stages.page dts --preset mini", (), ()))
