@@ -12,12 +12,13 @@ from pipeline.graph import declared
 from pipeline.published.rows import RowsFile, Speed, check_rows, load_rows
 from pipeline.published.tables import exists, find_table, load_published
 from pipeline.reporting.catalogue import beyond_tables
-from pipeline.verdicts.comparison import metrics_of
+from pipeline.verdicts.comparison import find_baseline, metrics_of
 from pipeline.verdicts.results import load_experiment
 
 STAGES = declared.stages()
 MADE = {out: stage for stage in STAGES.values() for out in stage.outs}
 PRESET = yaml.safe_load((paths.ROOT / paths.PARAMS).read_text())["preset"]
+PUBLISHED = {paper: load_published(paper) for paper in paths.PAPERS}
 TABLES = [table for paper in paths.PAPERS for table in load_published(paper).tables]
 OWN = [(table, row) for table in TABLES for row in table.rows if row.ours]
 
@@ -33,7 +34,11 @@ def test_every_own_row_has_a_stage_a_benchmark_or_a_reason(table, row):
     if source.kind == "evaluation":
         metrics = paths.metrics(PRESET, source.name).as_posix()
         assert MADE[metrics].address.endswith(f":evaluate@{source.name}")
-        compared = {paths.bootstrap(PRESET, source.name).as_posix()} if row.baseline_row else set()
+        compared = (
+            {paths.bootstrap(PRESET, source.name).as_posix()}
+            if find_baseline(PUBLISHED[paths.paper_of(table.id)], table, row)[0]
+            else set()
+        )
         assert {metrics} | compared <= set(stage.deps)
         experiment, test = paths.split_evaluation(source.name)
         assert experiment == row.experiments[-1] or test == "ensemble"

@@ -31,6 +31,7 @@ def test_committed_files_are_what_write_makes():
     assert not changed, f"{changed}: not what `python -m pipeline.graph write` makes of the declarations; run it."
 
 
+@pytest.mark.slow
 def test_a_paper_more_is_its_experiments_its_published_file_and_its_name(tmp_path):
     project = copy_project(tmp_path / "project", fake=False)
     names = project.root / "pipeline/paths.py"
