@@ -21,13 +21,13 @@ def paper_of(experiment: str) -> str:
 
 
 def experiment_file(experiment: str) -> Path:
-    paper = paper_of(experiment)
+    return experiments_folder(paper_of(experiment)) / f"{experiment}.yaml"
+
+
+def experiments_folder(paper: str) -> Path:
+    """Folder of a paper's experiment files, of those of combinations, or of the inits of all (`shared`)."""
     apart = {"shared": Path("workflow/inits"), COMBINATIONS: Path("workflow/combinations/experiments")}
-    return apart.get(paper, Path("workflow/papers") / paper / "experiments") / f"{experiment}.yaml"
-
-
-def paper_index(paper: str) -> Path:
-    return Path("workflow/papers") / paper / "experiments.yaml"
+    return apart.get(paper, Path("workflow/papers") / paper / "experiments")
 
 
 def table_rows(paper: str) -> Path:
@@ -47,8 +47,9 @@ def published_file(paper: str) -> Path:
     return Path("data/published") / f"{paper}.yaml"
 
 
-def code_digest(stage: str) -> Path:
-    return Path("data/code") / f"{stage}.txt"
+def code_digest(preset: str, stage: str, key: str = "") -> Path:
+    """What a stage is made by: its settings and its code; `key` is the experiment, evaluation or page it is run for."""
+    return Path("data/code") / preset / stage / f"{key}.txt" if key else Path("data/code") / preset / f"{stage}.txt"
 
 
 def raw(preset: str) -> Path:

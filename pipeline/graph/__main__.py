@@ -10,7 +10,7 @@ from pipeline.graph.build import accept, build, exit_code
 from pipeline.graph.check import by_dvc, drift
 from pipeline.graph.prove import prove
 from pipeline.graph.refresh import enter, refresh
-from pipeline.graph.tables import write
+from pipeline.graph.write import write
 
 
 def main() -> int:
@@ -35,7 +35,7 @@ def main() -> int:
     prover = actions.add_parser("prove", help="after an edit that should change no number: compare, sign")
     prover.add_argument("--base", default="HEAD", help="revision whose code made the results (default: HEAD)")
     actions.add_parser("tables", help="write all published tables from whatever results there are, without training")
-    actions.add_parser("write", help="write the dvc.yaml files of the published tables")
+    actions.add_parser("write", help="write all dvc.yaml files and indexes of experiments")
     actions.add_parser("check", help="compare DVC's graph with Snakemake's; exit code 1 where they differ")
     options = parser.parse_args()
     return exit_code(lambda: act(options))
@@ -54,7 +54,7 @@ def act(options: argparse.Namespace) -> int:
     elif options.action == "tables":
         refresh()
     elif options.action == "write":
-        print("\n".join(map(str, write())) or "Every dvc.yaml of tables is as it should be.")
+        print("\n".join(map(str, write())) or "Every generated file is as it should be.")
     else:
         found = drift()
         print("\n".join(found) or f"Both doors show one graph ({len(by_dvc())} outputs).")

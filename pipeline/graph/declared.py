@@ -86,7 +86,8 @@ def stages(root: Path = paths.ROOT) -> dict[str, Stage]:
             if "foreach" not in body:
                 result[prefix + name] = filled(prefix + name, body, variables, file)
                 continue
-            items = variables[body["foreach"].strip("${}")]
+            each = body["foreach"]
+            items = variables[each.strip("${}")] if isinstance(each, str) else each
             for key, item in items.items():
                 scope = variables | {"key": key} | {f"item.{field}": value for field, value in item.items()}
                 result[f"{prefix}{name}@{key}"] = filled(f"{prefix}{name}@{key}", body["do"], scope, file)
@@ -167,19 +168,25 @@ def ancestors(address: str, known: Mapping[str, Stage]) -> set[str]:
         current = waiting.pop()
         if current not in seen:
             seen.add(current)
-            waiting += [maker[dep] for dep in known[current].deps if dep in maker]
+            waiting += [maker[place] for place in places(known[current]) if place in maker]
     return seen
 
 
 def in_order(stages: Mapping[str, Stage]) -> Iterator[Stage]:
     """Yield all stages, each after those that it needs."""
-    waiting, made = list(stages.values()), set()
-    makes = {out for stage in waiting for out in stage.outs}
+    waiting, done = list(stages.values()), set()
+    maker = {out: stage.address for stage in waiting for out in stage.outs}
+    needs = {stage.address: {maker[place] for place in places(stage) if place in maker} for stage in waiting}
     while waiting:
-        ready = [s for s in waiting if all(d in made or d not in makes for d in s.deps)]
+        ready = [stage for stage in waiting if needs[stage.address] <= done]
         yield from ready
-        made |= {out for stage in ready for out in stage.outs}
-        waiting = [s for s in waiting if s not in ready]
+        done |= {stage.address for stage in ready}
+        waiting = [stage for stage in waiting if stage.address not in done]
+
+
+def places(stage: Stage) -> set[str]:
+    """Return what a stage depends on, and the folders around it: a dependency may lie in an output."""
+    return {place for dep in stage.deps for place in (dep, *map(str, Path(dep).parents))}
 
 
 def descendants(addresses: Iterable[str], known: Mapping[str, Stage]) -> set[str]:
@@ -189,5 +196,5 @@ def descendants(addresses: Iterable[str], known: Mapping[str, Stage]) -> set[str
     while new:
         found |= new
         made = {out for name in new for out in known[name].outs}
-        new = {name for name in known.keys() - found if not made.isdisjoint(known[name].deps)}
+        new = {name for name in known.keys() - found if not made.isdisjoint(places(known[name]))}
     return found

@@ -6,12 +6,12 @@ from statistics import median
 
 from pipeline import paths
 from pipeline.files import read_json, write_text
-from pipeline.published.papers import NAMES
+from pipeline.published.papers import NAMES, PAIRS
 from pipeline.reporting import markdown as md
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.sources import table_address
 from pipeline.reporting.summary import Counts, Method, baseline_ap50, count_verdicts, methods_of, read_table
-from pipeline.verdicts.comparison import QUICKSTART, headline_tables
+from pipeline.verdicts.comparison import headline_tables
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import DECIDED
 
@@ -173,9 +173,9 @@ def data_section(results: Results) -> str:
 
 
 def pages_section(results: Results) -> str:
-    text = "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in QUICKSTART)
+    text = "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in paths.PAPERS)
     if results.published_images():
-        links = md.listing([f"[{NAMES[paper]}](gallery/{paper}.md)" for paper in QUICKSTART])
+        links = md.listing([f"[{NAMES[paper]}](gallery/{paper}.md)" for paper in PAIRS])
         text += f"- Galleries of {links}: annotations, baseline and method on the same images\n"
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"

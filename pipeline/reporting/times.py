@@ -11,7 +11,7 @@ from typing import Any
 from pipeline import config, paths
 from pipeline.files import read_json
 from pipeline.options import Recipe
-from pipeline.published.tables import Table, exists, load_published
+from pipeline.published.tables import exists, load_published
 from pipeline.reporting.methods import COMBINATIONS, METHODS, SINGLES
 from pipeline.reporting.networks import network
 from pipeline.verdicts.results import load_experiment
@@ -100,15 +100,6 @@ def measured() -> dict[str, Any] | None:
     """Return the benchmark of detectors, a GPU's where there is one; None where it was not run."""
     found = (FOLDER / f"{prefix}_detectors.json" for prefix in PREFIXES)
     return next((read_json(path) for path in found if path.is_file()), None)
-
-
-def sources(table: Table) -> list[Path]:
-    """Return the files that a table's ratios of times come from: measurements that there are, and what they timed."""
-    if not any(column in KINDS for column in table.columns):
-        return []
-    names = [f"{prefix}_{what}.json" for what in ("detectors", "dst_overhead") for prefix in PREFIXES]
-    found = [FOLDER / name for name in names if (paths.ROOT / FOLDER / name).is_file()]
-    return found + ([paths.experiment_file(name) for name in OVERHEAD] if "hours" in table.columns else [])
 
 
 def ratio(kind: str, experiment: str, baseline: str) -> Ratio | None:

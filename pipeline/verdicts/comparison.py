@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pipeline import paths
 from pipeline.evaluation.intervals import paired_interval
 from pipeline.published.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
+from pipeline.published.rows import load_rows
 from pipeline.published.tables import Published, Row, Table, exists, find_table
 from pipeline.verdicts.results import PRETRAINING, Results, inactive_reason, load_experiment
 from pipeline.verdicts.rule import Verdict, judge, pooled_run_sd
@@ -261,14 +262,6 @@ def headline_experiments() -> list[str]:
     return list(dict.fromkeys(row.experiments[-1] for row in rows))
 
 
-QUICKSTART = {
-    "pod": ("pod_t2", "pod_t3", "pod_t5"),
-    "dst": ("dst_t2",),
-    "msfm": ("msfm_t4",),
-    "snip": ("snip_t2",),
-    "psconv": ("psconv_t8",),
-}
-
-
-def headline_tables() -> list[str]:
-    return [name for tables in QUICKSTART.values() for name in tables]
+def headline_tables(*papers: str) -> list[str]:
+    """Return the tables that the quickstart shows, in the papers' order: of all papers, or of some."""
+    return [name for paper in papers or paths.PAPERS for name in load_rows(paper).headline]

@@ -43,10 +43,10 @@ def test_figure_and_its_data(fake, tmp_path, deformable, with_val):
     write_scales(with_val)
     if deformable:
         write_offsets()
-    path = tmp_path / "stability.png"
+    path = paths.figure("mini", "scale_stability")
     contents = []
     for _ in range(2):
-        draw_scale_stability(Results("mini"), path)
+        draw_scale_stability("mini")
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
     with open(path.with_suffix(".csv"), newline="") as stream:
@@ -56,7 +56,7 @@ def test_figure_and_its_data(fake, tmp_path, deformable, with_val):
 
 
 def test_nothing_was_run(fake, tmp_path):
-    path = tmp_path / "stability.png"
-    draw_scale_stability(Results("mini"), path)
+    path = paths.figure("mini", "scale_stability")
+    draw_scale_stability("mini")
     assert path.is_file()
     assert len(path.with_suffix(".csv").read_text().splitlines()) == 1

@@ -6,7 +6,6 @@ import pytest
 
 from pipeline import paths
 from pipeline.files import write_json
-from pipeline.published.tables import find_table
 from pipeline.reporting import times
 from pipeline.reporting.latency import latency_section
 from pipeline.reporting.tables import write_table
@@ -104,9 +103,3 @@ def test_the_methods_page_shows_both_kinds_and_what_was_not_timed(fake):
     assert "| DST | 1.00x | not timed |" in section
     assert "| SNIP | 1.00x | not timed |" in section
     assert "| MSFM + DST | 1.50x (1.40 to 1.60) | not timed |" in section
-
-
-def test_only_tables_that_print_times_read_the_measurements():
-    assert times.sources(find_table("dst_t1")[1]) == []
-    found = [path.name for path in times.sources(find_table("dst_t2")[1])]
-    assert "cpu_dst_overhead.json" in found

@@ -30,7 +30,7 @@ from pipeline.reporting.methods import METHODS
 from pipeline.reporting.methods_page import write_methods
 from pipeline.reporting.pages import write_page
 from pipeline.reporting.tables import write_table
-from pipeline.verdicts.comparison import QUICKSTART, headline_tables
+from pipeline.verdicts.comparison import headline_tables
 
 COLUMNS = {name: column for column, name in NAMES.items()}
 NUMBER = re.compile(r"(?<![\w.,-])[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w,.]*\d)")
@@ -47,7 +47,7 @@ def build() -> None:
     for name in headline_tables():
         write_table(name, "mini", headline=True)
     draw_figures("mini")
-    for paper in QUICKSTART:
+    for paper in paths.PAPERS:
         write_page(paper, "mini")
     for write in (write_index, write_catalogue, write_claims, write_methods, write_cards, write_figures_page):
         write("mini")
