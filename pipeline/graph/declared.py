@@ -8,7 +8,7 @@ calls out of date. It knows the part of DVC's templating that this project uses:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,3 +180,14 @@ def descendants(addresses: Iterable[str], known: Mapping[str, Stage]) -> set[str
         made = {out for name in new for out in known[name].outs}
         new = {name for name in known.keys() - found if not made.isdisjoint(known[name].deps)}
     return found
+
+
+def in_order(stages: Mapping[str, Stage]) -> Iterator[Stage]:
+    """Yield all stages, each after those that it needs."""
+    waiting, made = list(stages.values()), set()
+    makes = {out for stage in waiting for out in stage.outs}
+    while waiting:
+        ready = [s for s in waiting if all(d in made or d not in makes for d in s.deps)]
+        yield from ready
+        made |= {out for stage in ready for out in stage.outs}
+        waiting = [s for s in waiting if s not in ready]
