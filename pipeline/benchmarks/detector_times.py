@@ -29,10 +29,10 @@ from pipeline.config import Spec, resolve
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.models.measure import printed_scales
-from pipeline.reporting.networks import network
-from pipeline.reporting.times import FOLDER, Timed, key, wanted
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import autocast
+from pipeline.verdicts.networks import network
+from pipeline.verdicts.times import FOLDER, Timed, key, wanted
 
 PREFIX = {"cpu": "cpu", "cuda": "gpu"}
 PRECISION = {"inference": "fp32", "training": "bf16"}  # as the papers tested, and as the pipeline trains

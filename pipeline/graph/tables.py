@@ -14,9 +14,9 @@ from pipeline.published.columns import kind_of
 from pipeline.published.papers import NAMES
 from pipeline.published.rows import is_classifier, load_rows
 from pipeline.published.tables import Published, Row, Table, exists, find_table, load_published
-from pipeline.reporting.times import sources as time_sources
 from pipeline.verdicts.comparison import find_baseline
 from pipeline.verdicts.results import load_experiment, scale_source
+from pipeline.verdicts.times import sources as time_sources
 
 PRESET = "${preset}"  # filled in by DVC
 HEAD = """\

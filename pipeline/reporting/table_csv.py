@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.options import Test
 from pipeline.published.columns import name_of
 from pipeline.published.tables import Row, Table
-from pipeline.reporting import markdown as md
-from pipeline.reporting.printed_costs import PrintedCost
 from pipeline.verdicts.claim_checks import CheckedClaim
 from pipeline.verdicts.comparison import Compared, metrics_of, readable_method
+from pipeline.verdicts.printed_costs import PrintedCost
 from pipeline.verdicts.results import Results, load_experiment
-from pipeline.verdicts.seed_gains import seed_gain
-from pipeline.verdicts.spreads import spread
-
-FIELDS = (
-    *("kind", "row", "label", "method", "evaluation", "baseline", "metric", "unit"),
-    *("published", "ours", "published_gain", "our_gain", "low", "high", "verdict", "why", "seeds", "sd"),
-)
+from pipeline.verdicts.rule import Word
+from pipeline.verdicts.trainings import seed_gain, spread
 
 
 def csv_rows(
@@ -121,11 +116,11 @@ def test_pixels(evaluation: str) -> int:
     return sum(side**2 for side in load_experiment(experiment).tests.get(test, Test()).short_sides)
 
 
-def plain_word(item: Compared) -> str:
+def plain_word(item: Compared) -> Word:
     """Return what stands in place of a verdict where there is no gain to judge."""
     if item.metrics is None:
-        return md.NOT_RUN
-    return "baseline" if item.row.role == "baseline" else "no baseline here"
+        return Word.NOT_RUN
+    return Word.BASELINE if item.row.role == "baseline" else Word.NO_BASELINE_HERE
 
 
 def _judged(verdict: Any) -> dict[str, str]:

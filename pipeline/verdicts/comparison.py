@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline import paths
-from pipeline.evaluation.intervals import paired_interval
+from pipeline.evaluation.intervals import pooled_run_sd
 from pipeline.published.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
 from pipeline.published.tables import Published, Row, Table, exists, find_table
-from pipeline.verdicts.results import PRETRAINING, Results, inactive_reason, load_experiment
-from pipeline.verdicts.rule import Verdict, judge, pooled_run_sd
-from pipeline.verdicts.seed_gains import SeedGain, seed_gain
-from pipeline.verdicts.spreads import spread
+from pipeline.verdicts.results import PRETRAINING, Results, activity, load_experiment
+from pipeline.verdicts.rule import Judged, Verdict, Word, judge
+from pipeline.verdicts.trainings import SeedGain, paired_sd, seed_gain, spread
 
 STAND_IN = "the paper compares with another baseline"
 # Seen under `mini`, where ResNet-50 and ResNet-101 are one network: PSConv's, pre-trained twice, reached 15.5 and 21.2
@@ -30,6 +30,11 @@ class Gain:
     ours: float | None
     verdict: Verdict
     trainings: int = 1  # of the method behind the gain; several are means, as are the baseline's
+
+    @property
+    def judged(self) -> Judged:
+        """The gain in points, as pages show it."""
+        return self.verdict.judged(self.ours)
 
 
 @dataclass(frozen=True)
@@ -130,31 +135,11 @@ def judge_gain(
     if ours is None or base is None:
         return Gain(published_gain, None, judge(None))
     if ours.get(metric) is None or base.get(metric) is None:
-        return Gain(published_gain, None, Verdict("n/a", None, None, "The data hold no object of this size."))
-    printed = None if stand_in else published_gain
-    further = further_gain(results, evaluation, baseline, metric, printed)
+        return Gain(published_gain, None, Verdict(Word.NO_OBJECT, sentence="The data hold no object of this size."))
+    told = {"unprinted": STAND_IN} if stand_in else {"published_gain": published_gain}
+    further = further_gain(results, evaluation, baseline, metric, **told)
     if further is not None:
-        gain, verdict, trainings = further.gain, further.verdict, further.runs[1]
-    else:
-        gain, verdict, trainings = *_single_gain(results, evaluation, baseline, metric, printed), 1
-    missing = inactive_reason(results, paths.split_evaluation(evaluation)[0])[1]
-    if missing and verdict.decided:
-        sentence = f"Whether the method did anything in this run is unknown: {missing} is missing."
-        verdict = replace(verdict, word="undecided", sentence=sentence)
-    if verdict.decided and lacks_pretraining_noise(results, evaluation, baseline, metric):
-        verdict = replace(verdict, word="undecided", sentence=APART)
-    if stand_in:
-        verdict = replace(verdict, sentence=verdict.sentence.replace("the paper prints no gain here", STAND_IN))
-    return Gain(published_gain, gain, verdict, trainings)
-
-
-def _single_gain(
-    results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None
-) -> tuple[float, Verdict]:
-    """Return the gain between the results that the tables show, as a fraction of 1, and its verdict."""
-    ours, base = results.metrics(evaluation), results.metrics(baseline)
-    replicates = [(results.bootstrap(name) or {}).get(metric, ()) for name in (baseline, evaluation)]
-    sd_boot = paired_interval(*replicates)[2] if len(replicates[0]) == len(replicates[1]) else None
+        return Gain(published_gain, further.gain, further.verdict, further.runs[1])
     sd_run, dof = gain_noise(results, evaluation, baseline, metric)
     runs = (1, 1)
     if kind_of(metric) == "error":
@@ -163,28 +148,23 @@ def _single_gain(
         runs = (both[0].count, both[1].count)
         if min(runs) > 1:  # each arm has seeds of its own, and their deviation
             sd_run, dof = pooled_run_sd([found.values for found in both])
+    else:
+        sd_boot = paired_sd(results, baseline, evaluation, metric)
+    about = activity(results, paths.split_evaluation(evaluation)[0])._asdict()
+    if lacks_pretraining_noise(results, evaluation, baseline, metric):
+        about["doubt"] = about["doubt"] or APART
+    ap50 = base.get(f"{MASK}ap50" if metric.startswith(MASK) else "ap50")
+    about |= {"baseline_ap50": ap50, "ap50_floor": results.preset.verdicts.min_baseline_ap50}
     gain = sign_of(metric) * (ours[metric] - base[metric])
-    return gain, judge(
-        gain,
-        published_gain,
-        sd_boot,
-        sd_run,
-        dof,
-        baseline_ap50=base.get(f"{MASK}ap50" if metric.startswith(MASK) else "ap50"),
-        ap50_floor=results.preset.verdicts.min_baseline_ap50,
-        inactive=inactive_reason(results, paths.split_evaluation(evaluation)[0])[0],
-        runs=runs,
-    )
+    return Gain(published_gain, gain, judge(gain, sd_boot=sd_boot, sd_run=sd_run, dof=dof, runs=runs, **about, **told))
 
 
-def further_gain(
-    results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None = None
-) -> SeedGain | None:
-    """Return the gain between means of several trainings of both, None where nobody ran them.
+def further_gain(results: Results, evaluation: str, baseline: str, metric: str, **told: Any) -> SeedGain | None:
+    """Return the gain between means of several trainings of both, judged as told; None where nobody ran them.
 
     Where the backbones were pre-trained apart, only trainings that each had a pre-training of their own tell.
     """
-    found = seed_gain(results, evaluation, metric, published_gain)
+    found = seed_gain(results, evaluation, metric, **told)
     if found is None or found.baseline != baseline:
         return None
     return found if found.pretrained or not pretrained_apart(results, evaluation, baseline) else None

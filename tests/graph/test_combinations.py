@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.graph import declared
-from pipeline.reporting.methods import BASE, COMBINATIONS, LONGER, SINGLES
+from pipeline.verdicts.methods import BASE, COMBINATIONS, LONGER, SINGLES
 
 FOLDER = "workflow/combinations"
 

@@ -13,10 +13,11 @@ from pipeline.reporting.catalogue import write_catalogue
 from pipeline.reporting.figures.headline import draw_figures
 from pipeline.reporting.index_page import answer, write_index
 from pipeline.reporting.pages import gallery_section, write_page
-from pipeline.reporting.summary import Method, methods_of
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.comparison import QUICKSTART, headline_tables
 from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import Judged, Word
+from pipeline.verdicts.table_lines import Method, methods_of
 
 
 def report(fake) -> None:
@@ -32,7 +33,7 @@ def report(fake) -> None:
 
 def method(name: str, gain: float | None, half: float | None, verdict: str) -> Method:
     low, high = (None, None) if half is None else (gain - half, gain + half)
-    gains = dict.fromkeys(("ap", "ap_small"), (gain, low, high, verdict))
+    gains = dict.fromkeys(("ap", "ap_small"), Judged(gain, low, high, Word(verdict)))
     return Method(name, "dst_t2", name, "base", 20.0, gains, {})
 
 

@@ -1,8 +1,8 @@
 """Cells of tables computed by hand, and which verdict each situation wires to."""
 
-import csv
-
 import pytest
+from fake_results import read_csv
+from fake_results import table_line as line
 from msgspec.structs import replace
 
 from pipeline import config, paths
@@ -10,20 +10,15 @@ from pipeline.errors import InputError
 from pipeline.published import tables as published
 from pipeline.published.rows import load_rows
 from pipeline.published.tables import load_published
-from pipeline.reporting.summary import methods_of
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.comparison import METRICS, metrics_of
+from pipeline.verdicts.table_lines import methods_of
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
 
 
 def lines(table: str, place=paths.table) -> list[dict[str, str]]:
-    with open(place("mini", table, "csv"), newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def line(table: str, row: str, metric: str = "ap", kind: str = "row", place=paths.table) -> dict[str, str]:
-    return next(x for x in lines(table, place) if (x["row"], x["metric"], x["kind"]) == (row, metric, kind))
+    return read_csv(place("mini", table, "csv"))
 
 
 def text(table: str, place=paths.table) -> str:

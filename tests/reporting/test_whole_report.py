@@ -5,7 +5,6 @@ The same checks run over a report of made-up results and over the committed one.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -14,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fake_results import read_csv
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.published.columns import NAMES, sign_of
 from pipeline.published.tables import find_table, load_published
-from pipeline.reporting import markdown as md
 from pipeline.reporting.cards import write_cards
 from pipeline.reporting.catalogue import write_catalogue
 from pipeline.reporting.claims_page import write_claims
@@ -26,11 +26,11 @@ from pipeline.reporting.figures.headline import draw_figures
 from pipeline.reporting.figures_page import write_figures_page
 from pipeline.reporting.front_page import write_front_page
 from pipeline.reporting.index_page import write_index
-from pipeline.reporting.methods import METHODS
 from pipeline.reporting.methods_page import write_methods
 from pipeline.reporting.pages import write_page
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.comparison import QUICKSTART, headline_tables
+from pipeline.verdicts.methods import METHODS
 
 COLUMNS = {name: column for column, name in NAMES.items()}
 NUMBER = re.compile(r"(?<![\w.,-])[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w,.]*\d)")
@@ -138,11 +138,6 @@ def rows_of(page: Path, first: str) -> Iterator[dict[str, str]]:
             header = cells
         elif header[0] == first and not cells[0].startswith(":-"):
             yield dict(zip(header, cells, strict=False))
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def metrics(folder: Path, evaluation: str) -> dict | None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.markdown import statistic_name
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY
-from pipeline.reporting.markdown import statistic_name
 
 FIELDS = ("kind", "split", "name", "from", "to", "achieved", "wanted", "tolerance")
 

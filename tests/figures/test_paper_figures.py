@@ -1,6 +1,6 @@
 """Figures of the papers beyond the quickstart: their data by hand, and what is said where there is none."""
 
-import csv
+from fake_results import read_csv
 
 from pipeline import paths
 from pipeline.files import read_json, write_json, write_text
@@ -11,8 +11,7 @@ FOLDER_OF = paths.index("mini").with_name(FOLDER)
 
 
 def data(name: str) -> list[dict[str, str]]:
-    with open(FOLDER_OF / f"{name}.csv", newline="") as stream:
-        return list(csv.DictReader(stream))
+    return read_csv(FOLDER_OF / f"{name}.csv")
 
 
 def test_without_results_no_picture_is_drawn_and_the_page_says_what_it_waits_for(fake):

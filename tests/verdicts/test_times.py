@@ -7,9 +7,9 @@ import pytest
 from pipeline import paths
 from pipeline.files import write_json
 from pipeline.published.tables import find_table
-from pipeline.reporting import times
 from pipeline.reporting.latency import latency_section
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts import times
 
 BASE, DST = "dst_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x_dst"
 WIDE = "dst_frcnn_r50_fpn_1x_ms_train_600_1000"

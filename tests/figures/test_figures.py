@@ -1,24 +1,18 @@
 """Figures: the data beside them is what was drawn, and the bytes are the same every time."""
 
-import csv
-
 import pytest
+from fake_results import figure_rows as rows
 
 from pipeline import config, paths
 from pipeline.files import write_text
+from pipeline.markdown import statistic_name
 from pipeline.reporting.figures.headline import FIGURES, draw_figures
 from pipeline.reporting.figures.statistics import plot_statistics
 from pipeline.reporting.figures.training import short_name, valid_shares
-from pipeline.reporting.markdown import statistic_name
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.results import Results
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
-
-
-def rows(name: str) -> list[dict[str, str]]:
-    with open(paths.figure("mini", name).with_suffix(".csv"), newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def fill(fake) -> None:

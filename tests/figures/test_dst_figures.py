@@ -1,9 +1,9 @@
 """DST's figures 1, 4, 5 and 6: what lies beside them is what was drawn, and what was not run is not invented."""
 
-import csv
 import math
 
 import pytest
+from fake_results import figure_rows as rows
 
 from pipeline import config, paths
 from pipeline.files import read_json, write_json, write_text
@@ -23,11 +23,6 @@ from pipeline.reporting.figures.dst import (
     threshold_runs,
 )
 from pipeline.verdicts.results import Results, load_experiment
-
-
-def rows(name: str) -> list[dict[str, str]]:
-    with open(paths.figure("mini", name).with_suffix(".csv"), newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def history(name: str, lines: list[str]) -> None:

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from pipeline.verdicts.rule import DECIDED, Verdict, judge, smallest_detectable_gain
+from pipeline.evaluation.intervals import smallest_detectable_gain
+from pipeline.verdicts.rule import DECIDED, Verdict, judge
 
 # half-width 2.776445 * sqrt(.006^2 + 2 * .004^2) = 2.776445 * sqrt(68e-6) = 0.022895
 NOISE = {"sd_boot": 0.006, "sd_run": 0.004, "dof": 4}
