@@ -9,15 +9,7 @@ import pytest
 from pipeline import paths
 from pipeline.evaluation.intervals import t_quantile
 from pipeline.files import write_json
-from pipeline.own.page import (
-    Noise,
-    advice,
-    chance,
-    compare_page,
-    noise_of,
-    told,
-    write_comparison,
-)
+from pipeline.own.page import Noise, advice, chance, compare_page, noise_of, told, write_comparison
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Judged, Word
@@ -77,9 +69,7 @@ def test_a_method_that_hurts_a_size_is_not_advised():
 
 
 def test_words():
-    assert (
-        method("x", ap=(1.0, 0.1, 2.0, "contradicts")).gains["ap"].plain == "helps"
-    )  # the paper lost
+    assert method("x", ap=(1.0, 0.1, 2.0, "contradicts")).gains["ap"].plain == "helps"  # the paper lost
     assert method("x", ap=(-1.0, -2.0, -0.1, "agrees")).gains["ap"].plain == "hurts"
     assert method("x", ap=(9.0, 8.0, 10.0, "inactive")).gains["ap"].plain == "did nothing in this run"
     assert method("x", ap=(9.0, 8.0, 10.0, "undertrained")).gains["ap"].plain.startswith("cannot tell")
