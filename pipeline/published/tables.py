@@ -227,15 +227,6 @@ def _only(table: Table, evaluations: tuple[str, ...]) -> Table:
     return replace(table, rows=tuple(replace(row, shown=row.source.name in evaluations) for row in table.rows))
 
 
-def rows_of(experiment: str) -> list[tuple[Table, Row]]:
-    """Return every row that evaluates an experiment, over all tables of its paper."""
-    paper = paths.paper_of(experiment)
-    if paper not in paths.PAPERS:
-        return []
-    tables = load_published(paper).tables
-    return [(table, row) for table in tables for row in table.rows if row.experiments[-1:] == (experiment,)]
-
-
 def exists(row: Row) -> bool:
     """Tell whether a table shows our numbers of a row: it is neither quoted nor absent, and no headline hides it."""
     return row.shown and row.source.kind not in ("quoted", "absent")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,12 +179,3 @@ image = torch.rand(3, {round(800 * results.preset.factor)}, {round(1333 * result
     (found,) = {call}  # boxes (x1, y1, x2, y2), labels and scores
 ```
 """
-
-
-def card_files(preset: str, name: str) -> list[Path]:
-    """Return the results that a card reads besides the experiment, its recipe and its weights."""
-    evaluations = [paths.evaluation_name(name, test) for test in load_experiment(name).tests]
-    found = [paths.training_summary(preset, name), paths.size(preset, name)]
-    for evaluation in evaluations:
-        found += [paths.metrics(preset, evaluation), paths.bootstrap(preset, evaluation)]
-    return found

@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 from fake_results import figure_rows as rows
 
 from pipeline import config, paths
@@ -147,15 +146,3 @@ def test_the_page_says_which_threshold_the_heuristic_proposes(fake):
     write_json(paths.loss_share("mini", BASELINE), share | {"source": "windows"})
     assert "Half of the baseline's windows of 10 steps" in threshold_facts(Results("mini"))[0]
     assert read_json(paths.loss_share("mini", BASELINE))["source"] == "windows"
-
-
-@pytest.mark.parametrize("name", ["loss_share", "dst_threshold"])
-def test_the_same_bytes_every_time(fake, name):
-    fake.dst()
-    history(BASELINE, ["10,1,0.05,0.25,0.7"])
-    pictures = []
-    for _ in range(2):
-        draw_dst_figures("mini")
-        draw_loss_share(Results("mini"), paths.figure("mini", "loss_share"))
-        pictures.append(paths.figure("mini", name).read_bytes())
-    assert pictures[0] == pictures[1]

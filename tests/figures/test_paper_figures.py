@@ -96,11 +96,3 @@ def test_accuracy_by_resolution(fake):
     write_figures_page("mini")
     assert [(row["side"], row["top1_accuracy"]) for row in data("snip_f4")] == [("48", "40.0"), ("224", "75.0")]
     assert "![SNIP, figure 4: resolutions](snip_f4.png)" in (FOLDER_OF / "README.md").read_text()
-
-
-def test_pictures_have_the_same_bytes_every_time(fake):
-    fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
-    write_figures_page("mini")
-    first = (FOLDER_OF / "pod_f6.png").read_bytes()
-    write_figures_page("mini")
-    assert first == (FOLDER_OF / "pod_f6.png").read_bytes()

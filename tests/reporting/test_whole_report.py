@@ -231,18 +231,13 @@ def check_cards(folder: Path) -> int:
     return found
 
 
-def test_cells_of_a_made_up_report_come_from_its_files(made_up):
-    assert check_cells(made_up) > 900
-    assert check_claims(made_up) >= 8
-    assert check_methods(made_up) >= 4 * len(METHODS)
-    assert check_cards(made_up) >= 60
-
-
-def test_cells_of_the_committed_report_come_from_its_files(committed):
-    assert check_cells(committed) > 900
-    assert check_claims(committed) > 5
-    assert check_methods(committed) > 0
-    assert check_cards(committed) > 0
+@pytest.mark.parametrize(
+    ("report", "least"), [("made_up", (900, 8, 4 * len(METHODS), 60)), ("committed", (900, 6, 1, 1))]
+)
+def test_cells_come_from_files(request, report, least):
+    folder = request.getfixturevalue(report)
+    found = [check(folder) for check in (check_cells, check_claims, check_methods, check_cards)]
+    assert all(count >= wanted for count, wanted in zip(found, least, strict=True)), found
 
 
 def test_a_changed_result_changes_its_cells_and_no_other(made_up):
@@ -307,14 +302,9 @@ def check_walk(folder: Path) -> tuple[list[tuple[str, str]], int]:
     return unknown, count
 
 
-def test_long_numbers_in_tables_of_a_made_up_report_stand_in_a_file(made_up):
-    unknown, count = check_walk(made_up)
-    assert unknown == []
-    assert count > 200
-
-
-def test_long_numbers_in_tables_of_the_committed_report_stand_in_a_file(committed):
-    unknown, count = check_walk(committed)
+@pytest.mark.parametrize("report", ["made_up", "committed"])
+def test_long_numbers_in_tables_stand_in_a_file(request, report):
+    unknown, count = check_walk(request.getfixturevalue(report))
     assert unknown == []
     assert count > 200
 
