@@ -113,7 +113,7 @@ def visible_section(results: Results, methods: list[Method]) -> str:
 
 
 def counted(results: Results) -> tuple[str, dict[str, int]]:
-    """Return how many validation images there are, as text, and objects by size."""
+    """Return the number of validation images as text, then the number of objects by size."""
     path = paths.statistics(results.name)
     split = (read_json(path).get("splits", {}) if path.is_file() else {}).get("val")
     return (f"{split['images']:,}", dict(split["object_counts"])) if split else ("an unknown number of", {})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import paths
 from pipeline.evaluation.intervals import pooled_run_sd
 from pipeline.published.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
 from pipeline.published.tables import Published, Row, Table, exists, find_table
-from pipeline.verdicts.results import PRETRAINING, Results, activity, load_experiment
+from pipeline.verdicts.results import PRETRAINING, Results, RunNoise, activity, load_experiment
 from pipeline.verdicts.rule import Judged, Verdict, Word, judge
 from pipeline.verdicts.trainings import SeedGain, paired_sd, seed_gain, spread
 
@@ -103,25 +103,32 @@ def compare_row(results: Results, published: Published, table: Table, row: Row) 
     return Compared(row, row.evaluation, metrics, found, stand_in, gains)
 
 
-def find_baseline(published: Published, table: Table, row: Row) -> tuple[str | None, bool]:
-    """Return (evaluation that a row's gain is over, whether it stands in for the printed one).
+class Baseline(NamedTuple):
+    """The evaluation that a gain is over; a stand-in where it is another than the printed one."""
+
+    evaluation: str | None
+    stand_in: bool = False
+
+
+def find_baseline(published: Published, table: Table, row: Row) -> Baseline:
+    """Return the baseline of a row.
 
     Where the project lacks the printed baseline, the experiment that rows.yaml names stands in, else the paper's first
     baseline of the same detector, backbone and neck that it has, whatever its schedule.
     """
     printed = published.baseline(table, row)
     if printed is not None and exists(printed[1]):
-        return printed[1].evaluation, False
+        return Baseline(printed[1].evaluation)
     if row.stand_in:
-        return row.stand_in, True
+        return Baseline(row.stand_in, stand_in=True)
     if printed is None:
-        return None, False
+        return Baseline(None)
     wanted = [printed[1].factors.get(key) for key in ("detector", "backbone", "neck")]
     for other in (other for candidate in published.tables for other in candidate.rows):
         same = [other.factors.get(key) for key in ("detector", "backbone", "neck")] == wanted
         if same and other.factors.get("method") == "baseline" and exists(other):
-            return other.evaluation, True
-    return None, False
+            return Baseline(other.evaluation, stand_in=True)
+    return Baseline(None)
 
 
 def judge_gain(
@@ -181,19 +188,17 @@ def pretrained_apart(results: Results, evaluation: str, baseline: str) -> bool:
     return both[0].method.psconv != both[1].method.psconv
 
 
-def gain_noise(results: Results, evaluation: str, baseline: str, metric: str) -> tuple[float | None, int | None]:
-    """Return (deviation of one run, degrees of freedom) that a gain is judged by.
-
-    It holds the noise of pre-training where the backbones differ and somebody measured it.
-    """
-    if pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric)[0] is not None:
-        return results.noise_in(PRETRAINING, metric)
+def gain_noise(results: Results, evaluation: str, baseline: str, metric: str) -> RunNoise:
+    """Return the noise that a gain is judged by: that of pre-training where the backbones differ and it is known."""
+    pretraining = results.noise_in(PRETRAINING, metric)
+    if pretraining.sd is not None and pretrained_apart(results, evaluation, baseline):
+        return pretraining
     return results.run_noise(paths.split_evaluation(evaluation)[0], metric)
 
 
 def lacks_pretraining_noise(results: Results, evaluation: str, baseline: str, metric: str) -> bool:
     """Whether two detectors start from backbones pre-trained apart, and nobody measured what that does to a metric."""
-    return pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric)[0] is None
+    return pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric).sd is None
 
 
 def independent_sd(ours: dict, base: dict, metric: str) -> float | None:
@@ -207,27 +212,26 @@ def independent_sd(ours: dict, base: dict, metric: str) -> float | None:
     return sum(m[metric] * (1 - m[metric]) / m["images"] for m in (ours, base)) ** 0.5
 
 
+METHOD_NAMES = {
+    "gsl": "POD GSL",
+    "fd": "POD FD",
+    "fd_wt": "POD FD-WT",
+    "snip": "SNIP",
+    "ms_train": "multi-scale training",
+}
+METHOD_NAMES |= {"dst": "DST", "msfm": "MSFM", "psconv": "PSConv", "small_loss_reweight": "small-loss reweighting"}
+
+
 def readable_method(row: Row) -> str:
     """Return a method's name as a reader of all five papers knows it; the printed label where there is none."""
     factors = row.factors
     if factors.get("method") == "dst" and factors.get("feedback") not in ("reg_loss", None):
         return f"DST, {factors['feedback'].replace('_', ' ')}"
-    names = {
-        "gsl": "POD GSL",
-        "fd": "POD FD",
-        "fd_wt": "POD FD-WT",
-        "dst": "DST",
-        "msfm": "MSFM",
-        "psconv": "PSConv",
-        "snip": "SNIP",
-        "small_loss_reweight": "small-loss reweighting",
-        "ms_train": "multi-scale training",
-    }
     if factors.get("method") == "ms_train" and factors.get("test"):
         return "multi-scale training and test"
     if factors.get("method") == "single_scale" and factors.get("test"):
         return "multi-scale test"
-    return names.get(factors.get("method"), row.label)
+    return METHOD_NAMES.get(factors.get("method"), row.label)
 
 
 def stand_ins(experiments: list[str]) -> list[str]:

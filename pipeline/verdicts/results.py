@@ -26,6 +26,13 @@ HELD_OUT = 0.1  # share of the crops that `training.classification` judges its c
 PRETRAINING = "pretraining"  # group of `data/noise.json` whose runs have backbones of their own
 
 
+class RunNoise(NamedTuple):
+    """Deviation of one training from another, estimated with `dof` degrees of freedom; None where unknown."""
+
+    sd: float | None = None
+    dof: int | None = None
+
+
 class Results:
     """Metrics, histories and noise of one preset."""
 
@@ -95,15 +102,15 @@ class Results:
         entry = (_json(paths.NOISE) or {}).get(self.name) or {}
         return entry.get(part, {}) if entry.get("preset_digest") == preset_digest(self.preset) else {}
 
-    def run_noise(self, experiment: str, metric: str) -> tuple[float | None, int | None]:
-        """Return (deviation of one run, degrees of freedom) of a metric; (None, None) where nobody measured it."""
+    def run_noise(self, experiment: str, metric: str) -> RunNoise:
+        """Return the run-to-run noise that judges a metric of an experiment."""
         return self.noise_in(self.noise_group(experiment, metric), metric)
 
-    def noise_in(self, name: str, metric: str) -> tuple[float | None, int | None]:
-        """Return (deviation of one run, degrees of freedom) of a metric in a group; (None, None) where not measured."""
+    def noise_in(self, name: str, metric: str) -> RunNoise:
+        """Return the run-to-run noise of a metric in a group."""
         group = self.noise.get(name)
         deviation = group.get("sd", {}).get(metric) if group else None
-        return (None, None) if deviation is None else (deviation, group["dof"])
+        return RunNoise() if deviation is None else RunNoise(deviation, group["dof"])
 
     def noise_group(self, experiment: str, metric: str) -> str:
         """Return the `noise_group` that a metric takes here: of the groups that fit, the closest that was measured."""
@@ -122,9 +129,9 @@ class Results:
 def fitting_groups(experiment: str, metric: str) -> tuple[str, ...]:
     """Return the kinds of baselines whose run-to-run noise can judge a metric of an experiment, the closest first.
 
-    Most take their neck's. Networks of proposals, metrics of masks, the recipe of PASCAL VOC, detectors without
-    proposals and boxes learnt by an L1 loss have baselines of their own; the last two take those of a Faster R-CNN with
-    the same neck where nobody measured theirs.
+    An experiment takes the baselines that share its neck. There are baselines of their own for networks of proposals,
+    for metrics of masks, for PASCAL VOC's recipe, for detectors without proposals, and for boxes learnt by an L1 loss.
+    The last two fall back on a Faster R-CNN with the same neck.
     """
     loaded = load_experiment(experiment)
     if loaded.detector == "d_rfcn_rpn":

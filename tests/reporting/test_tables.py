@@ -14,6 +14,7 @@ from pipeline.published.rows import load_rows
 from pipeline.published.tables import load_published
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.comparison import METRICS, metrics_of
+from pipeline.verdicts.results import RunNoise
 from pipeline.verdicts.table_lines import methods_of
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
@@ -282,7 +283,7 @@ def test_printed_mask_ap_stands_beside_our_mask_ap(fake, monkeypatch):
     row = line("dst_t9", "mask_rcnn_r50_fpn_1x__dst", "mask_ap")
     assert (row["published"], row["ours"], row["published_gain"], row["our_gain"]) == ("35.1", "28.0", "0.8", "3.0")
     assert row["verdict"] == "undecided"  # the run-to-run noise of boxes says nothing of masks
-    monkeypatch.setattr("pipeline.verdicts.results.Results.run_noise", lambda self, experiment, metric: (0.005, 4))
+    monkeypatch.setattr("pipeline.verdicts.results.Results.run_noise", lambda *_: RunNoise(0.005, 4))
     write_table("dst_t9", "mini")
     row = line("dst_t9", "mask_rcnn_r50_fpn_1x__dst", "mask_ap")
     assert (row["low"], row["high"], row["verdict"]) == ("1.0", "5.0", "agrees")

@@ -168,7 +168,7 @@ def draw_thresholds(results: Results, path: Path) -> None:
 
 def run_sd(results: Results, experiment: str) -> float | None:
     """Return the deviation of equal trainings' AP in points of 100, None where nobody measured it."""
-    deviation, _ = results.run_noise(experiment, "ap")
+    deviation = results.run_noise(experiment, "ap").sd
     return None if deviation is None else 100 * deviation
 
 
