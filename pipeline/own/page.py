@@ -38,7 +38,7 @@ class Noise(NamedTuple):
 
     @property
     def image_part(self) -> float:
-        """Part of the gain's variance that is due to which images were validated on."""
+        """Part of the gain's variance that comes from the choice of validation images."""
         total = gain_sd(self.sd_images, self.sd_run) ** 2
         return self.sd_images**2 / total if total else 0.0
 

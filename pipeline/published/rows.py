@@ -63,7 +63,7 @@ class Source:
 
 
 def load_rows(paper: str) -> RowsFile:
-    """Return a paper's file of rows. Raises InputError for whatever it has wrong."""
+    """Return a paper's file of rows. Raises InputError where it is wrong."""
     return config.load(paths.ROOT / paths.table_rows(paper), RowsFile)
 
 

@@ -160,7 +160,7 @@ class Published(Options):
 
 @cache
 def load_published(paper: str) -> Published:
-    """Return a paper's printed tables. Raises InputError for an unknown paper and whatever the file has wrong."""
+    """Return a paper's printed tables. Raises InputError for an unknown paper and for a wrong file."""
     if paper not in paths.PAPERS:
         raise InputError(f"Unknown paper {paper!r}{nearest(paper, paths.PAPERS)}; known are {', '.join(paths.PAPERS)}.")
     printed = read_published(paths.ROOT / paths.published_file(paper))

@@ -55,7 +55,10 @@ def data_of(results: Results) -> str:
 
 
 def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
-    """Return images (where `evaluated`), short side, steps and seeds of some evaluations; what classifiers saw."""
+    """Return how large some evaluations are: images (where `evaluated`), short side, steps and trainings.
+
+    Of classifiers, return what they saw.
+    """
     if evaluations and all(is_classifier(name) for name in evaluations):
         return _sizes_of_classifiers(results, evaluations)
     metrics = list(map(results.metrics, evaluations)) if evaluated else []
@@ -85,16 +88,15 @@ def _sizes_of_classifiers(results: Results, names: Sequence[str]) -> str:
 
 
 def recipe_of(results: Results) -> list[str]:
-    """Return what the preset puts in the place of the papers' networks and recipes, as at most one sentence."""
+    """Return how the preset's networks and recipes differ from the papers', in at most one sentence."""
     size, training = results.preset.model, results.preset.training
     changes = []
     if size.width != 1 or size.max_blocks:
         blocks = f" and at most {size.max_blocks} blocks a stage" if size.max_blocks else ""
         changes.append(f"networks of {size.width:g} times the width{blocks}")
     if size.dense_norm:
-        changes.append(
-            f"one-stage detectors that start at stride {size.dense_stride} with group normalisation in their towers"
-        )
+        dense = f"one-stage detectors that start at stride {size.dense_stride}"
+        changes.append(f"{dense} with group normalisation in their towers")
     if training.optimizer:
         changes.append(f"{OPTIMIZERS[training.optimizer]} at a rate of {training.lr:g}")
     if training.norm == "batch":
@@ -112,7 +114,7 @@ def short_sides(results: Results, evaluation: str) -> list[int]:
 
 
 def comparability(results: Results) -> str:
-    """Return what of the published numbers may be compared with ours."""
+    """Return which published numbers may be compared with ours."""
     if results.name == "full":
         return "Published and ours are both of the papers' data and sizes."
     return (

@@ -17,7 +17,7 @@ TIMED = {"psconv": "PSConv", "fd": "POD FD, FD-WT", "gsl": "POD GSL (while scale
 
 
 def latency_section() -> str:
-    """Return the times of whole detectors over their baselines', then of backbones alone, both at the papers' size."""
+    """Return two tables of times at the papers' size: whole detectors, then backbones alone."""
     return f"{detectors()}\n### Backbones alone\n\n{backbones()}"
 
 

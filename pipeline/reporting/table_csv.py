@@ -64,7 +64,7 @@ def claim_lines(claims: list[CheckedClaim]) -> list[dict[str, Any]]:
 
 
 def seed_lines(results: Results, item: Compared, metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what further trainings of a row and of its baseline say, a line a metric: the mean, and its gain."""
+    """Return the mean over further trainings of a row, and its gain over the baseline's mean, a line a metric."""
     return [
         {"metric": metric, "unit": "percent", "seeds": gain.trainings, "our_gain": empty(gain.ours, 100)}
         | {"ours": empty(seed_gain(results, item.evaluation, metric).ours, 100)}

@@ -123,7 +123,7 @@ def _by_resolution(results: Results, name: str) -> dict[str, float]:
 
 
 def _large_shares(results: Results) -> tuple[list[tuple[int, float]], tuple[Path, ...]]:
-    """Return the stride of every PSConv block with the share of its largest dilation, front to back; and the file."""
+    """Return each PSConv block's stride and the share of its largest dilation, front to back, then their file."""
     layers, file = _rows(paths.weight_share(results.name, PSCONV), "layers")
     return [(x["stride"], x["rates"][max(x["rates"], key=int)]["share"]) for x in layers.values()], file
 

@@ -25,9 +25,8 @@ from pipeline.verdicts.results import Results, load_experiment
 
 
 def history(name: str, lines: list[str]) -> None:
-    write_text(
-        paths.history("mini", name), "\n".join(["step,loss,small_share,medium_share,large_share", *lines]) + "\n"
-    )
+    header = "step,loss,small_share,medium_share,large_share"
+    write_text(paths.history("mini", name), "\n".join([header, *lines]) + "\n")
 
 
 def test_shares_over_steps(fake):
@@ -117,28 +116,18 @@ def test_the_sweep_leaves_no_experiment_out():
     for name in config.experiments("dst"):
         other = load_experiment(name)
         collage = other.method.collage
-        alike = all(
-            getattr(ours, key) == getattr(other, key)
-            for key in ("detector", "backbone", "neck", "dataset", "recipe", "length", "pyramid")
-        )
-        if alike and collage in (
-            CollageOptions(feedback="always"),
-            CollageOptions(threshold=collage.threshold if collage else 0.1),
-        ):
+        keys = ("detector", "backbone", "neck", "dataset", "recipe", "length", "pyramid")
+        alike = all(getattr(ours, key) == getattr(other, key) for key in keys)
+        threshold = CollageOptions(threshold=collage.threshold if collage else 0.1)
+        if alike and collage in (CollageOptions(feedback="always"), threshold):
             found.add(name)
     assert found == set(SWEEP)
 
 
 def test_the_page_says_which_threshold_the_heuristic_proposes(fake):
     assert threshold_facts(Results("mini")) == []
-    share = {
-        "source": "steps",
-        "window_steps": 10,
-        "quantiles": {"0.5": 0.0312},
-        "proposed_threshold": 0.031,
-        "below_paper_threshold": 0.73,
-        "paper_threshold": 0.1,
-    }
+    share = {"source": "steps", "window_steps": 10, "quantiles": {"0.5": 0.0312}, "proposed_threshold": 0.031}
+    share |= {"below_paper_threshold": 0.73, "paper_threshold": 0.1}
     write_json(paths.loss_share("mini", BASELINE), share)
     (sentence,) = threshold_facts(Results("mini"))
     assert "Half of the baseline's steps gave small objects less than 3.1 % of the regression loss" in sentence
