@@ -13,7 +13,7 @@ import torch
 from pipeline import files
 from pipeline.benchmarks.timing.machine import describe
 from pipeline.errors import InputError
-from pipeline.reporting.times import FOLDER
+from pipeline.verdicts.times import FOLDER
 
 T = TypeVar("T")
 PREFIX = {"cpu": "cpu", "cuda": "gpu"}

@@ -28,9 +28,9 @@ from pipeline.config import Spec, resolve
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.models.measure import printed_scales
-from pipeline.reporting.networks import network
-from pipeline.reporting.times import Timed, key, wanted
 from pipeline.training.loop import build_optimizer
+from pipeline.verdicts.networks import network
+from pipeline.verdicts.times import Timed, key, wanted
 
 PRECISION = {"inference": "fp32", "training": "bf16"}  # as the papers tested, and as the pipeline trains
 CLASSES = 80

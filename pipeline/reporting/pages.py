@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_text, write_text
 from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS, check_paper
 from pipeline.published.tables import exists, find_table, load_published
-from pipeline.reporting import markdown as md
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.facts import learnt_facts
-from pipeline.reporting.summary import count_verdicts, read_table
 from pipeline.verdicts.comparison import headline_tables
 from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.table_lines import count_verdicts, read_headlines
 
 ONCE = (
     "- Verdict:",
@@ -61,24 +61,20 @@ def paper_page(results: Results, paper: str) -> str:
 
 def verdict_sentences(results: Results, paper: str) -> str:
     """Return a table of this paper's compared rows with both verdicts, and how many were decided."""
-    lines = [line for name in headline_tables(paper) for line in read_table(results.name, name, headline=True)]
-    counts = count_verdicts(lines, "ap")
-    small = count_verdicts(lines, "ap_small")
+    lines = read_headlines(results.name, headline_tables(paper))
+    counts, small = (count_verdicts(lines, metric) for metric in ("ap", "ap_small"))
     if not counts.compared:
         return "No row of this paper is compared yet: not run.\n"
-    rows = []
-    for line in (line for line in lines if line["kind"] == "row" and line["metric"] == "ap" and line["baseline"]):
-        other = next(o for o in lines if o["row"] == line["row"] and o["metric"] == "ap_small" and o["kind"] == "row")
-        rows.append([md.cell(line["method"]), *gain_cells(line), *gain_cells(other)])
-    header = ["Method", "AP gain, points", "Verdict", "AP small gain, points", "Verdict"]
+    gains = {(line.row, line.metric): line.judged for line in lines if line.kind == "row"}
+    columns = [md.Column("Method", lambda line: line.method)]
+    for metric, title in (("ap", "AP gain, points"), ("ap_small", "AP small gain, points")):
+        columns += [
+            md.Column(title, lambda line, metric=metric: gains[line.row, metric].text, "r"),
+            md.Column("Verdict", lambda line, metric=metric: gains[line.row, metric].word),
+        ]
     text = f"Decided: **{counts.decided} of {counts.compared}** by AP, **{small.decided} of {small.compared}** by AP "
-    return text + f"of small objects; brackets are 95 % intervals.\n\n{md.table(header, rows, 'lrlrl')}"
-
-
-def gain_cells(line: dict[str, str]) -> list[str]:
-    """Return (gain with interval, verdict) of a line of a table's CSV."""
-    gain, low, high = (float(line[key]) if line[key] else None for key in ("our_gain", "low", "high"))
-    return [md.gain(gain, low, high) if gain is not None else "", line["verdict"]]
+    text += "of small objects; brackets are 95 % intervals.\n\n"
+    return text + md.table(columns, [line for line in lines if line.compared and line.metric == "ap"])
 
 
 def experiments_list(results: Results, paper: str) -> str:

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
 from pipeline.layers import GlobalScaleConv2d
 from pipeline.models.measure import printed_scales
-from pipeline.reporting.times import Timed
+from pipeline.verdicts.times import Timed
 
 BASE = "dst_frcnn_r50_fpn_1x"
 MS = "dst_frcnn_r50_fpn_1x_ms_train_400_800"

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from pipeline import config, paths
 from pipeline.errors import InputError
-from pipeline.reporting.methods import BASE, COMBINATIONS, LONGER, SINGLES
+from pipeline.verdicts.methods import BASE, COMBINATIONS, LONGER, SINGLES
 
 
 def test_combinations_share_the_recipe_of_their_baseline_and_hold_the_parts_that_they_name():

@@ -57,9 +57,8 @@ def draw_loss(results: Results, path: Path) -> None:
     for ax in axes[len(paths.PAPERS) :]:
         ax.axis("off")
         ax.text(0, 0.9, "Each point is the mean of a window of steps.\n", va="top", color=GREY)
-        ax.text(
-            0, 0.75, "Losses are comparable inside a panel only:\nrecipes differ between papers.", va="top", color=GREY
-        )
+        text = "Losses are comparable inside a panel only:\nrecipes differ between papers."
+        ax.text(0, 0.75, text, va="top", color=GREY)
     drawn.suptitle(f"Training loss by paper, preset {results.name}", x=0.01, ha="left")
     plotting.save(drawn, path, ("experiment", "step", "loss"), data)
 

@@ -9,27 +9,19 @@ import pytest
 from pipeline import paths
 from pipeline.evaluation.intervals import t_quantile
 from pipeline.files import write_json
-from pipeline.own.page import (
-    Noise,
-    advice,
-    chance,
-    compare_page,
-    half_width,
-    noise_of,
-    told,
-    word_of,
-    write_comparison,
-)
-from pipeline.reporting.summary import Method, methods_of
+from pipeline.own.page import Noise, advice, chance, compare_page, noise_of, told, write_comparison
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import Judged, Word
+from pipeline.verdicts.table_lines import Method, methods_of
 
 NONE = (None, None, None, "not run")
 
 
 def method(name: str, **gains: tuple[float | None, float | None, float | None, str]) -> Method:
-    every = dict.fromkeys(("ap", "ap_small", "ap_medium", "ap_large"), (0.5, -1.0, 2.0, "undecided"))
-    return Method(name, "dst_t2", name, "base", 30.0, every | gains, {})
+    every = dict.fromkeys(("ap", "ap_small", "ap_medium", "ap_large"), (0.5, -1.0, 2.0, "undecided")) | gains
+    judged = {metric: Judged(*numbers, Word(word)) for metric, (*numbers, word) in every.items()}
+    return Method(name, "dst_t2", name, "base", 30.0, judged, {})
 
 
 def statistics() -> None:
@@ -76,19 +68,8 @@ def test_a_method_that_hurts_a_size_is_not_advised():
     assert told([mixed], "ap", -1) == []
 
 
-def test_words():
-    assert word_of(method("x", ap=(1.0, 0.1, 2.0, "contradicts")), "ap") == "helps"  # the paper lost where this gains
-    assert word_of(method("x", ap=(-1.0, -2.0, -0.1, "agrees")), "ap") == "hurts"
-    assert word_of(method("x", ap=(9.0, 8.0, 10.0, "inactive")), "ap") == "did nothing in this run"
-    assert word_of(method("x", ap=(9.0, 8.0, 10.0, "undertrained")), "ap").startswith("cannot tell")
-    assert word_of(method("x", ap=(None, None, None, "n/a")), "ap") == "no object of this size"
-    assert word_of(method("x", ap=NONE), "ap") == "not run"
-    assert advice([method("x", ap=NONE, ap_small=NONE, ap_medium=NONE, ap_large=NONE)]) == ["Nothing was run yet."]
-
-
 def test_comparisons_by_chance_are_counted():
-    assert half_width(method("x"), "ap") == 1.5
-    assert half_width(method("x", ap=NONE), "ap") is None
+    assert advice([method("x", ap=NONE, ap_small=NONE, ap_medium=NONE, ap_large=NONE)]) == ["Nothing was run yet."]
     assert chance([method("x"), method("y", ap=NONE)]).startswith("7 comparisons with an interval: if no method did")
     assert "about 0.4 would" in chance([method("x"), method("y", ap=NONE)])
     assert chance([]) == "No comparison has an interval yet."
@@ -103,7 +84,7 @@ def test_a_page_from_results(fake):
     results = Results("mini")
     noise = noise_of(results, dst, "ap")
     assert (noise.sd_images, noise.sd_run, noise.dof) == (0.0, 0.005, 4)
-    assert half_width(dst, "ap") == pytest.approx(100 * noise.visible(), abs=0.06)  # cells have one decimal
+    assert dst.gains["ap"].half_width == pytest.approx(100 * noise.visible(), abs=0.06)  # cells have one decimal
     write_comparison("mini")
     page = paths.compared("mini").read_text()
     assert page == compare_page(results)

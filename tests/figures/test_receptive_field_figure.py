@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 
-import pytest
+from fake_results import read_csv
 
 from pipeline import paths
 from pipeline.files import read_json, write_json
@@ -16,28 +15,21 @@ class Options:
     name, preset = "pod_frcnn_r50_fpn_1x_gsl", "mini"
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_without_learnt_scales(project):
+def test_without_learnt_scales(fake):
     receptive_field.main(Options)
     found = read_json(paths.receptive_field("mini"))
     assert (found["learnt"], len(found["cases"])) == (False, 3)
     figure = paths.figure("mini", "receptive_field")
     before = figure.read_bytes(), figure.with_suffix(".csv").read_bytes()
-    shutil.rmtree(project / "reports")
+    shutil.rmtree("reports")
     receptive_field.main(Options)
     assert (figure.read_bytes(), figure.with_suffix(".csv").read_bytes()) == before
-    with open(figure.with_suffix(".csv"), newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_csv(figure.with_suffix(".csv"))
     assert {row["network"] for row in rows} == {"plain", "gsl", "fd", "rounded"}
     assert {row["case"] for row in rows} == set(found["cases"])
 
 
-def test_learnt_scales_are_a_case_of_their_own(project):
+def test_learnt_scales_are_a_case_of_their_own(fake):
     scale = {"mean_h": 2.0, "mean_w": 1.0, "std_h": 0.0, "std_w": 0.0}
     write_json(paths.scales("mini", Options.name), {"layers": {"layer2.0": scale, "layer4.1": scale}})
     receptive_field.main(Options)

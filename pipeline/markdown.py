@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 MISSING = "n/a"  # a metric that does not exist
 NOT_RUN = "not run"  # an experiment without a result
+MARKS = {"l": ":--", "r": "--:", "c": ":-:"}
 STATISTICS = {
     "object_share": "objects that are",
     "image_share": "images that hold",
@@ -15,12 +17,23 @@ STATISTICS = {
 }
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
-    """Return a Markdown table; `align` holds one of `l`, `r`, `c` a column, left where it is shorter."""
-    marks = {"l": ":--", "r": "--:", "c": ":-:"}
-    rules = [marks[align[i]] if i < len(align) else marks["l"] for i in range(len(header))]
-    lines = [header, rules, *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+class Column(NamedTuple):
+    """One column of a table: its header, what its cell says of an item, and its alignment (`l`, `r` or `c`)."""
+
+    header: str
+    cell: Callable[[Any], object]
+    align: str = "l"
+
+
+def table(columns: Sequence[Column], items: Iterable[Any]) -> str:
+    """Return a Markdown table with a row an item; None is an empty cell, and no text can break one."""
+    lines = [[column.header for column in columns], [MARKS[column.align] for column in columns]]
+    lines += [[_escaped(column.cell(item)) for column in columns] for item in items]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _escaped(value: object) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -52,6 +65,16 @@ def gain(value: float | None, low: float | None, high: float | None) -> str:
     return " ".join(part for part in (number(value, sign=True), interval(low, high)) if part)
 
 
+def times(ratio: float | None) -> str:
+    """Return `1.07x`, empty for None."""
+    return "" if ratio is None else f"{ratio:.2f}x"
+
+
+def integer(value: int | None) -> str:
+    """Return an integer with separators, empty for None."""
+    return "" if value is None else f"{value:,}"
+
+
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """Return `1 row`, `2 rows`."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
@@ -60,11 +83,6 @@ def plural(count: int, noun: str, nouns: str | None = None) -> str:
 def listing(words: Sequence[str]) -> str:
     """Return `a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else "none"
-
-
-def cell(text: str) -> str:
-    """Return text that cannot break a table's cell."""
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def csv_text(header: Sequence[str], rows: Iterable[dict[str, object]]) -> str:

@@ -1,8 +1,7 @@
 """Claims by hand: parts from the tables' checks, readings of results, and which verdict a claim takes of its parts."""
 
-import csv
-
 import pytest
+from fake_results import read_csv
 
 from pipeline import paths
 from pipeline.files import write_json
@@ -10,14 +9,11 @@ from pipeline.published.tables import load_published
 from pipeline.reporting.claims_page import write_claims
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.claim_numbers import NUMBERS, number, rank_correlation
-from pipeline.verdicts.claims import LABELS, Bound, Part, judge_claims, readings, verdict_of
+from pipeline.verdicts.claims import LABELS, Bound, Part, judge_claims, readings
 from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import CLAIM_WORDS, Word, worst
 
 GSL = "pod_frcnn_r50_fpn_1x_gsl"
-
-
-def part(verdict: str) -> Part:
-    return Part("c", "what", "", "", verdict, "", ())
 
 
 def claim(paper: str, name: str) -> list[Part]:
@@ -48,15 +44,15 @@ def test_readings_name_rows_that_exist_and_tests_that_exist():
 @pytest.mark.parametrize(
     ("words", "verdict"),
     [
-        (["holds", "contradicted", "undecided"], "contradicted"),
-        (["holds", "undecided", "not run"], "undecided"),
-        (["holds", "not run"], "not run"),
-        (["holds", "cannot be checked here"], "holds"),
-        (["cannot be checked here"], "cannot be checked here"),
+        ("holds, contradicted, undecided", "contradicted"),
+        ("holds, undecided, not run", "undecided"),
+        ("holds, not run", "not run"),
+        ("holds, cannot be checked here", "holds"),
+        ("cannot be checked here", "cannot be checked here"),
     ],
 )
 def test_a_claim_takes_the_worst_of_its_parts(words, verdict):
-    assert verdict_of([part(word) for word in words]) == verdict
+    assert worst(map(Word, words.split(", "))) == verdict
 
 
 def test_a_gain_decided_as_printed_holds_and_the_other_way_contradicts(fake):
@@ -73,7 +69,7 @@ def test_a_gain_decided_as_printed_holds_and_the_other_way_contradicts(fake):
     fake.evaluation(name, 0.10)
     write_table("dst_t2", "mini")
     found = claim("dst", "dst_c27_beats_ms_m")
-    assert verdict_of(found) == "contradicted"
+    assert worst(part.verdict for part in found) == "contradicted"
     assert claim("dst", "dst_c1_abstract")[0].verdict == "contradicted"
 
 
@@ -178,24 +174,15 @@ def test_weights_of_large_dilations(fake):
     assert number(Results("mini"), "large_rates_by_depth").value == pytest.approx(wanted)
 
 
-def test_rank_correlation_of_orders_and_of_a_constant():
-    assert rank_correlation([1, 5, 9], [2, 3, 4]) == pytest.approx(1)
-    assert rank_correlation([9, 5, 1], [2, 3, 4]) == pytest.approx(-1)
-    assert rank_correlation([1, 1, 1], [2, 3, 4]) == 0
+@pytest.mark.parametrize(("ranked", "wanted"), [((1, 5, 9), 1), ((9, 5, 1), -1), ((1, 1, 1), 0)])
+def test_rank_correlation_of_orders_and_of_a_constant(ranked, wanted):
+    assert rank_correlation(ranked, [2, 3, 4]) == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize(
-    ("bound", "value", "holds"),
-    [
-        (Bound(least=2), 2, True),
-        (Bound(least=2), 1.9, False),
-        (Bound(most=2), 2.1, False),
-        (Bound(about=5, within=1), 6, True),
-        (Bound(about=5, within=1), 6.1, False),
-    ],
-)
-def test_bounds_are_closed(bound, value, holds):
-    assert bound.holds(value) is holds
+def test_bounds_are_closed():
+    assert [Bound(least=2).holds(value) for value in (2, 1.9)] == [True, False]
+    assert [Bound(most=2).holds(value) for value in (2, 2.1)] == [True, False]
+    assert [Bound(about=5, within=1).holds(value) for value in (4, 6, 6.1)] == [True, True, False]
 
 
 def test_the_pages_count_every_claim_once(fake):
@@ -204,12 +191,9 @@ def test_the_pages_count_every_claim_once(fake):
     page = paths.claims("mini").read_text()
     assert "123 claims of five papers" in page
     assert "[pod_c13_samples](claims/pod.md)" in page
-    with open(paths.claims("mini").with_suffix(".csv"), newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_csv(paths.claims("mini").with_suffix(".csv"))
     assert len({row["claim"] for row in rows}) == 123
-    assert {row["verdict"] for row in rows} <= {
-        "holds", "contradicted", "undecided", "not run", "cannot be checked here",
-    }  # fmt: skip
+    assert {row["verdict"] for row in rows} <= set(CLAIM_WORDS)
     assert all(row["why"] for row in rows if row["part_verdict"] == "cannot be checked here")
     own = paths.claims("mini", "pod").read_text()
     assert "[pod_frcnn_r50_fpn_1x_gsl_scales](../metrics/pod_frcnn_r50_fpn_1x_gsl_scales.json)" in own

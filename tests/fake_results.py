@@ -1,8 +1,9 @@
-"""Results of a preset, written by hand into an empty folder that tests run in."""
+"""Results of a preset, written by hand, and the CSV that is made of them, read back."""
 
 from __future__ import annotations
 
-import pytest
+import csv
+from pathlib import Path
 
 from pipeline import config, paths
 from pipeline.files import write_json, write_text
@@ -62,7 +63,15 @@ class Fake:
         self.training("dst_frcnn_r50_fpn_1x_dst", collage)
 
 
-@pytest.fixture
-def fake(tmp_path, monkeypatch) -> Fake:
-    monkeypatch.chdir(tmp_path)
-    return Fake()
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def figure_rows(name: str) -> list[dict[str, str]]:
+    return read_csv(paths.figure("mini", name).with_suffix(".csv"))
+
+
+def table_line(table: str, row: str, metric: str = "ap", kind: str = "row", place=paths.table) -> dict[str, str]:
+    lines = read_csv(place("mini", table, "csv"))
+    return next(x for x in lines if (x["row"], x["metric"], x["kind"]) == (row, metric, kind))

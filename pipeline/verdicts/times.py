@@ -12,8 +12,8 @@ from pipeline import config, paths
 from pipeline.files import read_json
 from pipeline.options import Recipe
 from pipeline.published.tables import exists, load_published
-from pipeline.reporting.methods import COMBINATIONS, METHODS, SINGLES
-from pipeline.reporting.networks import network
+from pipeline.verdicts.methods import COMBINATIONS, METHODS, SINGLES
+from pipeline.verdicts.networks import network
 from pipeline.verdicts.results import load_experiment
 
 FOLDER = Path("reports/benchmarks")

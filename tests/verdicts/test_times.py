@@ -1,14 +1,13 @@
 """Ratios of times: which are wanted, which are 1 by construction, which were measured, and where they are shown."""
 
-import csv
-
 import pytest
+from fake_results import read_csv
 
 from pipeline import paths
 from pipeline.files import write_json
-from pipeline.reporting import times
 from pipeline.reporting.latency import latency_section
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts import times
 
 BASE, DST = "dst_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x_dst"
 WIDE = "dst_frcnn_r50_fpn_1x_ms_train_600_1000"
@@ -80,19 +79,15 @@ def test_tables_judge_hours_and_claims_by_the_measured_ratio(fake):
     detectors(("training", WIDE, BASE, 1.3))
     overhead(1.2)  # printed 9.0 / 8.7: another side of 1
     write_table("dst_t2", "mini")
-    lines = list(csv.DictReader(paths.table("mini", "dst_t2", "csv").open()))
+    lines = read_csv(paths.table("mini", "dst_t2", "csv"))
     costs = {line["row"]: line for line in lines if line["kind"] == "printed cost" and line["metric"] == "hours"}
-    assert (costs["frcnn_r50_fpn_1x__ms_train_m"]["verdict"], costs["frcnn_r50_fpn_1x__dst"]["verdict"]) == (
-        "agrees",
-        "contradicts",
-    )
+    words = [costs[f"frcnn_r50_fpn_1x__{name}"]["verdict"] for name in ("ms_train_m", "dst")]
+    assert words == ["agrees", "contradicts"]
     claims = [line for line in lines if line["kind"] == "claim" and line["metric"] == "hours"]
     wide = [line for line in claims if line["evaluation"] == "dst_t2/frcnn_r50_fpn_1x__ms_train_m/hours"]
     assert {(line["our_gain"], line["verdict"]) for line in wide} == {("1.300", "agrees")}
-    assert (
-        wide[0]["why"]
-        == "Printed 1.24 times the baseline's. Timed on a CPU, 1.30 times the baseline's (quartiles 1.20 to 1.40)."
-    )
+    timed = "Timed on a CPU, 1.30 times the baseline's (quartiles 1.20 to 1.40)."
+    assert wide[0]["why"] == f"Printed 1.24 times the baseline's. {timed}"
 
 
 def test_the_methods_page_shows_both_kinds_and_what_was_not_timed(fake):

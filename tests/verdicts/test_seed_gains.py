@@ -9,16 +9,16 @@ from pipeline.benchmarks.pages.seeds import page
 from pipeline.benchmarks.seed_groups import METRICS
 from pipeline.benchmarks.seeds import spread
 from pipeline.files import read_json, write_json
+from pipeline.reporting.context import spread_cell
 from pipeline.reporting.index_page import answer
-from pipeline.reporting.methods import METHODS, compare_pair
 from pipeline.reporting.methods_page import gains_table
-from pipeline.reporting.summary import methods_of
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.comparison import judge_gain
+from pipeline.verdicts.methods import METHODS, compare_pair
 from pipeline.verdicts.results import PRETRAINING, Results
-from pipeline.verdicts.seed_gains import seed_gain
-from pipeline.verdicts.spreads import spread as seed_spread
-from pipeline.verdicts.spreads import spread_cell
+from pipeline.verdicts.table_lines import methods_of
+from pipeline.verdicts.trainings import seed_gain
+from pipeline.verdicts.trainings import spread as seed_spread
 
 PLAIN, PS = "psconv_frcnn_r50_fpn_1x", "psconv_frcnn_r50_fpn_1x_psconv"
 
@@ -43,13 +43,13 @@ def ran(fake):
 
 
 def test_means_of_several_trainings_and_their_interval(ran):
-    found = seed_gain(Results("mini"), PS, "ap", 2.0)
+    found = seed_gain(Results("mini"), PS, "ap", published_gain=2.0)
     assert (found.baseline, found.runs, found.pretrained) == (PLAIN, (3, 3), True)
     assert (found.base, found.ours) == (pytest.approx(0.20), pytest.approx(0.24))
     half = 2.776445 * 0.01 * (1 / 3 + 1 / 3) ** 0.5  # Student's t of 4 degrees of freedom
     assert (found.verdict.low, found.verdict.high) == (pytest.approx(0.04 - half), pytest.approx(0.04 + half))
     assert found.verdict.word == "agrees"
-    assert seed_gain(Results("mini"), PS, "ap", -2.0).verdict.word == "contradicts"
+    assert seed_gain(Results("mini"), PS, "ap", published_gain=-2.0).verdict.word == "contradicts"
     assert seed_gain(Results("mini"), PS, "ap").verdict.word == "decided up"
 
 
@@ -147,7 +147,7 @@ def test_means_of_baselines_that_learnt_too_little_decide_nothing(ran):
     runs = [low | {"ap": ap} for ap in (0.19, 0.20, 0.21)]
     ran["mini"]["groups"][PRETRAINING] = spread(PLAIN, METRICS[PRETRAINING], runs)
     write_json(paths.NOISE, ran)
-    assert seed_gain(Results("mini"), PS, "ap", 2.0).verdict.word == "undertrained"
+    assert seed_gain(Results("mini"), PS, "ap", published_gain=2.0).verdict.word == "undertrained"
 
 
 def test_means_of_a_method_of_which_nobody_knows_whether_it_did_anything_decide_nothing(ran, fake):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-
 import pytest
+from fake_results import read_csv
 
 from pipeline import paths
 from pipeline.files import write_json
@@ -49,8 +48,7 @@ def test_figure_and_its_data(fake, tmp_path, deformable, with_val):
         draw_scale_stability("mini")
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
-    with open(path.with_suffix(".csv"), newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_csv(path.with_suffix(".csv"))
     assert len(rows) == 4 * (1 + with_val) + 4 * deformable
     assert {row["kind"] for row in rows} == {"global scale"} | ({"effective dilation"} if deformable else set())
 

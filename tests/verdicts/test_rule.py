@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from pipeline.verdicts.rule import DECIDED, Verdict, judge, smallest_detectable_gain
+from pipeline.evaluation.intervals import smallest_detectable_gain
+from pipeline.verdicts.rule import DECIDED, Judged, Word, judge
 
 # half-width 2.776445 * sqrt(.006^2 + 2 * .004^2) = 2.776445 * sqrt(68e-6) = 0.022895
 NOISE = {"sd_boot": 0.006, "sd_run": 0.004, "dof": 4}
@@ -76,27 +77,59 @@ def test_unknown_noise_decides_nothing(noise):
     assert ("image sampling" if "sd_boot" not in noise else "run-to-run") in verdict.sentence
 
 
-def test_not_run_goes_before_all():
-    verdict = judge(None, 1.2, **NOISE, baseline_ap50=0.01, ap50_floor=0.2, inactive="no collage was drawn")
-    assert verdict == Verdict("not run", None, None, "This row or its baseline has no result in this preset.")
+NOTHING = "The method changed nothing in this run: no collage was drawn."
+LITTLE = "The baseline's AP50 of 12.3 is below the 20.0 needed to compare."
+WEAK, IDLE = {"baseline_ap50": 0.1234, "ap50_floor": 0.2}, {"inactive": "no collage was drawn"}
+DOUBT = {"doubt": "Whether it did anything is unknown."}
 
 
-def test_inactive_goes_before_undertrained():
-    verdict = judge(0.03, 1.2, **NOISE, baseline_ap50=0.01, ap50_floor=0.2, inactive="no collage was drawn")
-    assert verdict.word == "inactive"
-    assert verdict.sentence == "The method changed nothing in this run: no collage was drawn."
-    assert verdict.low == pytest.approx(0.03 - HALF, abs=1e-7)
-    assert judge(0.03, inactive="scales did not move").word == "inactive"
+@pytest.mark.parametrize(
+    ("gain", "options", "word", "sentence"),
+    [
+        (None, NOISE | WEAK | IDLE, "not run", "This row or its baseline has no result in this preset."),
+        (
+            0.03,
+            NOISE | WEAK | IDLE | DOUBT,
+            "inactive",
+            "The method changed nothing in this run: no collage was drawn.",
+        ),
+        (0.03, IDLE, "inactive", NOTHING),
+        *(
+            (
+                gain,
+                noise | WEAK | DOUBT,
+                "undertrained",
+                "The baseline's AP50 of 12.3 is below the 20.0 needed to compare.",
+            )
+            for gain, noise in ((0.0, NOISE), (0.03, NOISE), (-0.03, NOISE), (0.03, {}))
+        ),
+        (0.03, NOISE | DOUBT, "undecided", DOUBT["doubt"]),
+        (0.02, NOISE | DOUBT, "undecided", "Gain +2.0 points, 95 % interval [-0.3, +4.3], which includes zero."),
+        (0.03, NOISE | {"baseline_ap50": 0.2, "ap50_floor": 0.2}, "agrees", None),
+        (0.03, NOISE | {"baseline_ap50": None, "ap50_floor": 0.2}, "agrees", None),
+    ],
+)
+def test_which_word_goes_first(gain, options, word, sentence):
+    verdict = judge(gain, 1.2, **options)
+    assert verdict.word == word
+    assert sentence in (None, verdict.sentence)
+    known = gain is not None and "dof" in options
+    assert verdict.low == (pytest.approx(gain - HALF, abs=1e-7) if known else None)
 
 
-def test_undertrained_goes_before_undecided_and_decided():
-    for gain in (0.0, 0.03, -0.03):
-        verdict = judge(gain, 1.2, **NOISE, baseline_ap50=0.1234, ap50_floor=0.2)
-        assert verdict.word == "undertrained"
-        assert verdict.sentence == "The baseline's AP50 of 12.3 is below the 20.0 needed to compare."
-    assert judge(0.03, 1.2, baseline_ap50=0.1, ap50_floor=0.2).word == "undertrained"
-    assert judge(0.03, 1.2, **NOISE, baseline_ap50=0.2, ap50_floor=0.2).word == "agrees"
-    assert judge(0.03, 1.2, **NOISE, baseline_ap50=None, ap50_floor=0.2).word == "agrees"
+@pytest.mark.parametrize(
+    ("judged", "plain", "half"),
+    [
+        (Judged(1.0, 0.5, 1.5, Word.CONTRADICTS), "helps", 0.5),  # the paper lost where this gains
+        (Judged(-1.0, -2.0, -0.5, Word.AGREES), "hurts", 0.75),
+        (Judged(9.0, 8.0, 10.0, Word.INACTIVE), "did nothing in this run", 1.0),
+        (Judged(9.0, 8.0, 10.0, Word.UNDERTRAINED), "cannot tell (the baseline learnt too little)", 1.0),
+        (Judged(None, None, None, Word.NO_OBJECT), "no object of this size", None),
+        (Judged(None, None, None, Word.NOT_RUN), "not run", None),
+    ],
+)
+def test_a_judged_gain_in_plain_words(judged, plain, half):
+    assert (judged.plain, judged.half_width) == (plain, half)
 
 
 def test_more_runs_narrow_the_interval():

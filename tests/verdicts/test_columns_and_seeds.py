@@ -1,21 +1,21 @@
 """Rules of columns that are no AP: errors, counts, times; how many trainings stand behind a number."""
 
-import csv
-
 import pytest
+from fake_results import read_csv
 from msgspec import structs
 
 from pipeline import config, paths
 from pipeline.files import read_json, write_json
 from pipeline.published.columns import kind_of, name_of, sign_of
 from pipeline.published.tables import load_published
-from pipeline.reporting.networks import network
-from pipeline.reporting.printed_costs import judge_count, judge_ratio
+from pipeline.reporting.context import spread_cell
 from pipeline.reporting.tables import write_table
-from pipeline.reporting.times import Ratio
 from pipeline.verdicts.comparison import independent_sd, judge_gain
+from pipeline.verdicts.networks import network
 from pipeline.verdicts.results import Results, chosen, load_experiment, preset_digest
-from pipeline.verdicts.spreads import Spread, spread, spread_cell
+from pipeline.verdicts.rule import judge_count, judge_ratio
+from pipeline.verdicts.times import Ratio
+from pipeline.verdicts.trainings import Spread, spread
 
 PLAIN, PS = "psconv_cls_x29_8x64d_300ep", "psconv_cls_x29_8x64d_300ep_psconv"
 
@@ -92,8 +92,7 @@ def test_the_table_of_errors_prints_gains_as_reductions(fake):
     errors(PLAIN, 0.19, 0.20, 0.21)
     errors(PS, 0.07, 0.08, 0.09)
     write_table("psconv_t6", "mini")
-    with open(paths.table("mini", "psconv_t6", "csv"), newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_csv(paths.table("mini", "psconv_t6", "csv"))
     row = next(r for r in rows if r["row"] == "resnext29_8x64d__psconv" and r["metric"] == "top1_err")
     assert (row["published_gain"], row["our_gain"], row["verdict"]) == ("0.936", "12.0", "agrees")
     assert (row["seeds"], row["sd"]) == ("3", "1.00")
@@ -170,8 +169,8 @@ def test_counts_of_networks_stand_beside_the_printed_ones(fake):
     assert "| Faster R-CNN | parameters, M | 41.5 | 41.528 |  |  | equal |" in page
     assert "| Faster R-CNN* | parameters, M | 43.9 | 43.846 | 1.06x | 1.06x | close |" in page
     assert "| RetinaNet | parameters, M | 37.7 |  |  |  | not counted |" in page
-    with open(paths.table("mini", "msfm_t4", "csv"), newline="") as stream:
-        claims = [r for r in csv.DictReader(stream) if r["kind"] == "claim" and r["metric"] == "params_m"]
+    lines = read_csv(paths.table("mini", "msfm_t4", "csv"))
+    claims = [r for r in lines if r["kind"] == "claim" and r["metric"] == "params_m"]
     assert (claims[0]["published_gain"], claims[0]["our_gain"], claims[0]["verdict"]) == ("2.4", "2.319", "agrees")
     assert claims[1]["verdict"] == "cannot be checked here"
 

@@ -7,32 +7,15 @@ import yaml
 
 from pipeline import paths
 from pipeline.errors import InputError
-from pipeline.published.tables import exists, find_table, load_published, read_published, rows_of
+from pipeline.published.row_names import headings
+from pipeline.published.tables import exists, find_table, load_published, read_published
 
-SMALL = {
-    "paper": {"key": "dst", "title": "A title", "year": 2020},
-    "tables": [
-        {
-            "id": "dst_t1",
-            "title": "t",
-            "dataset": "coco",
-            "split": "minival",
-            "unit": "percent",
-            "columns": ["ap"],
-            "rows": [
-                {"id": "base", "label": "Base", "values": {"ap": 36.7}, "ours": True, "role": "baseline"},
-                {
-                    "id": "new",
-                    "label": "New",
-                    "values": {"ap": 38.6},
-                    "ours": True,
-                    "role": "method",
-                    "baseline_row": "base",
-                },
-            ],
-        }
-    ],
-}
+BASE = {"id": "base", "label": "Base", "values": {"ap": 36.7}, "ours": True, "role": "baseline"}
+NEW = {"id": "new", "label": "New", "values": {"ap": 38.6}, "ours": True, "role": "method", "baseline_row": "base"}
+TABLE = {"id": "dst_t1", "title": "t", "dataset": "coco", "split": "minival", "unit": "percent", "columns": ["ap"]}
+SMALL = {"paper": {"key": "dst", "title": "A title", "year": 2020}, "tables": [TABLE | {"rows": [BASE, NEW]}]}
+CHECK = {"op": "diff", "a": "dst_t1/new/ap", "b": "dst_t1/base/hours", "printed": 1.0}
+CLAIM = {"id": "c1", "statement": "s", "values": {}, "unit": "AP", "how_to_check": "h", "check": [CHECK]}
 
 
 def test_all_tables_rows_and_claims_of_the_five_papers_load():
@@ -74,30 +57,6 @@ def test_rows_exist_that_a_table_shows_and_that_are_neither_quoted_nor_absent():
     assert [row.id for row in scales.rows if exists(row)] == ["frcnn_r50_fpn_train_h", "frcnn_r50_fpn_train_w"]
 
 
-def test_rows_of_an_experiment_over_all_tables():
-    found = {table.id for table, _ in rows_of("dst_frcnn_r50_fpn_1x_dst")}
-    assert {"dst_t2", "dst_t11"} <= found
-    assert rows_of("resnet50") == []
-
-
-def _broken(tmp_path, change):
-    contents = copy.deepcopy(SMALL)
-    change(contents["tables"][0], contents)
-    path = tmp_path / "dst.yaml"
-    path.write_text(yaml.safe_dump(contents))
-    with pytest.raises(InputError) as caught:
-        read_published(path)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    return sentence
-
-
-def test_the_small_example_is_right(tmp_path):
-    path = tmp_path / "dst.yaml"
-    path.write_text(yaml.safe_dump(SMALL))
-    assert read_published(path).table("dst_t1").row("new").values == {"ap": 38.6}
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -108,25 +67,19 @@ def test_the_small_example_is_right(tmp_path):
         (lambda t, c: t["rows"][0].update(role="basis"), "role must be baseline, method or quoted, found 'basis'"),
         (lambda t, c: t["rows"][0].update(lable="x"), "unknown key 'lable'; did you mean 'label'?"),
         (lambda t, c: c["tables"].append(copy.deepcopy(t)), "table dst_t1 occurs twice"),
-        (
-            lambda t, c: c.update(
-                claims=[
-                    {
-                        "id": "c1",
-                        "statement": "s",
-                        "values": {},
-                        "unit": "AP",
-                        "how_to_check": "h",
-                        "check": [{"op": "diff", "a": "dst_t1/new/ap", "b": "dst_t1/base/hours", "printed": 1.0}],
-                    }
-                ]
-            ),
-            "claim c1 checks 'dst_t1/base/hours'",
-        ),
+        (lambda t, c: c.update(claims=[CLAIM]), "claim c1 checks 'dst_t1/base/hours'"),
     ],
 )
 def test_mistakes_end_in_one_sentence(tmp_path, change, words):
-    assert words in _broken(tmp_path, change)
+    contents, path = copy.deepcopy(SMALL), tmp_path / "dst.yaml"
+    path.write_text(yaml.safe_dump(contents))
+    assert read_published(path).table("dst_t1").row("new").values == {"ap": 38.6}  # right as it is
+    change(contents["tables"][0], contents)
+    path.write_text(yaml.safe_dump(contents))
+    with pytest.raises(InputError) as caught:
+        read_published(path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_table_names_the_nearest():
@@ -136,3 +89,30 @@ def test_an_unknown_table_names_the_nearest():
         find_table("table2")
     with pytest.raises(InputError, match="Unknown paper 'dts'; did you mean 'dst'"):
         load_published("dts")
+
+
+def test_only_labels_that_occur_twice_get_a_heading_and_only_what_differs():
+    factors = [
+        {"detector": "mask_rcnn", "backbone": "resnet50", "neck": "fpn"},
+        {"detector": "cascade_mask_rcnn", "backbone": "resnet50", "neck": "fpn"},
+        {"detector": "mask_rcnn", "backbone": "resnet101", "neck": "fpn"},
+    ]
+    assert headings(["R50", "R50", "R101"], factors) == ["Mask R-CNN", "Cascade Mask R-CNN", ""]
+    assert headings([], []) == []
+
+
+def test_deformable_convolutions_are_named_where_they_are():
+    factors = [{"backbone": "resnext101", "dcn": False}, {"backbone": "resnext101_32x8d", "dcn": True}]
+    assert headings(["Ours", "Ours"], factors) == ["X101", "X101-32x8d, DCN"]
+
+
+def test_no_two_rows_of_a_printed_table_share_a_name():
+    for paper in paths.PAPERS:
+        for table in load_published(paper).tables:
+            names = [row.name for row in table.rows]
+            assert len(set(names)) == len(names), table.id
+
+
+def test_the_printed_label_stays_as_it_is():
+    row = next(row for row in load_published("psconv").table("psconv_t7").rows if "cascade" in row.id)
+    assert (row.label, row.name) == ("R50 standard", "R50 standard (Cascade Mask R-CNN)")
