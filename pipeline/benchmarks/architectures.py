@@ -25,9 +25,10 @@ from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.pages.architectures import architectures_page
 from pipeline.benchmarks.timing.machine import describe
 from pipeline.code_digest import Closure
-from pipeline.config import Spec, experiments, resolve
+from pipeline.config import experiments, resolve
 from pipeline.errors import InputError
 from pipeline.options import Method
+from pipeline.spec import Spec
 
 WORKER = "pipeline.benchmarks.one_step"
 FOLDER = Path("reports/benchmarks")

@@ -20,11 +20,12 @@ from pipeline import paths
 from pipeline.benchmarks.one_step import LEARNING_RATE, build, classify, infer, invent, settled_norms, synchronise
 from pipeline.benchmarks.seeds import BASELINES, USUAL
 from pipeline.cli import run
-from pipeline.config import Spec, epoch_steps, resolve
+from pipeline.config import resolve
 from pipeline.data.manifest import load_split
 from pipeline.graph import declared
 from pipeline.models.measure import classifier_input
 from pipeline.options import Test
+from pipeline.spec import Spec, epoch_steps
 from pipeline.training.classification.pretraining import is_trained
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads

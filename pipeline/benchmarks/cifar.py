@@ -20,6 +20,7 @@ from pipeline.benchmarks.pages.cifar import write_report
 from pipeline.cli import run
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
+from pipeline.spec import Spec
 
 BASE, OTHER = "psconv_cls_x29_8x64d_300ep", "psconv_cls_x29_8x64d_300ep_psconv"
 
@@ -44,7 +45,7 @@ def main(options: argparse.Namespace) -> None:
         write_report(specs[BASE].preset, BASE, OTHER, runs)
 
 
-def one_run(spec: config.Spec, data: tuple[Any, Any]) -> dict[str, Any]:
+def one_run(spec: Spec, data: tuple[Any, Any]) -> dict[str, Any]:
     """Train one network with one seed, or return what an earlier start of the benchmark kept of it."""
     import torch
 

@@ -25,12 +25,13 @@ from pipeline.benchmarks.one_step import LEARNING_RATE, infer, invent, settled_n
 from pipeline.benchmarks.pages.detector_times import detector_times_page
 from pipeline.benchmarks.timing.machine import describe
 from pipeline.benchmarks.timing.rounds import Call, interleave, ratios
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.models.measure import printed_scales
 from pipeline.reporting.networks import network
 from pipeline.reporting.times import FOLDER, Timed, key, wanted
+from pipeline.spec import Spec
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import autocast
 

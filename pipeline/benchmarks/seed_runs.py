@@ -8,14 +8,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, paths
+from pipeline import paths
 from pipeline.code_digest import Closure, digest
 from pipeline.files import read_json, sha256, write_json
+from pipeline.spec import Spec
 
 STAGES = ("pretrain", "train", "predict", "evaluate")
 
 
-def run_signature(specs: Sequence[config.Spec]) -> str:
+def run_signature(specs: Sequence[Spec]) -> str:
     """Return a hash of what decides a run: options, seed, code, data, and the weights and proposals it starts from.
 
     Args:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.manifest import load_split
 from pipeline.data.masks import scorable
 from pipeline.evaluation.bootstrap import bootstrap_ap
@@ -18,6 +17,7 @@ from pipeline.evaluation.proposals import RecallCounts, bootstrap_recall, count_
 from pipeline.evaluation.voc import bootstrap_voc, evaluate_voc
 from pipeline.files import read_json, write_json
 from pipeline.options import ProposalNetwork
+from pipeline.spec import Spec
 
 
 def score(spec: Spec, test: str) -> None:

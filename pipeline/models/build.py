@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from pipeline.config import Spec
 from pipeline.errors import InputError, nearest
 from pipeline.models.backbones.build import Scales
 from pipeline.models.classifier import build_resnet_classifier
@@ -19,6 +18,7 @@ from pipeline.models.detectors.proposal_network import build_proposal_network
 from pipeline.models.detectors.reppoints import build_reppoints
 from pipeline.models.detectors.retinanet import build_retinanet
 from pipeline.models.detectors.rfcn import build_rfcn
+from pipeline.spec import Spec
 
 DETECTORS = {
     "faster_rcnn": build_faster_rcnn,

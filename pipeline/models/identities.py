@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from pipeline import config, paths
-from pipeline.config import Spec
 from pipeline.models import comparison_networks as others
 from pipeline.models.backbones.build import build_backbone
 from pipeline.models.build import DETECTORS, build_classifier, build_detector
 from pipeline.models.measure import count, on_meta, parameters, printed_scales
 from pipeline.options import Experiment, Method, Notes, Options, Recipe
 from pipeline.preset import Preset
+from pipeline.spec import Spec
 
 Status = Literal["match_direct", "match_two_step", "mismatch", "not_printed"]
 

@@ -13,10 +13,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.files import read_yaml
 from pipeline.models.backbones.build import BLOCKS
 from pipeline.models.build import build_classifier, build_detector
+from pipeline.spec import Spec
 
 PROPOSALS = 1000
 FULL_INPUT = (800, 1344)

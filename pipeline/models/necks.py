@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from pipeline.config import Spec
 from pipeline.layers import PSConv2d
 from pipeline.models.backbones.build import Scales, build_backbone, freeze_stages
 from pipeline.options import PSConvOptions
+from pipeline.spec import Spec
 
 Extra = Literal["pool", "c5", "p5"]
 

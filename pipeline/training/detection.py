@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Spec, epoch_steps
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.data.masks import check_masks
@@ -24,6 +23,7 @@ from pipeline.models import build_detector
 from pipeline.models.heads.dense import DenseDetector
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import set_normaliser
+from pipeline.spec import Spec, epoch_steps
 from pipeline.training import scale_ranges
 from pipeline.training.checkpoint import Checkpoints, load_init, load_weights, save_weights
 from pipeline.training.distributed import ALONE, World, joined

@@ -12,8 +12,8 @@ from torch import Tensor
 from pipeline.training.distributed import ALONE, World
 
 if TYPE_CHECKING:
-    from pipeline.config import CollageOptions
     from pipeline.models.heads.roi_heads import PositiveLosses
+    from pipeline.options import CollageOptions
 
 _STREAM = 0xC011A6E  # keeps the draws of `random` apart from others that are seeded by (seed, step)
 

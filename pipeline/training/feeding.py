@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.data.collage import canvas_of, make_collage
 from pipeline.data.detection_set import DetectionSet, origins, scaled_masks
 from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
+from pipeline.machine import loader_workers
 from pipeline.models.heads.roi_heads import PositiveLosses
+from pipeline.spec import Spec
 from pipeline.training.distributed import ALONE, World
 from pipeline.training.feedback import CollageSchedule
 from pipeline.training.pyramid import PyramidBatches
@@ -147,13 +148,13 @@ class PlainFeeder:
     """One stream of batches, `numbers` of them."""
 
     def __init__(self, batches: Dataset, spec: Spec, numbers: int) -> None:
-        self.batches, self.workers, self.numbers = batches, spec.preset.training.workers, numbers
+        self.batches, self.numbers = batches, numbers
         self._loader: Iterator[Batch] | None = None
 
     def batch(self, number: int) -> Batch:
         """Return a batch; they are asked for in order."""
         if self._loader is None:
-            self._loader = loader(self.batches, number, self.numbers, self.workers)
+            self._loader = loader(self.batches, number, self.numbers)
         return next(self._loader)
 
     def observe(self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]], last: bool = True) -> None:
@@ -177,7 +178,7 @@ class CollageFeeder:
 
     def __init__(self, spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> None:
         options = spec.experiment.method.collage
-        self.options, self.workers = options, spec.preset.training.workers
+        self.options = options
         self.accumulate = spec.preset.training.accumulate
         self.numbers = steps * self.accumulate
         self.regular = RegularBatches(spec, data, spec.batch, REGULAR, world)
@@ -193,7 +194,7 @@ class CollageFeeder:
         name = "collage" if self.schedule.collage(number // self.accumulate) else "regular"
         if name not in self._loaders:
             source = self.sources if name == "collage" else self.regular
-            self._loaders[name] = loader(source, self.used[name], self.numbers, self.workers)
+            self._loaders[name] = loader(source, self.used[name], self.numbers)
         self.used[name] += 1
         images, targets, info = next(self._loaders[name])
         return images, targets, {**info, "collage": name == "collage"}
@@ -243,15 +244,13 @@ class CollageBatches(Dataset):
         return [image for image, _ in collages], [target for _, target in collages], info
 
 
-def loader(batches: Dataset, start: int, stop: int, workers: int) -> Iterator[Batch]:
-    """Iterate over batches number `start` to `stop` of a stream, prefetched by `workers` processes.
+def loader(batches: Dataset, start: int, stop: int) -> Iterator[Batch]:
+    """Iterate over batches number `start` to `stop` of a stream, prefetched by the machine's `workers`.
 
-    The workers live as long as the iterator; for a GPU, batches come in pinned memory, which it reads by itself.
+    They live as long as the iterator; for a GPU, batches come in pinned memory, which it reads by itself.
     """
     numbers = range(start, max(stop, start + 1))
     # A generator of its own: starting a loader draws a number, which a resumed run would do at another step.
     own = torch.Generator()
-    pinned = torch.cuda.is_available()
-    return iter(
-        DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers, generator=own, pin_memory=pinned)
-    )
+    settings = {"num_workers": loader_workers(), "generator": own, "pin_memory": torch.cuda.is_available()}
+    return iter(DataLoader(batches, batch_size=None, sampler=numbers, **settings))

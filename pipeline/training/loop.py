@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipeline import paths
-from pipeline.config import Rate, Spec
 from pipeline.data.transforms import generator
+from pipeline.machine import machine
+from pipeline.spec import Rate, Spec
 from pipeline.training.averaging import WeightAverage
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.distributed import ALONE, World
@@ -105,7 +106,7 @@ def train(
     lines = None
     if world.main:
         published = log or paths.training_log(spec.preset.name, spec.name)
-        lines = StepLog(folder, published, start, history, training.tensorboard)
+        lines = StepLog(folder, published, start, history, machine().tensorboard)
     own = (world.rank,) if world.rank else ()  # processes draw apart: their images differ
     model.train()
     with (

@@ -11,7 +11,7 @@ from torchvision.ops import batched_nms
 from tqdm import tqdm
 
 from pipeline import paths
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
@@ -24,6 +24,7 @@ from pipeline.models import build_detector
 from pipeline.models.test_time import Detect, average_regions, keep_candidates, with_flip
 from pipeline.options import ProposalNetwork, Test
 from pipeline.preset import Preset
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
 from pipeline.training.detection import give_proposals, read_scales
 from pipeline.training.feeding import load_scaled

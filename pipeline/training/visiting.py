@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline.config import Spec
 from pipeline.data.detection_set import DetectionSet
+from pipeline.spec import Spec
 from pipeline.training.feeding import load_scaled
 
 BATCH = 8

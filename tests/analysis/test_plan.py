@@ -16,10 +16,11 @@ from pipeline.analysis.plan import Job
 from pipeline.errors import InputError
 from pipeline.graph.declared import Stage
 from pipeline.reporting.plan_page import Setting, plan_csv, plan_page, spell
+from pipeline.spec import Spec
 
 
 @cache
-def full(name: str) -> config.Spec:
+def full(name: str) -> Spec:
     return config.resolve(name, "full")
 
 

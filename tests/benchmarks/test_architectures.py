@@ -17,9 +17,10 @@ from torch import nn
 from pipeline.benchmarks import architectures
 from pipeline.benchmarks.one_step import invent, measure_network, settled_norms
 from pipeline.benchmarks.pages.architectures import architectures_page
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.errors import InputError
 from pipeline.options import CollageOptions, FusionOptions, Method
+from pipeline.spec import Spec
 
 FOUND = {
     "parameters": 41_753_056,

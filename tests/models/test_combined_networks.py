@@ -13,9 +13,10 @@ from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.models.build import DETECTORS, check_combination
 from pipeline.options import Method, ProposalNetwork, PSConvOptions, RegionClassifier, SnipOptions
+from pipeline.spec import Spec
 
 
-def changed(experiment: str = "msfm_frcnn_r50_fpn_1x", **changes: Any) -> config.Spec:
+def changed(experiment: str = "msfm_frcnn_r50_fpn_1x", **changes: Any) -> Spec:
     found = tiny.spec(experiment)
     return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, **changes))
 

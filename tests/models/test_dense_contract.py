@@ -9,15 +9,15 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from pipeline import config
 from pipeline.models import build_detector
 from pipeline.options import DeformableOptions, FusionOptions, PSConvOptions
+from pipeline.spec import Spec
 
 FAMILIES = ("retinanet", "fcos", "reppoints")
 SHAPES = [(3, 96, 128), (3, 64, 96)]
 
 
-def spec(family: str, **method: object) -> config.Spec:
+def spec(family: str, **method: object) -> Spec:
     return tiny.with_method(tiny.with_detector(tiny.spec("msfm_frcnn_r50_fpn_1x"), family), **method)
 
 

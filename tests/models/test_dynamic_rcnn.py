@@ -16,6 +16,7 @@ from pipeline.models import build_detector
 from pipeline.models.detectors import dynamic_rcnn
 from pipeline.models.detectors.dynamic_rcnn import DynamicRoIHeads, mean_ranked_iou, ranked_target, remember
 from pipeline.models.measure import on_meta
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights, save_weights
 
 NAN = math.nan
@@ -152,7 +153,7 @@ def test_the_box_loss_by_hand():
 # The detector
 
 
-def spec(**training: object) -> config.Spec:
+def spec(**training: object) -> Spec:
     return tiny.spec("msfm_dynamic_rcnn_r50_fpn_1x", **training)
 
 

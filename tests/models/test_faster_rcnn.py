@@ -19,12 +19,13 @@ from pipeline.models import build_classifier, build_detector
 from pipeline.models.backbones.build import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
 from pipeline.models.measure import printed_scales
 from pipeline.options import FusionOptions
+from pipeline.spec import Spec
 
 IDENTITIES = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
 SHAPES = [(3, 96, 128), (3, 64, 96)]
 
 
-def counts(spec: config.Spec, scales: dict | None = None) -> tuple[int, int]:
+def counts(spec: Spec, scales: dict | None = None) -> tuple[int, int]:
     """Return the total and the trainable parameters of a full-size detector, without its memory."""
     with torch.device("meta"):
         parameters = list(build_detector(spec, 80, scales).parameters())
@@ -103,7 +104,7 @@ def test_every_printed_fusion_design_equals_the_identities():
     assert checked > 30
 
 
-def build_fusions(spec: config.Spec, options: FusionOptions) -> nn.ModuleList:
+def build_fusions(spec: Spec, options: FusionOptions) -> nn.ModuleList:
     """Return the fusion modules that a design puts into conv3_x to conv5_x, without the convolutions around them."""
     from pipeline.models.backbones.build import BLOCKS, FusionBottleneck, insert_fusion
 

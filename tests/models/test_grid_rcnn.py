@@ -20,12 +20,13 @@ from pipeline.models.heads.grid_head import GridHead, neighbours
 from pipeline.models.heads.grid_points import decode_boxes, grid_points, grid_targets, window_origins
 from pipeline.models.heads.two_stage import TwoStageDetector
 from pipeline.models.measure import measure
+from pipeline.spec import Spec
 
 IDENTITIES = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
 ROI = torch.tensor([[100.0, 100.0, 156.0, 128.0]])  # its doubled box is (72, 86, 184, 142): 2 and 1 pixels a map pixel
 
 
-def grid_spec(found: config.Spec) -> config.Spec:
+def grid_spec(found: Spec) -> Spec:
     """Return a specification with Grid R-CNN as its detector."""
     return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, detector="grid_rcnn"))
 

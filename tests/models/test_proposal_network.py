@@ -19,13 +19,14 @@ from pipeline.models import build_detector
 from pipeline.models.detectors.proposal_network import ProposalDetector
 from pipeline.models.measure import measure
 from pipeline.options import Method, ProposalNetwork
+from pipeline.spec import Spec
 from pipeline.training.detection import wire_snip
 
 SEVEN = (32, 64, 112, 160, 208, 256, 384)
 SHAPES = [(3, 64, 96), (3, 80, 60)]
 
 
-def rpn_spec(preset: str = "tiny", backbone: str = "resnet50", **options: Any) -> config.Spec:
+def rpn_spec(preset: str = "tiny", backbone: str = "resnet50", **options: Any) -> Spec:
     """Return a specification of the family on SNIP's recipe, whatever the experiments' files say."""
     name = "snip_drfcn_r50_7ep_single_scale"
     found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)

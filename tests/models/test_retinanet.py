@@ -18,12 +18,13 @@ from pipeline.models.heads import anchors as anchor_file
 from pipeline.models.heads.anchors import BACKGROUND, IGNORED, cell_anchors, match_anchors
 from pipeline.models.measure import measure, on_meta, parameters
 from pipeline.options import DeformableOptions, FusionOptions
+from pipeline.spec import Spec
 
 LN2 = math.log(2)
 NEVER = -30.0  # a logit whose sigmoid costs nothing as background, and 30 / 4 as an object
 
 
-def full(**method: object) -> config.Spec:
+def full(**method: object) -> Spec:
     return tiny.with_method(tiny.with_detector(config.resolve("msfm_frcnn_r50_fpn_1x", "full"), "retinanet"), **method)
 
 

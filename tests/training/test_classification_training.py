@@ -74,9 +74,10 @@ def test_a_killed_training_ends_with_the_same_bytes(images):
     assert not list(Path("data/scratch").glob("*"))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", "01")
 def test_accumulated_and_averaged_training_resumes_to_the_same_bytes(images, monkeypatch, workers):
-    options = {"pretrain_steps": 4, "pretrain_batch": 4, "accumulate": 2, "ema": 0.9, "workers": workers}
+    options = {"pretrain_steps": 4, "pretrain_batch": 4, "accumulate": 2, "ema": 0.9}
+    monkeypatch.setenv("SCALEWISE_WORKERS", workers)
     spec = labelled_sets.spec(**options, checkpoint_rows=4)
     pretrain(spec)
     whole = outputs(spec)
@@ -126,7 +127,8 @@ def test_training_learns_the_colours(images):
     assert summary(spec)["top1_error_best"] < 0.2
 
 
-def test_workers_and_processes_change_no_batch(images):
+def test_workers_and_processes_change_no_batch(images, monkeypatch):
+    monkeypatch.setenv("SCALEWISE_WORKERS", "1")
     spec = labelled_sets.spec()
     data, _ = read_labelled(spec.preset.labelled["imagenet"])
     whole = TrainingBatches(data, spec, 8, 6)
@@ -138,7 +140,7 @@ def test_workers_and_processes_change_no_batch(images):
         assert part_rows == rows[rank::2]
         assert torch.equal(part, alone[rank::2])
         assert torch.equal(part_labels, labels[rank::2])
-    loaded = list(batches(whole, range(2, 4), workers=1))
+    loaded = list(batches(whole, range(2, 4)))
     assert torch.equal(loaded[1][0], alone)
     with pytest.raises(InputError, match="batch of 8 cannot be shared by 3 processes"):
         TrainingBatches(data, spec, 8, 6, World(0, 3))[0]

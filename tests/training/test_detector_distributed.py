@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.models.normaliser import local_normaliser, set_normaliser
 from pipeline.options import CollageOptions
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
 from pipeline.training.detection import DetectorStep, train_detector, wire_snip
 from pipeline.training.distributed import ALONE, World
@@ -351,7 +351,7 @@ def test_two_processes_train_as_one_does(stop, tmp_path, monkeypatch):
 def test_processes_that_decide_alone_resume_to_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny.make_files()
-    options = {"detector": "faster_rcnn", "collage": {"threshold": 0.5}, "training": {"workers": 1, "batch": 4}}
+    options = {"detector": "faster_rcnn", "collage": {"threshold": 0.5}, "training": {"batch": 4}}
     spec = training_spec(options)
     train_in_two(tmp_path, options)
     whole = paths.weights("tiny", spec.name).read_bytes()

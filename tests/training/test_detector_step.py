@@ -11,9 +11,9 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import Spec
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.options import CollageOptions
+from pipeline.spec import Spec
 from pipeline.training.detection import DetectorStep
 from pipeline.training.feeding import CollageFeeder
 from pipeline.training.pyramid import PyramidBatches

@@ -7,10 +7,10 @@ import pytest
 import tiny
 import torch
 
-from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.options import CollageOptions
+from pipeline.spec import Spec
 from pipeline.training.feeding import (
     COLLAGE,
     REGULAR,

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
 from pipeline.training.detection import read_scales, train_detector
 from pipeline.training.global_scales import block_name, decompose_init, learn_scales, scale_layers, stability

@@ -216,8 +216,8 @@ def test_a_worker_that_dies_names_cause_and_remedy():
     # Whichever PyTorch sees first: the signal, or that no data come.
     assert "is killed by signal: Killed" in sentence or "exited unexpectedly" in sentence
     assert sentence.endswith(
-        "; most often its machine ran out of memory: set fewer `workers` in preset tiny or give the job more memory, "
-        "and the next start goes on from the last checkpoint."
+        "; most often its machine ran out of memory: set fewer `workers` of the machine (params.yaml) or give the job "
+        "more memory, and the next start goes on from the last checkpoint."
     )
     assert "\n" not in sentence
     assert Checkpoints(Path("scratch")).load()["step"] in (2, 4)  # the checkpoint survives

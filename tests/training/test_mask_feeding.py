@@ -8,9 +8,9 @@ import tiny
 import torch
 from torch import Tensor
 
-from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.options import CollageOptions
+from pipeline.spec import Spec
 from pipeline.training.feeding import COLLAGE, REGULAR, CollageFeeder, RegularBatches, build_feeder
 from pipeline.training.pyramid import PyramidBatches, Unit
 

@@ -9,10 +9,10 @@ import pytest
 import tiny
 import torch
 
-from pipeline.config import Spec
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.options import PyramidLevel
+from pipeline.spec import Spec
 from pipeline.training.detection import wire_snip
 from pipeline.training.pyramid import PyramidBatches, Unit
 

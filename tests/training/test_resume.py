@@ -14,10 +14,10 @@ import pytest
 import tiny
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
 from pipeline.evaluation.scoring import score
+from pipeline.spec import Spec
 from pipeline.training import detection, loop
 from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.detection import DetectorStep, train_detector
@@ -93,7 +93,7 @@ def test_interrupted_training_ends_with_the_same_bytes(tiny_project, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "options", [{"accumulate": 2}, {"ema": 0.9}, {"precision": "bf16"}, {"accumulate": 2, "ema": 0.5, "workers": 1}]
+    "options", [{"accumulate": 2}, {"ema": 0.9}, {"precision": "bf16"}, {"accumulate": 2, "ema": 0.5}]
 )
 def test_interrupted_training_with_every_option_of_the_engine(tiny_project, monkeypatch, options):
     spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst", steps=4, checkpoint_rows=4, **options)
@@ -243,10 +243,11 @@ def test_interrupted_collage_training_saw_both_streams(tiny_project):
     assert summary["images_seen"] == 12
 
 
-def test_worker_processes_change_nothing(tiny_project):
+def test_worker_processes_change_nothing(tiny_project, monkeypatch):
     weights = []
-    for workers in (0, 1):
-        spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst", workers=workers)
+    for workers in "01":
+        monkeypatch.setenv("SCALEWISE_WORKERS", workers)
+        spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
         train_detector(spec)
         weights.append(paths.weights("tiny", spec.name).read_bytes())
     assert weights[0] == weights[1]

@@ -116,7 +116,8 @@ def test_a_full_disk_ends_the_log_and_not_the_training(capsys, monkeypatch):
     assert not PUBLISHED.exists()
 
 
-def test_event_files_hold_the_history():
+def test_event_files_hold_the_history(monkeypatch):
+    monkeypatch.setenv("SCALEWISE_TENSORBOARD", "true")
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -124,9 +125,9 @@ def test_event_files_hold_the_history():
     folder.mkdir(parents=True)
     (folder / "events.out.tfevents.1.old").write_bytes(b"")
     with pytest.raises(CutError):
-        train(stop=3, tensorboard=True)
+        train(stop=3)
     assert not (folder / "events.out.tfevents.1.old").exists()
-    _, history = train(tensorboard=True)
+    _, history = train()
     events = EventAccumulator(str(folder))
     events.Reload()
     assert {"loss", "lr", "collage"} <= set(events.Tags()["scalars"])
@@ -136,9 +137,10 @@ def test_event_files_hold_the_history():
 
 
 def test_event_files_without_their_package(monkeypatch):
+    monkeypatch.setenv("SCALEWISE_TENSORBOARD", "1")
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="package is missing; pip install tensorboard, or set it to false"):
-        train(tensorboard=True)
+        train()
 
 
 def test_no_event_files_unless_asked_for():

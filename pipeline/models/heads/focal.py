@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.heads.dense import DenseHead, Outputs
 from pipeline.models.heads.suppression import suppress
 from pipeline.models.necks import Extra, FPNBackbone, build_fpn
 from pipeline.preset import ModelSize
+from pipeline.spec import Spec
 
 LEVELS = 5
 STRIDE = 8  # of P3, the published finest level; the others are P4 to P7

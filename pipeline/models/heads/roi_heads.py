@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import roi_heads
 
-from pipeline.config import Spec
 from pipeline.models.heads.overlap import pairwise_iou
 from pipeline.models.heads.suppression import suppress
 from pipeline.models.normaliser import Normaliser, local_normaliser
+from pipeline.spec import Spec
 
 RoIFilter = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
 

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.config import Spec
 from pipeline.data.labelled import transforms
 from pipeline.data.labelled.cifar import LabelledPixels, first_of_each_class, read_cifar100
 from pipeline.data.labelled.image_folder import LabelledFiles, read_folder, read_split
 from pipeline.data.samplers import BatchStream
 from pipeline.data.transforms import generator
 from pipeline.errors import InputError
+from pipeline.machine import loader_workers, machine
 from pipeline.options import Resolutions
 from pipeline.preset import LabelledSource
+from pipeline.spec import Spec
 from pipeline.training.distributed import ALONE, World
 
 Labelled = LabelledFiles | LabelledPixels
@@ -58,8 +60,11 @@ def image_sizes(spec: Spec) -> Sizes:
 
 def labelled_source(spec: Spec) -> LabelledSource | None:
     """Return where the preset has the labelled images of an experiment's data set, None where it has none."""
-    sources = spec.preset.labelled
-    return None if sources is None else sources.get(spec.experiment.dataset)
+    source = (spec.preset.labelled or {}).get(spec.experiment.dataset)
+    if source is None or source.kind != "folder" or source.train:
+        return source
+    root = machine().imagenet
+    return msgspec.structs.replace(source, train=f"{root}/train", val=f"{root}/val")
 
 
 def read_labelled(source: LabelledSource) -> tuple[Labelled, Labelled]:
@@ -151,9 +156,8 @@ class TestBatches(Dataset):
         return transforms.reduced(torch.stack(images), self.low, self.sizes.side), labels
 
 
-def batches(data: Dataset, numbers: range, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over batches by number, prefetched by `workers` processes."""
+def batches(data: Dataset, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """Iterate over batches by number, prefetched by the machine's `workers`."""
     own = torch.Generator()  # starting a loader draws a number, which a resumed run would do at another step
-    pinned = torch.cuda.is_available()
-    loader = DataLoader(data, batch_size=None, sampler=numbers, num_workers=workers, generator=own, pin_memory=pinned)
-    return iter(loader)
+    settings = {"num_workers": loader_workers(), "generator": own, "pin_memory": torch.cuda.is_available()}
+    return iter(DataLoader(data, batch_size=None, sampler=numbers, **settings))

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.labelled import transforms
 from pipeline.models import build_classifier
+from pipeline.spec import Spec
 from pipeline.training.classification.data import Labelled, TestBatches, TrainingBatches, batches, image_sizes
 from pipeline.training.classification.evaluation import EpochErrors, Errors, batch_errors, by_resolution
 from pipeline.training.classification.run import COLUMNS, ClassifierStep, Trained, preset_schedule, start_from_init
@@ -48,7 +48,7 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
     def measure(low: int | None) -> Errors:
         world.share_buffers(model)
         chosen = TestBatches(test, sizes, low, world)
-        loaded = batches(chosen, range(len(chosen)), training.workers)
+        loaded = batches(chosen, range(len(chosen)))
         return batch_errors(model, loaded, prepare, precision, device, world)
 
     keep_best = options.keep == "best"
@@ -58,7 +58,7 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
 
     def fetch(number: int) -> tuple[Tensor, Tensor, list[int]]:
         nonlocal feed
-        feed = feed or batches(source, range(number, steps * accumulate), training.workers)
+        feed = feed or batches(source, range(number, steps * accumulate))
         return next(feed)
 
     spec, rate = preset_schedule(spec, seen)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from pipeline import paths
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.data.crops import training_crops
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.labelled import transforms
@@ -22,6 +22,7 @@ from pipeline.errors import InputError
 from pipeline.files import read_json, read_text, write_json, write_text
 from pipeline.models import build_classifier
 from pipeline.models.batching import MEAN, STD
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import Checkpoints, load_weights, save_weights
 from pipeline.training.classification.data import Labelled, image_sizes, labelled_source, read_labelled
 from pipeline.training.classification.evaluation import Errors, batch_errors, by_resolution, seeds_summary
