@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pipeline import paths
+from pipeline import parts, paths
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_yaml
 from pipeline.options import Experiment, Recipe
@@ -27,8 +27,13 @@ def resolve(experiment: str, preset: str) -> Spec:
     """Return the specification of an experiment under a preset, both by name.
 
     Raises:
-        InputError: an unknown experiment, preset, recipe or key; the nearest known name is in the sentence.
+        InputError: an unknown experiment, preset, recipe, optimiser or key; the sentence names the nearest known one.
     """
+    return specification(experiment, preset)
+
+
+def specification(experiment: str, preset: str | Preset) -> Spec:
+    """Return the specification of an experiment under a preset, which may be loaded already. Raises as `resolve`."""
     from pipeline.spec import Spec  # here: stages that resolve no experiment do not depend on what follows from one
 
     path = paths.ROOT / paths.experiment_file(experiment)
@@ -40,7 +45,13 @@ def resolve(experiment: str, preset: str) -> Spec:
     if not recipe_path.is_file():
         known = [p.stem for p in recipe_path.parent.glob("*.yaml")]
         raise InputError(f"{relative(path)} names the unknown recipe {loaded.recipe!r}{nearest(loaded.recipe, known)}.")
-    return Spec(experiment, paths.paper_of(experiment), loaded, load(recipe_path, Recipe), load_preset(preset))
+    recipe, preset = load(recipe_path, Recipe), load_preset(preset) if isinstance(preset, str) else preset
+    spec = Spec(experiment, paths.paper_of(experiment), loaded, recipe, preset)
+    try:
+        parts.optimizer(spec.optimizer)
+    except InputError as error:
+        raise InputError(f"{experiment} under preset {preset.name}: {error}") from error
+    return spec
 
 
 def load_preset(name: str) -> Preset:
@@ -62,9 +73,9 @@ def load_preset(name: str) -> Preset:
     return preset
 
 
-def active_preset() -> str:
-    """Return the preset's name in params.yaml."""
-    params = read_yaml(paths.PARAMS)
+def active_preset(root: Path = Path()) -> str:
+    """Return the preset's name in params.yaml, by default that of the current folder."""
+    params = read_yaml(root / paths.PARAMS)
     if not isinstance(params, dict) or not isinstance(params.get("preset"), str):
         raise InputError(f"{paths.PARAMS} must hold `preset: NAME`, for example `preset: mini`.")
     known = ("preset", "machine")

@@ -76,7 +76,7 @@ class Training(Options):
     steps: int | None = None  # of 12 epochs; a recipe of 7 epochs gets 7 / 12 of them
     batch: int | None = None
     lr: float | None = None
-    optimizer: Literal["sgd", "adamw"] | None = None
+    optimizer: str | None = None  # a file of pipeline/training/optimizers
     warmup_steps: int | None = None
     norm: Literal["frozen", "frozen_statistics", "batch", "sync"] | None = None
     frozen_stages: int | None = None

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.options import Experiment, Options, Recipe
-from pipeline.preset import Data, Preset
+from pipeline.preset import Data, LabelledSource, Preset
 
 
 class Rate(NamedTuple):
@@ -106,6 +106,22 @@ class Spec(Options):
         """Stages that stay as initialised, the stem included; -1 freezes nothing."""
         frozen = self.preset.training.frozen_stages
         return self.recipe.frozen_stages if frozen is None else frozen
+
+    @property
+    def optimizer(self) -> str:
+        """The recipe's optimiser, or the preset's stand-in for trainings too short for it."""
+        return self.preset.training.optimizer or self.recipe.optimizer
+
+    @property
+    def labelled(self) -> LabelledSource | None:
+        """Where the preset has labelled images of the experiment's data set, None where it has none."""
+        return (self.preset.labelled or {}).get(self.experiment.dataset)
+
+    @property
+    def published(self) -> bool:
+        """Whether an init consists of published weights, so that nothing is trained."""
+        shared = self.preset.init_source == "torchvision" and self.paper == "shared"
+        return shared and self.experiment.method.psconv is None
 
     @property
     def seed(self) -> int:

@@ -90,13 +90,13 @@ def c4(experiment: str, **training: Any) -> Spec:
 def make_files() -> None:
     """Render, verify and write the init `resnet50` (random weights) below the current folder."""
     from pipeline.data.sources import synthesize, verify_preset
-    from pipeline.models.backbones.build import build_resnet
+    from pipeline.models.backbones.build import build_backbone
     from pipeline.training.checkpoint import save_weights
 
     synthesize(PRESET)
     verify_preset(PRESET)
     torch.manual_seed(0)
-    body = build_resnet("resnet50", PRESET.model, "batch", Method())
+    body = build_backbone("resnet50", PRESET.model, "batch", Method())
     state = {f"backbone.body.{name}": value for name, value in body.state_dict().items()}
     save_weights(paths.init("tiny", "resnet50"), state)
 

@@ -19,7 +19,7 @@ from pipeline.analysis.receptive_field import (
 )
 from pipeline.config import resolve
 from pipeline.files import read_json
-from pipeline.models.backbones.build import resnet_shape
+from pipeline.models.backbones.resnet import resnet_shape
 from pipeline.preset import ModelSize
 from pipeline.published.tables import load_published
 from pipeline.spec import Spec

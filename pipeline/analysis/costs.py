@@ -17,7 +17,7 @@ import torch
 
 from pipeline import paths
 from pipeline.benchmarks.architectures import architecture
-from pipeline.code_digest import Closure
+from pipeline.closure import Closure
 from pipeline.data.manifest import load_manifest
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json

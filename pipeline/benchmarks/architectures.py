@@ -24,7 +24,7 @@ from pipeline import files, paths
 from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.pages.architectures import architectures_page
 from pipeline.benchmarks.timing.machine import describe
-from pipeline.code_digest import Closure
+from pipeline.closure import Closure
 from pipeline.config import experiments, resolve
 from pipeline.errors import InputError
 from pipeline.options import Method

@@ -16,7 +16,7 @@ from pipeline.evaluation.range_search import Range, Ranges, search_ranges
 from pipeline.evaluation.scoring import evaluated_part
 from pipeline.files import write_json
 from pipeline.spec import Spec
-from pipeline.training.detection import give_proposals
+from pipeline.training.inputs import give_proposals
 from pipeline.training.precision import pick_device, set_threads
 from pipeline.training.prediction import NMS, coco_results, detect_levels, load_detect, merge
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -11,10 +11,12 @@ from tqdm import tqdm
 
 from pipeline.errors import InputError
 from pipeline.files import DiskFullError
-from pipeline.training.averaging import WeightAverage
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.distributed import World
 from pipeline.training.history import History
+
+if TYPE_CHECKING:
+    from pipeline.training.averaging import WeightAverage
 
 
 class TrainingState(NamedTuple):

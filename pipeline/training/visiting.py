@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline.data.detection_set import DetectionSet
+from pipeline.data.detection_set import DetectionSet, load_scaled
 from pipeline.spec import Spec
-from pipeline.training.feeding import load_scaled
 
 BATCH = 8
 

@@ -43,9 +43,15 @@ def test_only_a_run_that_ended_under_the_same_signature_is_used_again(tmp_path, 
     assert ran == [1, 2, 1, 1]
 
 
+def code(monkeypatch, text):
+    """Let this be the code of every stage."""
+    monkeypatch.setattr(seed_runs.Closure, "of", lambda closure, module, selected=None: set())
+    monkeypatch.setattr("pipeline.code_digest.code_lines", lambda modules, closure: [text])
+
+
 def test_a_signature_holds_seed_options_data_and_weights(tmp_path, monkeypatch, specs):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(seed_runs, "digest", lambda stage, root, closure: stage)
+    code(monkeypatch, "as it is")
     signature = seed_runs.run_signature
     before = signature(specs)
     assert signature(specs) == before
@@ -59,7 +65,7 @@ def test_a_signature_holds_seed_options_data_and_weights(tmp_path, monkeypatch, 
         write_text(path, "second")
         seen.add(signature(specs))
     assert len(seen) == 5
-    monkeypatch.setattr(seed_runs, "digest", lambda stage, root, closure: f"{stage}, edited")
+    code(monkeypatch, "edited")
     assert signature(specs) not in seen
 
 
@@ -67,7 +73,7 @@ def test_weights_that_a_run_makes_itself_are_no_input_of_it(tmp_path, monkeypatc
     specs = seeds.specs_of(PRETRAINING, BASELINES[PRETRAINING], "mini", 1)
     assert [spec.name for spec in specs] == ["resnet50", BASELINES[PRETRAINING]]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(seed_runs, "digest", lambda stage, root, closure: stage)
+    code(monkeypatch, "as it is")
     before = seed_runs.run_signature(specs)
     write_text(paths.init("mini", "resnet50"), "weights")
     assert seed_runs.run_signature(specs) == before
@@ -76,7 +82,7 @@ def test_weights_that_a_run_makes_itself_are_no_input_of_it(tmp_path, monkeypatc
 def test_proposals_are_an_input(tmp_path, monkeypatch):
     specs = seeds.specs_of("none", BASELINES["none"], "mini", 1)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(seed_runs, "digest", lambda stage, root, closure: stage)
+    code(monkeypatch, "as it is")
     before = seed_runs.run_signature(specs)
     write_text(paths.proposals("mini", specs[0].experiment.proposals, "train"), "regions")
     assert seed_runs.run_signature(specs) != before

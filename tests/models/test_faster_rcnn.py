@@ -16,7 +16,7 @@ from pipeline import config
 from pipeline.errors import InputError
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusion, PSConv2d
 from pipeline.models import build_classifier, build_detector
-from pipeline.models.backbones.build import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
+from pipeline.models.backbones.norms import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
 from pipeline.models.measure import printed_scales
 from pipeline.options import FusionOptions
 from pipeline.spec import Spec
@@ -106,7 +106,8 @@ def test_every_printed_fusion_design_equals_the_identities():
 
 def build_fusions(spec: Spec, options: FusionOptions) -> nn.ModuleList:
     """Return the fusion modules that a design puts into conv3_x to conv5_x, without the convolutions around them."""
-    from pipeline.models.backbones.build import BLOCKS, FusionBottleneck, insert_fusion
+    from pipeline.models.backbones.method_layers import insert_fusion
+    from pipeline.models.backbones.resnet import BLOCKS, FusionBottleneck
 
     modules = nn.ModuleList()
     for stage in (2, 3, 4):

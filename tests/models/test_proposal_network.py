@@ -20,7 +20,7 @@ from pipeline.models.detectors.proposal_network import ProposalDetector
 from pipeline.models.measure import measure
 from pipeline.options import Method, ProposalNetwork
 from pipeline.spec import Spec
-from pipeline.training.detection import wire_snip
+from pipeline.training.snip import wire_snip
 
 SEVEN = (32, 64, 112, 160, 208, 256, 384)
 SHAPES = [(3, 64, 96), (3, 80, 60)]

@@ -18,7 +18,7 @@ from pipeline.models.detectors.rfcn import RFCN, RegionHeads
 from pipeline.models.measure import measure
 from pipeline.options import DeformableOptions, Method, RegionClassifier
 from pipeline.spec import Spec
-from pipeline.training.detection import wire_snip
+from pipeline.training.snip import wire_snip
 
 CONV5 = Method(deformable=DeformableOptions(stages=(5,), offset_groups=4))
 PROPOSALS = torch.tensor([[5.0, 5, 40, 40], [30, 30, 60, 60], [0, 0, 96, 64], [50, 10, 70, 50]])

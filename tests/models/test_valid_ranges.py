@@ -14,7 +14,7 @@ from pipeline.models import build_detector
 from pipeline.models.detectors.fcos import FCOSHead
 from pipeline.models.heads.anchors import BACKGROUND, IGNORED
 from pipeline.models.heads.valid_ranges import assign_points_in_range, match_anchors_in_range
-from pipeline.training.detection import wire_snip
+from pipeline.training.snip import wire_snip
 
 FAMILIES = (
     "faster_rcnn",

@@ -245,11 +245,13 @@ def test_colour_augmentation_ends_after_70_of_90_epochs(images):
 
 def test_published_weights_are_for_shared_inits_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    from pipeline.models import weights
+    from pipeline.models import pretrained
     from pipeline.training.classification import pretraining as classification
 
     asked = []
-    monkeypatch.setattr(weights, "published_state", lambda name: asked.append(name) or {"conv1.weight": torch.ones(1)})
+    monkeypatch.setattr(
+        pretrained, "published_state", lambda name: asked.append(name) or {"conv1.weight": torch.ones(1)}
+    )
     monkeypatch.setattr(classification, "train_classifier", lambda spec, world: asked.append(f"train {spec.name}"))
     for name in ("resnet50", "psconv_cls_r50_120ep_cos", "psconv_cls_r50_step_psconv"):
         pretrain(config.resolve(name, "full"))

@@ -24,10 +24,12 @@ from pipeline.models.normaliser import local_normaliser, set_normaliser
 from pipeline.options import CollageOptions
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
-from pipeline.training.detection import DetectorStep, train_detector, wire_snip
+from pipeline.training.collage_feeding import CollageBatches
+from pipeline.training.detection import DetectorStep, train_detector
 from pipeline.training.distributed import ALONE, World
-from pipeline.training.feeding import COLLAGE, REGULAR, CollageBatches, RegularBatches, build_feeder
+from pipeline.training.feeding import COLLAGE, REGULAR, RegularBatches, build_feeder
 from pipeline.training.pyramid import PyramidBatches
+from pipeline.training.snip import wire_snip
 
 HERE = Path(__file__).resolve()
 PRELUDE = f"import sys; sys.path[:0] = [{str(HERE.parent)!r}, {str(HERE.parent.parent)!r}]\n"

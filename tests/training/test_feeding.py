@@ -8,18 +8,12 @@ import tiny
 import torch
 
 from pipeline.data import transforms
+from pipeline.data.detection_set import load_scaled
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.options import CollageOptions
 from pipeline.spec import Spec
-from pipeline.training.feeding import (
-    COLLAGE,
-    REGULAR,
-    CollageFeeder,
-    PlainFeeder,
-    RegularBatches,
-    build_feeder,
-    load_scaled,
-)
+from pipeline.training.collage_feeding import CollageFeeder
+from pipeline.training.feeding import COLLAGE, REGULAR, PlainFeeder, RegularBatches, build_feeder
 from pipeline.training.pyramid import PyramidBatches
 
 # The tiny preset's networks see a short side of 80 and a long side of up to 133.3 pixels.
@@ -266,6 +260,6 @@ def test_input_ratio_counts_objects_of_the_batch():
 
 
 def test_protocols_of_plain_feeders():
-    feeder = PlainFeeder(RegularBatches(plain(), images(4), 2, REGULAR), plain(), 4)
+    feeder = PlainFeeder(RegularBatches(plain(), images(4), 2, REGULAR), 4)
     assert feeder.state_dict() == {}
     assert feeder.observe(None, []) is None

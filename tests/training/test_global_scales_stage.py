@@ -16,8 +16,9 @@ from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
-from pipeline.training.detection import read_scales, train_detector
+from pipeline.training.detection import train_detector
 from pipeline.training.global_scales import block_name, decompose_init, learn_scales, scale_layers, stability
+from pipeline.training.inputs import read_scales
 from pipeline.training.prediction import predict
 
 BLOCKS = ["layer2.0", "layer3.0", "layer4.0"]
@@ -85,9 +86,8 @@ def test_mean_and_spread_over_images(tiny_project):
     learn_scales(spec)
     layer = read_json(paths.scales("tiny", spec.name))["layers"]["layer2.0"]
     # The same by hand: the first 5 images of the stage's permutation, alone and at the training's size.
-    from pipeline.data.detection_set import DetectionSet
+    from pipeline.data.detection_set import DetectionSet, load_scaled
     from pipeline.data.manifest import load_split
-    from pipeline.training.feeding import load_scaled
 
     data = DetectionSet(load_split(paths.manifest("tiny"), "train"))
     rows = torch.randperm(10, generator=torch.Generator().manual_seed(0))[:5].tolist()

@@ -18,11 +18,13 @@ from pipeline.options import PyramidLevel, RegionClassifier
 from pipeline.options import Test as TestOptions
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
-from pipeline.training.detection import give_proposals, read_inits, train_detector, wire_snip
+from pipeline.training.detection import train_detector
 from pipeline.training.feeding import REGULAR, RegularBatches
+from pipeline.training.inputs import give_proposals, read_inits
 from pipeline.training.prediction import detect_levels, merge, predict
 from pipeline.training.proposing import propose
 from pipeline.training.pyramid import PyramidBatches, Unit
+from pipeline.training.snip import wire_snip
 
 RPN = "snip_rpn_r101_6ep_single_scale_800"
 CPU = torch.device("cpu")

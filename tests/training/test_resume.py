@@ -199,7 +199,7 @@ def test_interrupted_pretraining_ends_with_the_same_bytes(tiny_project, monkeypa
     files = [paths.init("tiny", "resnet50"), paths.history("tiny", "resnet50")]
     pretrain(spec)
     whole = [path.read_bytes() for path in files]
-    from pipeline.training.classification import pretraining as classification
+    from pipeline.training.classification import crops as classification
 
     calls: list[int] = []
     original = classification.augment

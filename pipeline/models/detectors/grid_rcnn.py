@@ -118,6 +118,9 @@ class GridRoIHeads(RoIHeads):
             found["boxes"] = clip_boxes_to_image(decode_boxes(maps, found["boxes"]), shape)
         return results
 
+    def keep_candidates(self) -> None:
+        """Change nothing: grids are computed for what suppression leaves."""
+
     def dense_parts(self, images: Tensor, channels: int, proposals: int) -> None:
         """Run the parts whose multiply-adds count."""
         super().dense_parts(images, channels, proposals)

@@ -54,6 +54,10 @@ class FocalHead(DenseHead):
         """
         raise NotImplementedError
 
+    def keep_candidates(self) -> None:
+        """Suppress nothing and cut nothing off from now on."""
+        self.nms_iou, self.detections = None, None
+
     def detect(self, outputs: Outputs, images: ImageList) -> list[dict[str, Tensor]]:
         """Return boxes [D, 4], labels [D] and scores [D] of every image: the best of each level, then NMS by class."""
         results = []

@@ -95,6 +95,9 @@ class MaskRoIHeads(RoIHeads):
         """Return boxes, labels, scores and `mask_probs` of every image."""
         return add_masks([self.masks], features, super().detect(features, proposals, image_shapes))
 
+    def keep_candidates(self) -> None:
+        """Change nothing: masks are computed for what suppression leaves."""
+
     def dense_parts(self, images: Tensor, channels: int, proposals: int) -> None:
         """Run the parts whose multiply-adds count."""
         super().dense_parts(images, channels, proposals)

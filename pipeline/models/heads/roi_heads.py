@@ -165,6 +165,10 @@ class RoIHeads(roi_heads.RoIHeads):
         logits, deltas = self.predict(features, proposals, image_shapes)
         return self.select_detections(logits.softmax(dim=-1), deltas, proposals, image_shapes)
 
+    def keep_candidates(self) -> None:
+        """Suppress nothing and cut nothing off from now on."""
+        self.nms_thresh, self.detections_per_img = None, None
+
     def select_detections(
         self, scores: Tensor, deltas: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
