@@ -39,6 +39,9 @@ class Closure:
         self.trees: dict[str, ast.Module] = {}
         self.found: dict[str, set[str]] = {}
         self.hashes: dict[str, str] = {}
+        self.hashed: dict[str, tuple[str, str]] = {}  # path and line
+        self.files: dict[str, Path | None] = {}
+        self.closures: dict[frozenset[str], set[str]] = {}
 
     def of(self, module: str, selected: Iterable[str] | None = None) -> set[str]:
         """Return the names of all modules that importing and running `module` can load, itself included.
@@ -47,10 +50,13 @@ class Closure:
             module: its name.
             selected: what it loads by name from `pipeline.parts`; None: everything that any specification selects.
         """
-        found = self.walk([module])
         if selected is None:
+            found = self.walk([module])
             selected = parts.everything() if any(PARTS in self.found[name] for name in found) else ()
-        return self.walk([module, *selected])
+        start = frozenset([module, *selected])
+        if start not in self.closures:
+            self.closures[start] = self.walk(list(start))
+        return self.closures[start]
 
     def walk(self, waiting: list[str]) -> set[str]:
         """Return the names of all modules that can be reached by imports, those that decide no number left out."""
@@ -66,8 +72,21 @@ class Closure:
             waiting += [name.rsplit(".", 1)[0]] if "." in name else []  # importing a.b.c runs a and a.b
         return seen
 
+    def lines(self, modules: Iterable[str]) -> list[str]:
+        """Return a line `sha256  path` for each module, sorted by path."""
+        for module in modules:
+            if module not in self.hashed:
+                path = self.file(module).relative_to(self.root).as_posix()
+                self.hashed[module] = (path, f"{self.sha256(module)}  {path}")
+        return [line for _, line in sorted(self.hashed[module] for module in modules)]
+
     def file(self, module: str) -> Path | None:
         """Return the file of a module or package of ours, None for any other name."""
+        if module not in self.files:
+            self.files[module] = self.find(module)
+        return self.files[module]
+
+    def find(self, module: str) -> Path | None:
         if module.split(".", 1)[0] != PACKAGE:
             return None
         base = self.root.joinpath(*module.split("."))

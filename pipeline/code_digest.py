@@ -8,7 +8,7 @@ code. So an edit re-runs exactly the stages that can use what was edited.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -35,7 +35,9 @@ def entries(root: Path = paths.ROOT) -> dict[Path, tuple[str, str]]:
     return {path: (*path.relative_to(folder).with_suffix("").parts, "")[:2] for path in inside}
 
 
-def digest(script: str, key: str, preset: Preset, closure: Closure) -> str:
+def digest(
+    script: str, key: str, preset: Preset, closure: Closure, resolve: Callable[[str], Spec] | None = None
+) -> str:
     """Return the text of one digest.
 
     Args:
@@ -43,6 +45,7 @@ def digest(script: str, key: str, preset: Preset, closure: Closure) -> str:
         key: what its command names, or empty.
         preset: the active one.
         closure: of the package.
+        resolve: gives an experiment's specification under the preset.
 
     Raises:
         InputError: no such script or experiment, or a module that is not valid Python.
@@ -53,9 +56,10 @@ def digest(script: str, key: str, preset: Preset, closure: Closure) -> str:
     named = closure.lazy_target(module, key) if key else None
     if not key or named:  # a page or figure that the script's own table names, or a stage of the preset alone
         found = closure.of(module) | (closure.of(named) if named else set())
-        return text_of(preset_settings(preset, script), code_lines(found, closure))
+        return text_of(preset_settings(preset, script), closure.lines(found))
     name, test = paths.split_evaluation(key)
-    return experiment_digest(script, config.specification(name, preset), test, closure)
+    spec = resolve(name) if resolve else config.specification(name, preset)
+    return experiment_digest(script, spec, test, closure)
 
 
 def experiment_digest(script: str, spec: Spec, test: str = "single", closure: Closure | None = None) -> str:
@@ -65,18 +69,12 @@ def experiment_digest(script: str, spec: Spec, test: str = "single", closure: Cl
     for other in others(spec, script, test):
         lines += [f"{other.name}: {line}" for line in settings(other, script, test)]
         selected += parts.parts(other, script)
-    return text_of(lines, code_lines(closure.of(f"{PACKAGE}.stages.{script}", selected), closure))
+    return text_of(lines, closure.lines(closure.of(f"{PACKAGE}.stages.{script}", selected)))
 
 
 def text_of(settings_lines: Iterable[str], code: Iterable[str]) -> str:
     """Return a digest's text."""
     return "".join([SETTINGS, *(f"{line}\n" for line in settings_lines), CODE, *(f"{line}\n" for line in code)])
-
-
-def code_lines(modules: Iterable[str], closure: Closure) -> list[str]:
-    """Return a line `sha256  path` for each module, sorted by path."""
-    found = sorted((closure.file(module).relative_to(closure.root).as_posix(), module) for module in modules)
-    return [f"{closure.sha256(module)}  {path}" for path, module in found]
 
 
 def split(text: str) -> tuple[str, str]:
@@ -88,7 +86,9 @@ def split(text: str) -> tuple[str, str]:
 def current(root: Path = paths.ROOT) -> dict[Path, str]:
     """Return what every digest has to be, by its path."""
     closure, preset = Closure(root), config.load_preset(config.active_preset(root))
-    return {path: digest(*entry, preset, closure) for path, entry in entries(root).items()}
+    recipe_of = cache(config.load_recipe)
+    resolve = cache(lambda name: config.specification(name, preset, recipe_of))
+    return {path: digest(*entry, preset, closure, resolve) for path, entry in entries(root).items()}
 
 
 def stale(root: Path = paths.ROOT) -> list[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +34,12 @@ def resolve(experiment: str, preset: str) -> Spec:
     return specification(experiment, preset)
 
 
-def specification(experiment: str, preset: str | Preset) -> Spec:
+def load_recipe(path: Path) -> Recipe:
+    """Return the recipe in a file. Raises InputError where it is inconsistent."""
+    return load(path, Recipe)
+
+
+def specification(experiment: str, preset: str | Preset, recipe_of: Callable[[Path], Recipe] = load_recipe) -> Spec:
     """Return the specification of an experiment under a preset, which may be loaded already. Raises as `resolve`."""
     from pipeline.spec import Spec  # here: stages that resolve no experiment do not depend on what follows from one
 
@@ -45,7 +52,7 @@ def specification(experiment: str, preset: str | Preset) -> Spec:
     if not recipe_path.is_file():
         known = [p.stem for p in recipe_path.parent.glob("*.yaml")]
         raise InputError(f"{relative(path)} names the unknown recipe {loaded.recipe!r}{nearest(loaded.recipe, known)}.")
-    recipe, preset = load(recipe_path, Recipe), load_preset(preset) if isinstance(preset, str) else preset
+    recipe, preset = recipe_of(recipe_path), load_preset(preset) if isinstance(preset, str) else preset
     spec = Spec(experiment, paths.paper_of(experiment), loaded, recipe, preset)
     try:
         parts.optimizer(spec.optimizer)
@@ -128,11 +135,17 @@ def check_keys(value: Any, kind: Any, where: str) -> None:
         if value is not None:
             raise InputError(f"{where} must be a mapping of {list(kind.__struct_fields__)}, found {value!r}.")
         return
-    hints = typing.get_type_hints(kind)
+    hints = hints_of(kind)
     for key, item in value.items():
         if key not in hints:
             raise InputError(f"{where}: unknown key {key!r}{nearest(str(key), hints)}; known are {sorted(hints)}.")
         check_keys(item, hints[key], f"{where}: {key}")
+
+
+@cache
+def hints_of(kind: type) -> dict[str, Any]:
+    """Return the types of a class's options, which are written as text."""
+    return typing.get_type_hints(kind)
 
 
 def relative(path: Path) -> str:

@@ -57,6 +57,8 @@ def kinds(kind: Any) -> set[type]:
 
 def plain(value: Any) -> Any:
     """Return a value as YAML holds it; options whose own defaults are recorded elsewhere are an empty mapping."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, msgspec.Struct):
         return {}
     return msgspec.json.decode(msgspec.json.encode(value))

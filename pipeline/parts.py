@@ -8,6 +8,7 @@ tables by `load`, and a test compares what was loaded with what `parts` names.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 DETECTORS, OPTIMIZERS = "pipeline.models.detectors", "pipeline.training.optimizers"  # one file each, found by name
 FAMILIES = {"d_rfcn_rcn": "rfcn", "d_rfcn_rpn": "proposal_network"}  # whose files have another name than the option's
 BACKBONES = {"dpn": "pipeline.models.backbones.dpn", "": "pipeline.models.backbones.resnet"}  # by the name's start
+WITHOUT_NETWORK = ("evaluate", "loss_share")
 TRAINING, PREDICTION = ("train", "pretrain"), ("predict", "search_ranges")
 
 
 class Part(NamedTuple):
-    """One module, which specifications use it, and the only stages in which they do (none: in all)."""
+    """One module, which specifications use it, and the only stages in which they do (none: all that build networks)."""
 
     module: str
     used: Callable[[Spec], bool]
@@ -90,10 +92,12 @@ def parts(spec: Spec, script: str) -> list[str]:
     Raises:
         InputError: a detector or an optimiser that has no file.
     """
-    found = [part.module for part in PARTS.values() if script in (part.scripts or (script,)) and part.used(spec)]
-    region = spec.experiment.region
-    found += [backbone(name) for name in (spec.experiment.backbone, region and region.second_backbone) if name]
-    if spec.experiment.detector != "classifier":
+    builds = script not in WITHOUT_NETWORK
+    found = [p.module for p in PARTS.values() if (script in p.scripts if p.scripts else builds) and p.used(spec)]
+    if builds:
+        region = spec.experiment.region
+        found += [backbone(name) for name in (spec.experiment.backbone, region and region.second_backbone) if name]
+    if builds and spec.experiment.detector != "classifier":
         found.append(detector(spec.experiment.detector))
     if script in TRAINING:
         found.append(optimizer(spec.optimizer))
@@ -131,6 +135,7 @@ def file_of(folder: str, name: str, what: str) -> str:
     return f"{folder}.{name}"
 
 
+@cache
 def files(folder: str) -> list[str]:
     """Return the names of a package's modules, sorted."""
     inside = Path(__file__).parents[1].joinpath(*folder.split("."))

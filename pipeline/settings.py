@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from fnmatch import fnmatch
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -73,7 +74,13 @@ LITTLE = {
         *("preset.pixel_factor", "preset.verdicts.draws", "data.limit_val", "name"),
     ),
     "loss_share": ("name",),
-    "synthesize": ("preset.data.kind", "preset.data.*_images", "preset.data.seed", "preset.factor"),
+    "synthesize": (
+        "preset.data.kind",
+        "preset.data.train_images",
+        "preset.data.val_images",
+        "preset.data.seed",
+        "preset.factor",
+    ),
     "verify": ("preset.data.*", "preset.datasets*", "preset.pixel_factor"),
     "statistics": ("preset.pixel_factor",),
     "fetch": ("preset.data.*", "preset.datasets*", "preset.labelled*"),
@@ -133,6 +140,7 @@ def others(spec: Spec, script: str, test: str = "single") -> list[Spec]:
     return [config.specification(name, spec.preset) for name in names]
 
 
+@cache
 def reads(script: str, name: str) -> bool:
     """Whether a stage of one experiment reads an option."""
     if script in LITTLE:

@@ -46,7 +46,7 @@ def test_only_a_run_that_ended_under_the_same_signature_is_used_again(tmp_path, 
 def code(monkeypatch, text):
     """Let this be the code of every stage."""
     monkeypatch.setattr(seed_runs.Closure, "of", lambda closure, module, selected=None: set())
-    monkeypatch.setattr("pipeline.code_digest.code_lines", lambda modules, closure: [text])
+    monkeypatch.setattr(seed_runs.Closure, "lines", lambda closure, modules: [text])
 
 
 def test_a_signature_holds_seed_options_data_and_weights(tmp_path, monkeypatch, specs):

@@ -21,7 +21,7 @@ from pipeline.files import write_json, write_text
 from pipeline.models import build_classifier
 from pipeline.preset import LabelledSource
 from pipeline.training.checkpoint import load_weights, save_weights
-from pipeline.training.classification import pretraining as classification
+from pipeline.training.classification import crops
 from pipeline.training.classification.data import TrainingBatches, batches, image_sizes, read_labelled
 from pipeline.training.classification.pretraining import is_trained, pretrain
 from pipeline.training.classification.run import ClassifierStep
@@ -208,10 +208,10 @@ def test_crops_have_the_size_of_the_experiments_images(name, side, tmp_path, mon
         return model
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(classification, "build_classifier", watched)
+    monkeypatch.setattr(crops, "build_classifier", watched)
     pretrain(tiny.spec(name, pretrain_steps=2, pretrain_size=64, pretrain_images=30))
     assert seen[-1] == (side, side)  # the test: CIFAR's 32 pixels where 224 are 64, round(9.14)
-    assert {height for height, _ in seen[:2]} <= {round(side * ratio) for ratio in classification.SIDES}
+    assert {height for height, _ in seen[:2]} <= {round(side * ratio) for ratio in crops.SIDES}
 
 
 def test_left_out_files_are_counted(images, capsys):

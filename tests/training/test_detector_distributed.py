@@ -361,3 +361,17 @@ def test_processes_that_decide_alone_resume_to_the_same_bytes(tmp_path, monkeypa
     train_in_two(tmp_path, options, stop=4)
     assert paths.weights("tiny", spec.name).read_bytes() == whole
     assert paths.history("tiny", spec.name).read_bytes() == history
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_where_two_stopped(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tiny.make_files()
+    options = {"detector": "faster_rcnn", "collage": {"threshold": 0.5}, "training": {"batch": 4}}
+    script = tmp_path / "training.py"
+    script.write_text(PRELUDE + TRAINING)
+    assert "stopped after step 5 of 8" in torchrun(script, json.dumps(options), STOP_AT="4").stderr
+    train_detector(training_spec(options))
+    told = capsys.readouterr().err
+    assert "is of 2 processes, and there are 1: all go on from what the first one was to be fed" in told
+    assert len(paths.history("tiny", training_spec(options).name).read_text().splitlines()) > 1

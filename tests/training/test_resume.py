@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import tiny
 
-from pipeline import paths
+from pipeline import code_digest, paths
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
 from pipeline.evaluation.scoring import score
 from pipeline.spec import Spec
 from pipeline.training import detection, loop
+from pipeline.training.checkpoint import checkpoint_folder
 from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.detection import DetectorStep, train_detector
 from pipeline.training.prediction import predict
@@ -106,6 +107,28 @@ def test_interrupted_training_with_every_option_of_the_engine(tiny_project, monk
             train_detector(spec)
     train_detector(spec)
     assert outputs(spec) == whole
+
+
+@pytest.mark.parametrize("change", ["workers", "precision", "tensorboard"])
+def test_a_setting_of_the_machine_that_changes_keeps_the_checkpoint(tiny_project, monkeypatch, change):
+    if change == "tensorboard":
+        pytest.importorskip("tensorboard")
+    spec, found = tiny.spec("dst_frcnn_r50_fpn_1x_dst", steps=4, checkpoint_rows=4, precision="auto"), ["bf16"]
+    monkeypatch.setattr(detection, "choose_precision", lambda preset, device: found[0])
+    with monkeypatch.context() as patch:
+        cut_power_at(patch, 2)
+        with pytest.raises(PowerCutError):
+            train_detector(spec)
+    if change == "precision":
+        found[0] = "fp32"
+    else:
+        monkeypatch.setenv(f"SCALEWISE_{change.upper()}", "1")
+    seen: list[int] = []
+    original = DetectorStep.__call__
+    monkeypatch.setattr(DetectorStep, "__call__", lambda self, n: seen.append(n) or original(self, n))
+    train_detector(spec)
+    assert seen == [2, 3]
+    assert json.loads(paths.training_summary("tiny", spec.name).read_bytes())["precision"] == found[0]
 
 
 def test_accumulated_batches_and_averaged_weights_train_another_network(tiny_project):
@@ -286,19 +309,19 @@ def test_loss_that_is_not_finite_ends_in_one_sentence(tiny_project):
     assert found["file_names"] == [names[number] for number in found["image_ids"]]
 
 
-def test_run_digest_depends_on_stage_code_and_files(tmp_path, monkeypatch):
+def test_checkpoints_are_keyed_by_settings_code_and_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec, manifest = tiny.spec("dst_frcnn_r50_fpn_1x"), Path("manifest.json")
-    bare = detection.run_digest(spec, "fp32", "train", manifest)
-    assert bare == detection.run_digest(spec, "fp32", "train")  # a missing manifest is left out
+    computed = checkpoint_folder(spec, "train", manifest)
+    assert checkpoint_folder(spec, "train") == computed  # a missing manifest is left out
+    digest = paths.code_digest("tiny", "train", spec.name)
+    digest.parent.mkdir(parents=True)
+    digest.write_text(code_digest.experiment_digest("train", spec))
+    assert checkpoint_folder(spec, "train") == computed  # with the stage `code`, and without
     manifest.write_text("{}")
-    with_manifest = detection.run_digest(spec, "fp32", "train", manifest)
-    for stage in ("train", "pretrain"):
-        path = paths.code_digest(stage)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(stage)
-    with_code = detection.run_digest(spec, "fp32", "train", manifest)
-    other_stage = detection.run_digest(spec, "fp32", "pretrain", manifest)
-    other_precision = detection.run_digest(spec, "bf16", "train", manifest)
-    other_seed = detection.run_digest(tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.5), "fp32", "train", manifest)
-    assert len({bare, with_manifest, with_code, other_stage, other_precision, other_seed}) == 6
+    found = {computed, checkpoint_folder(spec, "train", manifest), checkpoint_folder(spec, "pretrain")}
+    found.add(checkpoint_folder(tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.5), "train"))
+    digest.write_text(f"{code_digest.SETTINGS}{code_digest.CODE}edited\n")
+    found.add(checkpoint_folder(spec, "train"))
+    assert len(found) == 5
+    assert len({path.name for path in found}) == 5
