@@ -15,7 +15,6 @@ from pathlib import Path
 from pipeline import config, files, parts, paths
 from pipeline.closure import PACKAGE, Closure
 from pipeline.errors import InputError
-from pipeline.graph import declared
 from pipeline.preset import Preset
 from pipeline.settings import others, preset_settings, settings
 from pipeline.spec import Spec
@@ -29,6 +28,8 @@ def entries(root: Path = paths.ROOT) -> dict[Path, tuple[str, str]]:
 
     The key is what the stage's command names (an experiment, an evaluation, a page), empty where it names nothing.
     """
+    from pipeline.graph import declared  # here: a training, which asks for its own digest only, needs no graph
+
     folder = paths.code_digest(config.active_preset(root), "").parent
     found = {Path(dep) for stage in declared.stages(root).values() for dep in stage.deps}
     inside = sorted(path for path in found if folder in path.parents)
