@@ -1,297 +1,160 @@
-"""One digest of code for each stage: the hashes of its import closure inside `pipeline/`.
+"""What a stage's result depends on besides its files: one small digest for each, which DVC and Snakemake watch.
 
-DVC does not follow imports. Each stage depends on one small file that lists every module its script can import, with
-the SHA-256 of its code, so an edit re-runs exactly the stages that can reach the edited module; an edit of comments,
-docstrings or empty lines re-runs none. The closure is read from syntax
-trees, without importing anything: statements inside functions count (lazy imports), `if TYPE_CHECKING:` does not, and
-a name taken from a package whose `__init__` resolves names lazily counts as the module that its table names, or as the
-whole package where that cannot be read.
+A digest has two parts. `settings:` are the options that the stage reads, resolved from its experiment, recipe and
+preset. `code:` are the modules that its script can import or that its experiment selects, each with the SHA-256 of its
+code. So an edit re-runs exactly the stages that can use what was edited.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import io
-import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
-from pipeline import files, paths
+from pipeline import config, files, parts, paths
+from pipeline.closure import PACKAGE, Closure
 from pipeline.errors import InputError
+from pipeline.preset import Preset
+from pipeline.reporting.modules import module_of
+from pipeline.settings import others, preset_settings, settings
+from pipeline.spec import Spec
 
-PACKAGE = "pipeline"
-SEEN = Path("data/scratch/code_seen.txt")  # not in paths.py, which every stage imports: nothing needs to run again
-NOT_DIGESTED = {"__init__", "code"}  # `code` writes the digests and depends on the whole package
-
-
-def stages(root: Path = paths.ROOT) -> list[str]:
-    """Return the names of all stage modules that have a digest, sorted."""
-    return sorted(p.stem for p in (root / PACKAGE / "stages").glob("*.py") if p.stem not in NOT_DIGESTED)
+SEEN = Path("data/scratch/code_seen.txt")
+SETTINGS, CODE = "settings:\n", "code:\n"
 
 
-def digest(stage: str, root: Path = paths.ROOT, closure: Closure | None = None) -> str:
-    """Return the text of a stage's digest: one line `sha256  path` a module, sorted by path.
+def entries(root: Path = paths.ROOT) -> dict[Path, tuple[str, str]]:
+    """Return script and key of every digest that the active preset's stages depend on, by its path.
+
+    The key is what the stage's command names (an experiment, an evaluation, a page), empty where it names nothing.
+    """
+    from pipeline.graph import declared  # here: a training, which asks for its own digest only, needs no graph
+
+    folder = paths.code_digest(config.active_preset(root), "").parent
+    found = {Path(dep) for stage in declared.stages(root).values() for dep in stage.deps}
+    inside = sorted(path for path in found if folder in path.parents)
+    return {path: (*path.relative_to(folder).with_suffix("").parts, "")[:2] for path in inside}
+
+
+def digest(
+    script: str, key: str, preset: Preset, closure: Closure, resolve: Callable[[str], Spec] | None = None
+) -> str:
+    """Return the text of one digest.
 
     Args:
-        stage: name of its module.
-        root: the project.
-        closure: of an earlier call, which spares parsing every module once for each stage.
+        script: name of the stage's module.
+        key: what its command names, or empty.
+        preset: the active one.
+        closure: of the package.
+        resolve: gives an experiment's specification under the preset.
 
     Raises:
-        InputError: the stage has no module, or a module of its closure is not valid Python.
+        InputError: no such script or experiment, or a module that is not valid Python.
     """
-    closure = closure or Closure(root)
-    name = f"{PACKAGE}.stages.{stage}"
-    if closure.file(name) is None:
-        raise InputError(f"Stage {stage!r} has no module {PACKAGE}/stages/{stage}.py; write it or correct the name.")
-    found = sorted((closure.file(module), module) for module in closure.of(name))
-    return "".join(f"{closure.sha256(module)}  {path.relative_to(root).as_posix()}\n" for path, module in found)
+    module = f"{PACKAGE}.stages.{script}"
+    if closure.file(module) is None:
+        raise InputError(f"Stage {script!r} has no module {PACKAGE}/stages/{script}.py; write it or correct the name.")
+    named = module_of(script, key)
+    if not key or named:  # a page or figure that the script's own table names, or a stage of the preset alone
+        found = closure.of(module) | (closure.of(named) if named else set())
+        return text_of(preset_settings(preset, script), closure.lines(found))
+    name, test = paths.split_evaluation(key)
+    spec = resolve(name) if resolve else config.specification(name, preset)
+    return experiment_digest(script, spec, test, closure)
+
+
+def experiment_digest(script: str, spec: Spec, test: str = "single", closure: Closure | None = None) -> str:
+    """Return the digest of a stage of one experiment; `test` is the one that the stage runs, if it runs any."""
+    closure = closure or package(paths.ROOT)
+    lines, selected = list(settings(spec, script, test)), parts.parts(spec, script)
+    for other in others(spec, script, test):
+        lines += [f"{other.name}: {line}" for line in settings(other, script, test)]
+        selected += parts.parts(other, script)
+    return text_of(lines, closure.lines(closure.of(f"{PACKAGE}.stages.{script}", selected)))
+
+
+def text_of(settings_lines: Iterable[str], code: Iterable[str]) -> str:
+    """Return a digest's text."""
+    return "".join([SETTINGS, *(f"{line}\n" for line in settings_lines), CODE, *(f"{line}\n" for line in code)])
+
+
+def split(text: str) -> tuple[str, str]:
+    """Return a digest's settings and its code, each without its heading."""
+    before, _, after = text.partition(CODE)
+    return before.removeprefix(SETTINGS), after
+
+
+def current(root: Path = paths.ROOT) -> dict[Path, str]:
+    """Return what every digest has to be, by its path."""
+    closure, preset = Closure(root), config.load_preset(config.active_preset(root))
+    recipe_of = cache(config.load_recipe)
+    resolve = cache(lambda name: config.specification(name, preset, recipe_of))
+    return {path: digest(*entry, preset, closure, resolve) for path, entry in entries(root).items()}
 
 
 def stale(root: Path = paths.ROOT) -> list[str]:
-    """Return the stages whose digest is missing or no longer what their code is.
+    """Return the digests that are missing, no longer what they have to be, or of no stage any more, by their names.
 
-    Parsing the package takes two seconds, which every dry run of Snakemake would pay. So what was found current is
-    remembered by one hash over the bytes of all modules and of all digests; any other byte, and it is parsed again.
+    Making all of them takes seconds, which every dry run of Snakemake would pay. So what was found current is
+    remembered by one hash over the bytes of everything that was read; any other byte, and they are made again.
     """
-    written = {stage: root / paths.code_digest(stage) for stage in stages(root)}
-    remembered, found = root / SEEN, bytes_of([*(root / PACKAGE).rglob("*.py"), *written.values()], root)
+    found = bytes_of(root)
+    remembered = root / SEEN
     if remembered.is_file() and remembered.read_text("utf-8") == found:
         return []
-    closure = Closure(root)
-    outdated = [
-        s for s, path in written.items() if not path.is_file() or path.read_text("utf-8") != digest(s, root, closure)
-    ]
+    outdated = list(changes(root))
     if not outdated:
         files.write_text(remembered, found)
-    return outdated
+    return [path.relative_to("data/code").with_suffix("").as_posix() for path in outdated]
 
 
-def bytes_of(found: Iterable[Path], root: Path) -> str:
-    """Return one hash over names and bytes of files; a missing one counts as such."""
-    whole = hashlib.sha256()
-    for path in sorted(found):
-        content = path.read_bytes() if path.is_file() else b"missing"
-        whole.update(f"{path.relative_to(root).as_posix()}\0{hashlib.sha256(content).hexdigest()}\n".encode())
-    return whole.hexdigest()
+def changes(root: Path) -> dict[Path, str | None]:
+    """Return the digests to write, with their text, and those to remove, with None."""
+    wanted = current(root)
+    folder = root / "data/code"
+    there = [path.relative_to(root) for path in [*folder.glob("*.txt"), *preset_folder(root).rglob("*.txt")]]
+    written = {path: (root / path).read_text("utf-8") for path in there}
+    found: dict[Path, str | None] = {path: text for path, text in wanted.items() if written.get(path) != text}
+    return found | {path: None for path in there if path not in wanted}
 
 
 def write(root: Path = paths.ROOT) -> list[str]:
-    """Write the digests that changed, each atomically, and return the names of their stages."""
-    changed, closure = stale(root), Closure(root)
-    for stage in changed:
-        files.write_text(root / paths.code_digest(stage), digest(stage, root, closure))
-    return changed
+    """Write the digests that changed, each atomically, remove those of no stage, and return the names of all these."""
+    found = changes(root)
+    for path, text in found.items():
+        if text is None:
+            (root / path).unlink()
+        else:
+            files.write_text(root / path, text)
+    return [path.relative_to("data/code").with_suffix("").as_posix() for path in found]
 
 
-class Closure:
-    """Import closures inside the package below `root`; every file is parsed once."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.trees: dict[str, ast.Module] = {}
-        self.found: dict[str, set[str]] = {}
-        self.hashes: dict[str, str] = {}
-
-    def of(self, module: str) -> set[str]:
-        """Return the names of all modules that importing and running `module` can load, itself included."""
-        seen: set[str] = set()
-        waiting = [module]
-        while waiting:
-            name = waiting.pop()
-            if name in seen or self.file(name) is None:
-                continue
-            seen.add(name)
-            if name not in self.found:
-                self.found[name] = self.imports(name)
-            waiting += self.found[name]
-            waiting += [name.rsplit(".", 1)[0]] if "." in name else []  # importing a.b.c runs a and a.b
-        return seen
-
-    def file(self, module: str) -> Path | None:
-        """Return the file of a module or package of ours, None for any other name."""
-        if module.split(".", 1)[0] != PACKAGE:
-            return None
-        base = self.root.joinpath(*module.split("."))
-        for path in (base.with_suffix(".py"), base / "__init__.py"):
-            if path.is_file():
-                return path
-        return None
-
-    def is_package(self, module: str) -> bool:
-        path = self.file(module)
-        return path is not None and path.name == "__init__.py"
-
-    def sha256(self, module: str) -> str:
-        """Return the hash of a module's text without what cannot change a result."""
-        if module not in self.hashes:
-            text = code_only(self.file(module).read_text(encoding="utf-8"), self.tree(module))
-            self.hashes[module] = hashlib.sha256(text.encode()).hexdigest()
-        return self.hashes[module]
-
-    def tree(self, module: str) -> ast.Module:
-        if module not in self.trees:
-            path = self.file(module)
-            try:
-                self.trees[module] = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-            except SyntaxError as error:
-                where = f"{path.relative_to(self.root)}, line {error.lineno}"
-                raise InputError(f"{where} is not valid Python: {error.msg}; correct it.") from error
-        return self.trees[module]
-
-    def imports(self, module: str) -> set[str]:
-        """Return the modules of ours that one module names in imports."""
-        result: set[str] = set()
-        for node in statements(self.tree(module)):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    result |= self.whole(alias.name)
-            elif isinstance(node, ast.ImportFrom):
-                source = self.absolute(module, node)
-                for alias in node.names:
-                    result |= self.taken(source, alias.name)
-            elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__") and node.args:
-                result |= self.dynamic(node.args[0])
-        return result
-
-    def absolute(self, module: str, node: ast.ImportFrom) -> str:
-        """Return the absolute name of the module in `from ... import`."""
-        if not node.level:
-            return node.module or ""
-        package = module if self.is_package(module) else module.rsplit(".", 1)[0]
-        parts = package.split(".")[: len(package.split(".")) - node.level + 1]
-        return ".".join([*parts, *([node.module] if node.module else [])])
-
-    def whole(self, module: str) -> set[str]:
-        """Return what `import module` can load: a lazy package gives any of its modules on attribute access."""
-        if self.file(module) is None:
-            return set()
-        return {module} | (self.members(module) if self.is_lazy(module) else set())
-
-    def taken(self, source: str, name: str) -> set[str]:
-        """Return what `from source import name` can load."""
-        if name != "*" and self.file(f"{source}.{name}") is not None:
-            return {source} | self.whole(f"{source}.{name}")
-        if self.file(source) is None:
-            return set()
-        if not self.is_lazy(source) or name in bound(self.tree(source)):
-            return {source}
-        target = None if name == "*" else self.lazy_target(source, name)
-        return {source} | ({target} if target else self.members(source))
-
-    def dynamic(self, argument: ast.expr) -> set[str]:
-        """Return what `import_module(argument)` can load, as far as its text says."""
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-            return self.whole(argument.value)
-        if isinstance(argument, ast.JoinedStr) and argument.values and isinstance(argument.values[0], ast.Constant):
-            start = str(argument.values[0].value)
-            if start.startswith(f"{PACKAGE}.") and "." in start:
-                return self.members(start.rsplit(".", 1)[0])
-        return set()
-
-    def is_lazy(self, module: str) -> bool:
-        """Whether a package's `__init__` resolves names when they are asked for."""
-        if not self.is_package(module):
-            return False
-        return any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in self.tree(module).body)
-
-    def lazy_target(self, package: str, name: str) -> str | None:
-        """Return the module that a lazy package's table names for `name`: {name: module} or {module: names}."""
-        for node in self.tree(package).body:
-            if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Dict):
-                continue
-            for key, value in zip(node.value.keys, node.value.values, strict=True):
-                words = strings(value)
-                if key is None or not strings(key):
-                    continue
-                if strings(key)[0] == name and words:
-                    target = self.resolve(package, words[0])
-                elif name in words:
-                    target = self.resolve(package, strings(key)[0])
-                else:
-                    continue
-                if target:
-                    return target
-        return None
-
-    def resolve(self, package: str, word: str) -> str | None:
-        """Return the module that `word` means inside `package`: absolute, `.relative`, or a bare submodule."""
-        for candidate in (word, f"{package}.{word.lstrip('.')}"):
-            if self.file(candidate) is not None:
-                return candidate
-        return None
-
-    def members(self, package: str) -> set[str]:
-        """Return all modules of a package, those of its packages included."""
-        path = self.file(package)
-        if path is None or path.name != "__init__.py":
-            return {package} if path else set()
-        inside = (p.relative_to(self.root).with_suffix("").parts for p in path.parent.rglob("*.py"))
-        return {".".join(parts).removesuffix(".__init__") for parts in inside}
+def preset_folder(root: Path) -> Path:
+    """Return the folder of the active preset's digests."""
+    return root / paths.code_digest(config.active_preset(root), "").parent
 
 
-def code_only(text: str, tree: ast.Module) -> str:
-    """Return source text without comments, docstrings and empty lines; other strings stay as they are.
-
-    Text is cut, not unparsed from the tree, so that every version of Python gives the same.
-    """
-    lines = [line.encode() for line in text.splitlines()]
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1].decode()[:column].encode()
-    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = list(ast.walk(tree))
-    docs = [n.body[0] for n in nodes if isinstance(n, holders) and ast.get_docstring(n, clean=False) is not None]
-    for doc in docs:
-        cut(lines, doc)
-    left = [n for n in nodes if isinstance(n, (ast.Constant, ast.JoinedStr)) and n not in [doc.value for doc in docs]]
-    # Spaces and empty lines are a part of a string.
-    kept = {row for node in left for row in range(node.lineno - 1, node.end_lineno - 1)}
-    code = [(line if row in kept else line.rstrip(), row in kept) for row, line in enumerate(lines)]
-    return b"\n".join(line for line, inside in code if line or inside).decode()
+def bytes_of(root: Path) -> str:
+    """Return one hash over names and bytes of all modules, declarations and digests."""
+    whole = hashlib.sha256()
+    declarations = [root / paths.PARAMS, root / "dvc.yaml", *(root / "workflow").rglob("*.yaml")]
+    for path in sorted([*(root / PACKAGE).rglob("*.py"), *declarations, *(root / "data/code").rglob("*.txt")]):
+        if path.is_file():
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            whole.update(f"{path.relative_to(root).as_posix()}\0{content}\n".encode())
+    return whole.hexdigest()
 
 
-def cut(lines: list[bytes], node: ast.stmt) -> None:
-    """Take a statement out of lines, in place; its columns count bytes."""
-    first, last = node.lineno - 1, node.end_lineno - 1
-    before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
-    lines[first : last + 1] = [before + after] + [b""] * (last - first)
+@cache
+def package(root: Path) -> Closure:
+    """Return the closure of the package below `root`, as it is when a process first asks."""
+    return Closure(root)
 
 
-def statements(node: ast.AST, top: bool = True) -> Iterator[ast.AST]:
-    """Walk a syntax tree without `if TYPE_CHECKING:` blocks and without a module's own `__getattr__`."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for other in child.orelse:
-                yield other
-                yield from statements(other, top=False)
-        elif not (top and isinstance(child, ast.FunctionDef) and child.name == "__getattr__"):
-            yield child
-            yield from statements(child, top=False)
-
-
-def called(node: ast.Call) -> str:
-    """Return the last word of what a call calls."""
-    function = node.func
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-
-
-def bound(tree: ast.Module) -> set[str]:
-    """Return the names that a module binds when it is loaded (imports, functions, classes, assignments)."""
-    names: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return names
-
-
-def strings(node: ast.AST) -> list[str]:
-    """Return all string constants below a node, in order."""
-    return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+def training_digest(script: str, spec: Spec) -> str:
+    """Return the digest of a training, its code as the stage `code` wrote it, or as it is where that never ran."""
+    path = paths.code_digest(spec.preset.name, script, spec.name)
+    if not path.is_file():
+        return experiment_digest(script, spec)
+    return text_of(settings(spec, script), split(path.read_text("utf-8"))[1].splitlines())

@@ -1,7 +1,6 @@
 """Several processes for one stage: it starts itself again under torchrun, one process a GPU of this machine.
 
-DVC runs each stage by a command that is part of the stage, so the number of processes comes from the environment: it
-belongs to the machine, not to the experiment.
+DVC runs each stage by a command that is part of the stage, so the number of processes is a setting of the machine.
 """
 
 from __future__ import annotations
@@ -10,20 +9,21 @@ import os
 import sys
 
 from pipeline.errors import InputError
+from pipeline.machine import machine
 
 VARIABLE = "SCALEWISE_PROCESSES"
 
 
 def spread(module: str) -> None:
-    """Replace this process by torchrun's where SCALEWISE_PROCESSES asks for several; return where it does not.
+    """Replace this process by torchrun's where the machine's `processes` asks for several; return where it does not.
 
-    The variable holds a number, or `gpus` for as many as torch sees. SIGTERM reaches the processes through torchrun.
+    It is a number, or `gpus` for as many as torch sees. SIGTERM reaches the processes through torchrun.
 
     Args:
         module: the stage, as `python -m` takes it; it gets this process's arguments.
 
     Raises:
-        InputError: the variable holds neither.
+        InputError: it is neither.
     """
     count = processes()
     if count == 1 or "WORLD_SIZE" in os.environ:  # torchrun set it: this is one of the processes
@@ -35,12 +35,15 @@ def spread(module: str) -> None:
 
 
 def processes() -> int:
-    """Return how many processes SCALEWISE_PROCESSES asks for, 1 where it is not set."""
-    text = os.environ.get(VARIABLE, "").strip() or "1"
+    """Return how many processes the machine's `processes` asks for."""
+    text = str(machine().processes)
     if text == "gpus":
         import torch
 
         return max(1, torch.cuda.device_count())
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1024):
-        raise InputError(f"{VARIABLE} is {text!r}, but must be `gpus` or a number from 1 to 1024; correct it.")
+        raise InputError(
+            f"The machine's `processes` (params.yaml, or {VARIABLE}) is {text!r}, but must be `gpus` or a number from "
+            "1 to 1024; correct it."
+        )
     return int(text)

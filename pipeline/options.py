@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -199,6 +199,22 @@ class Resolutions(Options):
     tests: tuple[int, ...] = ()  # test images are reduced to each of these sides and enlarged to `side` again
 
 
+Backbone = Literal[
+    "resnet50",
+    "resnet101",
+    "resnext50_32x4d",
+    "resnext101_32x4d",
+    "resnext101_32x8d",
+    "se_resnet50",
+    "se_resnet101",
+    "resnext29_8x64d",
+    "resnext29_16x64d",
+    "dpn92",
+    "dpn98",
+]
+BACKBONES = get_args(Backbone)
+
+
 class Experiment(Options):
     """Contents of `workflow/papers/<paper>/experiments/<name>.yaml`."""
 
@@ -216,19 +232,7 @@ class Experiment(Options):
         "d_rfcn_rpn",
         "classifier",
     ]
-    backbone: Literal[
-        "resnet50",
-        "resnet101",
-        "resnext50_32x4d",
-        "resnext101_32x4d",
-        "resnext101_32x8d",
-        "se_resnet50",
-        "se_resnet101",
-        "resnext29_8x64d",
-        "resnext29_16x64d",
-        "dpn92",
-        "dpn98",
-    ]
+    backbone: Backbone
     dataset: Literal["coco", "voc", "imagenet", "cifar100"]
     recipe: str
     init: str
@@ -275,7 +279,7 @@ class Recipe(Options):
     source: str
     epochs: float | None = None
     iterations: int | None = None
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: str = "sgd"  # a file of pipeline/training/optimizers
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4

@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAPERS = ("pod", "dst", "msfm", "snip", "psconv")
 COMBINATIONS = "combo"  # first word of experiments that join methods of several papers
 PARAMS = Path("params.yaml")
+DEFAULTS = Path("workflow/schemas/defaults.yaml")  # of options, as they were first written
 NOISE = Path("data/noise.json")  # run-to-run spread of baselines, measured by the `seeds` benchmark, in git
 
 
@@ -47,9 +48,10 @@ def published_file(paper: str) -> Path:
     return Path("data/published") / f"{paper}.yaml"
 
 
-def code_digest(preset: str, stage: str, key: str = "") -> Path:
-    """What a stage is made by: its settings and its code; `key` is the experiment, evaluation or page it is run for."""
-    return Path("data/code") / preset / stage / f"{key}.txt" if key else Path("data/code") / preset / f"{stage}.txt"
+def code_digest(preset: str, script: str, key: str = "") -> Path:
+    """What a stage depends on besides its files: settings and code. The key is what the stage's command names."""
+    folder = Path("data/code") / preset
+    return folder / script / f"{key}.txt" if key else folder / f"{script}.txt"
 
 
 def raw(preset: str) -> Path:

@@ -36,8 +36,8 @@ class LabelledSource(Options):
     """Labelled images of a classifier: folders of one class each, a split file, or CIFAR-100's binary version."""
 
     kind: Literal["folder", "split", "cifar100"] = "folder"
-    train: str = ""  # folder with a sub-folder a class, or train.bin
-    val: str = ""  # folder with the same sub-folders, or test.bin
+    train: str = ""  # folder with a sub-folder a class, or train.bin; kind `folder` without one: ImageNet's, where
+    val: str = ""  # the machine has it (params.yaml). Folder with the same sub-folders, or test.bin
     images: str = ""  # folder that the file names of a split file start from
     split: str = ""  # CSV file with the columns split (train, val), file and class
     limit_classes: int | None = None  # the first classes only
@@ -76,7 +76,7 @@ class Training(Options):
     steps: int | None = None  # of 12 epochs; a recipe of 7 epochs gets 7 / 12 of them
     batch: int | None = None
     lr: float | None = None
-    optimizer: Literal["sgd", "adamw"] | None = None
+    optimizer: str | None = None  # a file of pipeline/training/optimizers
     warmup_steps: int | None = None
     norm: Literal["frozen", "frozen_statistics", "batch", "sync"] | None = None
     frozen_stages: int | None = None
@@ -90,12 +90,10 @@ class Training(Options):
     gradient_clip: float | None = None
     accumulate: int = 1  # batches whose gradients make one optimiser step
     ema: float | None = None  # decay of a moving average of the weights, which is what is saved and evaluated then
-    tensorboard: bool = False  # event files beside the log of every step
     log_rows: int = 200
     checkpoint_rows: int = 10  # checkpoints a training
     scale_images: int = 500  # images over which GSL's scales are averaged
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    workers: int = 0
     # Divide losses by the mean count of positives or samples over processes, so that several processes compute the
     # joint batch's gradients; the papers' codes divide by each process's own.
     reduce_normaliser: bool = False

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from pipeline import config, paths
-from pipeline.config import Spec
 from pipeline.files import read_yaml
 from pipeline.options import DeformableOptions, Method, PyramidLevel
+from pipeline.spec import Spec
 
 PUBLISHED = read_yaml(paths.ROOT / "data/published/experiments.yaml")
 CONTROLS = read_yaml(paths.ROOT / "data/published/controls.yaml")

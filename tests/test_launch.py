@@ -53,5 +53,5 @@ def test_gpus_are_counted(started, monkeypatch, seen, expected):
 @pytest.mark.parametrize("value", ["0", "-1", "2.5", "all", "1025", "٣"])
 def test_anything_else_is_refused_in_one_sentence(started, monkeypatch, value):
     monkeypatch.setenv(launch.VARIABLE, value)
-    with pytest.raises(InputError, match=r"SCALEWISE_PROCESSES is .*, but must be `gpus` or a number from 1 to 1024"):
+    with pytest.raises(InputError, match=r"SCALEWISE_PROCESSES\) is .*, but must be `gpus` or a number from 1 to 1024"):
         launch.spread("pipeline.stages.train")

@@ -7,10 +7,10 @@ from functools import cache
 import pytest
 
 from pipeline import config, paths
-from pipeline.config import Spec
 from pipeline.files import read_yaml
 from pipeline.options import PyramidLevel, Test
 from pipeline.published.tables import find_table
+from pipeline.spec import Spec
 
 RESOLUTIONS = ((1400, 2000), (800, 1200), (480, 800))
 HEAD = ((0, 80), (40, 160), (120, None))  # section 7.1

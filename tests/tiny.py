@@ -11,6 +11,7 @@ from torch import Tensor
 from pipeline import config, paths
 from pipeline.options import Method
 from pipeline.preset import Data, ModelSize, Preset, Training, Verdicts
+from pipeline.spec import Spec
 
 PRESET = Preset(
     name="tiny",
@@ -60,25 +61,25 @@ def preset(**training: Any) -> Preset:
     return msgspec.structs.replace(PRESET, training=msgspec.structs.replace(PRESET.training, **training))
 
 
-def spec(experiment: str, **training: Any) -> config.Spec:
+def spec(experiment: str, **training: Any) -> Spec:
     """Return an experiment under the tiny preset; its recipe counts 12 epochs, so it takes the preset's steps."""
     found = config.resolve(experiment, "mini")
     recipe = msgspec.structs.replace(found.recipe, epochs=12.0, iterations=None)
     return msgspec.structs.replace(found, preset=preset(**training), recipe=recipe)
 
 
-def with_method(found: config.Spec, **method: Any) -> config.Spec:
+def with_method(found: Spec, **method: Any) -> Spec:
     """Return a specification with another method."""
     experiment = msgspec.structs.replace(found.experiment, method=Method(**method))
     return msgspec.structs.replace(found, experiment=experiment)
 
 
-def with_detector(found: config.Spec, detector: str) -> config.Spec:
+def with_detector(found: Spec, detector: str) -> Spec:
     """Return a specification with another detector family."""
     return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, detector=detector))
 
 
-def c4(experiment: str, **training: Any) -> config.Spec:
+def c4(experiment: str, **training: Any) -> Spec:
     """Return an experiment of SNIP's, trained end to end in a C4 Faster R-CNN instead of on given proposals."""
     found = spec(experiment, **training)
     method = msgspec.structs.replace(found.experiment.method, deformable=None)
@@ -89,13 +90,13 @@ def c4(experiment: str, **training: Any) -> config.Spec:
 def make_files() -> None:
     """Render, verify and write the init `resnet50` (random weights) below the current folder."""
     from pipeline.data.sources import synthesize, verify_preset
-    from pipeline.models.backbones.build import build_resnet
+    from pipeline.models.backbones.build import build_backbone
     from pipeline.training.checkpoint import save_weights
 
     synthesize(PRESET)
     verify_preset(PRESET)
     torch.manual_seed(0)
-    body = build_resnet("resnet50", PRESET.model, "batch", Method())
+    body = build_backbone("resnet50", PRESET.model, "batch", Method())
     state = {f"backbone.body.{name}": value for name, value in body.state_dict().items()}
     save_weights(paths.init("tiny", "resnet50"), state)
 

@@ -17,11 +17,12 @@ from pipeline.analysis.receptive_field import (
     kernel_density,
     summarise,
 )
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.files import read_json
-from pipeline.models.backbones.build import resnet_shape
+from pipeline.models.backbones.resnet import resnet_shape
 from pipeline.preset import ModelSize
 from pipeline.published.tables import load_published
+from pipeline.spec import Spec
 
 TABLE = "pod_t3"
 SPLIT = "train"  # the scales that are decomposed

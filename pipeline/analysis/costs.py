@@ -17,14 +17,14 @@ import torch
 
 from pipeline import paths
 from pipeline.benchmarks.architectures import architecture
-from pipeline.code_digest import Closure
-from pipeline.config import Spec, epoch_steps
+from pipeline.closure import Closure
 from pipeline.data.manifest import load_manifest
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
 from pipeline.models import build_classifier, build_detector
 from pipeline.models.measure import CLASSES, classifier_input, count, on_meta, parameters, printed_scales
 from pipeline.preset import Preset
+from pipeline.spec import Spec, epoch_steps
 
 PASSES = 3  # a training step goes forward once and backward for twice as much
 STRIDE = 32  # a whole number of the deepest feature cells, so that multiply-adds grow with the area

@@ -23,9 +23,9 @@ from pipeline.analysis.costs import (
     training_area,
     training_images,
 )
-from pipeline.config import Spec
 from pipeline.errors import InputError, nearest
 from pipeline.graph.declared import Stage, ancestors
+from pipeline.spec import Spec
 from pipeline.training.classification.pretraining import is_trained
 
 DETECTION_BYTES = 110  # of one detection in a results file

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.errors import InputError
 from pipeline.files import write_json
 from pipeline.layers import PSConv2d
 from pipeline.models import build_classifier, build_detector
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
 
 DRAWS = 20  # of untrained weights

@@ -21,10 +21,11 @@ import msgspec
 from pipeline import files, paths
 from pipeline.benchmarks.command import command_line, prepare, report_file, run_command, write_report
 from pipeline.benchmarks.pages.architectures import architectures_page
-from pipeline.code_digest import Closure
-from pipeline.config import Spec, experiments, resolve
+from pipeline.closure import Closure
+from pipeline.config import experiments, resolve
 from pipeline.errors import InputError
 from pipeline.options import Method
+from pipeline.spec import Spec
 
 WORKER = "pipeline.benchmarks.one_step"
 LAYERS = ("global_scale", "decomposed", "psconv", "deformable", "fusion")

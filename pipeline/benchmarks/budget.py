@@ -20,10 +20,11 @@ from pipeline import paths
 from pipeline.benchmarks.one_step import LEARNING_RATE, infer_once, settled_network, synchronise, train_once
 from pipeline.benchmarks.seeds import BASELINES, USUAL
 from pipeline.cli import run
-from pipeline.config import Spec, epoch_steps, resolve
+from pipeline.config import resolve
 from pipeline.data.manifest import load_split
 from pipeline.graph import declared
 from pipeline.options import Test
+from pipeline.spec import Spec, epoch_steps
 from pipeline.training.classification.pretraining import is_trained
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import choose_precision, pick_device, set_threads

@@ -20,16 +20,17 @@ from pipeline.benchmarks.pages.cifar import write_report
 from pipeline.cli import run
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
+from pipeline.spec import Spec
 
 BASE, OTHER = "psconv_cls_x29_8x64d_300ep", "psconv_cls_x29_8x64d_300ep_psconv"
 
 
 def main(options: argparse.Namespace) -> None:
-    from pipeline.training.classification.data import labelled_source, read_labelled
+    from pipeline.training.classification.data import read_labelled
     from pipeline.training.classification.pretraining import seeded
 
     specs = {name: config.resolve(name, options.preset) for name in (BASE, OTHER)}
-    source = labelled_source(specs[BASE])
+    source = specs[BASE].labelled
     if source is None:
         raise InputError(
             f"Preset {options.preset} has no `labelled: cifar100` images to train on; take preset cifar100_subset."
@@ -44,16 +45,17 @@ def main(options: argparse.Namespace) -> None:
         write_report(specs[BASE].preset, BASE, OTHER, runs)
 
 
-def one_run(spec: config.Spec, data: tuple[Any, Any]) -> dict[str, Any]:
+def one_run(spec: Spec, data: tuple[Any, Any]) -> dict[str, Any]:
     """Train one network with one seed, or return what an earlier start of the benchmark kept of it."""
     import torch
 
+    from pipeline.code_digest import experiment_digest
     from pipeline.models import build_classifier
     from pipeline.training.checkpoint import Checkpoints
     from pipeline.training.classification.pretraining import train_once
     from pipeline.training.distributed import ALONE
 
-    key = "/".join([spec.digest, *(split.digest for split in data), torch.__version__])
+    key = "/".join([experiment_digest("pretrain", spec), *(split.digest for split in data), torch.__version__])
     kept = Path("data/scratch/cifar") / f"{spec.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     if kept.is_file():
         return read_json(kept)

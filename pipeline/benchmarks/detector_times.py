@@ -24,10 +24,11 @@ from pipeline.benchmarks.networks import predict_scales
 from pipeline.benchmarks.one_step import LEARNING_RATE, infer, infer_once, invent, settled_norms, train_once
 from pipeline.benchmarks.pages.detector_times import detector_times_page
 from pipeline.benchmarks.timing.rounds import Call, interleave, ratios
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.models.measure import printed_scales
+from pipeline.spec import Spec
 from pipeline.training.loop import build_optimizer
 from pipeline.verdicts.networks import network
 from pipeline.verdicts.times import Timed, key, wanted

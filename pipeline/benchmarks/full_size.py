@@ -26,6 +26,7 @@ from pipeline.benchmarks.pages.full_size import full_size_page
 from pipeline.benchmarks.timing.machine import describe
 from pipeline.cli import run
 from pipeline.errors import InputError
+from pipeline.spec import coco_epochs
 from pipeline.training.checkpoint import Checkpoints
 
 PRESET = "full_subset"
@@ -130,7 +131,7 @@ def killed_training(project: Path, name: str) -> dict[str, Any]:
     """Start a training and kill it (SIGKILL) when half its steps are in a checkpoint; return that step."""
     spec = config.resolve(name, PRESET)
     preset = config.load(project / paths.preset_file(PRESET), type(spec.preset))
-    steps = max(1, round(preset.training.steps * spec.experiment.length * config.coco_epochs(spec.recipe) / 12))
+    steps = max(1, round(preset.training.steps * spec.experiment.length * coco_epochs(spec.recipe) / 12))
     begin = time.perf_counter()
     process = subprocess.Popen(command("train", name), cwd=project, env=environment(project), start_new_session=True)
     step = 0

@@ -11,7 +11,7 @@ from pipeline.benchmarks.cases import Case, forward_call, random_input, train_ca
 from pipeline.benchmarks.timing.rounds import Call
 from pipeline.config import resolve
 from pipeline.layers import GlobalScaleConv2d
-from pipeline.models.backbones.build import build_resnet
+from pipeline.models.backbones.build import build_backbone
 from pipeline.models.classifier import Classifier
 from pipeline.models.measure import printed_scales
 
@@ -42,7 +42,7 @@ def network(name: str, classify: bool = True, preset: str = "full") -> nn.Module
     spec = resolve(EXPERIMENTS[name], preset)
     scales = printed_scales(resolve(EXPERIMENTS["fd"], preset))
     method = spec.experiment.method
-    body = build_resnet("resnet50", spec.preset.model, "batch", method, scales if method.decomposed else None)
+    body = build_backbone("resnet50", spec.preset.model, "batch", method, scales if method.decomposed else None)
     if method.global_scale:
         predict_scales(body, scales)
     return Classifier(body, 1000) if classify else Features(body)

@@ -21,10 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.benchmarks.timing.memory import peak_bytes
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.errors import InputError
 from pipeline.models import build_classifier, build_detector
 from pipeline.models.measure import CLASSES, classifier_input, parameters, printed_scales
+from pipeline.spec import Spec
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import autocast
 

@@ -26,7 +26,7 @@ from typing import Any
 from pipeline import config, paths
 from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.pages.rehearsal import rehearsal_page
-from pipeline.code_digest import Closure, stages
+from pipeline.closure import Closure
 from pipeline.errors import InputError
 from pipeline.files import read_json, read_yaml, write_json, write_text
 from pipeline.graph import declared
@@ -113,7 +113,7 @@ def experiment(stage: declared.Stage) -> str:
 def code_digest() -> str:
     """Return the hash of everything that a rehearsal runs: code, preset, experiments and recipes."""
     closure = Closure(paths.ROOT)
-    modules = {m for name in stages() if name in (*KINDS, *DATA) for m in closure.of(f"pipeline.stages.{name}")}
+    modules = {module for name in (*KINDS, *DATA) for module in closure.of(f"pipeline.stages.{name}")}
     lines = [f"{closure.sha256(name)} {name}\n" for name in sorted(modules)]
     folders = ("papers", "inits", "combinations", "schedules")
     texts = [paths.ROOT / paths.preset_file(PRESET)]

@@ -8,14 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, paths
-from pipeline.code_digest import Closure, digest
+from pipeline import paths
+from pipeline.closure import Closure
+from pipeline.code_digest import experiment_digest
 from pipeline.files import read_json, sha256, write_json
+from pipeline.spec import Spec
 
 STAGES = ("pretrain", "train", "predict", "evaluate")
 
 
-def run_signature(specs: Sequence[config.Spec]) -> str:
+def run_signature(specs: Sequence[Spec]) -> str:
     """Return a hash of what decides a run: options, seed, code, data, and the weights and proposals it starts from.
 
     Args:
@@ -29,7 +31,7 @@ def run_signature(specs: Sequence[config.Spec]) -> str:
     inputs = [specs[-1].manifest, *(paths.init(preset.name, name) for name in starts if name not in own)]
     if given:
         inputs += [paths.proposals(preset.name, given, split) for split in ("train", "val")]
-    parts = [spec.digest for spec in specs] + [digest(stage, paths.ROOT, closure) for stage in STAGES]
+    parts = [experiment_digest(stage, spec, closure=closure) for spec in specs for stage in STAGES]
     parts += [version("torch")] + [sha256(path) if path.is_file() else "none" for path in inputs]
     return hashlib.sha256("/".join(parts).encode()).hexdigest()
 

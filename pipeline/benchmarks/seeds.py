@@ -35,6 +35,7 @@ from pipeline.errors import InputError
 from pipeline.files import read_json, write_json, write_text
 from pipeline.preset import Preset
 from pipeline.published.columns import name_of
+from pipeline.spec import Spec
 from pipeline.verdicts.results import PRETRAINING, Results, preset_digest
 
 
@@ -167,7 +168,7 @@ def work(group: str, experiment: str, preset: str, seed: int) -> None:
     score(specs[-1], "single")
 
 
-def specs_of(group: str, experiment: str, preset: str, seed: int) -> list[config.Spec]:
+def specs_of(group: str, experiment: str, preset: str, seed: int) -> list[Spec]:
     """Return what one run trains, in order and with its seed: the detector, before it its backbone in `PRETRAINING`."""
     names = [experiment]
     if group == PRETRAINING:

@@ -7,6 +7,7 @@ and read their losses in every step. Weights are random under settled batch norm
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,10 +25,12 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.transforms.functional import hflip, pil_to_tensor
 
 from pipeline.benchmarks.one_step import LEARNING_RATE, settled_norms, synchronise
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.scaleworld.scenes import render_scene
+from pipeline.machine import PREFIX
 from pipeline.models import build_detector
+from pipeline.spec import Spec
 from pipeline.training.detection import DetectorStep
 from pipeline.training.feeding import Batch, Feeder, build_feeder
 from pipeline.training.loop import build_optimizer
@@ -215,8 +218,9 @@ def lists(samples: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[list[Tensor]
 
 
 def batch_spec(spec: Spec, batch: int, workers: int) -> Spec:
-    """Return a specification with another batch and number of workers."""
-    training = msgspec.structs.replace(spec.preset.training, batch=batch, workers=workers)
+    """Return a specification with another batch; its loaders, in this process, get so many workers."""
+    os.environ[f"{PREFIX}WORKERS"] = str(workers)
+    training = msgspec.structs.replace(spec.preset.training, batch=batch)
     return msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, training=training))
 
 

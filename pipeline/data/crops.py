@@ -9,6 +9,7 @@ from torch import Tensor
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet
 from pipeline.errors import InputError
+from pipeline.parts import load
 from pipeline.preset import Preset
 
 RELATIVE_SCALE = 0.55  # of an object in its image: ImageNet's median (SNIP, figure 1)
@@ -21,9 +22,7 @@ def training_crops(preset: Preset, data: DetectionSet | None) -> tuple[Tensor, T
     """
     size, count, seed = preset.training.pretrain_size, preset.training.pretrain_images, preset.data.seed
     if preset.data.kind == "scaleworld":
-        from pipeline.data.scaleworld.scenes import render_object_crops
-
-        images, labels = render_object_crops(seed, "train", count, size)
+        images, labels = load("scaleworld").render_object_crops(seed, "train", count, size)
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), torch.from_numpy(labels).long()
     if data is None:
         raise InputError("Crops of photographs need the verified training split; run the verify stage.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pipeline.data import transforms
-from pipeline.data.masks import check_masks, decode, encode
-from pipeline.data.proposals import Proposals
 from pipeline.errors import InputError
+from pipeline.parts import load
+
+if TYPE_CHECKING:
+    from pipeline.data.proposals import Proposals
 
 MEMORY = 1 << 30  # bytes of decoded images that one process keeps
 
@@ -37,7 +39,7 @@ class DetectionSet:
     def __init__(self, split: dict[str, Any], limit: int | None = None, masks: bool = False) -> None:
         """Read a split, cut to `limit` images. Raises InputError where `masks` are wanted and it has none."""
         if masks:
-            check_masks(split)
+            load("masks").check_masks(split)
         self.has_masks = masks
         self.root = Path(split["images_root"])
         self.entries = split["images"][:limit]
@@ -54,7 +56,7 @@ class DetectionSet:
             boxes[row].append([x, y, x + w, y + h])
             labels[row].append(annotation["category_id"])
             if masks:
-                self._codes[row].append(encode(annotation["segmentation"], *self.size(row))["counts"])
+                self._codes[row].append(load("masks").encode(annotation["segmentation"], *self.size(row))["counts"])
         self.boxes = [torch.tensor(rows, dtype=torch.float32).reshape(-1, 4) for rows in boxes]
         self.labels = [torch.tensor(rows, dtype=torch.int64) for rows in labels]
         pixels = sum(entry["width"] * entry["height"] for entry in self.entries)
@@ -74,7 +76,7 @@ class DetectionSet:
 
     def masks(self, row: int) -> Tensor:
         """Return the masks of image `row`, uint8 [n, H, W] of 0 and 1 in file pixels."""
-        return torch.from_numpy(decode(self._codes[row], *self.size(row)))
+        return torch.from_numpy(load("masks").decode(self._codes[row], *self.size(row)))
 
     def size(self, row: int) -> tuple[int, int]:
         """Return (height, width) of image `row` in file pixels."""
@@ -85,6 +87,18 @@ def origins(data: DetectionSet, rows: list[int]) -> dict[str, list]:
     """Return `image_ids` and `file_names` of images by row: what a report of a step that failed names."""
     entries = [data.entries[row] for row in rows]
     return {"image_ids": [e["id"] for e in entries], "file_names": [e["file_name"] for e in entries]}
+
+
+def fitting_size(data: DetectionSet, row: int, short: float, long: float) -> tuple[int, int]:
+    """Return (height, width) of image `row` at a network-input size (short and long side in pixels)."""
+    old = data.size(row)
+    return transforms.scaled_size(*old, transforms.fitting_scale(*old, short, long))
+
+
+def load_scaled(data: DetectionSet, row: int, short: float, long: float) -> tuple[Tensor, Tensor]:
+    """Return image `row` and its boxes at a network-input size (short and long side in pixels)."""
+    old, new = data.size(row), fitting_size(data, row, short, long)
+    return transforms.resize(data.image(row), new), transforms.resize_boxes(data.boxes[row], old, new)
 
 
 def scaled_masks(

@@ -6,18 +6,20 @@ names `mask_ap`, `mask_ap50`, ..., and experiments on PASCAL VOC its own mean AP
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.manifest import load_split
 from pipeline.data.masks import scorable
 from pipeline.evaluation.bootstrap import bootstrap_ap
 from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
-from pipeline.evaluation.proposals import RecallCounts, bootstrap_recall, count_recall, recall_of, scaled_size_ranges
-from pipeline.evaluation.voc import bootstrap_voc, evaluate_voc
 from pipeline.files import read_json, write_json
 from pipeline.options import ProposalNetwork
+from pipeline.parts import load
+from pipeline.spec import Spec
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.proposals import RecallCounts
 
 
 def score(spec: Spec, test: str) -> None:
@@ -28,8 +30,8 @@ def score(spec: Spec, test: str) -> None:
     draws, seed = preset.verdicts.draws, 0
     if spec.experiment.detector == "d_rfcn_rpn":
         limit = (spec.experiment.rpn or ProposalNetwork()).top * len(spec.experiment.tests[test].short_sides)
-        counts = recall_counts(truth, detections, limit, preset.pixel_factor)
-        numbers, replicates = recall_of(counts, limit), bootstrap_recall(counts, limit, draws, seed)
+        recall, counts = load("recall"), recall_counts(truth, detections, limit, preset.pixel_factor)
+        numbers, replicates = recall.recall_of(counts, limit), recall.bootstrap_recall(counts, limit, draws, seed)
     else:
         ranges = scaled_area_ranges(preset.pixel_factor)
         numbers = evaluate_detections(truth, detections, area_ranges=ranges)
@@ -39,8 +41,8 @@ def score(spec: Spec, test: str) -> None:
             numbers |= of_masks(evaluate_detections(masks, detections, "segm", ranges))
             replicates |= of_masks(bootstrap_ap(masks, detections, ranges, draws, seed, "segm"))
         if spec.experiment.dataset == "voc":
-            numbers |= evaluate_voc(truth, detections)
-            replicates |= bootstrap_voc(truth, detections, draws, seed)
+            numbers |= load("voc").evaluate_voc(truth, detections)
+            replicates |= load("voc").bootstrap_voc(truth, detections, draws, seed)
     images = len(truth["images"])
     metrics = {name: None if value is None else round(value, 6) for name, value in numbers.items()}
     write_json(
@@ -73,7 +75,8 @@ def recall_counts(truth: dict[str, Any], proposals: list[dict], limit: int, fact
     found: list[list[list[float]]] = [[] for _ in rows]
     for proposal in sorted(proposals, key=lambda proposal: -proposal["score"]):
         found[rows[proposal["image_id"]]].append(corners(proposal["bbox"]))
-    return count_recall(objects, found, (limit,), scaled_size_ranges(factor))
+    recall = load("recall")
+    return recall.count_recall(objects, found, (limit,), recall.scaled_size_ranges(factor))
 
 
 def corners(box: list[float]) -> list[float]:

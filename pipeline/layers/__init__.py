@@ -1,22 +1,31 @@
-"""The papers' layers; they know nothing of detectors."""
+"""The papers' layers; they know nothing of detectors. Public names load on first use, each with its own module only."""
 
-from pipeline.layers.decomposed import DecomposedConv2d, SubConv, decompose
-from pipeline.layers.global_scale import GlobalScaleConv2d, fractional_dilation_conv2d
-from pipeline.layers.multi_scale_fusion import MultiScaleFusion
-from pipeline.layers.psconv import PSConv2d
-from pipeline.layers.psconv_mask import LearnableMaskPSConv2d
-from pipeline.layers.static_psconv import StaticPSConv2d
-from pipeline.layers.three_branch import ThreeBranchPSConv2d
+from __future__ import annotations
 
-__all__ = [
-    "DecomposedConv2d",
-    "GlobalScaleConv2d",
-    "LearnableMaskPSConv2d",
-    "MultiScaleFusion",
-    "PSConv2d",
-    "StaticPSConv2d",
-    "SubConv",
-    "ThreeBranchPSConv2d",
-    "decompose",
-    "fractional_dilation_conv2d",
-]
+from importlib import import_module
+from typing import Any
+
+# No module may have the name of a function here: importing it would put the module in the place of the function.
+_HOME = {
+    "DecomposedConv2d": "decomposed",
+    "GlobalScaleConv2d": "global_scale",
+    "LearnableMaskPSConv2d": "psconv_mask",
+    "MultiScaleFusion": "multi_scale_fusion",
+    "PSConv2d": "psconv",
+    "StaticPSConv2d": "static_psconv",
+    "SubConv": "decomposed",
+    "ThreeBranchPSConv2d": "three_branch",
+    "decompose": "decomposed",
+    "fractional_dilation_conv2d": "global_scale",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

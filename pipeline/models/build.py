@@ -1,39 +1,16 @@
-"""Map a specification to a network: one explicit dictionary a kind, no registry."""
+"""Map a specification to a network: the file of its detector family, or the classifier."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from torch import nn
 
-from pipeline.config import Spec
-from pipeline.errors import InputError, nearest
-from pipeline.models.backbones.build import Scales
-from pipeline.models.classifier import build_resnet_classifier
-from pipeline.models.detectors.cascade_mask_rcnn import build_cascade_mask_rcnn
-from pipeline.models.detectors.cascade_rcnn import build_cascade_rcnn
-from pipeline.models.detectors.dynamic_rcnn import build_dynamic_rcnn
-from pipeline.models.detectors.faster_rcnn import build_faster_rcnn
-from pipeline.models.detectors.fcos import build_fcos
-from pipeline.models.detectors.grid_rcnn import build_grid_rcnn
-from pipeline.models.detectors.mask_rcnn import build_mask_rcnn
-from pipeline.models.detectors.proposal_network import build_proposal_network
-from pipeline.models.detectors.reppoints import build_reppoints
-from pipeline.models.detectors.retinanet import build_retinanet
-from pipeline.models.detectors.rfcn import build_rfcn
+from pipeline import parts
+from pipeline.errors import InputError
+from pipeline.models.backbones.method_layers import Scales
+from pipeline.spec import Spec
 
-DETECTORS = {
-    "faster_rcnn": build_faster_rcnn,
-    "mask_rcnn": build_mask_rcnn,
-    "cascade_rcnn": build_cascade_rcnn,
-    "cascade_mask_rcnn": build_cascade_mask_rcnn,
-    "grid_rcnn": build_grid_rcnn,
-    "dynamic_rcnn": build_dynamic_rcnn,
-    "retinanet": build_retinanet,
-    "fcos": build_fcos,
-    "reppoints": build_reppoints,
-    "d_rfcn_rcn": build_rfcn,
-    "d_rfcn_rpn": build_proposal_network,
-}
-CLASSIFIERS = {"classifier": build_resnet_classifier}
 NECKS = {"faster_rcnn": ("fpn", "c4"), "d_rfcn_rcn": ("none",), "d_rfcn_rpn": ("none",)}  # of other families: fpn
 
 
@@ -49,10 +26,11 @@ def build_detector(spec: Spec, classes: int = 80, scales: Scales | None = None) 
         InputError: the experiment is no detector, or one that cannot have what its file asks for.
     """
     kind = spec.experiment.detector
-    if kind not in DETECTORS:
-        raise InputError(f"{spec.name} is a {kind}, not a detector{nearest(kind, DETECTORS)}; use build_classifier.")
+    if kind == "classifier":
+        raise InputError(f"{spec.name} is a {kind}, not a detector; use build_classifier.")
     check_combination(spec)
-    return DETECTORS[kind](spec, classes, scales)
+    family = import_module(parts.detector(kind))
+    return getattr(family, f"build_{family.__name__.rpartition('.')[2]}")(spec, classes, scales)
 
 
 def check_combination(spec: Spec) -> None:
@@ -82,6 +60,6 @@ def check_combination(spec: Spec) -> None:
 def build_classifier(spec: Spec, classes: int = 1000) -> nn.Module:
     """Build the image classifier of a specification. Raises InputError where the experiment is a detector."""
     kind = spec.experiment.detector
-    if kind not in CLASSIFIERS:
+    if kind != "classifier":
         raise InputError(f"{spec.name} is a {kind}, not a classifier; use build_detector.")
-    return CLASSIFIERS[kind](spec, classes)
+    return parts.load("classifier").build_resnet_classifier(spec, classes)

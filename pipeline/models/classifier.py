@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import build_backbone
 from pipeline.models.backbones.stems import replace_stem
+from pipeline.spec import Spec
 
 
 class Classifier(nn.Module):

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.layers import PSConv2d, ThreeBranchPSConv2d
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
-from pipeline.models.backbones.build import RESNETS, ResNet
-from pipeline.models.backbones.resnet import EXPANSION, FusionBottleneck, make_stage
+from pipeline.models.backbones.resnet import EXPANSION, RESNETS, FusionBottleneck, ResNet, make_stage
 from pipeline.models.classifier import Classifier
 
 

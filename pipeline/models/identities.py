@@ -10,13 +10,12 @@ import torch
 from torch import nn
 
 from pipeline import config, paths
-from pipeline.config import Spec
 from pipeline.models import comparison_networks as others
-from pipeline.models.backbones.build import build_backbone
-from pipeline.models.build import DETECTORS, build_classifier, build_detector
+from pipeline.models.build import build_classifier, build_detector
 from pipeline.models.measure import count, on_meta, parameters, printed_scales
 from pipeline.options import Experiment, Method, Notes, Options, Recipe
 from pipeline.preset import Preset
+from pipeline.spec import Spec
 
 Status = Literal["match_direct", "match_two_step", "mismatch", "not_printed"]
 
@@ -139,9 +138,6 @@ def count_network(row: Identity, spec: Spec) -> Counts:
             total = parameters(model)
             macs = count(lambda: model(torch.empty(1, 3, row.input, row.input, device="meta")))
             return Counts(total, total, parameters(model.body), macs)
-        if row.detector not in DETECTORS:
-            body = build_backbone(row.backbone, spec.preset.model, spec.norm, row.method, scales(row, spec))
-            return Counts(None, None, parameters(body), None)
         model = build_detector(spec, row.classes, scales(row, spec))
     total, body = parameters(model), model.backbone.body
     own = parameters(body) + (parameters(model.roi_heads.box_head) if row.neck == "c4" else 0)

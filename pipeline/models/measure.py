@@ -13,10 +13,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.files import read_yaml
-from pipeline.models.backbones.build import BLOCKS
+from pipeline.models.backbones.build import blocks_of
 from pipeline.models.build import build_classifier, build_detector
+from pipeline.spec import Spec
 
 PROPOSALS = 1000
 FULL_INPUT = (800, 1344)
@@ -126,7 +126,7 @@ def printed_scales(spec: Spec) -> dict[str, tuple[float, float]] | None:
     height, width = (printed_row(experiment.detector, experiment.neck, axis) for axis in "hw")
     scales = {}
     for number in (1, 2, 3, 4):
-        blocks = min(BLOCKS[experiment.backbone][number - 1], spec.preset.model.max_blocks or 99)
+        blocks = min(blocks_of(experiment.backbone)[number - 1], spec.preset.model.max_blocks or 99)
         for block in range(blocks):
             column = (FIRST if block == 0 else LAST).get(number)
             if number + 1 in experiment.method.scale_stages:

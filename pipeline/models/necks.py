@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from pipeline.config import Spec
-from pipeline.layers import PSConv2d
 from pipeline.models.backbones.build import Scales, build_backbone, freeze_stages
 from pipeline.options import PSConvOptions
+from pipeline.parts import load
+from pipeline.spec import Spec
 
 Extra = Literal["pool", "c5", "p5"]
 
@@ -45,7 +45,7 @@ class FPNBackbone(nn.Module):
         self.fpn = FeaturePyramidNetwork(inputs, channels, extra_blocks=blocks[extra])
         if psconv is not None:
             for block in self.fpn.layer_blocks:
-                block[0] = PSConv2d(
+                block[0] = load("psconv").PSConv2d(
                     channels, channels, bias=True, dilations=psconv.dilations, axes=psconv.axes, layout=psconv.layout
                 )
         self.first = first

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.detectors.grid_rcnn import GridRoIHeads
-from pipeline.models.detectors.rfcn import RFCN
-from pipeline.models.heads.focal import FocalHead
-from pipeline.models.heads.mask_branch import MaskRoIHeads
-from pipeline.models.heads.roi_heads import RoIHeads
+if TYPE_CHECKING:
+    from pipeline.models.detectors.rfcn import RFCN
 
 Detections = dict[str, Tensor]
 Detect = Callable[..., list[Detections]]
@@ -20,13 +18,11 @@ Detect = Callable[..., list[Detections]]
 def keep_candidates(model: nn.Module) -> None:
     """Let a trained detector give every detection above its score threshold, for suppression that comes later.
 
-    Masks, and Grid R-CNN's boxes, are computed for what suppression leaves; such detectors keep their own.
+    Masks, and Grid R-CNN's boxes, are computed for what suppression leaves; such heads keep their own.
     """
     for part in model.modules():
-        if isinstance(part, RoIHeads) and not isinstance(part, MaskRoIHeads | GridRoIHeads):
-            part.nms_thresh, part.detections_per_img = None, None
-        elif isinstance(part, FocalHead):
-            part.nms_iou, part.detections = None, None
+        if hasattr(part, "keep_candidates"):
+            part.keep_candidates()
 
 
 def with_flip(detect: Detect) -> Detect:

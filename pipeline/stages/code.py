@@ -1,4 +1,4 @@
-"""Write `data/code/<stage>.txt` for every stage: the hashes of all modules that its script can import."""
+"""Write `data/code/<preset>/...`: what each stage depends on besides its files, its settings and its code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline import cli, code_digest
 
 def main(options: argparse.Namespace) -> None:
     changed = code_digest.write()
-    print(f"{len(changed)} of {len(code_digest.stages())} code digests changed" + "".join(f"\n  {s}" for s in changed))
+    print(f"{len(changed)} of {len(code_digest.entries())} digests changed" + "".join(f"\n  {n}" for n in changed))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 _HOME = {
     "ScaleFeedback": "feedback",
     "label_anchors_snip": "scale_ranges",
-    "small_loss_share": "feedback",
+    "small_loss_share": "loss_share",
 }
 __all__ = sorted(_HOME)
 

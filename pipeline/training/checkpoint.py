@@ -15,9 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pipeline import paths
+from pipeline.code_digest import training_digest
 from pipeline.errors import InputError
-from pipeline.files import FULL, DiskFullError, replacing
+from pipeline.files import FULL, DiskFullError, replacing, sha256
 from pipeline.models.weights import load_backbone
+from pipeline.spec import Spec
 
 SEAL = hashlib.sha256().digest_size
 
@@ -103,6 +106,23 @@ def opened(path: Path) -> io.BytesIO:
         if stream.read() != hashlib.sha256(body).digest():
             raise DamagedError("its checksum is wrong: it is cut off or damaged")
     return io.BytesIO(body)
+
+
+def checkpoint_folder(spec: Spec, script: str, *files: Path, also: str = "") -> Path:
+    """Return where the checkpoints of a training live: keyed by all that decides its result.
+
+    That is its digest (settings and code), and the data and init files that it reads; nothing of the machine, so that a
+    training goes on with other processes, workers or another number format.
+
+    Args:
+        spec: the resolved experiment.
+        script: "train" or "pretrain".
+        files: are hashed; one that does not exist (the manifest, where embedded data was never verified) is left out.
+        also: more that decides the result, as text.
+    """
+    present = [file for file in files if file.is_file()]
+    parts = [training_digest(script, spec), torch.__version__, also, *(sha256(file) for file in present)]
+    return paths.scratch(spec.name, hashlib.sha256("/".join(parts).encode()).hexdigest()[:16])
 
 
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.errors import InputError
 from pipeline.files import write_json
 from pipeline.models import build_classifier, build_detector
 from pipeline.models.export import export_onnx, named_outputs, run_onnx
 from pipeline.models.measure import FULL_INPUT, printed_scales
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
-from pipeline.training.detection import read_scales
+from pipeline.training.inputs import read_scales
 from pipeline.training.precision import set_threads
 
 TOLERANCE = 1e-4  # of the largest output

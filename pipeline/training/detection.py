@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Spec, epoch_steps
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
-from pipeline.data.masks import check_masks
-from pipeline.data.proposals import read_proposals
-from pipeline.errors import InputError
-from pipeline.files import sha256, write_json, write_text
+from pipeline.files import write_json, write_text
 from pipeline.models import build_detector
-from pipeline.models.heads.dense import DenseDetector
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import set_normaliser
-from pipeline.training import scale_ranges
-from pipeline.training.checkpoint import Checkpoints, load_init, load_weights, save_weights
+from pipeline.parts import load
+from pipeline.spec import Spec, epoch_steps
+from pipeline.training.checkpoint import Checkpoints, checkpoint_folder, load_init, save_weights
 from pipeline.training.distributed import ALONE, World, joined
-from pipeline.training.feedback import share_sums
 from pipeline.training.feeding import Feeder, build_feeder
 from pipeline.training.history import History
+from pipeline.training.inputs import give_proposals, read_inits, read_scales
 from pipeline.training.loop import train
+from pipeline.training.loss_share import share_sums
 from pipeline.training.precision import choose_precision, pick_device, set_threads
 
 
@@ -52,7 +46,7 @@ def train_together(spec: Spec, world: World) -> None:
     masks = spec.experiment.has_masks
     data = DetectionSet(load_split(manifest, "train"), spec.data.limit_train, masks)
     if masks:
-        check_masks(load_split(manifest, "val"))  # they are scored after hours
+        load("masks").check_masks(load_split(manifest, "val"))  # they are scored after hours
     regions = give_proposals(data, spec, "train")
     inits, tensors, metadata = read_inits(spec)
     torch.manual_seed(spec.seed)
@@ -64,13 +58,13 @@ def train_together(spec: Spec, world: World) -> None:
     if preset.training.reduce_normaliser and world.size > 1:
         set_normaliser(model, world.normaliser(device))
     if spec.experiment.method.snip is not None:
-        wire_snip(model, spec.experiment.method.snip.ignore_iou)
+        load("snip").wire_snip(model, spec.experiment.method.snip.ignore_iou)
 
     steps = epoch_steps(spec, len(data))
     feeder = build_feeder(spec, data, steps, world)
     history = History(steps, preset.training.log_rows)
     precision = world.agreed(choose_precision(preset, device))
-    folder = paths.scratch(spec.name, run_digest(spec, precision, "train", manifest, *inits, *regions))
+    folder = checkpoint_folder(spec, "train", manifest, *inits, *regions)
     step_loss = DetectorStep(model, feeder, spec, device, world)
     facts = train(spec, model, step_loss, steps, folder, history, precision, device, feeder, world=world)
     if not world.main:
@@ -136,21 +130,22 @@ class DetectorStep:
         with nullcontext() if last else self.world.local(self.wrapped):
             losses = self.wrapped(images, targets)
         positives = self.model.positives
-        self.feeder.observe(positives, targets, last)
+        small = None if positives is None else share_sums(positives.regression, positives.areas, self.small)
+        self.feeder.observe(positives, targets, last, small)
         seen = float(len(images) * self.world.size)
-        return losses, {"images": seen, **self.shares(positives, last), **self.batch_facts(info)}
+        return losses, {"images": seen, **self.shares(positives, small, last), **self.batch_facts(info)}
 
-    def shares(self, positives: PositiveLosses | None, last: bool = True) -> dict[str, Tensor]:
+    def shares(self, positives: PositiveLosses | None, small: Tensor | None, last: bool = True) -> dict[str, Tensor]:
         """Return which share of a step's regression loss small, medium and large objects carried.
 
-        They are sums over sums of the step's batches in all processes, NaN where there is no loss, and come with the
+        `small` [2] is what small objects and all carry in this batch (`share_sums`, which DST's feedback reads too).
+        Shares are sums over sums of the step's batches in all processes, NaN where there is no loss, and come with the
         last batch. `low_share` is of this process alone, unless collages are decided together.
         """
         if positives is None:
             return {}
-        small, total = share_sums(positives.regression, positives.areas, self.small)
         up_to_medium, _ = share_sums(positives.regression, positives.areas, self.large)
-        sums = torch.stack([small, up_to_medium, total])
+        sums = torch.stack([small[0], up_to_medium, small[1]])
         self.sums = sums if self.sums is None else self.sums + sums
         if not last:
             return {}
@@ -189,91 +184,3 @@ class DetectorStep:
         """Return the mean share of valid objects at each resolution while ranges apply, None where they never do."""
         names = [name for name in history.counts if name.startswith("snip_valid_")]
         return {name.removeprefix("snip_valid_"): history.mean(name) for name in sorted(names)} or None
-
-
-def wire_snip(model: nn.Module, ignore_iou: float) -> None:
-    """Let valid ranges decide which anchors, points and RoIs take part in the losses (SNIP, section 5.2).
-
-    A network that only proposes has no RoI heads, one that only classifies no RPN, and a dense head is neither.
-    """
-
-    def label_anchors(anchors: Tensor, target: dict[str, Tensor]) -> Tensor:
-        valid = target["valid_proposal"]
-        return scale_ranges.label_anchors_snip(
-            anchors,
-            target["boxes"][valid],
-            target["boxes"][~valid],
-            (float("inf"), float("inf")),  # none is left out here for reaching out of the image
-            positive_iou=model.rpn.proposal_matcher.high_threshold,
-            negative_iou=model.rpn.proposal_matcher.low_threshold,
-            ignore_iou=ignore_iou,
-            border=float("inf"),
-            match_zero_iou=False,
-        )
-
-    def filter_rois(rois: Tensor, labels: Tensor, matched: Tensor, target: dict[str, Tensor]) -> Tensor:
-        return scale_ranges.roi_takes_part(rois, labels, matched, target, target["head_range"].unbind())
-
-    if getattr(model, "rpn", None) is not None:
-        model.rpn.label_anchors = label_anchors
-    if getattr(model, "roi_heads", None) is not None:
-        model.roi_heads.filter_rois = filter_rois
-    if isinstance(model, DenseDetector):
-        model.head.ignore_iou = ignore_iou
-
-
-def give_proposals(data: DetectionSet, spec: Spec, split: str, source: str | None = None) -> list[Path]:
-    """Give a data set the proposals that a classifier of regions is fed, and return the file that holds them.
-
-    Args:
-        data: the images of `split`.
-        spec: the classifier, or any other detector, which reads none.
-        split: "train" or "val".
-        source: another experiment than the one whose proposals `spec` names.
-
-    Raises:
-        InputError: a classifier without proposals, or proposals of other data.
-    """
-    source = source or spec.experiment.proposals
-    if source is None:
-        if spec.experiment.detector == "d_rfcn_rcn":
-            raise InputError(
-                f"{spec.name} classifies regions and names none; write `proposals: EXPERIMENT` into its file."
-            )
-        return []
-    path = paths.proposals(spec.preset.name, source, split)
-    data.proposals = read_proposals(path, [entry["id"] for entry in data.entries])
-    return [path]
-
-
-def read_inits(spec: Spec) -> tuple[list[Path], dict[str, Tensor], dict[str, str]]:
-    """Return the files that a detector starts from, their tensors, and the metadata of the first.
-
-    The second body of a joint network has a file of its own, whose backbone goes below `backbone.second` (SNIP, 7.3).
-    """
-    experiment = spec.experiment
-    files = [paths.init(spec.preset.name, experiment.init)]
-    tensors, metadata = load_weights(files[0])
-    if experiment.region is not None and experiment.region.second_init is not None:
-        files.append(paths.init(spec.preset.name, experiment.region.second_init))
-        body = "backbone.body."
-        second = {name: tensor for name, tensor in load_weights(files[1])[0].items() if name.startswith(body)}
-        tensors |= {f"backbone.second.{name.removeprefix(body)}": tensor for name, tensor in second.items()}
-    return files, tensors, metadata
-
-
-def read_scales(metadata: dict[str, str]) -> dict[str, tuple[float, float]] | None:
-    """Return the learnt scales that a file of weights carries, or None."""
-    if "scales" not in metadata:
-        return None
-    return {name: (pair[0], pair[1]) for name, pair in json.loads(metadata["scales"]).items()}
-
-
-def run_digest(spec: Spec, precision: str, stage: str, *files: Path) -> str:
-    """Hash all that a training depends on: resolved parameters, precision, its stage's code, and data and init files.
-
-    A file that does not exist (the manifest, where embedded data was never verified) is left out.
-    """
-    present = [file for file in (paths.code_digest(stage), *files) if file.is_file()]
-    parts = [spec.digest, precision, torch.__version__, *(sha256(file) for file in present)]
-    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,51 +9,13 @@ import torch
 from torch import Tensor
 
 from pipeline.training.distributed import ALONE, World
+from pipeline.training.loss_share import share_of, share_sums
 
 if TYPE_CHECKING:
-    from pipeline.config import CollageOptions
     from pipeline.models.heads.roi_heads import PositiveLosses
+    from pipeline.options import CollageOptions
 
 _STREAM = 0xC011A6E  # keeps the draws of `random` apart from others that are seeded by (seed, step)
-
-
-def share_sums(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> Tensor:
-    """Return what losses [p] of small objects and of all add up to, [2] in fp64, without waiting for a GPU.
-
-    Args:
-        losses: [p], one for each positive.
-        areas: [p], box area of the object that each positive is matched to, in pixels of the network's input.
-        threshold: an object of less area (strictly) is small.
-    """
-    losses, areas = torch.as_tensor(losses), torch.as_tensor(areas)
-    if losses.shape != areas.shape or losses.dim() != 1:
-        raise ValueError(f"losses and areas must both be [p], found {list(losses.shape)} and {list(areas.shape)}.")
-    losses = losses.detach().double()
-    return torch.stack([torch.where(areas < threshold, losses, 0.0).sum(), losses.sum()])
-
-
-def small_loss_share(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> float:
-    """Return the share of a loss that small objects carry, sum over sum (DST, equation 2).
-
-    Normalisation cancels, so losses are those of one step's positive RoIs or anchors, not averaged.
-
-    Args:
-        losses: [p], one for each positive.
-        areas: [p], box area of the object that each positive is matched to, in pixels of the network's input.
-        threshold: an object of less area (strictly) is small.
-
-    Returns:
-        A number in [0, 1]; NaN where it does not exist: without a positive, or where all losses are 0.
-
-    Differs from the paper: areas are those of the network's input, after resizing and collage, as in the authors' code;
-    "COCO's protocol" would read original pixels.
-    """
-    return share_of(*share_sums(losses, areas, threshold).tolist())
-
-
-def share_of(small: float, total: float) -> float:
-    """Return small / total, NaN where the total is 0."""
-    return small / total if total else math.nan
 
 
 def small_object_share(areas: Tensor, threshold: float = 1024.0) -> float:
@@ -68,7 +29,13 @@ def object_sums(areas: Tensor, threshold: float) -> Tensor:
     return share_sums(torch.ones_like(areas, dtype=torch.float64), areas, threshold)
 
 
-def feedback_sums(feedback: str, positives: PositiveLosses, gt_areas: Tensor, threshold: float = 1024.0) -> Tensor:
+def feedback_sums(
+    feedback: str,
+    positives: PositiveLosses,
+    gt_areas: Tensor,
+    threshold: float = 1024.0,
+    regression: Tensor | None = None,
+) -> Tensor:
     """Return what small objects carry of the signal that a feedback reads, and all of it, [2] in fp64 (DST, table 11).
 
     Args:
@@ -77,6 +44,7 @@ def feedback_sums(feedback: str, positives: PositiveLosses, gt_areas: Tensor, th
         positives: losses of the step's positive RoIs.
         gt_areas: [n], box areas of the objects in the step's batch, in pixels of the network's input.
         threshold: area under which an object is small.
+        regression: `share_sums` of the regression loss, [2], where they are known already.
 
     Differs from the authors' code: their classification share divides the sum over small positives by the mean over all
     sampled RoIs and comes out hundreds of times too large. Here it divides by the sum over positives
@@ -88,11 +56,14 @@ def feedback_sums(feedback: str, positives: PositiveLosses, gt_areas: Tensor, th
     """
     if feedback == "input_ratio":
         return object_sums(gt_areas, threshold)
-    losses = {
-        "classification_loss": positives.classification,
-        "classification_loss_all": positives.classification,
-        "joint_loss": positives.regression + positives.classification,
-    }.get(feedback, positives.regression)
+    if "classification_loss" in feedback:
+        losses = positives.classification
+    elif feedback == "joint_loss":
+        losses = positives.regression + positives.classification
+    elif regression is not None:
+        return regression
+    else:
+        losses = positives.regression
     sums = share_sums(losses, positives.areas, threshold)
     if feedback != "classification_loss_all":
         return sums
@@ -156,8 +127,10 @@ class CollageSchedule:
         self._settle()
         return self.feedback.collage_next
 
-    def observe(self, positives: PositiveLosses, areas: list[Tensor], last: bool = True) -> None:
-        """Take the losses of a micro-batch and the box areas [n] of each image's objects.
+    def observe(
+        self, positives: PositiveLosses, areas: list[Tensor], last: bool = True, regression: Tensor | None = None
+    ) -> None:
+        """Take the losses of a micro-batch and the box areas [n] of each image's objects; `regression` as its sums.
 
         With the `last` micro-batch of an optimiser step the sums over all of them make the decision. As in the authors'
         code, a step with an image that has no object (of any process, where they decide together) makes none. A GPU is
@@ -165,7 +138,7 @@ class CollageSchedule:
         """
         if self.options.feedback in ("random", "always", "never"):
             return
-        sums = feedback_sums(self.options.feedback, positives, torch.cat(areas), self.small_area)
+        sums = feedback_sums(self.options.feedback, positives, torch.cat(areas), self.small_area, regression)
         empty = sums.new_full((1,), float(not all(len(part) for part in areas)))
         self._step.add(torch.cat([sums, empty]))
         if last:

@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.config import Spec
 from pipeline.data import transforms
-from pipeline.data.collage import canvas_of, make_collage
-from pipeline.data.detection_set import DetectionSet, origins, scaled_masks
+from pipeline.data.detection_set import DetectionSet, fitting_size, load_scaled, origins, scaled_masks
 from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
+from pipeline.machine import loader_workers
 from pipeline.models.heads.roi_heads import PositiveLosses
+from pipeline.parts import load
+from pipeline.spec import Spec
 from pipeline.training.distributed import ALONE, World
-from pipeline.training.feedback import CollageSchedule
-from pipeline.training.pyramid import PyramidBatches
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]
 REGULAR, COLLAGE, PYRAMID = 1, 2, 3  # numbers of the random streams
@@ -33,7 +32,11 @@ class Feeder(Protocol):
     def batch(self, number: int) -> Batch: ...
 
     def observe(
-        self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]], last: bool = True
+        self,
+        positives: PositiveLosses | None,
+        targets: list[dict[str, Tensor]],
+        last: bool = True,
+        regression: Tensor | None = None,
     ) -> None: ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -55,11 +58,11 @@ def build_feeder(spec: Spec, data: DetectionSet, steps: int, world: World = ALON
     """
     world.share(range(spec.batch))
     if spec.experiment.method.collage is not None:
-        return CollageFeeder(spec, data, steps, world)
+        return load("collage").CollageFeeder(spec, data, steps, world)
     numbers = steps * spec.preset.training.accumulate
     if spec.experiment.pyramid:
-        return PlainFeeder(PyramidBatches(spec, data, numbers, world), spec, numbers)
-    return PlainFeeder(RegularBatches(spec, data, spec.batch, REGULAR, world), spec, numbers)
+        return PlainFeeder(load("pyramid").PyramidBatches(spec, data, numbers, world), numbers)
+    return PlainFeeder(RegularBatches(spec, data, spec.batch, REGULAR, world), numbers)
 
 
 class Look(NamedTuple):
@@ -131,32 +134,26 @@ class RegularBatches(Dataset):
         return image, {"boxes": boxes, "labels": self.data.labels[row], **masks, **regions}
 
 
-def fitting_size(data: DetectionSet, row: int, short: float, long: float) -> tuple[int, int]:
-    """Return (height, width) of image `row` at a network-input size (short and long side in pixels)."""
-    old = data.size(row)
-    return transforms.scaled_size(*old, transforms.fitting_scale(*old, short, long))
-
-
-def load_scaled(data: DetectionSet, row: int, short: float, long: float) -> tuple[Tensor, Tensor]:
-    """Return image `row` and its boxes at a network-input size (short and long side in pixels)."""
-    old, new = data.size(row), fitting_size(data, row, short, long)
-    return transforms.resize(data.image(row), new), transforms.resize_boxes(data.boxes[row], old, new)
-
-
 class PlainFeeder:
     """One stream of batches, `numbers` of them."""
 
-    def __init__(self, batches: Dataset, spec: Spec, numbers: int) -> None:
-        self.batches, self.workers, self.numbers = batches, spec.preset.training.workers, numbers
+    def __init__(self, batches: Dataset, numbers: int) -> None:
+        self.batches, self.numbers = batches, numbers
         self._loader: Iterator[Batch] | None = None
 
     def batch(self, number: int) -> Batch:
         """Return a batch; they are asked for in order."""
         if self._loader is None:
-            self._loader = loader(self.batches, number, self.numbers, self.workers)
+            self._loader = loader(self.batches, number, self.numbers)
         return next(self._loader)
 
-    def observe(self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]], last: bool = True) -> None:
+    def observe(
+        self,
+        positives: PositiveLosses | None,
+        targets: list[dict[str, Tensor]],
+        last: bool = True,
+        regression: Tensor | None = None,
+    ) -> None:
         """Nothing feeds back."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -166,92 +163,13 @@ class PlainFeeder:
         pass
 
 
-class CollageFeeder:
-    """Two streams, of which the feedback on the last step picks one (DST, section 3.2; official code).
+def loader(batches: Dataset, start: int, stop: int) -> Iterator[Batch]:
+    """Iterate over batches number `start` to `stop` of a stream, prefetched by the machine's `workers`.
 
-    The streams advance apart, and a collage step consumes `components` times a batch of new images, so a DST run has
-    its baseline's number of steps. All batches that one optimiser step accumulates are of one kind.
-
-    Several processes decide and advance alone, unless `CollageOptions.reduce` is set.
-    """
-
-    def __init__(self, spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> None:
-        options = spec.experiment.method.collage
-        self.options, self.workers = options, spec.preset.training.workers
-        self.accumulate = spec.preset.training.accumulate
-        self.numbers = steps * self.accumulate
-        self.regular = RegularBatches(spec, data, spec.batch, REGULAR, world)
-        self.sources = CollageBatches(
-            RegularBatches(spec, data, spec.batch * options.components, COLLAGE, world), options.components, spec
-        )
-        self.schedule = CollageSchedule(options, spec.seed, (32 * spec.preset.factor) ** 2, world)
-        self.used = {"regular": 0, "collage": 0}
-        self._loaders: dict[str, Iterator[Batch]] = {}
-
-    def batch(self, number: int) -> Batch:
-        """Return regular images or collages, as the schedule says for this batch's optimiser step."""
-        name = "collage" if self.schedule.collage(number // self.accumulate) else "regular"
-        if name not in self._loaders:
-            source = self.sources if name == "collage" else self.regular
-            self._loaders[name] = loader(source, self.used[name], self.numbers, self.workers)
-        self.used[name] += 1
-        images, targets, info = next(self._loaders[name])
-        return images, targets, {**info, "collage": name == "collage"}
-
-    def observe(self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]], last: bool = True) -> None:
-        """Feed the losses and objects of a batch back to the schedule; `last` tells whether it ends a step."""
-        self.schedule.observe(positives, [transforms.areas(target["boxes"]) for target in targets], last)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"schedule": self.schedule.state_dict(), "used": dict(self.used)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.schedule.load_state_dict(state["schedule"])
-        self.used = dict(state["used"])
-
-
-class CollageBatches(Dataset):
-    """Batches of collages, k consecutive images of a source batch in each.
-
-    Differs from the authors' code: the canvas is as large as the images of all processes ask, not of one, so that
-    collages do not depend on how many there are.
-    """
-
-    def __init__(self, source: RegularBatches, components: int, spec: Spec) -> None:
-        self.source, self.components, self.options = source, components, spec.experiment.method.collage
-        self.min_area = self.options.min_area * spec.preset.factor**2
-        self.divisor = spec.preset.model.pad_divisor  # a collage is padded no further than a regular batch
-
-    def __getitem__(self, index: int) -> Batch:
-        """Return collages of one canvas: the largest height and width of all source images of the batch."""
-        looks = self.source.looks(index)
-        canvas = canvas_of([self.source.size(look) for look in looks], self.divisor)
-        groups = [looks[start : start + self.components] for start in range(0, len(looks), self.components)]
-        images, targets, info = self.source.load([look for group in self.source.world.share(groups) for look in group])
-        collages = [
-            make_collage(
-                images[start : start + self.components],
-                targets[start : start + self.components],
-                k=self.components,
-                canvas_size=canvas,
-                interpolation=self.options.interpolation,
-                keep_aspect=self.options.keep_aspect,
-                min_area=self.min_area,
-            )
-            for start in range(0, len(images), self.components)
-        ]
-        return [image for image, _ in collages], [target for _, target in collages], info
-
-
-def loader(batches: Dataset, start: int, stop: int, workers: int) -> Iterator[Batch]:
-    """Iterate over batches number `start` to `stop` of a stream, prefetched by `workers` processes.
-
-    The workers live as long as the iterator; for a GPU, batches come in pinned memory, which it reads by itself.
+    They live as long as the iterator; for a GPU, batches come in pinned memory, which it reads by itself.
     """
     numbers = range(start, max(stop, start + 1))
     # A generator of its own: starting a loader draws a number, which a resumed run would do at another step.
     own = torch.Generator()
-    pinned = torch.cuda.is_available()
-    return iter(
-        DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers, generator=own, pin_memory=pinned)
-    )
+    settings = {"num_workers": loader_workers(), "generator": own, "pin_memory": torch.cuda.is_available()}
+    return iter(DataLoader(batches, batch_size=None, sampler=numbers, **settings))

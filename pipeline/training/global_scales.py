@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
@@ -17,6 +16,7 @@ from pipeline.files import read_json, write_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
 from pipeline.models.backbones.build import Scales
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 from pipeline.training.visiting import visits

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Spec
 from pipeline.errors import InputError
 from pipeline.files import write_json
+from pipeline.spec import Spec
 
 GRACE = 0.5  # seconds in which a SIGTERM may follow the one that ended a worker
 STOPPED = 128 + signal.SIGTERM  # exit code 143, as of a process that SIGTERM ended
@@ -72,8 +72,8 @@ def explained_deaths(spec: Spec, stop: StopRequest) -> Iterator[None]:
             print(message, file=sys.stderr)
             raise Stopped(message) from error
         raise InputError(
-            f"{spec.name}: {cause}; most often its machine ran out of memory: set fewer `workers` in preset "
-            f"{spec.preset.name} or give the job more memory, and the next start goes on from the last checkpoint."
+            f"{spec.name}: {cause}; most often its machine ran out of memory: set fewer `workers` of the "
+            "machine (params.yaml) or give the job more memory, and the next start goes on from the last checkpoint."
         ) from error
 
 

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipeline import paths
-from pipeline.config import Rate, Spec
 from pipeline.data.transforms import generator
-from pipeline.training.averaging import WeightAverage
+from pipeline.machine import machine
+from pipeline.parts import load, optimizer
+from pipeline.spec import Rate, Spec
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.distributed import ALONE, World
 from pipeline.training.history import History
@@ -96,7 +98,7 @@ def train(
         scaler,
         history,
         feeder,
-        None if training.ema is None else WeightAverage(model, training.ema),
+        None if training.ema is None else load("averaging").WeightAverage(model, training.ema),
         world,
     )
     checkpoints = Checkpoints(folder)
@@ -105,7 +107,7 @@ def train(
     lines = None
     if world.main:
         published = log or paths.training_log(spec.preset.name, spec.name)
-        lines = StepLog(folder, published, start, history, training.tensorboard)
+        lines = StepLog(folder, published, start, history, machine().tensorboard)
     own = (world.rank,) if world.rank else ()  # processes draw apart: their images differ
     model.train()
     with (
@@ -219,8 +221,5 @@ def facts(spec: Spec, rate: Rate, history: History, failed: int) -> dict[str, An
 
 def build_optimizer(spec: Spec, model: nn.Module, lr: float) -> torch.optim.Optimizer:
     """Return the recipe's optimiser, or the preset's stand-in for trainings too short for SGD."""
-    recipe = spec.recipe
-    groups = parameter_groups(model, recipe.weight_decay, recipe.decay_all)
-    if (spec.preset.training.optimizer or recipe.optimizer) == "adamw":
-        return torch.optim.AdamW(groups, lr, fused=True)
-    return torch.optim.SGD(groups, lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
+    groups = parameter_groups(model, spec.recipe.weight_decay, spec.recipe.decay_all)
+    return import_module(optimizer(spec.optimizer)).build(groups, lr, spec.recipe)

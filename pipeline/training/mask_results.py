@@ -16,8 +16,8 @@ THRESHOLD = 0.5  # of a probability, from which a pixel belongs to the object
 
 
 def kept_masks(output: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return `mask_probs` of a detector's output, where it has any, on the CPU in half precision: all images' wait."""
-    return {"mask_probs": output["mask_probs"].half().cpu()} if "mask_probs" in output else {}
+    """Return `mask_probs` of a detector's output on the CPU in half precision: all images' wait."""
+    return {"mask_probs": output["mask_probs"].half().cpu()}
 
 
 def encode_masks(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[dict[str, Any]]:

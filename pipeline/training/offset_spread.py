@@ -7,15 +7,15 @@ from torchvision.models.detection.image_list import ImageList
 
 from pipeline import paths
 from pipeline.analysis.offsets import OffsetStatistics, watching
-from pipeline.config import Spec
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
 from pipeline.files import write_json
 from pipeline.models import build_detector
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
-from pipeline.training.detection import read_scales
 from pipeline.training.global_scales import block_name
+from pipeline.training.inputs import read_scales
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 from pipeline.training.visiting import visits
 

@@ -11,9 +11,9 @@ from torchvision.ops import batched_nms
 from tqdm import tqdm
 
 from pipeline import paths
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.data import transforms
-from pipeline.data.detection_set import DetectionSet
+from pipeline.data.detection_set import DetectionSet, load_scaled
 from pipeline.data.manifest import load_split
 from pipeline.data.proposals import join_resolutions, scaled_proposals
 from pipeline.data.samplers import orientations
@@ -23,11 +23,11 @@ from pipeline.files import write_json
 from pipeline.models import build_detector
 from pipeline.models.test_time import Detect, average_regions, keep_candidates, with_flip
 from pipeline.options import ProposalNetwork, Test
+from pipeline.parts import load
 from pipeline.preset import Preset
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
-from pipeline.training.detection import give_proposals, read_scales
-from pipeline.training.feeding import load_scaled
-from pipeline.training.mask_results import encode_masks, kept_masks
+from pipeline.training.inputs import give_proposals, read_scales
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 from pipeline.training.scale_ranges import Range, valid_objects
 
@@ -144,7 +144,7 @@ def detect_all(
                 "boxes": (output["boxes"].float() * ratio).cpu(),
                 "scores": output["scores"].float().cpu(),
                 "labels": output["labels"].cpu(),
-                **kept_masks(output),
+                **(load("mask_results").kept_masks(output) if "mask_probs" in output else {}),
             }
     return found
 
@@ -202,6 +202,6 @@ def coco_results(image_id: int, detections: Detections, size: tuple[int, int] | 
         )
     ]
     if "mask_probs" in detections:
-        codes = encode_masks(detections["mask_probs"], detections["boxes"], size)
+        codes = load("mask_results").encode_masks(detections["mask_probs"], detections["boxes"], size)
         results = [result | {"segmentation": code} for result, code in zip(results, codes, strict=True)]
     return results

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.data.proposals import write_proposals
 from pipeline.errors import InputError
+from pipeline.spec import Spec
 from pipeline.training.precision import pick_device, set_threads
 from pipeline.training.prediction import detect_levels, load_detector
 

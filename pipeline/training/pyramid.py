@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.data.chips import assign_to_chips, grid_chips, sample_chips
 from pipeline.data.detection_set import DetectionSet, origins, scaled_masks
@@ -18,6 +17,7 @@ from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
 from pipeline.errors import InputError
 from pipeline.options import PyramidLevel
+from pipeline.spec import Spec
 from pipeline.training.distributed import ALONE, World
 from pipeline.training.scale_ranges import valid_objects
 

@@ -8,7 +8,6 @@ import msgspec
 from tqdm import tqdm
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError, nearest
@@ -16,7 +15,8 @@ from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
 from pipeline.evaluation.range_search import Range, Ranges, search_ranges
 from pipeline.evaluation.scoring import evaluated_part
 from pipeline.files import write_json
-from pipeline.training.detection import give_proposals
+from pipeline.spec import Spec
+from pipeline.training.inputs import give_proposals
 from pipeline.training.precision import pick_device, set_threads
 from pipeline.training.prediction import NMS, coco_results, detect_levels, load_detect, merge
 

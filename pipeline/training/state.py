@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from pipeline.errors import InputError
 from pipeline.files import DiskFullError
-from pipeline.training.averaging import WeightAverage
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.distributed import World
 from pipeline.training.history import History
+
+if TYPE_CHECKING:
+    from pipeline.training.averaging import WeightAverage
 
 
 class TrainingState(NamedTuple):
@@ -66,23 +67,25 @@ class TrainingState(NamedTuple):
     def restore(self, checkpoints: Checkpoints) -> tuple[int, int]:
         """Load the newest checkpoint, if there is one; return the step to go on from and the checkpoints that failed.
 
-        Raises:
-            InputError: another number of processes wrote it, and what they are fed depends on it.
+        Another number of processes may have written it, or another number format. Where feeders differ by process (DST
+        whose processes decide alone) and their number changed, all go on from the first one's state.
         """
         state = checkpoints.load()
         if state is None:
             return 0, 0
         feeders = state["feeders"]
-        if self.alike:
-            feeders = feeders * self.world.size
-        if len(feeders) != self.world.size and any(feeders):
-            raise InputError(
-                f"The checkpoint in {checkpoints.folder} is of {len(feeders)} processes, and there are "
-                f"{self.world.size}; start as many, or delete the folder to start again."
-            )
+        if len(feeders) != self.world.size:
+            if any(feeders) and not self.alike and self.world.main:
+                print(
+                    f"The checkpoint in {checkpoints.folder} is of {len(feeders)} processes, and there are "
+                    f"{self.world.size}: all go on from what the first one was to be fed.",
+                    file=sys.stderr,
+                )
+            feeders = feeders[:1] * self.world.size
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and self.scaler.is_enabled():  # only fp16 scales, and the number format may have changed
+            self.scaler.load_state_dict(state["scaler"])
         self.history.load_state_dict(state["history"])
         if self.average:
             self.average.load_state_dict(state["average"])

@@ -126,7 +126,7 @@ def event_writer(folder: Path, start: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError(
-            "The preset's training.tensorboard asks for event files, and the package is missing; pip install "
+            "The machine's `tensorboard` (params.yaml) asks for event files, and the package is missing; pip install "
             "tensorboard, or set it to false."
         ) from error
     if start == 0:

@@ -14,13 +14,13 @@ from typing import Any
 
 from pipeline import config, paths
 from pipeline.cli import run
-from pipeline.config import Spec
 from pipeline.data.coco import read_instances
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_manifest
 from pipeline.errors import InputError, nearest
 from pipeline.evaluation.inputs import labels_of
 from pipeline.files import replacing
+from pipeline.spec import Spec
 from pipeline.training.precision import pick_device, set_threads
 from pipeline.training.prediction import NMS, coco_results, detect_levels, load_detect, merge
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline.config import Spec
-from pipeline.data.detection_set import DetectionSet
-from pipeline.training.feeding import load_scaled
+from pipeline.data.detection_set import DetectionSet, load_scaled
+from pipeline.spec import Spec
 
 BATCH = 8
 

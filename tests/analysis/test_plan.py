@@ -19,10 +19,11 @@ from pipeline.graph import declared
 from pipeline.graph.declared import Stage
 from pipeline.models.measure import measure
 from pipeline.reporting.plan_page import Setting, plan_csv, plan_page, spell
+from pipeline.spec import Spec
 
 
 @cache
-def full(name: str) -> config.Spec:
+def full(name: str) -> Spec:
     return config.resolve(name, "full")
 
 

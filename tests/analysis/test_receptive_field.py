@@ -21,7 +21,8 @@ from pipeline.analysis.receptive_field import (
     summarise,
 )
 from pipeline.layers import GlobalScaleConv2d, decompose
-from pipeline.models.backbones.build import build_resnet, resnet_shape
+from pipeline.models.backbones.build import build_backbone
+from pipeline.models.backbones.resnet import resnet_shape
 from pipeline.options import Method
 from pipeline.preset import ModelSize
 
@@ -31,7 +32,7 @@ SCALES = {"layer2.0": (0.6, 0.97), "layer2.1": (1.7, 2.9), "layer3.0": (2.02, 1.
 
 def network_of_ones(method: Method) -> nn.Module:
     """A real backbone up to conv4_x with every weight 1, no norm, and sums in the place of max pooling."""
-    body = build_resnet("resnet50", SIZE, "batch", method, dict.fromkeys(names(), (1.0, 1.0)) | SCALES, stages=3)
+    body = build_backbone("resnet50", SIZE, "batch", method, dict.fromkeys(names(), (1.0, 1.0)) | SCALES, stages=3)
     for name, module in list(body.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
             body.set_submodule(name, nn.Identity())

@@ -16,8 +16,9 @@ from torch import nn
 
 from pipeline.benchmarks import architectures
 from pipeline.benchmarks.one_step import invent, measure_network, settled_norms
-from pipeline.config import Spec, resolve
+from pipeline.config import resolve
 from pipeline.options import CollageOptions, FusionOptions, Method
+from pipeline.spec import Spec
 
 FOUND = {
     "parameters": 41_753_056,

@@ -43,11 +43,17 @@ def test_only_a_run_that_ended_under_the_same_signature_is_used_again(tmp_path, 
     assert ran == [1, 2, 1, 1]
 
 
+def code(monkeypatch, text):
+    """Let this be the code of every stage."""
+    monkeypatch.setattr(seed_runs.Closure, "of", lambda closure, module, selected=None: set())
+    monkeypatch.setattr(seed_runs.Closure, "lines", lambda closure, modules: [text])
+
+
 @pytest.fixture
 def plain_code(tmp_path, monkeypatch):
-    """Stand in an empty folder, where a stage's code has its name as digest."""
+    """Stand in an empty folder, where every stage has the same code."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(seed_runs, "digest", lambda stage, root, closure: stage)
+    code(monkeypatch, "as it is")
 
 
 def test_a_signature_holds_seed_options_data_and_weights(plain_code, monkeypatch, specs):
@@ -64,7 +70,7 @@ def test_a_signature_holds_seed_options_data_and_weights(plain_code, monkeypatch
         write_text(path, "second")
         seen.add(signature(specs))
     assert len(seen) == 5
-    monkeypatch.setattr(seed_runs, "digest", lambda stage, root, closure: f"{stage}, edited")
+    code(monkeypatch, "edited")
     assert signature(specs) not in seen
 
 

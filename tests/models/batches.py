@@ -11,6 +11,7 @@ from torchvision.models.detection.image_list import ImageList
 from pipeline import config
 from pipeline.models import build_detector
 from pipeline.options import Method, ProposalNetwork
+from pipeline.spec import Spec
 
 BASE = "msfm_frcnn_r50_fpn_1x"
 ROI_FAMILIES = ("faster_rcnn", "c4", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "dynamic_rcnn", "grid_rcnn")
@@ -19,12 +20,12 @@ SHAPE = (3, 64, 96)
 SHAPES = [(3, 96, 128), (3, 64, 96)]
 
 
-def full(detector: str, **method: object) -> config.Spec:
+def full(detector: str, **method: object) -> Spec:
     """Return a family's full-size baseline on ResNet-50."""
     return tiny.with_method(tiny.with_detector(config.resolve(BASE, "full"), detector), **method)
 
 
-def spec(family: str, **method: object) -> config.Spec:
+def spec(family: str, **method: object) -> Spec:
     """Return a tiny detector's specification; `c4` is Faster R-CNN without a pyramid, `rpn` SNIP's proposal network."""
     if family == "rpn":
         return rpn_spec(features="conv45", **method)
@@ -33,7 +34,7 @@ def spec(family: str, **method: object) -> config.Spec:
     return tiny.with_method(tiny.with_detector(tiny.spec(BASE), family), **method)
 
 
-def rpn_spec(preset: str = "tiny", backbone: str = "resnet50", **options: object) -> config.Spec:
+def rpn_spec(preset: str = "tiny", backbone: str = "resnet50", **options: object) -> Spec:
     """Return a proposal network on SNIP's recipe; options of the network or of a method."""
     name = "snip_drfcn_r50_7ep_single_scale"
     found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)
@@ -52,7 +53,7 @@ def model(family: str, classes: int = 3, **method: object) -> nn.Module:
     return build_detector(spec(family, **method), classes)
 
 
-def with_size(found: config.Spec, **size: object) -> config.Spec:
+def with_size(found: Spec, **size: object) -> Spec:
     """Return a specification with other sizes of its network."""
     preset = msgspec.structs.replace(found.preset, model=msgspec.structs.replace(found.preset.model, **size))
     return msgspec.structs.replace(found, preset=preset)

@@ -23,6 +23,7 @@ from pipeline.data.scaleworld.shapes import CATEGORIES
 from pipeline.evaluation import evaluate_detections
 from pipeline.models import build_detector
 from pipeline.preset import Data, ModelSize, Preset, Training
+from pipeline.spec import Spec
 from pipeline.training.prediction import coco_results
 
 FACTOR = 0.25  # 160x120 pixels
@@ -59,7 +60,7 @@ PRESET = Preset(
 )
 
 
-def spec(experiment: str, size: dict[str, Any] | None = None, **changes: Any) -> config.Spec:
+def spec(experiment: str, size: dict[str, Any] | None = None, **changes: Any) -> Spec:
     """Return an experiment under the overfit preset, with changes to its network's sizes.
 
     `changes` replace options of the experiment, `detector="fcos"` for example.
@@ -130,12 +131,12 @@ def score_ap50(outputs: list[dict[str, Tensor]], truth: dict[str, Any], iou_type
 
 
 def overfit(
-    model_or_spec: nn.Module | config.Spec, steps: int = 100, lr: float = 3e-3, masks: bool = False, seed: int = 0
+    model_or_spec: nn.Module | Spec, steps: int = 100, lr: float = 3e-3, masks: bool = False, seed: int = 0
 ) -> tuple[nn.Module, dict[str, float]]:
     """Train on the eight scenes with one thread; return the model, in evaluation mode, and AP50 by COCO's IoU type."""
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_detector(model_or_spec, CLASSES) if isinstance(model_or_spec, config.Spec) else model_or_spec
+        model = build_detector(model_or_spec, CLASSES) if isinstance(model_or_spec, Spec) else model_or_spec
         images, targets, truth = scenes(masks)
         train(model, images, targets, steps, lr)
         with torch.inference_mode():
@@ -143,7 +144,7 @@ def overfit(
         return model, {kind: score_ap50(outputs, truth, kind) for kind in (("bbox", "segm") if masks else ("bbox",))}
 
 
-def overfit_ap50(model_or_spec: nn.Module | config.Spec, steps: int = 100, lr: float = 3e-3, seed: int = 0) -> float:
+def overfit_ap50(model_or_spec: nn.Module | Spec, steps: int = 100, lr: float = 3e-3, seed: int = 0) -> float:
     """Return the box AP50 that a detector reaches on eight images that it was trained on."""
     return overfit(model_or_spec, steps, lr, seed=seed)[1]["bbox"]
 

@@ -12,18 +12,12 @@ from torchvision import models as tv
 
 from pipeline.errors import InputError
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusion, PSConv2d
-from pipeline.models.backbones.build import (
-    BLOCKS,
-    build_backbone,
-    build_resnet,
-    build_stage,
-    freeze_stages,
-    resnet_shape,
-)
+from pipeline.models.backbones.build import blocks_of, build_backbone, build_stage, freeze_stages
 from pipeline.models.backbones.deformable import DeformableConv2d
+from pipeline.models.backbones.resnet import resnet_shape
 from pipeline.models.measure import on_meta, parameters
 from pipeline.models.weights import load_backbone
-from pipeline.options import DeformableOptions, FusionOptions, Method, PSConvOptions
+from pipeline.options import BACKBONES, DeformableOptions, FusionOptions, Method, PSConvOptions
 from pipeline.preset import ModelSize
 
 FULL = ModelSize()
@@ -142,7 +136,7 @@ def test_squeeze_and_excitation_scales_the_residual_by_channel():
 
 
 @pytest.mark.parametrize("width", [1.0, 0.5, 0.25, 0.125])
-@pytest.mark.parametrize("name", list(BLOCKS))
+@pytest.mark.parametrize("name", BACKBONES)
 def test_every_width_builds_with_psconv(name, width):
     size = ModelSize(width=width, max_blocks=2)
     if name == "dpn92":  # three channels a group
@@ -152,7 +146,7 @@ def test_every_width_builds_with_psconv(name, width):
     with on_meta():
         body = build_backbone(name, size, "batch", METHODS["psconv"])
     layers = [layer for layer in body.modules() if isinstance(layer, PSConv2d)]
-    assert len(layers) == 2 * len(BLOCKS[name])
+    assert len(layers) == 2 * len(blocks_of(name))
     assert all(layer.in_channels // layer.groups % 4 == 0 for layer in layers)
 
 
@@ -185,7 +179,7 @@ def test_rounding_never_loses_a_channel_of_a_group(first):
 @pytest.mark.parametrize(
     ("name", "method"),
     # DPN-92 has three channels a group, which the test above refuses
-    [(name, method) for name in BLOCKS for method in METHODS if (name, method) != ("dpn92", "psconv")],
+    [(name, method) for name in BACKBONES for method in METHODS if (name, method) != ("dpn92", "psconv")],
 )
 def test_every_method_runs_forward_and_backward_in_every_small_backbone(name, method):
     if name.startswith("dpn") and method not in DPN_METHODS:
@@ -195,7 +189,7 @@ def test_every_method_runs_forward_and_backward_in_every_small_backbone(name, me
     torch.manual_seed(0)
     body = build_backbone(name, SMALL, "batch", METHODS[method])
     features = body(images(32))
-    strides = (1, 2, 4) if len(BLOCKS[name]) == 3 else (4, 8, 16, 32)
+    strides = (1, 2, 4) if len(blocks_of(name)) == 3 else (4, 8, 16, 32)
     assert [tuple(value.shape[1:]) for value in features.values()] == [
         (channels, 32 // stride, 32 // stride) for channels, stride in zip(body.out_channels, strides, strict=True)
     ]
@@ -336,11 +330,11 @@ def test_errors_name_the_rule_and_the_place():
     with pytest.raises(InputError, match="3 stages, and 4 are asked for"):
         build_backbone("resnext29_8x64d", FULL, "batch", PLAIN, stages=4)
     with pytest.raises(InputError, match=r"layer1\.0 at the preset's model\.width of 0\.15.*10 into 4 equal blocks"):
-        build_resnet("resnet50", ModelSize(width=0.15), "batch", METHODS["psconv"])
+        build_backbone("resnet50", ModelSize(width=0.15), "batch", METHODS["psconv"])
     with pytest.raises(InputError, match=r"layer2\.0 .*offset_groups = 3"):
-        build_resnet("resnet50", SMALL, "batch", Method(deformable=DeformableOptions(offset_groups=3)))
+        build_backbone("resnet50", SMALL, "batch", Method(deformable=DeformableOptions(offset_groups=3)))
     with pytest.raises(InputError, match=r"No learnt scale is known of layer2\.0"):
-        build_resnet("resnet50", SMALL, "batch", METHODS["fd"], {"layer3.0": (1.0, 1.0)})
+        build_backbone("resnet50", SMALL, "batch", METHODS["fd"], {"layer3.0": (1.0, 1.0)})
     with pytest.raises(InputError, match="no stage 4"):
         build_stage("dpn92", SMALL, "batch", PLAIN, None, 4, 2)
 

@@ -11,11 +11,12 @@ import tiny
 from pipeline import config
 from pipeline.errors import InputError
 from pipeline.models import build_detector
-from pipeline.models.build import DETECTORS, check_combination
+from pipeline.models.build import check_combination
 from pipeline.options import Method, ProposalNetwork, PSConvOptions, RegionClassifier, SnipOptions
+from pipeline.spec import Spec
 
 
-def changed(experiment: str = "msfm_frcnn_r50_fpn_1x", **changes: Any) -> config.Spec:
+def changed(experiment: str = "msfm_frcnn_r50_fpn_1x", **changes: Any) -> Spec:
     found = tiny.spec(experiment)
     return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, **changes))
 
@@ -49,7 +50,7 @@ def test_what_would_be_ignored_is_refused(spec, sentence):
 def test_every_experiment_of_the_papers_passes():
     names = config.experiments()
     detectors = [
-        spec for spec in (config.resolve(name, "mini") for name in names) if spec.experiment.detector in DETECTORS
+        spec for spec in (config.resolve(name, "mini") for name in names) if spec.experiment.detector != "classifier"
     ]
     assert len(detectors) > 100
     for spec in detectors:

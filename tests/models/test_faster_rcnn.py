@@ -12,7 +12,7 @@ from pipeline import config
 from pipeline.errors import InputError
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusion, PSConv2d
 from pipeline.models import build_classifier, build_detector
-from pipeline.models.backbones.build import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
+from pipeline.models.backbones.norms import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
 from pipeline.models.batching import Batching
 
 

@@ -16,7 +16,7 @@ from pipeline.models import build_detector
 from pipeline.models.detectors.proposal_network import ProposalDetector
 from pipeline.models.measure import measure
 from pipeline.options import ProposalNetwork
-from pipeline.training.detection import wire_snip
+from pipeline.training.snip import wire_snip
 
 SEVEN = (32, 64, 112, 160, 208, 256, 384)
 

@@ -19,14 +19,15 @@ from pipeline.models import build_detector
 from pipeline.models.detectors.rfcn import RFCN, RegionHeads
 from pipeline.models.measure import measure
 from pipeline.options import DeformableOptions, Method, RegionClassifier
-from pipeline.training.detection import wire_snip
+from pipeline.spec import Spec
+from pipeline.training.snip import wire_snip
 
 CONV5 = Method(deformable=DeformableOptions(stages=(5,), offset_groups=4))
 PROPOSALS = torch.tensor([[5.0, 5, 40, 40], [30, 30, 60, 60], [0, 0, 96, 64], [50, 10, 70, 50]])
 SHAPES = [(3, 64, 96), (3, 80, 60)]
 
 
-def region_spec(preset: str = "tiny", backbone: str = "resnet50", method: Method = CONV5, **region: Any) -> config.Spec:
+def region_spec(preset: str = "tiny", backbone: str = "resnet50", method: Method = CONV5, **region: Any) -> Spec:
     """Return a specification of the family on SNIP's recipe, whatever the experiments' files say."""
     name = "snip_drfcn_r50_7ep_single_scale"
     found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)

@@ -8,15 +8,15 @@ import torch
 from timm.layers import SyncBatchNormAct
 from torch import nn
 
-from pipeline.models.backbones.build import BLOCKS, build_backbone
+from pipeline.models.backbones.build import build_backbone
 from pipeline.models.backbones.norms import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
-from pipeline.options import FusionOptions, Method
+from pipeline.options import BACKBONES, FusionOptions, Method
 from pipeline.training.distributed import World
 
 GPUS = World(rank=0, size=2, local_rank=0)
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_builds_and_converts(name):
     torch.manual_seed(0)
     body = build_backbone(name, tiny.PRESET.model, "sync", Method()).train()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.models.detectors.fcos import FCOSHead
 from pipeline.models.heads.anchors import BACKGROUND, IGNORED
 from pipeline.models.heads.valid_ranges import assign_points_in_range, match_anchors_in_range
-from pipeline.training.detection import wire_snip
+from pipeline.training.snip import wire_snip
 
 FAMILIES = [family for family in (*ROI_FAMILIES, *DENSE) if family != "c4"]
 OPEN = (0.0, math.inf)

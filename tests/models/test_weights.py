@@ -9,9 +9,10 @@ from torch import Tensor
 from torchvision import models as tv
 
 from pipeline.errors import InputError
-from pipeline.models.backbones.build import BLOCKS, build_backbone
-from pipeline.models.weights import PUBLISHED, load_backbone, published_source, published_state
-from pipeline.options import DeformableOptions, FusionOptions, Method, PSConvOptions
+from pipeline.models.backbones.build import build_backbone
+from pipeline.models.pretrained import PUBLISHED, published_source, published_state
+from pipeline.models.weights import load_backbone
+from pipeline.options import BACKBONES, DeformableOptions, FusionOptions, Method, PSConvOptions
 from pipeline.preset import ModelSize
 
 SIZE = ModelSize(width=0.25, max_blocks=1, fusion_min_width=8)
@@ -62,7 +63,7 @@ def test_timm_publishes_what_is_named():
 
 
 def test_backbones_without_published_weights_are_named():
-    assert set(BLOCKS) - set(PUBLISHED) == {"se_resnet101", "resnext29_8x64d", "resnext29_16x64d"}
+    assert set(BACKBONES) - set(PUBLISHED) == {"se_resnet101", "resnext29_8x64d", "resnext29_16x64d"}
     assert published_source("resnext101_32x4d") == "timm resnext101_32x4d.gluon_in1k"
     for name in ("se_resnet101", "resnext29_8x64d", "vgg16"):
         with pytest.raises(InputError, match=f"No ImageNet weights are published for backbone '{name}'"):

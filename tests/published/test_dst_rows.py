@@ -9,6 +9,7 @@ import pytest
 from pipeline import config
 from pipeline.options import CollageOptions
 from pipeline.published.tables import Row, Table, load_published
+from pipeline.spec import Spec
 
 OWN = [(table, row) for table in load_published("dst").tables for row in table.rows if row.ours]
 FEEDBACK = {
@@ -35,7 +36,7 @@ def test_all_tables_have_rows():
     assert len(OWN) == sum(row.ours for table in load_published("dst").tables for row in table.rows)
 
 
-def full(row: Row) -> config.Spec:
+def full(row: Row) -> Spec:
     return config.resolve(row.experiments[-1], "full")
 
 

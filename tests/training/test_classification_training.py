@@ -16,9 +16,10 @@ import torch
 from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.files import write_json, write_text
-from pipeline.models import build_classifier, weights
+from pipeline.models import build_classifier
 from pipeline.preset import LabelledSource
 from pipeline.training.checkpoint import load_weights, save_weights
+from pipeline.training.classification import crops
 from pipeline.training.classification import pretraining as classification
 from pipeline.training.classification.data import TrainingBatches, batches, image_sizes, read_labelled
 from pipeline.training.classification.pretraining import is_trained, pretrain
@@ -67,9 +68,10 @@ def test_a_killed_training_ends_with_the_same_bytes(images):
     assert not list(Path("data/scratch").glob("*"))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", "01")
 def test_accumulated_and_averaged_training_resumes_to_the_same_bytes(images, monkeypatch, workers):
-    options = {"pretrain_steps": 4, "pretrain_batch": 4, "accumulate": 2, "ema": 0.9, "workers": workers}
+    options = {"pretrain_steps": 4, "pretrain_batch": 4, "accumulate": 2, "ema": 0.9}
+    monkeypatch.setenv("SCALEWISE_WORKERS", workers)
     spec = labelled_sets.spec(**options, checkpoint_rows=4)
     pretrain(spec)
     whole = outputs(spec)
@@ -119,7 +121,8 @@ def test_training_learns_the_colours(images):
     assert summary(spec)["top1_error_best"] < 0.2
 
 
-def test_workers_and_processes_change_no_batch(images):
+def test_workers_and_processes_change_no_batch(images, monkeypatch):
+    monkeypatch.setenv("SCALEWISE_WORKERS", "1")
     spec = labelled_sets.spec()
     data, _ = read_labelled(spec.preset.labelled["imagenet"])
     whole = TrainingBatches(data, spec, 8, 6)
@@ -131,7 +134,7 @@ def test_workers_and_processes_change_no_batch(images):
         assert part_rows == rows[rank::2]
         assert torch.equal(part, alone[rank::2])
         assert torch.equal(part_labels, labels[rank::2])
-    loaded = list(batches(whole, range(2, 4), workers=1))
+    loaded = list(batches(whole, range(2, 4)))
     assert torch.equal(loaded[1][0], alone)
     with pytest.raises(InputError, match="batch of 8 cannot be shared by 3 processes"):
         TrainingBatches(data, spec, 8, 6, World(0, 3))[0]
@@ -199,10 +202,10 @@ def test_crops_have_the_size_of_the_experiments_images(name, side, tmp_path, mon
         return model
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(classification, "build_classifier", watched)
+    monkeypatch.setattr(crops, "build_classifier", watched)
     pretrain(tiny.spec(name, pretrain_steps=2, pretrain_size=64, pretrain_images=30))
     assert seen[-1] == (side, side)  # the test: CIFAR's 32 pixels where 224 are 64, round(9.14)
-    assert {height for height, _ in seen[:2]} <= {round(side * ratio) for ratio in classification.SIDES}
+    assert {height for height, _ in seen[:2]} <= {round(side * ratio) for ratio in crops.SIDES}
 
 
 def test_left_out_files_are_counted(images, capsys):
@@ -236,8 +239,12 @@ def test_colour_augmentation_ends_after_70_of_90_epochs(images):
 
 def test_published_weights_are_for_shared_inits_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    from pipeline.models import pretrained
+
     asked = []
-    monkeypatch.setattr(weights, "published_state", lambda name: asked.append(name) or {"conv1.weight": torch.ones(1)})
+    monkeypatch.setattr(
+        pretrained, "published_state", lambda name: asked.append(name) or {"conv1.weight": torch.ones(1)}
+    )
     monkeypatch.setattr(classification, "train_classifier", lambda spec, world: asked.append(f"train {spec.name}"))
     for name in ("resnet50", "psconv_cls_r50_120ep_cos", "psconv_cls_r50_step_psconv"):
         pretrain(config.resolve(name, "full"))

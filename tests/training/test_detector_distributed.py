@@ -17,16 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.models.normaliser import local_normaliser, set_normaliser
 from pipeline.options import CollageOptions
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
-from pipeline.training.detection import DetectorStep, train_detector, wire_snip
+from pipeline.training.collage_feeding import CollageBatches
+from pipeline.training.detection import DetectorStep, train_detector
 from pipeline.training.distributed import ALONE, World
-from pipeline.training.feeding import COLLAGE, REGULAR, CollageBatches, RegularBatches, build_feeder
+from pipeline.training.feeding import COLLAGE, REGULAR, RegularBatches, build_feeder
 from pipeline.training.pyramid import PyramidBatches
+from pipeline.training.snip import wire_snip
 
 FAMILIES = ("retinanet", "fcos", "reppoints", "faster_rcnn", "mask_rcnn")
 EVERY_FAMILY = (*FAMILIES, "cascade_rcnn", "cascade_mask_rcnn", "grid_rcnn", "dynamic_rcnn")
@@ -336,7 +338,7 @@ def test_two_processes_train_as_one_does(stop, tmp_path, monkeypatch):
 def test_processes_that_decide_alone_resume_to_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny.make_files()
-    options = {"detector": "faster_rcnn", "collage": {"threshold": 0.5}, "training": {"workers": 1, "batch": 4}}
+    options = {"detector": "faster_rcnn", "collage": {"threshold": 0.5}, "training": {"batch": 4}}
     spec = training_spec(options)
     train_in_two(tmp_path, options)
     whole = paths.weights("tiny", spec.name).read_bytes()
@@ -344,3 +346,16 @@ def test_processes_that_decide_alone_resume_to_the_same_bytes(tmp_path, monkeypa
     train_in_two(tmp_path, options, stop=4)
     assert paths.weights("tiny", spec.name).read_bytes() == whole
     assert paths.history("tiny", spec.name).read_bytes() == history
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_where_two_stopped(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tiny.make_files()
+    options = {"detector": "faster_rcnn", "collage": {"threshold": 0.5}, "training": {"batch": 4}}
+    done = processes.run_two(tmp_path, TRAINING, json.dumps(options), STOP_AT="4")
+    assert "stopped after step 5 of 8" in done.stderr
+    train_detector(training_spec(options))
+    told = capsys.readouterr().err
+    assert "is of 2 processes, and there are 1: all go on from what the first one was to be fed" in told
+    assert len(paths.history("tiny", training_spec(options).name).read_text().splitlines()) > 1

@@ -10,11 +10,11 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import Spec
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.options import CollageOptions
+from pipeline.spec import Spec
+from pipeline.training.collage_feeding import CollageFeeder
 from pipeline.training.detection import DetectorStep
-from pipeline.training.feeding import CollageFeeder
 from pipeline.training.pyramid import PyramidBatches
 
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ class Fixed:
         target = {"boxes": torch.tensor([[0.0, 0, 2, 2]])[: self.objects], "labels": torch.ones(1, dtype=torch.int64)}
         return [torch.zeros(3, 8, 8)], [target], self.info
 
-    def observe(self, positives: PositiveLosses, targets: list, last: bool = True) -> None:
+    def observe(self, positives: PositiveLosses, targets: list, last: bool, regression: Any) -> None:
         self.seen.append((positives.regression.tolist(), last))
 
 

@@ -8,13 +8,13 @@ import tiny
 import torch
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.proposals import write_proposals
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.models import build_detector
 from pipeline.options import RegionClassifier
 from pipeline.options import Test as TestOptions
+from pipeline.spec import Spec
 from pipeline.training import prediction
 from pipeline.training.checkpoint import save_weights
 

@@ -9,6 +9,7 @@ from pipeline import config, paths
 from pipeline.data.sources import synthesize, verify_preset
 from pipeline.evaluation.scoring import score
 from pipeline.files import read_json
+from pipeline.spec import Spec
 from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.detection import train_detector
 from pipeline.training.prediction import predict
@@ -36,7 +37,7 @@ FAMILIES = {  # AP50 in per cent that each must pass, about half of what it reac
 PROPOSING, REGIONS = "snip_rpn_r101_6ep_single_scale_800", "snip_drfcn_r50_7ep_single_scale"
 
 
-def resolved(name: str) -> config.Spec:
+def resolved(name: str) -> Spec:
     """Return an experiment under this module's preset, with 12 epochs' steps."""
     spec = config.resolve(name, "mini")
     recipe = msgspec.structs.replace(spec.recipe, epochs=12.0, iterations=None)
@@ -56,7 +57,7 @@ def project(tmp_path_factory):
         yield
 
 
-def scores(spec: config.Spec) -> dict[str, float]:
+def scores(spec: Spec) -> dict[str, float]:
     """Return the numbers of a trained experiment's test at one resolution."""
     predict(spec, "single")
     score(spec, "single")

@@ -7,18 +7,13 @@ import pytest
 import tiny
 import torch
 
-from pipeline.config import Spec
 from pipeline.data import transforms
+from pipeline.data.detection_set import load_scaled
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.options import CollageOptions
-from pipeline.training.feeding import (
-    COLLAGE,
-    REGULAR,
-    CollageFeeder,
-    RegularBatches,
-    build_feeder,
-    load_scaled,
-)
+from pipeline.spec import Spec
+from pipeline.training.collage_feeding import CollageFeeder
+from pipeline.training.feeding import COLLAGE, REGULAR, RegularBatches, build_feeder
 from pipeline.training.pyramid import PyramidBatches
 
 # The tiny preset's networks see a short side of 80 and a long side of up to 133.3 pixels.

@@ -10,17 +10,17 @@ import torch
 from torch import nn
 
 from pipeline import paths
-from pipeline.config import Spec
-from pipeline.data.detection_set import DetectionSet
+from pipeline.data.detection_set import DetectionSet, load_scaled
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
-from pipeline.training.detection import read_scales, train_detector
-from pipeline.training.feeding import load_scaled
+from pipeline.training.detection import train_detector
 from pipeline.training.global_scales import block_name, decompose_init, learn_scales, scale_layers, stability
+from pipeline.training.inputs import read_scales
 from pipeline.training.prediction import predict
 
 BLOCKS = ["layer2.0", "layer3.0", "layer4.0"]

@@ -15,7 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.errors import InputError
 from pipeline.files import DiskFullError
 from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.distributed import World
+from pipeline.training.history import History
 from pipeline.training.interruption import Stopped
+from pipeline.training.state import TrainingState
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -48,6 +51,41 @@ def test_resumed_training_equals_an_undisturbed_one(options):
         with pytest.raises(toy.CutError):
             train(stop, **options)
     assert train(**options) == whole
+
+
+class Counter:
+    """Stands for a feeder whose state differs between processes, unless it is `alike`."""
+
+    def __init__(self, alike: bool) -> None:
+        self.alike, self.state = alike, {}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.state = state
+
+
+@pytest.mark.parametrize(
+    ("written", "size", "rank", "alike", "expected", "told"),
+    [
+        ([{"n": 1}, {"n": 2}], 2, 1, False, {"n": 2}, 0),
+        ([{"n": 1}, {"n": 2}], 1, 0, False, {"n": 1}, 1),
+        ([{"n": 1}, {"n": 2}], 4, 3, False, {"n": 1}, 0),  # the first process says so
+        ([{"n": 1}], 2, 0, False, {"n": 1}, 1),
+        ([{"n": 1}], 2, 1, True, {"n": 1}, 0),
+        ([{}, {}], 3, 0, False, {}, 0),
+    ],
+)
+def test_another_number_of_processes_goes_on(capsys, written, size, rank, alike, expected, told):
+    with pytest.raises(toy.CutError):
+        train(stop=3)
+    checkpoints = Checkpoints(Path("scratch"))
+    checkpoints.save(checkpoints.load() | {"feeders": written, "scaler": {"scale": 2.0}})  # of fp16, too
+    model, feeder = toy.line(), Counter(alike)
+    optimizer, scaler = torch.optim.SGD(model.parameters(), 0.1), torch.amp.GradScaler("cpu", enabled=False)
+    state = TrainingState(model, optimizer, scaler, History(8, 100), feeder, None, World(rank, size))
+    optimizer.load_state_dict = lambda state: None  # of other groups of parameters
+    assert state.restore(checkpoints) == (2, 0)
+    assert feeder.state == expected
+    assert capsys.readouterr().err.count("all go on from what the first one was to be fed") == told
 
 
 def test_full_disk_is_said_counted_and_survived(monkeypatch, capsys):
@@ -153,8 +191,8 @@ def test_a_worker_that_dies_names_cause_and_remedy():
     # Whichever PyTorch sees first: the signal, or that no data come.
     assert "is killed by signal: Killed" in sentence or "exited unexpectedly" in sentence
     assert sentence.endswith(
-        "; most often its machine ran out of memory: set fewer `workers` in preset tiny or give the job more memory, "
-        "and the next start goes on from the last checkpoint."
+        "; most often its machine ran out of memory: set fewer `workers` of the machine (params.yaml) or give the job "
+        "more memory, and the next start goes on from the last checkpoint."
     )
     assert "\n" not in sentence
     assert Checkpoints(Path("scratch")).load()["step"] in (2, 4)  # the checkpoint survives

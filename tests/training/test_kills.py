@@ -78,6 +78,6 @@ def test_killed_once_at_a_random_moment(tiny_project):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "ema": 0.9}, {"precision": "bf16", "workers": 1}])
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "ema": 0.9}, {"precision": "bf16"}])
 def test_killed_ten_times_at_random_moments(tiny_project, options):
     assert kill_and_compare(10, 200, 1.0, **options) >= 5

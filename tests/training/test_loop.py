@@ -16,6 +16,7 @@ from torch import nn
 from pipeline import config
 from pipeline.errors import InputError
 from pipeline.models import build_detector
+from pipeline.spec import Spec, epoch_steps
 from pipeline.training.averaging import WeightAverage
 from pipeline.training.history import History
 from pipeline.training.loop import train
@@ -266,9 +267,9 @@ def test_a_step_without_facts_can_be_lost_too():
 
 @pytest.mark.parametrize("times", [1, 2, 3, 4, 5, 6])
 def test_long_schedules_stretch_iterations_and_epochs(times):
-    def stretched(name: str) -> config.Spec:
+    def stretched(name: str) -> Spec:
         found = config.resolve(name, "full")
         return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, length=float(times)))
 
     assert stretched("dst_frcnn_r50_fpn_1x").steps == 90_000 * times
-    assert config.epoch_steps(stretched("msfm_frcnn_r50_fpn_1x"), 117_266) == round(117_266 * 12 * times / 16)
+    assert epoch_steps(stretched("msfm_frcnn_r50_fpn_1x"), 117_266) == round(117_266 * 12 * times / 16)

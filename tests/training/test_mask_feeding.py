@@ -8,10 +8,11 @@ import tiny
 import torch
 from torch import Tensor
 
-from pipeline.config import Spec
 from pipeline.data import transforms
 from pipeline.options import CollageOptions
-from pipeline.training.feeding import COLLAGE, REGULAR, CollageFeeder, RegularBatches, build_feeder
+from pipeline.spec import Spec
+from pipeline.training.collage_feeding import CollageFeeder
+from pipeline.training.feeding import COLLAGE, REGULAR, RegularBatches, build_feeder
 from pipeline.training.pyramid import PyramidBatches, Unit
 
 SIZE = (40, 60)  # networks see 80x120

@@ -15,13 +15,13 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.masks import decode
 from pipeline.errors import InputError
 from pipeline.evaluation import evaluate_detections
 from pipeline.evaluation.scoring import score
 from pipeline.files import read_json, sha256, write_json
 from pipeline.options import Test as TestOptions
+from pipeline.spec import Spec
 from pipeline.training.detection import train_detector
 from pipeline.training.mask_results import encode_masks, kept_masks, paste
 from pipeline.training.prediction import coco_results, merge, predict

@@ -8,7 +8,6 @@ import tiny
 import torch
 
 from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.proposals import Proposals, join_resolutions, read_proposals, scaled_proposals, write_proposals
 from pipeline.errors import InputError
 from pipeline.evaluation.proposals import average_recall, scaled_size_ranges
@@ -17,12 +16,15 @@ from pipeline.files import read_json, write_json
 from pipeline.models import build_detector
 from pipeline.options import PyramidLevel, RegionClassifier
 from pipeline.options import Test as TestOptions
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
-from pipeline.training.detection import give_proposals, read_inits, train_detector, wire_snip
+from pipeline.training.detection import train_detector
 from pipeline.training.feeding import REGULAR, RegularBatches
+from pipeline.training.inputs import give_proposals, read_inits
 from pipeline.training.prediction import detect_levels, merge, predict
 from pipeline.training.proposing import propose
 from pipeline.training.pyramid import PyramidBatches, Unit
+from pipeline.training.snip import wire_snip
 
 RPN = "snip_rpn_r101_6ep_single_scale_800"
 CPU = torch.device("cpu")

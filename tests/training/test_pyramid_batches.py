@@ -9,12 +9,12 @@ import pytest
 import tiny
 import torch
 
-from pipeline.config import Spec
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.options import PyramidLevel
-from pipeline.training.detection import wire_snip
+from pipeline.spec import Spec
 from pipeline.training.pyramid import PyramidBatches, Unit
+from pipeline.training.snip import wire_snip
 
 # Files have COCO's own pixels (factor 1 for valid ranges); networks see a tenth of the papers' resolutions: a 480x640
 # image is 140x187 at 1400 (chips of 100), 80x107 at 800, 48x64 at 480.

@@ -14,12 +14,13 @@ import pytest
 import tiny
 from toy import CutError
 
-from pipeline import paths
-from pipeline.config import Spec
+from pipeline import code_digest, paths
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
 from pipeline.evaluation.scoring import score
+from pipeline.spec import Spec
 from pipeline.training import detection, loop
+from pipeline.training.checkpoint import checkpoint_folder
 from pipeline.training.classification import pretraining as classification
 from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.detection import DetectorStep, train_detector
@@ -115,6 +116,28 @@ def test_sigterm_saves_the_step_and_hands_the_handler_back(tiny_project, monkeyp
     assert trained(spec) == whole
 
 
+@pytest.mark.parametrize("change", ["workers", "precision", "tensorboard"])
+def test_a_setting_of_the_machine_that_changes_keeps_the_checkpoint(tiny_project, monkeypatch, change):
+    if change == "tensorboard":
+        pytest.importorskip("tensorboard")
+    spec, found = tiny.spec("dst_frcnn_r50_fpn_1x_dst", steps=4, checkpoint_rows=4, precision="auto"), ["bf16"]
+    monkeypatch.setattr(detection, "choose_precision", lambda preset, device: found[0])
+    with monkeypatch.context() as patch:
+        before_step(patch, cut_power_at(2))
+        with pytest.raises(CutError):
+            train_detector(spec)
+    if change == "precision":
+        found[0] = "fp32"
+    else:
+        monkeypatch.setenv(f"SCALEWISE_{change.upper()}", "1")
+    seen: list[int] = []
+    original = DetectorStep.__call__
+    monkeypatch.setattr(DetectorStep, "__call__", lambda self, n: seen.append(n) or original(self, n))
+    train_detector(spec)
+    assert seen == [2, 3]
+    assert json.loads(paths.training_summary("tiny", spec.name).read_bytes())["precision"] == found[0]
+
+
 def test_accumulated_batches_and_averaged_weights_train_another_network(tiny_project):
     found = set()
     for options in ({}, {"accumulate": 2}, {"ema": 0.9}):
@@ -167,10 +190,11 @@ def test_same_seed_gives_the_same_metrics_file(tiny_project, experiment):
     assert json.loads(first[0])  # there are detections to compare
 
 
-def test_worker_processes_change_nothing(tiny_project):
+def test_worker_processes_change_nothing(tiny_project, monkeypatch):
     weights = []
-    for workers in (0, 1):
-        spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst", workers=workers)
+    for workers in "01":
+        monkeypatch.setenv("SCALEWISE_WORKERS", workers)
+        spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
         train_detector(spec)
         weights.append(paths.weights("tiny", spec.name).read_bytes())
     assert weights[0] == weights[1]
@@ -209,19 +233,19 @@ def test_loss_that_is_not_finite_ends_in_one_sentence(tiny_project):
     assert found["file_names"] == [names[number] for number in found["image_ids"]]
 
 
-def test_run_digest_depends_on_stage_code_and_files(tmp_path, monkeypatch):
+def test_checkpoints_are_keyed_by_settings_code_and_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec, manifest = tiny.spec("dst_frcnn_r50_fpn_1x"), Path("manifest.json")
-    bare = detection.run_digest(spec, "fp32", "train", manifest)
-    assert bare == detection.run_digest(spec, "fp32", "train")  # a missing manifest is left out
+    computed = checkpoint_folder(spec, "train", manifest)
+    assert checkpoint_folder(spec, "train") == computed  # a missing manifest is left out
+    digest = paths.code_digest("tiny", "train", spec.name)
+    digest.parent.mkdir(parents=True)
+    digest.write_text(code_digest.experiment_digest("train", spec))
+    assert checkpoint_folder(spec, "train") == computed  # with the stage `code`, and without
     manifest.write_text("{}")
-    with_manifest = detection.run_digest(spec, "fp32", "train", manifest)
-    for stage in ("train", "pretrain"):
-        path = paths.code_digest(stage)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(stage)
-    with_code = detection.run_digest(spec, "fp32", "train", manifest)
-    other_stage = detection.run_digest(spec, "fp32", "pretrain", manifest)
-    other_precision = detection.run_digest(spec, "bf16", "train", manifest)
-    other_seed = detection.run_digest(tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.5), "fp32", "train", manifest)
-    assert len({bare, with_manifest, with_code, other_stage, other_precision, other_seed}) == 6
+    found = {computed, checkpoint_folder(spec, "train", manifest), checkpoint_folder(spec, "pretrain")}
+    found.add(checkpoint_folder(tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.5), "train"))
+    digest.write_text(f"{code_digest.SETTINGS}{code_digest.CODE}edited\n")
+    found.add(checkpoint_folder(spec, "train"))
+    assert len(found) == 5
+    assert len({path.name for path in found}) == 5

@@ -93,7 +93,8 @@ def test_a_full_disk_ends_the_log_and_not_the_training(capsys, monkeypatch):
     assert not PUBLISHED.exists()
 
 
-def test_event_files_hold_the_history():
+def test_event_files_hold_the_history(monkeypatch):
+    monkeypatch.setenv("SCALEWISE_TENSORBOARD", "true")
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -113,6 +114,7 @@ def test_event_files_hold_the_history():
 
 
 def test_event_files_without_their_package(monkeypatch):
+    monkeypatch.setenv("SCALEWISE_TENSORBOARD", "1")
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="package is missing; pip install tensorboard, or set it to false"):
         toy.train(steps=6, tensorboard=True)

@@ -11,7 +11,7 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import Spec
+from pipeline.spec import Spec
 from pipeline.training import loop
 from pipeline.training.history import History
 

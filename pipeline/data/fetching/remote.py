@@ -13,6 +13,7 @@ from pipeline import paths
 from pipeline.config import check_keys
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_yaml
+from pipeline.machine import machine
 from pipeline.options import Options
 from pipeline.preset import Preset
 
@@ -119,4 +120,5 @@ def preset_paths(preset: Preset) -> Iterator[str]:
         for source in (data.train, data.val):
             yield from (text for text in (source.images, source.annotations, source.voc) if text)
     for labelled in (preset.labelled or {}).values():
-        yield from (text for text in (labelled.train, labelled.val, labelled.images, labelled.split) if text)
+        named = [text for text in (labelled.train, labelled.val, labelled.images, labelled.split) if text]
+        yield from named or [machine().imagenet]

@@ -10,7 +10,11 @@ from timm.layers import BatchNormAct2d, ConvNormAct
 from timm.models.dpn import BnAct, DualPathBlock
 from torch import Tensor, nn
 
+from pipeline.errors import InputError
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
+from pipeline.models.backbones.method_layers import Scales, initialise, replace_convolution
+from pipeline.options import Method
+from pipeline.preset import ModelSize
 
 EPSILON = 1e-3  # of every batch norm
 RESIDUAL = 256  # channels of the first stage's residual path
@@ -106,3 +110,48 @@ def set_steps(block: DualPathBlock, stride: int, dilation: int) -> None:
     conv.stride, conv.dilation, conv.padding = (stride, stride), (dilation, dilation), (dilation, dilation)
     if dilation > 1:
         block.c3x3_b.conv = GroupedDilatedConv2d.of(conv)
+
+
+DPNS = {  # channels of the stem, width and groups of the first 3x3 convolution, blocks, growth
+    "dpn92": (64, 96, 32, (3, 4, 20, 3), (16, 32, 24, 128)),
+    "dpn98": (96, 160, 40, (3, 6, 20, 3), (16, 32, 32, 128)),
+}
+BLOCKS = {name: row[3] for name, row in DPNS.items()}
+
+
+def build(
+    name: str,
+    size: ModelSize,
+    norm: str,
+    method: Method,
+    scales: Scales | None,
+    stages: int,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> nn.Module:
+    """Build a dual path network; PSConv and deformable convolutions can replace its 3x3 convolutions.
+
+    Arguments are those of `build_backbone`; no layer of a dual path network reads `scales`.
+    """
+    if method.global_scale or method.decomposed or method.fusion is not None:
+        raise InputError(f"{name} takes no GSL, FD or fusion modules, which POD and MSFM put into ResNets; use one.")
+    stem, width, groups, blocks, growth = DPNS[name]
+    narrow = max(1, round(groups * size.width))
+    shape = DPNShape(
+        max(8, round(stem * size.width)),
+        max(8, round(RESIDUAL * size.width)),
+        narrow * (width // groups),
+        narrow,
+        tuple(min(count, size.max_blocks or count) for count in blocks),
+        tuple(max(2, round(count * size.width)) for count in growth),
+    )
+    body = DPN(shape, norm, stages, strides, dilations)
+    for key, block in body.features.items():
+        if hasattr(block, "c3x3_b"):
+            number = int(key[4]) - 1
+            try:
+                block.c3x3_b.conv = replace_convolution(block.c3x3_b.conv, number, key, method)
+            except ValueError as error:
+                raise InputError(f"{name}, {key} at the preset's model.width of {size.width:g}: {error}") from error
+    initialise(body)
+    return body

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from pipeline.errors import InputError
-from pipeline.layers import (
-    DecomposedConv2d,
-    GlobalScaleConv2d,
-    LearnableMaskPSConv2d,
-    MultiScaleFusion,
-    PSConv2d,
-    SubConv,
-    decompose,
-)
-from pipeline.models.backbones.deformable import DeformableConv2d
 from pipeline.options import FusionOptions, Method
+from pipeline.parts import load
 from pipeline.preset import ModelSize
+
+if TYPE_CHECKING:
+    from pipeline.layers.decomposed import SubConv
 
 Scales = Mapping[str, tuple[float, float]]  # learnt global scale (h, w) of a block, by its name ("layer2.0")
 FUSION_STAGES = (2, 3, 4)  # conv3_x to conv5_x (MSFM, section 3.2)
@@ -52,8 +47,10 @@ def replace_convolution(
     if method.psconv is not None:
         options = method.psconv
         if options.learnable_mask:
-            return LearnableMaskPSConv2d(*channels, stride=stride, groups=groups, dilations=options.dilations)
-        return PSConv2d(
+            return load("learnable_mask").LearnableMaskPSConv2d(
+                *channels, stride=stride, groups=groups, dilations=options.dilations
+            )
+        return load("psconv").PSConv2d(
             *channels,
             stride=stride,
             groups=groups,
@@ -62,7 +59,7 @@ def replace_convolution(
             layout=options.layout,
         )
     if method.deformable is not None and number + 1 in method.deformable.stages:
-        return DeformableConv2d(
+        return load("deformable").DeformableConv2d(
             *channels,
             stride=stride,
             dilation=old.dilation[0],
@@ -71,10 +68,10 @@ def replace_convolution(
         )
     if number + 1 in method.scale_stages:
         if method.global_scale:
-            return GlobalScaleConv2d(*channels, stride=stride, groups=groups)
+            return load("global_scale").GlobalScaleConv2d(*channels, stride=stride, groups=groups)
         if method.decomposed:
-            parts = sub_convs(place, old.out_channels, scales)
-            return DecomposedConv2d(old.in_channels, parts, stride=stride, groups=groups)
+            found = sub_convs(place, old.out_channels, scales)
+            return load("decomposed").DecomposedConv2d(old.in_channels, found, stride=stride, groups=groups)
     return old
 
 
@@ -83,7 +80,7 @@ def sub_convs(block: str, out_channels: int, scales: Scales | None) -> list[SubC
     if scales and block not in scales:
         raise InputError(f"No learnt scale is known of {block}, only of {sorted(scales)}; learn scales for its stage.")
     scale_h, scale_w = scales[block] if scales else (1.0, 1.0)
-    return decompose(scale_h, scale_w, out_channels)
+    return load("decomposed").decompose(scale_h, scale_w, out_channels)
 
 
 def insert_fusion(block: nn.Module, stage: int, size: ModelSize, options: FusionOptions) -> None:
@@ -92,7 +89,7 @@ def insert_fusion(block: nn.Module, stage: int, size: ModelSize, options: Fusion
         channels = block.get_submodule(f"conv{position}").out_channels
         # Narrow presets would squeeze to one or two channels; a floor keeps the module's width meaningful there.
         ratio = min(options.ratios[stage - 2], max(1, channels // size.fusion_min_width))
-        fusion = MultiScaleFusion(
+        fusion = load("fusion").MultiScaleFusion(
             channels,
             ratio,
             options.scales,

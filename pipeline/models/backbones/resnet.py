@@ -13,6 +13,10 @@ from torchvision.models.resnet import Bottleneck
 from torchvision.ops import SqueezeExcitation
 
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
+from pipeline.models.backbones.method_layers import Scales, initialise, insert_layers
+from pipeline.models.backbones.norms import NORMS
+from pipeline.options import Method
+from pipeline.preset import ModelSize
 
 EXPANSION = Bottleneck.expansion
 SE_REDUCTION = 16
@@ -140,3 +144,68 @@ def make_stage(shape: Shape, index: int, channels: int, stride: int, norm: Norm,
         )
         channels = planes * EXPANSION
     return nn.Sequential(*layers)
+
+
+STAGES = (64, 128, 256, 512)
+RESNETS = {
+    "resnet50": Shape(STAGES, (3, 4, 6, 3)),
+    "resnet101": Shape(STAGES, (3, 4, 23, 3)),
+    "resnext50_32x4d": Shape(STAGES, (3, 4, 6, 3), 32, 4),
+    "resnext101_32x4d": Shape(STAGES, (3, 4, 23, 3), 32, 4),
+    "resnext101_32x8d": Shape(STAGES, (3, 4, 23, 3), 32, 8),
+    "se_resnet50": Shape(STAGES, (3, 4, 6, 3), block=SEBottleneck),
+    "se_resnet101": Shape(STAGES, (3, 4, 23, 3), block=SEBottleneck),
+    "resnext29_8x64d": Shape(STAGES[:3], (3, 3, 3), 8, 64, small_images=True),
+    "resnext29_16x64d": Shape(STAGES[:3], (3, 3, 3), 16, 64, small_images=True),
+}
+BLOCKS = {name: shape.blocks for name, shape in RESNETS.items()}
+PERIOD = 4  # channels a group that a narrow ResNeXt keeps: one period of PSConv's pattern
+
+
+def build(
+    name: str,
+    size: ModelSize,
+    norm: str,
+    method: Method,
+    scales: Scales | None = None,
+    stages: int = 4,
+    strides: Sequence[int] = (1, 2, 2, 2),
+    dilations: Sequence[int] = (1, 1, 1, 1),
+) -> ResNet:
+    """Build a ResNet, ResNeXt or SE-ResNet; arguments as `build_backbone`."""
+    body = ResNet(resnet_shape(name, size), NORMS[norm], stages, strides, dilations)
+    for index in range(stages):
+        insert_layers(body.get_submodule(f"layer{index + 1}"), index + 1, size, method, scales)
+    initialise(body)
+    return body
+
+
+def build_stage(
+    name: str, size: ModelSize, norm: str, method: Method, scales: Scales | None, number: int, stride: int
+) -> nn.Sequential:
+    """Build stage `number` (from 1) of a ResNet by itself: conv5_x in the RoI head of a C4 detector."""
+    shape = resnet_shape(name, size)
+    stage = make_stage(shape, number - 1, shape.planes[number - 2] * EXPANSION, stride, NORMS[norm])
+    insert_layers(stage, number, size, method, scales)
+    initialise(stage)
+    return stage
+
+
+def resnet_shape(name: str, size: ModelSize) -> Shape:
+    """Return a ResNet's shape at a preset's size.
+
+    Narrow ResNeXts lose 3x3 channels a group, down to four and in steps of four, and then groups.
+    """
+    full = RESNETS[name]
+    first = max(8, round(64 * size.width))
+    shape = full._replace(
+        planes=tuple(first * 2**index for index in range(len(full.blocks))),
+        blocks=tuple(min(count, size.max_blocks or count) for count in full.blocks),
+    )
+    if full.groups == 1:
+        return shape
+    wanted = full.base_width * size.width
+    width = min(full.base_width, max(PERIOD, PERIOD * round(wanted / PERIOD)))
+    groups = max(1, round(full.groups * wanted / width))
+    # torchvision truncates planes * base_width / 64: the slack keeps an exact product from losing a channel.
+    return shape._replace(groups=groups, base_width=width if first == 64 else width * 64 / first + 1e-6)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.detectors.cascade_rcnn import IOUS, CascadeRoIHeads, assemble_cascade, stage_arguments
 from pipeline.models.heads.mask_branch import MaskRoIHeads, add_masks, build_mask_branch
 from pipeline.models.heads.two_stage import TwoStageDetector
 from pipeline.models.necks import build_fpn
+from pipeline.spec import Spec
 
 
 class CascadeMaskRoIHeads(CascadeRoIHeads):

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.ops import clip_boxes_to_image
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
 from pipeline.models.heads.roi_heads import PositiveLosses, RoIFilter, RoIHeads, SampledRoIs
@@ -24,6 +23,7 @@ from pipeline.models.heads.two_stage import (
     set_losses,
 )
 from pipeline.models.necks import FPNBackbone, build_fpn
+from pipeline.spec import Spec
 
 IOUS = (0.5, 0.6, 0.7)  # from which a RoI is an object, one a stage
 DEVIATIONS = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067))  # of deltas x, y, w, h

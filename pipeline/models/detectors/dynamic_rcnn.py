@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
 from pipeline.models.heads.overlap import pairwise_iou
@@ -27,6 +26,7 @@ from pipeline.models.heads.two_stage import (
     set_losses,
 )
 from pipeline.models.necks import build_fpn
+from pipeline.spec import Spec
 
 INTERVAL = 100  # steps between two updates
 INITIAL_IOU, INITIAL_BETA = 0.4, 1.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales, build_backbone, build_stage, freeze_stages
 from pipeline.models.batching import Batching
 from pipeline.models.heads.roi_heads import RoIHeads
@@ -26,6 +25,7 @@ from pipeline.models.heads.two_stage import (
     set_losses,
 )
 from pipeline.models.necks import build_fpn
+from pipeline.spec import Spec
 
 C4_ANCHORS = (32, 64, 128, 256, 512)  # all on the one level, on the papers' 800-pixel scale
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import sigmoid_focal_loss
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.heads.anchors import IGNORED
 from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
@@ -18,6 +17,7 @@ from pipeline.models.heads.focal import LEVELS, PRIOR, FocalHead, build_pyramid,
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
 from pipeline.models.heads.valid_ranges import assign_points_in_range
 from pipeline.preset import ModelSize
+from pipeline.spec import Spec
 
 RANGES = (0.0, 64.0, 128.0, 256.0, 512.0, float("inf"))  # longest distance to a side, on the papers' 800-pixel scale
 NMS_IOU = 0.6

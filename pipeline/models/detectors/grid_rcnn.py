@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.ops import clip_boxes_to_image
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
 from pipeline.models.heads.grid_head import GridHead
@@ -26,6 +25,7 @@ from pipeline.models.heads.two_stage import (
     set_losses,
 )
 from pipeline.models.necks import build_fpn
+from pipeline.spec import Spec
 
 RESOLUTION = 14  # of the grid head's RoI features
 ROIS_AN_IMAGE = 96  # that the grid head trains on at most: MMDetection's 192 a GPU, which has two images
@@ -117,6 +117,9 @@ class GridRoIHeads(RoIHeads):
         for found, maps, shape in zip(results, by_image, image_shapes, strict=True):
             found["boxes"] = clip_boxes_to_image(decode_boxes(maps, found["boxes"]), shape)
         return results
+
+    def keep_candidates(self) -> None:
+        """Change nothing: grids are computed for what suppression leaves."""
 
     def dense_parts(self, images: Tensor, channels: int, proposals: int) -> None:
         """Run the parts whose multiply-adds count."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
 from pipeline.models.heads.mask_branch import MaskRoIHeads, build_mask_branch
@@ -18,6 +17,7 @@ from pipeline.models.heads.two_stage import (
     set_losses,
 )
 from pipeline.models.necks import build_fpn
+from pipeline.spec import Spec
 
 
 def build_mask_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:

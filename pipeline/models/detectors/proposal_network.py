@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
 from pipeline.models.detectors.rfcn import build_dilated
@@ -16,6 +15,7 @@ from pipeline.models.heads.roi_heads import PositiveLosses, box_area
 from pipeline.models.heads.rpn import RegionProposalNetwork
 from pipeline.models.heads.two_stage import ASPECT_RATIOS, FloatRPNHead, anchor_generator
 from pipeline.options import ProposalNetwork
+from pipeline.spec import Spec
 
 HIDDEN = 512  # channels of the 3x3 convolution at the papers' size (R-FCN)
 BORDER = 32  # an anchor may reach so far out of the image in training (SNIPER), on the papers' 800-pixel scale

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import sigmoid_focal_loss
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.backbones.deformable import deformable_conv2d
 from pipeline.models.heads.anchors import IGNORED
@@ -20,6 +19,7 @@ from pipeline.models.heads.point_sets import POINTS, match_positions, moment_box
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
 from pipeline.models.heads.valid_ranges import assign_points_in_range, match_anchors_in_range
 from pipeline.preset import ModelSize
+from pipeline.spec import Spec
 
 CONVS = 3  # of a tower, without normalisation: the printed parameter count says so
 BASE = 4  # strides that an object of a level is wide, and that box losses are divided by, on the 800-pixel scale

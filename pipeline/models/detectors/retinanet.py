@@ -9,7 +9,6 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import sigmoid_focal_loss
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.heads.anchors import IGNORED, cell_anchors
 from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
@@ -17,6 +16,7 @@ from pipeline.models.heads.focal import PRIOR, FocalHead, build_pyramid, level_p
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
 from pipeline.models.heads.valid_ranges import match_anchors_in_range
 from pipeline.preset import ModelSize
+from pipeline.spec import Spec
 
 OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 RATIOS = (0.5, 1.0, 2.0)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales, build_backbone, freeze_stages
 from pipeline.models.batching import Batching, check_targets
 from pipeline.models.heads.hard_examples import hardest
@@ -24,6 +23,7 @@ from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads, SampledRoI
 from pipeline.models.heads.two_stage import roi_arguments, set_losses
 from pipeline.options import RegionClassifier
 from pipeline.preset import ModelSize
+from pipeline.spec import Spec
 
 BINS = 7
 SCORE_THRESHOLD = 1e-3  # Deformable R-FCN's and SNIPER's; soft-NMS and the valid ranges of a pyramid need low scores

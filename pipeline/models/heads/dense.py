@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from pipeline.config import Spec
 from pipeline.models.batching import Batching, check_targets
 from pipeline.models.heads.roi_heads import PositiveLosses, weigh_small_objects
 from pipeline.models.normaliser import Normaliser, local_normaliser
+from pipeline.spec import Spec
 
 Outputs = dict[str, list[Tensor]]  # a named output is a list of levels
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from pipeline.config import Spec
 from pipeline.models.backbones.build import Scales
 from pipeline.models.heads.dense import DenseHead, Outputs
 from pipeline.models.heads.suppression import suppress
 from pipeline.models.necks import Extra, FPNBackbone, build_fpn
 from pipeline.preset import ModelSize
+from pipeline.spec import Spec
 
 LEVELS = 5
 STRIDE = 8  # of P3, the published finest level; the others are P4 to P7
@@ -53,6 +53,10 @@ class FocalHead(DenseHead):
             outputs: this level's named outputs, [1, ..., H, W].
         """
         raise NotImplementedError
+
+    def keep_candidates(self) -> None:
+        """Suppress nothing and cut nothing off from now on."""
+        self.nms_iou, self.detections = None, None
 
     def detect(self, outputs: Outputs, images: ImageList) -> list[dict[str, Tensor]]:
         """Return boxes [D, 4], labels [D] and scores [D] of every image: the best of each level, then NMS by class."""

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import roi_align
 
-from pipeline.config import Spec
 from pipeline.models.heads.roi_heads import RoIHeads, SampledRoIs
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.two_stage import fpn_pool
 from pipeline.models.normaliser import Normaliser, local_normaliser, normalised
+from pipeline.spec import Spec
 
 CONVOLUTIONS = 4
 RESOLUTION = 14  # of the RoI features; the masks have twice as many bins along an axis
@@ -94,6 +94,9 @@ class MaskRoIHeads(RoIHeads):
     ) -> list[dict[str, Tensor]]:
         """Return boxes, labels, scores and `mask_probs` of every image."""
         return add_masks([self.masks], features, super().detect(features, proposals, image_shapes))
+
+    def keep_candidates(self) -> None:
+        """Change nothing: masks are computed for what suppression leaves."""
 
     def dense_parts(self, images: Tensor, channels: int, proposals: int) -> None:
         """Run the parts whose multiply-adds count."""

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import roi_heads
 
-from pipeline.config import Spec
 from pipeline.models.heads.overlap import pairwise_iou
 from pipeline.models.heads.suppression import suppress
 from pipeline.models.normaliser import Normaliser, local_normaliser
+from pipeline.spec import Spec
 
 RoIFilter = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
 
@@ -164,6 +164,10 @@ class RoIHeads(roi_heads.RoIHeads):
         """Return boxes [D, 4], labels [D] and scores [D] of every image after score threshold and per-class NMS."""
         logits, deltas = self.predict(features, proposals, image_shapes)
         return self.select_detections(logits.softmax(dim=-1), deltas, proposals, image_shapes)
+
+    def keep_candidates(self) -> None:
+        """Suppress nothing and cut nothing off from now on."""
+        self.nms_thresh, self.detections_per_img = None, None
 
     def select_detections(
         self, scores: Tensor, deltas: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]

@@ -12,10 +12,10 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import Conv2dNormActivation
 
-from pipeline.config import Spec
 from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads, weigh_small_objects
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.rpn import RegionProposalNetwork
+from pipeline.spec import Spec
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size a level, on the papers' 800-pixel scale

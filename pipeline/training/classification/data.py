@@ -5,24 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.config import Spec
 from pipeline.data.labelled import transforms
-from pipeline.data.labelled.cifar import LabelledPixels, first_of_each_class, read_cifar100
-from pipeline.data.labelled.image_folder import LabelledFiles, read_folder, read_split
 from pipeline.data.samplers import BatchStream
 from pipeline.data.transforms import generator
 from pipeline.errors import InputError
+from pipeline.machine import loader_workers, machine
 from pipeline.options import Resolutions
+from pipeline.parts import load
 from pipeline.preset import LabelledSource
+from pipeline.spec import Spec
 from pipeline.training.distributed import ALONE, World
 
-Labelled = LabelledFiles | LabelledPixels
+if TYPE_CHECKING:
+    from pipeline.data.labelled.cifar import LabelledPixels
+    from pipeline.data.labelled.image_folder import LabelledFiles
+
+Labelled: TypeAlias = "LabelledFiles | LabelledPixels"
 AUGMENTATION = 1  # number of the random stream
 TEST_BATCH = 100
 
@@ -56,12 +60,6 @@ def image_sizes(spec: Spec) -> Sizes:
     )
 
 
-def labelled_source(spec: Spec) -> LabelledSource | None:
-    """Return where the preset has the labelled images of an experiment's data set, None where it has none."""
-    sources = spec.preset.labelled
-    return None if sources is None else sources.get(spec.experiment.dataset)
-
-
 def read_labelled(source: LabelledSource) -> tuple[Labelled, Labelled]:
     """Read training and validation images; what is left out is counted on stderr.
 
@@ -69,21 +67,24 @@ def read_labelled(source: LabelledSource) -> tuple[Labelled, Labelled]:
         InputError: files are missing or wrong; the sentence names file and rule.
     """
     if source.kind == "cifar100":
+        cifar = load("cifar")
         splits = [
-            first_of_each_class(read_cifar100(Path(path)), source.limit_classes, limit)
+            cifar.first_of_each_class(cifar.read_cifar100(Path(path)), source.limit_classes, limit)
             for path, limit in ((source.train, source.limit_train), (source.val, source.limit_val))
         ]
     elif source.kind == "split":
         if source.limit_classes or source.limit_train or source.limit_val:
             raise InputError("A split file lists what is used; take rows out of it instead of setting limits.")
         root, file = Path(source.images), Path(source.split)
+        read_split = load("image_folder").read_split
         train = read_split(file, root, "train")
         splits = [train, read_split(file, root, "val", train.classes)]
     else:
-        root = Path(source.train)
+        read_folder, imagenet = load("image_folder").read_folder, machine().imagenet
+        root = Path(source.train or f"{imagenet}/train")
         names = sorted(p.name for p in root.iterdir() if p.is_dir())[: source.limit_classes] if root.is_dir() else ()
         train = read_folder(root, "train", names if source.limit_classes else None, source.limit_train)
-        splits = [train, read_folder(Path(source.val), "val", train.classes, source.limit_val)]
+        splits = [train, read_folder(Path(source.val or f"{imagenet}/val"), "val", train.classes, source.limit_val)]
     for name, data in zip(("train", "val"), splits, strict=True):
         if data.left_out:
             print(f"{name}: {len(data.left_out)} files left out; the first: {data.left_out[0]}", file=sys.stderr)
@@ -151,9 +152,8 @@ class TestBatches(Dataset):
         return transforms.reduced(torch.stack(images), self.low, self.sizes.side), labels
 
 
-def batches(data: Dataset, numbers: range, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over batches by number, prefetched by `workers` processes."""
+def batches(data: Dataset, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """Iterate over batches by number, prefetched by the machine's `workers`."""
     own = torch.Generator()  # starting a loader draws a number, which a resumed run would do at another step
-    pinned = torch.cuda.is_available()
-    loader = DataLoader(data, batch_size=None, sampler=numbers, num_workers=workers, generator=own, pin_memory=pinned)
-    return iter(loader)
+    settings = {"num_workers": loader_workers(), "generator": own, "pin_memory": torch.cuda.is_available()}
+    return iter(DataLoader(data, batch_size=None, sampler=numbers, **settings))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from pipeline import paths
-from pipeline.config import Spec
 from pipeline.data.labelled import transforms
 from pipeline.models import build_classifier
+from pipeline.spec import Spec
+from pipeline.training.checkpoint import checkpoint_folder
 from pipeline.training.classification.data import Labelled, TestBatches, TrainingBatches, batches, image_sizes
 from pipeline.training.classification.evaluation import EpochErrors, Errors, batch_errors, by_resolution
 from pipeline.training.classification.run import COLUMNS, ClassifierStep, Trained, preset_schedule, start_from_init
-from pipeline.training.detection import run_digest
 from pipeline.training.distributed import World
 from pipeline.training.history import History
 from pipeline.training.loop import train
@@ -39,8 +37,7 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
     steps = training.pretrain_steps or max(1, round(recipe.epochs * spec.experiment.length * len(data) / seen))
     sizes, options = image_sizes(spec), recipe.labelled
     precision = world.agreed(choose_precision(preset, device))
-    key = f"{run_digest(spec, precision, 'pretrain')}/{data.digest}/{test.digest}"
-    folder = paths.scratch(spec.name, hashlib.sha256(key.encode()).hexdigest()[:16])
+    folder = checkpoint_folder(spec, "pretrain", also=f"{data.digest}/{test.digest}")
 
     def prepare(images: Tensor) -> Tensor:
         return transforms.standardise(images, options.mean, options.std)
@@ -48,7 +45,7 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
     def measure(low: int | None) -> Errors:
         world.share_buffers(model)
         chosen = TestBatches(test, sizes, low, world)
-        loaded = batches(chosen, range(len(chosen)), training.workers)
+        loaded = batches(chosen, range(len(chosen)))
         return batch_errors(model, loaded, prepare, precision, device, world)
 
     keep_best = options.keep == "best"
@@ -58,7 +55,7 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
 
     def fetch(number: int) -> tuple[Tensor, Tensor, list[int]]:
         nonlocal feed
-        feed = feed or batches(source, range(number, steps * accumulate), training.workers)
+        feed = feed or batches(source, range(number, steps * accumulate))
         return next(feed)
 
     spec, rate = preset_schedule(spec, seen)

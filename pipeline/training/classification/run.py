@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.config import Rate, Spec, base_rate
 from pipeline.errors import InputError
+from pipeline.spec import Rate, Spec, base_rate
 from pipeline.training.checkpoint import load_weights
 from pipeline.training.distributed import World
 

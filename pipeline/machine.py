@@ -1,0 +1,59 @@
+"""Settings of this machine: they decide how fast a stage runs and where its data lie, never what comes out.
+
+They stand in params.yaml's block `machine:`; a variable SCALEWISE_<NAME> of the environment overrides each. They are in
+no digest and no dependency of any stage, so a training that was interrupted goes on after any of them changed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import msgspec
+
+from pipeline import config, paths
+from pipeline.errors import InputError
+from pipeline.files import read_yaml
+from pipeline.options import Options
+
+PREFIX = "SCALEWISE_"
+
+
+class Machine(Options):
+    """The block `machine:` of params.yaml."""
+
+    processes: int | str = 1  # of a training, or `gpus` for one a GPU
+    workers: Annotated[int, msgspec.Meta(ge=0)] | None = None  # data-loading processes of each; None: 8 with a GPU
+    tensorboard: bool = False  # event files beside the log of every step
+    imagenet: str = "data/imagenet"  # folder with ImageNet's `train` and `val`
+
+
+def machine() -> Machine:
+    """Return this machine's settings.
+
+    Raises:
+        InputError: an unknown key, or a value of another kind; the sentence names params.yaml or the variable.
+    """
+    content = read_yaml(paths.PARAMS) if paths.PARAMS.is_file() else {}
+    given = content.get("machine") if isinstance(content, dict) else None
+    found = config.converted({} if given is None else given, Machine, f"{paths.PARAMS}: machine")
+    for field in msgspec.structs.fields(Machine):
+        variable = PREFIX + field.name.upper()
+        text = os.environ.get(variable, "").strip()
+        if text:
+            try:
+                value = msgspec.convert(text, field.type, strict=False)
+            except msgspec.ValidationError as error:
+                raise InputError(f"{variable} is {text!r}: {error}; correct it.") from error
+            found = msgspec.structs.replace(found, **{field.name: value})
+    return found
+
+
+def loader_workers() -> int:
+    """Return how many processes load the data of one training: without a GPU, one that trains does it best itself."""
+    wanted = machine().workers
+    if wanted is None:
+        import torch
+
+        return min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+    return wanted

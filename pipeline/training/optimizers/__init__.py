@@ -1,0 +1,1 @@
+"""One file an optimiser, named as recipes and presets name it (`optimizer: NAME`), with `build(groups, lr, recipe)`."""

@@ -1,0 +1,14 @@
+"""Stochastic gradient descent with momentum, the papers' own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pipeline.options import Recipe
+
+
+def build(groups: list[dict[str, Any]], lr: float, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimiser of groups of parameters that name their own weight decay."""
+    return torch.optim.SGD(groups, lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
