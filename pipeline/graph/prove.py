@@ -101,7 +101,7 @@ def grouped(stale: Iterable[str], known: Mapping[str, declared.Stage]) -> dict[s
     groups: dict[str, list[str]] = {}
     for address in stale:
         digests = [dep for dep in known[address].deps if dep.startswith(DIGESTS)]
-        text = "".join((paths.ROOT / dep).read_text("utf-8").partition("code:\n")[2] for dep in digests)
+        text = "".join(code_digest.split((paths.ROOT / dep).read_text("utf-8"))[1] for dep in digests)
         groups.setdefault(f"{known[address].command.split()[2]}\n{text}", []).append(address)
     return groups
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import paths
+from pipeline import defaults, paths
 from pipeline.errors import InputError
 from pipeline.files import read_yaml, write_text
 from pipeline.graph import tables
@@ -29,7 +29,8 @@ FIELD = re.compile(r"\$\{item\.(\w+)\}")
 
 
 def write() -> list[Path]:
-    """Write every generated file that is not as it should be, remove those of no use, and return them all."""
+    """Record new options' defaults, write every file that is not as it should be, remove those of no use; return these."""
+    defaults.write()
     changed = outdated()
     for path, text in changed.items():
         if text is None:
