@@ -8,7 +8,7 @@ over a mapping, `${key}`, `${item.field}`, names of `vars`. `pipeline.graph.chec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,3 +104,14 @@ def ancestors(address: str, known: Mapping[str, Stage]) -> set[str]:
             seen.add(current)
             waiting += [maker[dep] for dep in known[current].deps if dep in maker]
     return seen
+
+
+def in_order(stages: Mapping[str, Stage]) -> Iterator[Stage]:
+    """Yield all stages, each after those that it needs."""
+    waiting, made = list(stages.values()), set()
+    makes = {out for stage in waiting for out in stage.outs}
+    while waiting:
+        ready = [s for s in waiting if all(d in made or d not in makes for d in s.deps)]
+        yield from ready
+        made |= {out for stage in ready for out in stage.outs}
+        waiting = [s for s in waiting if s not in ready]
