@@ -29,7 +29,7 @@ FIELD = re.compile(r"\$\{item\.(\w+)\}")
 
 
 def write() -> list[Path]:
-    """Record new options' defaults, write every file that is not as it should be, remove those of no use; return these."""
+    """Record new options' defaults, write what is not as it should be, remove what is of no use; return these files."""
     defaults.write()
     changed = outdated()
     for path, text in changed.items():
