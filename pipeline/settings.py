@@ -19,8 +19,8 @@ from pipeline.parts import TRAINING
 from pipeline.preset import Preset
 from pipeline.spec import Spec
 
-DATA = ("train", "pretrain", "predict", "propose", "search_ranges", "evaluate", "learn_scales", "offsets")
 NETWORK = ("train", "pretrain", "predict", "propose", "search_ranges", "learn_scales", "offsets")  # runs on a device
+BUILDERS = (*NETWORK, "decompose", "measure", "export", "weight_share", "receptive_field")
 VISITS = ("learn_scales", "offsets")  # draw images at random
 SIZED = ("pretrain", "measure", "export")  # of classifiers
 READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern that fits; no stage: it decides no result
@@ -33,15 +33,13 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "experiment.init": (*TRAINING, "decompose"),
     "experiment.proposals": ("train", "predict", "search_ranges"),
     "experiment.resolutions*": SIZED,
-    "experiment.method.small_loss_weight": ("train",),
     "experiment.method.short_sides": ("train",),
     "experiment.method.collage*": ("train",),
     "experiment.method.snip*": ("train",),
     "experiment.pyramid*": ("train",),
     "recipe.source": (),
     **dict.fromkeys(("recipe.short_side", "recipe.long_side"), ("train", *VISITS, *SIZED)),
-    **dict.fromkeys(("recipe.rpn_*", "recipe.box_loss"), ("train",)),
-    **dict.fromkeys(("recipe.norm", "recipe.frozen_stages"), (*NETWORK, "decompose", "export", "weight_share")),
+    **dict.fromkeys(("recipe.rpn_*", "recipe.box_loss", "recipe.norm", "recipe.frozen_stages"), BUILDERS),
     "recipe.labelled*": ("pretrain",),
     "recipe.*": TRAINING,
     "preset.training.checkpoint_rows": (),
@@ -49,9 +47,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "preset.training.pretrain_*": ("pretrain",),
     "preset.training.scale_images": VISITS,
     "preset.training.precision": NETWORK,
-    **dict.fromkeys(
-        ("preset.training.norm", "preset.training.frozen_stages"), (*NETWORK, "decompose", "export", "weight_share")
-    ),
+    **dict.fromkeys(("preset.training.norm", "preset.training.frozen_stages"), BUILDERS),
     **dict.fromkeys((f"preset.training.{name}" for name in ("steps", "batch", "lr", "reduce_normaliser")), ("train",)),
     "preset.training.*": TRAINING,
     "preset.seed": (*TRAINING, *VISITS, "export"),
@@ -71,7 +67,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
 LITTLE = {
     "evaluate": (
         *("experiment.detector", "experiment.dataset", "experiment.rpn*", "experiment.has_masks", "test*"),
-        *("preset.pixel_factor", "preset.verdicts.draws", "data.limit_val", "name"),
+        *("preset.factor", "preset.pixel_factor", "preset.verdicts.draws", "data.limit_val", "name"),
     ),
     "loss_share": ("name",),
     "synthesize": (

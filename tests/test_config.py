@@ -213,6 +213,20 @@ def test_mistake_names_file_key_and_cure(project, path, old, new, words):
         assert part in text
 
 
+@pytest.mark.parametrize("file", ["workflow/schedules/dst.yaml", "workflow/presets/own.yaml"])
+def test_unknown_optimisers_are_named_with_the_nearest(project, file):
+    text = (project / file).read_text()
+    (project / file).write_text(
+        text + ("optimizer: adamv\n" if "schedules" in file else "training: {optimizer: adamv}\n")
+    )
+    with pytest.raises(InputError) as error:
+        config.resolve("dst_frcnn_r50_fpn_1x", "own")
+    assert one_sentence(error) == (
+        "dst_frcnn_r50_fpn_1x under preset own: Unknown optimizer 'adamv'; did you mean 'adamw'?; "
+        "pipeline/training/optimizers has a file of each: ['adamw', 'sgd']."
+    )
+
+
 def test_unknown_key_inside_a_list_and_a_dict_names_its_place(project):
     path = project / "workflow/papers/snip/experiments/snip_drfcn_r50_7ep_snip.yaml"
     change(path, "{short_side: 480,", "{short_sid: 480,")
@@ -233,8 +247,9 @@ def test_files_that_are_no_mapping(project, text):
 
 def test_active_preset(project):
     params = project / "params.yaml"
-    params.write_text("preset: mini\n")
-    assert config.active_preset() == "mini"
+    for text in ("preset: mini\n", "preset: mini\nmachine: {workers: 2}\n"):
+        params.write_text(text)
+        assert config.active_preset() == "mini"
     for text, sentence in (
         ("preset: 3\n", "must hold `preset: NAME`"),
         ("[]", "must hold `preset: NAME`"),

@@ -1,14 +1,15 @@
 """Import closures: every way of importing, on a small made-up package, and the real stages against a real import."""
 
 import ast
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from pipeline import paths
-from pipeline.code_digest import Closure, code_only, digest, stages, stale, write
+from pipeline import code_digest, paths
+from pipeline.closure import UNDIGESTED, Closure, code_only
+from pipeline.code_digest import split, stale, write
 from pipeline.errors import InputError
 
 LAZY = """
@@ -20,13 +21,15 @@ def __getattr__(name):
 FILES = {
     "__init__": "",
     "paths": "",
+    "files": "",
+    "parts": "",
     "stages/__init__": "",
     "stages/train": "from pipeline.training import loop\ndef main():\n    import pipeline.models.build\n",
     "stages/table": "from pipeline.reporting.tables import write\nfrom pipeline import paths\n",
     "stages/chips": "from pipeline.data import Chips\n",
     "stages/unknown": "from pipeline.data import computed\n",
     "stages/whole": "import pipeline.data as data\n",
-    "stages/dynamic": "import importlib\nimportlib.import_module('pipeline.paths')\n",
+    "stages/dynamic": "import importlib\nimportlib.import_module('pipeline.files')\n",
     "stages/typing": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pipeline.paths\n",
     "training/__init__": "",
     "training/loop": "from . import schedule\nfrom ..data import collage, other\nimport torch\n",
@@ -53,66 +56,122 @@ def root(tmp_path):
 
 
 def modules(root, stage):
-    lines = digest(stage, root).splitlines()
-    found = [line.split("  ")[1].removeprefix("pipeline/").removesuffix(".py") for line in lines]
-    assert found == sorted(found)
-    return {name for name in found if not name.endswith("__init__")}
+    found = Closure(root).of(f"pipeline.stages.{stage}")
+    names = {
+        path.removeprefix("pipeline/").removesuffix(".py")
+        for path in (Closure(root).file(m).relative_to(root).as_posix() for m in found)
+    }
+    return {name for name in names if not name.endswith("__init__")}
 
 
 @pytest.mark.parametrize(
     ("stage", "closure"),
     [
         ("train", {"training/loop", "training/schedule", "models/build", "data/mixing", "data/other"}),
-        ("table", {"reporting/tables", "reporting/markdown", "paths"}),
+        ("table", {"reporting/tables", "reporting/markdown"}),
         ("chips", {"data/chips"}),
         ("unknown", {"data/chips", "data/mixing", "data/other"}),
         ("whole", {"data/chips", "data/mixing", "data/other"}),
-        ("dynamic", {"paths"}),
+        ("dynamic", {"files"}),
         ("typing", set()),
     ],
 )
 def test_closure(root, stage, closure):
+    """Modules that decide no number, such as paths, are left out."""
     assert modules(root, stage) == closure | {f"stages/{stage}"}
 
 
 def test_packages_above_a_module_belong_to_its_closure(root):
-    assert "pipeline/training/__init__.py" in digest("train", root)
-    assert "pipeline/reporting/__init__.py" not in digest("train", root)
+    assert "pipeline.training" in Closure(root).of("pipeline.stages.train")
+    assert "pipeline.reporting" not in Closure(root).of("pipeline.stages.train")
 
 
-def test_only_changed_digests_are_written(root):
-    assert write(root) == stages(root)
-    assert write(root) == []
-    before = (root / "data/code/train.txt").stat().st_mtime_ns
-    (root / "pipeline/reporting/markdown.py").write_text("EDIT = 1  # of report code\n")
-    assert write(root) == ["table"]
-    assert (root / "data/code/train.txt").stat().st_mtime_ns == before
-    (root / "pipeline/training/schedule.py").write_text("EDIT = 1  # of training code\n")
-    assert write(root) == ["train"]
+def test_what_a_specification_selects_is_added_and_without_one_everything(root):
+    (root / "pipeline/layers").mkdir()
+    (root / "pipeline/layers/__init__.py").write_text("")
+    (root / "pipeline/layers/psconv.py").write_text("from pipeline.data import other\n")
+    (root / "pipeline/models/build.py").write_text("from pipeline.parts import load\n")
+    plain = Closure(root).of("pipeline.stages.train", [])
+    assert Closure(root).of("pipeline.stages.train", ["pipeline.layers.psconv"]) - plain == {
+        "pipeline.layers",
+        "pipeline.layers.psconv",
+    }
+    assert "pipeline.layers.psconv" in Closure(root).of("pipeline.stages.train")  # of those, all that exist
+    assert "pipeline.layers.psconv" not in Closure(root).of("pipeline.stages.table")
 
 
-def test_code_that_was_seen_current_is_not_parsed_again_until_any_byte_changes(root, monkeypatch):
-    write(root)
-    assert stale(root) == []  # and remembered
-    parsed = []
-    monkeypatch.setattr(
-        "pipeline.code_digest.digest", lambda stage, *given: parsed.append(stage) or digest(stage, root)
-    )
-    assert stale(root) == []
-    assert parsed == []
-    module, text = root / "pipeline/reporting/markdown.py", (root / "pipeline/reporting/markdown.py").read_text()
+DVC = """
+stages:
+  report: {cmd: x, deps: [data/code/mini/table.txt, data/code/mini/figures/sizes.txt], outs: [a]}
+  train: {cmd: x, deps: [data/code/mini/train/dst_frcnn_r50_fpn_1x.txt, data/code/full/train/x.txt], outs: [b]}
+"""
+
+
+@pytest.fixture
+def project(root, monkeypatch):
+    """Return the made-up package with the real declarations and three stages."""
+    shutil.copytree(paths.ROOT / "workflow", root / "workflow", ignore=shutil.ignore_patterns("dvc.*"))
+    (root / "params.yaml").write_text("preset: mini\n")
+    (root / "dvc.yaml").write_text(DVC)
+    (root / "pipeline/stages/figures.py").write_text('FIGURES = {"sizes": "pipeline.reporting.sizes"}\n')
+    (root / "pipeline/reporting/sizes.py").write_text("from pipeline.data import other\n")
+    monkeypatch.setattr(paths, "ROOT", root)
+    return root
+
+
+def test_each_stages_digest_is_written_where_it_changed_and_removed_with_its_stage(project):
+    every = ["mini/figures/sizes", "mini/table", "mini/train/dst_frcnn_r50_fpn_1x"]
+    old = project / "data/code/train.txt"
+    old.parent.mkdir(parents=True)
+    old.write_text("of an earlier layout")
+    assert sorted(write(project)) == [*every, "train"]
+    assert not old.exists()
+    assert write(project) == []
+    table = project / "data/code/mini/table.txt"
+    before = table.stat().st_mtime_ns
+    (project / "pipeline/training/schedule.py").write_text("EDIT = 1\n")
+    assert write(project) == ["mini/train/dst_frcnn_r50_fpn_1x"]
+    (project / "pipeline/data/other.py").write_text("EDIT = 1\n")
+    assert sorted(write(project)) == ["mini/figures/sizes", "mini/train/dst_frcnn_r50_fpn_1x"]
+    assert table.stat().st_mtime_ns == before
+    (project / "dvc.yaml").write_text(DVC.replace(", data/code/mini/figures/sizes.txt", ""))
+    assert write(project) == ["mini/figures/sizes"]
+    assert not (project / "data/code/mini/figures/sizes.txt").exists()
+
+
+def test_a_digest_has_settings_and_code(project):
+    write(project)
+    settings, code = split((project / "data/code/mini/train/dst_frcnn_r50_fpn_1x.txt").read_text())
+    lines = dict(line.split(": ", 1) for line in settings.splitlines())
+    assert lines["name"] == '"dst_frcnn_r50_fpn_1x"'
+    assert (lines["preset.training.steps"], lines["recipe.iterations"]) == ("580", "90000")
+    assert [line.split("  ")[1] for line in code.splitlines()][-1] == "pipeline/training/schedule.py"
+    assert all(len(line.split("  ")[0]) == 64 for line in code.splitlines())
+    settings, _ = split((project / "data/code/mini/table.txt").read_text())
+    assert 'preset.title: "mini (ScaleWorld, CPU)"' in settings
+
+
+def test_what_was_seen_current_is_not_made_again_until_any_byte_changes(project, monkeypatch):
+    write(project)
+    assert stale(project) == []  # and remembered
+    made = []
+    monkeypatch.setattr(code_digest, "current", lambda root, real=code_digest.current: made.append(1) or real(root))
+    assert stale(project) == []
+    assert made == []
+    module = project / "pipeline/reporting/markdown.py"
     module.write_text("EDIT = 1\n")
-    assert stale(root) == ["table"]
-    assert stale(root) == ["table"]  # what is stale is never remembered
-    module.write_text(text)
-    assert stale(root) == []
-    (root / "data/code/train.txt").write_text("other\n")
-    assert stale(root) == ["train"]
-    (root / "data/code/train.txt").unlink()
-    assert stale(root) == ["train"]
-    write(root)
-    (root / "pipeline/stages/new.py").write_text("")
-    assert stale(root) == ["new"]
+    assert stale(project) == stale(project) == ["mini/table"]  # what is stale is never remembered
+    module.write_text("")
+    assert stale(project) == []
+    digest = project / "data/code/mini/table.txt"
+    digest.write_text("other\n")
+    assert stale(project) == ["mini/table"]
+    digest.unlink()
+    assert stale(project) == ["mini/table"]
+    write(project)
+    preset = project / "workflow/presets/mini.yaml"
+    preset.write_text(preset.read_text().replace("steps: 580", "steps: 581", 1))
+    assert "mini/train/dst_frcnn_r50_fpn_1x" in stale(project)
 
 
 def test_comments_docstrings_and_empty_lines_change_no_digest():
@@ -131,24 +190,27 @@ def test_comments_docstrings_and_empty_lines_change_no_digest():
         assert code(plain.replace(old, new)) != code(plain)
 
 
-def test_broken_code_and_unknown_stages_are_said_in_one_sentence(root):
-    (root / "pipeline/reporting/markdown.py").write_text("def broken(:\n")
-    with pytest.raises(InputError, match=r"pipeline/reporting/markdown.py, line 1 is not valid Python"):
-        digest("table", root)
+def test_broken_code_and_unknown_stages_are_said_in_one_sentence(project):
+    (project / "dvc.yaml").write_text(DVC.replace("mini/table", "mini/tabel"))
     with pytest.raises(InputError, match="Stage 'tabel' has no module"):
-        digest("tabel", root)
+        write(project)
+    (project / "dvc.yaml").write_text(DVC)
+    (project / "pipeline/training/schedule.py").write_text("def broken(:\n")
+    with pytest.raises(InputError, match=r"pipeline/training/schedule.py, line 1 is not valid Python"):
+        write(project)
 
 
 def test_report_code_is_in_no_closure_of_training_or_prediction():
+    closure = Closure(paths.ROOT)
     for stage in ("train", "predict", "pretrain", "learn_scales", "decompose"):
-        if stage not in stages():
-            pytest.skip(f"stage {stage} is not written yet")
-        assert "pipeline/reporting/" not in digest(stage)
-        assert "pipeline/graph/" not in digest(stage)
-    assert "pipeline/training/loop.py" in digest("train")
-    assert "pipeline/training/" not in digest("evaluate")
+        found = closure.of(f"pipeline.stages.{stage}")
+        assert not [module for module in found if module.startswith(("pipeline.reporting", "pipeline.graph"))]
+    assert "pipeline.training.loop" in closure.of("pipeline.stages.train")
+    assert not [m for m in closure.of("pipeline.stages.evaluate", []) if m.startswith("pipeline.training")]
 
 
+# What only modules that decide no number import: options become a specification, and names of stages digests.
+BEHIND = {"pipeline.spec", "pipeline.files", "pipeline.graph", "pipeline.graph.declared"}
 IMPORT_ALL = """
 import ast, importlib, sys
 importlib.import_module(sys.argv[1])
@@ -165,12 +227,13 @@ print(*sorted(done))
 """
 
 
-@pytest.mark.parametrize("stage", stages())
+@pytest.mark.parametrize("stage", sorted(p.stem for p in (paths.ROOT / "pipeline/stages").glob("[a-z]*.py")))
 def test_the_closure_is_what_python_imports(stage):
     """All imports are executed, those inside functions too; what then is loaded must be the closure."""
     command = [sys.executable, "-c", IMPORT_ALL, f"pipeline.stages.{stage}"]
     done = subprocess.run(command, cwd=paths.ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
-    assert Closure(paths.ROOT).of(f"pipeline.stages.{stage}") == loaded
-    assert isinstance(ast.parse(Path(paths.ROOT / "pipeline/stages" / f"{stage}.py").read_text()), ast.Module)
+    closure = Closure(paths.ROOT).of(f"pipeline.stages.{stage}", [])
+    assert closure <= loaded
+    assert loaded - closure - UNDIGESTED <= BEHIND, stage
