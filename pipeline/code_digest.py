@@ -16,6 +16,7 @@ from pipeline import config, files, parts, paths
 from pipeline.closure import PACKAGE, Closure
 from pipeline.errors import InputError
 from pipeline.preset import Preset
+from pipeline.reporting.modules import module_of
 from pipeline.settings import others, preset_settings, settings
 from pipeline.spec import Spec
 
@@ -54,7 +55,7 @@ def digest(
     module = f"{PACKAGE}.stages.{script}"
     if closure.file(module) is None:
         raise InputError(f"Stage {script!r} has no module {PACKAGE}/stages/{script}.py; write it or correct the name.")
-    named = closure.lazy_target(module, key) if key else None
+    named = module_of(script, key)
     if not key or named:  # a page or figure that the script's own table names, or a stage of the preset alone
         found = closure.of(module) | (closure.of(named) if named else set())
         return text_of(preset_settings(preset, script), closure.lines(found))

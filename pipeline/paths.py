@@ -22,13 +22,13 @@ def paper_of(experiment: str) -> str:
 
 
 def experiment_file(experiment: str) -> Path:
-    paper = paper_of(experiment)
+    return experiments_folder(paper_of(experiment)) / f"{experiment}.yaml"
+
+
+def experiments_folder(paper: str) -> Path:
+    """Folder of a paper's experiment files, of those of combinations, or of the inits of all (`shared`)."""
     apart = {"shared": Path("workflow/inits"), COMBINATIONS: Path("workflow/combinations/experiments")}
-    return apart.get(paper, Path("workflow/papers") / paper / "experiments") / f"{experiment}.yaml"
-
-
-def paper_index(paper: str) -> Path:
-    return Path("workflow/papers") / paper / "experiments.yaml"
+    return apart.get(paper, Path("workflow/papers") / paper / "experiments")
 
 
 def table_rows(paper: str) -> Path:

@@ -1,4 +1,4 @@
-"""A tiny preset and its rendered data, for tests that train: seconds instead of minutes, on any CPU."""
+"""A tiny preset and its rendered data, for tests that train, and made-up results, for tests of reports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from fake_results import Fake
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,10 @@ def tiny_project(tiny_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shutil.copytree(tiny_files, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Enter an empty folder, and return what writes results of preset mini into it."""
+    monkeypatch.chdir(tmp_path)
+    return Fake()

@@ -22,9 +22,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list:
     return found
 
 
-@pytest.mark.parametrize("value", ["", "1", " 1 "])
-def test_one_process_stays_as_it_is(started, monkeypatch, value):
+@pytest.mark.parametrize(("value", "world"), [("", None), ("1", None), (" 1 ", None), ("8", "8")])
+def test_one_process_stays_as_it_is_and_one_of_torchrun_starts_no_others(started, monkeypatch, value, world):
     monkeypatch.setenv(launch.VARIABLE, value)
+    if world:
+        monkeypatch.setenv("WORLD_SIZE", world)
     launch.spread("pipeline.stages.train")
     assert started == []
 
@@ -38,13 +40,6 @@ def test_several_processes_are_started_by_torchrun_with_the_same_arguments(start
         *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "8"),
         *("-m", "pipeline.stages.train", "dst_frcnn_r50_fpn_1x", "--preset", "full"),
     ]
-
-
-def test_a_process_of_torchrun_starts_no_others(started, monkeypatch):
-    monkeypatch.setenv(launch.VARIABLE, "8")
-    monkeypatch.setenv("WORLD_SIZE", "8")
-    launch.spread("pipeline.stages.train")
-    assert started == []
 
 
 @pytest.mark.parametrize(("seen", "expected"), [(0, 1), (1, 1), (4, 4)])

@@ -17,6 +17,7 @@ HEAD = ((0, 80), (40, 160), (120, None))  # section 7.1
 PROPOSAL = ((0, 80), (0, 160), (120, None))  # [0, 160] at 800x1200 is printed
 INFERENCE = ((0, 90), (32, 180), (75, None))  # SNIPER's: the paper tuned its own on minival and prints none
 SHARED = "snip_rpn_r101_6ep_single_scale_800"  # the proposals of tables 1 and 2
+PLAIN_RPN, SNIP_RPN = (f"snip_rpn_dpn92_6ep_{method}_conv45_7anchor" for method in ("ms_train", "snip"))  # of table 4
 
 # Printed row: the evaluation behind it, the proposals that it classifies, the training's and the test's resolutions.
 ALL, HIGH, MIDDLE = (1400, 800, 480), (1400,), (800,)
@@ -38,40 +39,20 @@ ROWS = {
         "rpn_r50__baseline": ("snip_rpn_r50_6ep_ms_train_conv4_5anchor", None, ALL, ALL),
         "rpn_r50__improved": ("snip_rpn_r50_6ep_ms_train_conv45_7anchor", None, ALL, ALL),
         "rpn_r50__snip": ("snip_rpn_r50_6ep_snip_conv45_7anchor", None, ALL, ALL),
-        "rpn_dpn92__snip": ("snip_rpn_dpn92_6ep_snip_conv45_7anchor", None, ALL, ALL),
+        "rpn_dpn92__snip": (SNIP_RPN, None, ALL, ALL),
     },
     "snip_t4": {
-        "ipn_dpn98__no_snip": (
-            "snip_drfcn_dpn98_7ep_ms_train__ms_test",
-            "snip_rpn_dpn92_6ep_ms_train_conv45_7anchor",
-            ALL,
-            ALL,
-        ),
-        "ipn_dpn98__no_snip_rpn": (
-            "snip_drfcn_dpn98_7ep_snip__rpn_without_snip",
-            "snip_rpn_dpn92_6ep_ms_train_conv45_7anchor",
-            ALL,
-            ALL,
-        ),
-        "ipn_dpn98__snip_abl": (
-            "snip_drfcn_dpn98_7ep_snip__ms_test",
-            "snip_rpn_dpn92_6ep_snip_conv45_7anchor",
-            ALL,
-            ALL,
-        ),
+        "ipn_dpn98__no_snip": ("snip_drfcn_dpn98_7ep_ms_train__ms_test", PLAIN_RPN, ALL, ALL),
+        "ipn_dpn98__no_snip_rpn": ("snip_drfcn_dpn98_7ep_snip__rpn_without_snip", PLAIN_RPN, ALL, ALL),
+        "ipn_dpn98__snip_abl": ("snip_drfcn_dpn98_7ep_snip__ms_test", SNIP_RPN, ALL, ALL),
         "ipn_r101": ("snip_drfcn_r101_7ep_snip__ms_test", "snip_rpn_r101_6ep_snip_conv45_7anchor", ALL, ALL),
-        "ipn_dpn92": ("snip_drfcn_dpn92_7ep_snip__ms_test", "snip_rpn_dpn92_6ep_snip_conv45_7anchor", ALL, ALL),
-        "ipn_dpn98": ("snip_drfcn_dpn98_7ep_snip__ms_test", "snip_rpn_dpn92_6ep_snip_conv45_7anchor", ALL, ALL),
-        "ipn_dpn98__flip": ("snip_drfcn_dpn98_7ep_snip__flip", "snip_rpn_dpn92_6ep_snip_conv45_7anchor", ALL, ALL),
-        "ipn_ensemble": ("snip_drfcn_dpn98_7ep_snip__ensemble", "snip_rpn_dpn92_6ep_snip_conv45_7anchor", ALL, ALL),
+        "ipn_dpn92": ("snip_drfcn_dpn92_7ep_snip__ms_test", SNIP_RPN, ALL, ALL),
+        "ipn_dpn98": ("snip_drfcn_dpn98_7ep_snip__ms_test", SNIP_RPN, ALL, ALL),
+        "ipn_dpn98__flip": ("snip_drfcn_dpn98_7ep_snip__flip", SNIP_RPN, ALL, ALL),
+        "ipn_ensemble": ("snip_drfcn_dpn98_7ep_snip__ensemble", SNIP_RPN, ALL, ALL),
     },
     "snip_s7_3": {
-        "ipn_joint_dpn92_r101__flip": (
-            "snip_drfcn_dpn92_resnet101_joint_7ep_snip__flip",
-            "snip_rpn_dpn92_6ep_snip_conv45_7anchor",
-            ALL,
-            ALL,
-        )
+        "ipn_joint_dpn92_r101__flip": ("snip_drfcn_dpn92_resnet101_joint_7ep_snip__flip", SNIP_RPN, ALL, ALL),
     },
 }
 CASES = [(table, row, *facts) for table, rows in ROWS.items() for row, facts in rows.items()]
@@ -118,9 +99,8 @@ def test_rows_train_and_test_at_their_resolutions_on_their_proposals(table, row,
         assert tuple(printed["train_scales"][::-1]) == tuple(f"{short}x{sides[short]}" for short in train)
         assert tuple(printed["test_scales"][::-1]) == tuple(f"{short}x{sides[short]}" for short in test)
     words = str(printed.get("test", ""))
-    assert options.merge == (
-        "soft_nms" if "soft_nms" in words else "nms"
-    )  # tables 1 and 2: NMS at 0.3, as in section 4
+    # Tables 1 and 2: NMS at 0.3, as in section 4.
+    assert options.merge == ("soft_nms" if "soft_nms" in words else "nms")
     assert options.flip == ("flip" in words)
     assert bool(options.members) == ("ensemble" in words)
 
@@ -210,11 +190,7 @@ def test_the_ensemble_joins_the_three_networks_of_table_4_on_one_networks_propos
     spec, options = evaluation("snip_drfcn_dpn98_7ep_snip__ensemble")
     assert options.members == ("snip_drfcn_r101_7ep_snip", "snip_drfcn_dpn92_7ep_snip")
     assert {mini(member).experiment.detector for member in options.members} == {"d_rfcn_rcn"}
-    flip = spec.experiment.tests["flip"]
-    assert (options.short_sides, options.valid_ranges, options.merge) == (
-        flip.short_sides,
-        flip.valid_ranges,
-        flip.merge,
-    )
+    for same in ("short_sides", "valid_ranges", "merge"):
+        assert getattr(options, same) == getattr(spec.experiment.tests["flip"], same)
     joint = mini("snip_drfcn_dpn92_resnet101_joint_7ep_snip").experiment
     assert (joint.backbone, joint.region.second_backbone) == ("dpn92", "resnet101")

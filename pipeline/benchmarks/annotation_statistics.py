@@ -140,23 +140,14 @@ def chip_rows(chips: dict[str, Any]) -> list[Row]:
 def size_rows(sizes: dict[str, dict]) -> list[Row]:
     """Return the rows of DST's section 3.1 and of SNIP's section 5."""
     images = printed("dst", "dst_c3_image_share")
+    small, large = printed("dst", "dst_c2_small_share"), printed("snip", "snip_c7_large_share")
     wanted = [
-        (
-            "dst_c2_small_share",
-            "objects that are small, %",
-            printed("dst", "dst_c2_small_share")["percent"],
-            "object_small",
-        ),
+        ("dst_c2_small_share", "objects that are small, %", small["percent"], "object_small"),
         *(
             ("dst_c3_image_share", f"images that hold a {name} object, %", images[name], f"image_{name}")
             for name in SIZE_CLASSES
         ),
-        (
-            "snip_c7_large_share",
-            "objects above 80 px, %",
-            printed("snip", "snip_c7_large_share")["percent"],
-            "above_80_px",
-        ),
+        ("snip_c7_large_share", "objects above 80 px, %", large["percent"], "above_80_px"),
     ]
     return [
         Row("sizes", claim, what, value, SHARE, {column: found.get(key) for column, found in sizes.items()}, digits=1)
@@ -172,15 +163,9 @@ def scale_rows(sizes: dict[str, dict]) -> list[Row]:
 
     tails, median = printed("snip", "snip_c2_tail_scale"), printed("snip", "snip_c1_median_scale")
     names = {"q10": "10 % quantile", "q50": "median", "q90": "90 % quantile"}
+    claims = {"q50": "snip_c1_median_scale"}
     rows = [
-        Row(
-            "scales",
-            "snip_c1_median_scale" if key == "q50" else "snip_c2_tail_scale",
-            names[key],
-            value,
-            SCALE,
-            ours(key),
-        )
+        Row("scales", claims.get(key, "snip_c2_tail_scale"), names[key], value, SCALE, ours(key))
         for key, value in relative_scales_printed().items()
     ]
     factor = Row(

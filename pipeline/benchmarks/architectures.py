@@ -14,16 +14,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 
 from pipeline import files, paths
-from pipeline.benchmarks.command import run_command
+from pipeline.benchmarks.command import command_line, prepare, report_file, run_command, write_report
 from pipeline.benchmarks.pages.architectures import architectures_page
-from pipeline.benchmarks.timing.machine import describe
 from pipeline.closure import Closure
 from pipeline.config import experiments, resolve
 from pipeline.errors import InputError
@@ -31,22 +28,15 @@ from pipeline.options import Method
 from pipeline.spec import Spec
 
 WORKER = "pipeline.benchmarks.one_step"
-FOLDER = Path("reports/benchmarks")
-PREFIX = {"cpu": "cpu", "cuda": "gpu"}
 LAYERS = ("global_scale", "decomposed", "psconv", "deformable", "fusion")
 KILLED = -9  # return code of a process that the system ended, for want of memory most often
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
     """Run what is not measured yet and write the JSON after each network, the page at the end; returns the JSON."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
     if options.limit is not None and options.limit < 0:
         raise InputError(f"--limit is {options.limit}, but must be 0 or more; leave it out to run all networks.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    machine = describe(options.device)
-    path = (options.output or FOLDER) / f"{PREFIX[options.device]}_architectures.json"
+    machine, path = prepare(options), report_file(options, "architectures")
     known = {row["digest"]: row for row in files.read_json(path)["rows"]} if path.is_file() else {}
     code, kind = code_digest(), machine_kind(machine)
     networks = distinct([resolve(name, options.preset) for name in experiments()])
@@ -74,8 +64,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
             known[each] | network for each, network in zip(digests, networks, strict=True) if each in known
         ]
         files.write_json(path, result)
-    files.write_text(path.with_suffix(".md"), architectures_page(result))
-    return result
+    return write_report(path, result, architectures_page)
 
 
 def distinct(specs: Sequence[Spec]) -> list[dict[str, Any]]:
@@ -158,15 +147,10 @@ def told(found: dict[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--device", choices=tuple(PREFIX), default="cpu")
+    found = command_line(__doc__, preset="full", precision="fp32", threads=0)
     found.add_argument("--limit", type=int, help="networks to measure in this run (default: all)")
     found.add_argument("--again", action="store_true", help="measure anew what ran with other code")
-    found.add_argument("--preset", default="full", help="size of the networks and of their input")
-    found.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    found.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: torch's own choice)")
     found.add_argument("--seconds", type=float, default=1800.0, help="longest time of one network")
-    found.add_argument("--output", type=Path, help=f"folder (default: {FOLDER})")
     return found
 
 

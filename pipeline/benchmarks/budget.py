@@ -17,18 +17,17 @@ from typing import Any, NamedTuple
 import torch
 
 from pipeline import paths
-from pipeline.benchmarks.one_step import LEARNING_RATE, build, classify, infer, invent, settled_norms, synchronise
+from pipeline.benchmarks.one_step import LEARNING_RATE, infer_once, settled_network, synchronise, train_once
 from pipeline.benchmarks.seeds import BASELINES, USUAL
 from pipeline.cli import run
 from pipeline.config import resolve
 from pipeline.data.manifest import load_split
 from pipeline.graph import declared
-from pipeline.models.measure import classifier_input
 from pipeline.options import Test
 from pipeline.spec import Spec, epoch_steps
 from pipeline.training.classification.pretraining import is_trained
 from pipeline.training.loop import build_optimizer
-from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
+from pipeline.training.precision import choose_precision, pick_device, set_threads
 
 SHOWN = ("pretrain", "train", "predict", "propose", "repeated baselines")
 
@@ -103,35 +102,16 @@ def network_key(spec: Spec) -> tuple[Any, ...]:
 
 def seconds_an_image(spec: Spec, device: torch.device, precision: str) -> tuple[float, float]:
     """Return the seconds of a training step and of an inference, each divided by its images."""
-    torch.manual_seed(0)
-    classifier = spec.experiment.detector == "classifier"
-    model = build(spec).to(device, memory_format=torch.channels_last)
-    images, targets = invent(spec, str(device.type))
-    wanted = (spec.preset.training.pretrain_batch if classifier else None) or spec.batch
-    if classifier:
-        batch, labels = [torch.rand(3, *classifier_input(spec), device=device) for _ in range(wanted)], []
-    else:
-        batch, labels = images * wanted, targets * wanted
-    with settled_norms(model), torch.no_grad():
-        infer(model, images, targets, spec)
+    model, images, targets = settled_network(spec, device.type)
+    count = spec.batch if targets else spec.preset.training.pretrain_batch or spec.batch
+    batch, labels = (images * count)[:count], targets * count
     optimizer = build_optimizer(spec, model, LEARNING_RATE)
-
-    def step() -> None:
-        model.train()
-        with autocast(precision, device):
-            losses = classify(model, batch) if classifier else model(batch, labels)
-        sum(losses.values()).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    def inference() -> None:
-        with torch.inference_mode(), autocast(precision, device):
-            infer(model, images, targets, spec)
-
-    return timed(step, device) / len(batch), timed(inference, device) / len(images)
+    training = timed(lambda: train_once(model, optimizer, batch, labels, precision), device)
+    inference = timed(lambda: infer_once(model, images, targets, spec, precision), device)
+    return training / count, inference / len(images)
 
 
-def timed(call: Callable[[], None], device: torch.device) -> float:
+def timed(call: Callable[[], Any], device: torch.device) -> float:
     """Return the seconds of the second call; the first one chooses algorithms."""
     call()
     synchronise(device.type)

@@ -19,36 +19,27 @@ from msgspec import structs
 from pipeline import files
 from pipeline.benchmarks.architectures import machine_kind
 from pipeline.benchmarks.cases import numbers
-from pipeline.benchmarks.command import run_command
+from pipeline.benchmarks.command import PREFIX, command_line, prepare, report_file, run_command, write_report
 from pipeline.benchmarks.networks import predict_scales
-from pipeline.benchmarks.one_step import LEARNING_RATE, infer, invent, settled_norms
+from pipeline.benchmarks.one_step import LEARNING_RATE, infer, infer_once, invent, settled_norms, train_once
 from pipeline.benchmarks.pages.detector_times import detector_times_page
-from pipeline.benchmarks.timing.machine import describe
 from pipeline.benchmarks.timing.rounds import Call, interleave, ratios
 from pipeline.config import resolve
 from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.models.measure import printed_scales
-from pipeline.reporting.networks import network
-from pipeline.reporting.times import FOLDER, Timed, key, wanted
 from pipeline.spec import Spec
 from pipeline.training.loop import build_optimizer
-from pipeline.training.precision import autocast
+from pipeline.verdicts.networks import network
+from pipeline.verdicts.times import Timed, key, wanted
 
-PREFIX = {"cpu": "cpu", "cuda": "gpu"}
 PRECISION = {"inference": "fp32", "training": "bf16"}  # as the papers tested, and as the pipeline trains
 CLASSES = 80
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
     """Time every group that is asked for and write JSON and page after each; returns what the JSON holds."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
-    if options.rounds < 1:
-        raise InputError(f"--rounds is {options.rounds}, but must be 1 or more; 5 give quartiles.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.backends.cudnn.benchmark = True
+    machine, path, prefix = prepare(options), report_file(options, "detectors"), PREFIX[options.device]
     plan = groups()
     chosen = {(kind, base): part for (kind, base), part in plan.items() if kind in options.kinds.split(",")}
     if options.baselines:
@@ -58,15 +49,12 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             f"--kinds and --baselines leave no detector to time; kinds are {', '.join(PRECISION)}, baselines {known}."
         )
-    path = (options.output or FOLDER) / f"{PREFIX[options.device]}_detectors.json"
-    machine, prefix = describe(options.device), PREFIX[options.device]
     result: dict[str, Any] = {"prefix": prefix, "preset": options.preset, "machine": machine, "precision": PRECISION}
     left = plan.keys() - chosen.keys()
     result["rows"] = [row for row in earlier(path, result) if (row["kind"], row["baseline"]) in left]
     for (kind, base), part in chosen.items():
         result["rows"] += time_group(kind, base, part, options)
-        files.write_json(path, result)
-        files.write_text(path.with_suffix(".md"), detector_times_page(result))
+        write_report(path, result, detector_times_page)
         print(f"{kind} beside {base}: {told(result['rows'][-len(part) :])}", file=sys.stderr, flush=True)
     return result
 
@@ -113,26 +101,12 @@ class Detector:
     def inference(self, spec: Spec) -> Call:
         """Return a call that detects on one image as the pipeline does, suppression and score threshold included."""
         images, targets = invent(spec, self.device)
-
-        def call() -> None:
-            with torch.inference_mode(), autocast(PRECISION["inference"], torch.device(self.device)):
-                infer(self.model, images, targets, spec)
-
-        return call
+        return lambda: infer_once(self.model, images, targets, spec, PRECISION["inference"])
 
     def training(self, spec: Spec) -> Call:
         """Return a call of one optimiser step on one image."""
         images, targets = invent(spec, self.device)
-
-        def call() -> None:
-            self.model.train()
-            with autocast(PRECISION["training"], torch.device(self.device)):
-                losses = self.model(images, targets)
-            sum(losses.values()).backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-
-        return call
+        return lambda: train_once(self.model, self.optimizer, images, targets, PRECISION["training"])
 
 
 def time_group(kind: str, base: str, experiments: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -194,15 +168,9 @@ def told(rows: list[dict[str, Any]]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--device", choices=tuple(PREFIX), default="cpu")
+    found = command_line(__doc__, preset="full", minutes=2.0, rounds=5, threads=0)
     found.add_argument("--kinds", default="inference,training", help="with a comma between them (default: both)")
     found.add_argument("--baselines", help="groups to time, by their baselines' names (default: all)")
-    found.add_argument("--minutes", type=float, default=2.0, help="wanted length of a group's rounds together")
-    found.add_argument("--rounds", type=int, default=5, help="made even where they take longer")
-    found.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: torch's own choice)")
-    found.add_argument("--preset", default="full", help="size of networks and input")
-    found.add_argument("--output", type=Path, help=f"folder (default: {FOLDER})")
     return found
 
 

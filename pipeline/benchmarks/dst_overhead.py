@@ -19,20 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import config, files
+from pipeline import config
 from pipeline.benchmarks.cases import numbers
-from pipeline.benchmarks.command import run_command
+from pipeline.benchmarks.command import command_line, prepare, report_file, run_command, write_report
 from pipeline.benchmarks.one_step import LEARNING_RATE
 from pipeline.benchmarks.pages.dst_overhead import dst_overhead_page
-from pipeline.benchmarks.timing.machine import describe
 from pipeline.benchmarks.timing.profiles import operator_shares
 from pipeline.benchmarks.training_loops import Ours, write_images
 from pipeline.data.collage import make_collage
-from pipeline.errors import InputError
 from pipeline.training.precision import choose_precision
 
-FOLDER = Path("reports/benchmarks")
-PREFIX = {"cpu": "cpu", "cuda": "gpu"}
 TRAININGS = {  # the first is what the others are divided by
     "baseline": "dst_frcnn_r50_fpn_1x",
     "dst": "dst_frcnn_r50_fpn_1x_dst",
@@ -67,20 +63,13 @@ class Step(NamedTuple):
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
     """Run the trainings in turn and write JSON and page; returns what the JSON holds."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
-    if options.minutes <= 0:
-        raise InputError(f"--minutes is {options.minutes}, but must be positive; 3 is a short run.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.backends.cudnn.benchmark = True
+    machine = prepare(options)
     preset = config.load_preset(options.preset)
     defaults = DEFAULTS.get(options.preset, DEFAULTS["full"])
     batch, block = options.batch or defaults["batch"], options.block or defaults["block"]
     precision = options.precision or choose_precision(preset, torch.device(options.device))
     # Where the preset says how fast to learn, networks learn and their losses feed back as in a training of it.
     lr = preset.training.lr or LEARNING_RATE
-    machine = describe(options.device)
     with tempfile.TemporaryDirectory() as folder:
         split = write_images(Path(folder), defaults["images"], preset.factor, defaults["listed"])
         how = (split, batch, options.workers, options.device, precision, options.preset)
@@ -106,10 +95,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
             "added": added_operators(loops["baseline"], loops["all_collage"], options.device),
         }
     result["collage"] = collage_times() | {"limit": COLLAGE_LIMIT_MS}
-    path = (options.output or FOLDER) / f"{PREFIX[options.device]}_dst_overhead.json"
-    files.write_json(path, result)
-    files.write_text(path.with_suffix(".md"), dst_overhead_page(result))
-    return result
+    return write_report(report_file(options, "dst_overhead"), result, dst_overhead_page)
 
 
 def interleave(
@@ -224,17 +210,11 @@ def collage_times(height: int = 800, width: int = 1333, objects: int = 7, repeat
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--device", choices=tuple(PREFIX), default="cpu")
-    found.add_argument("--preset", default="mini", help="size of networks and images (default: mini)")
-    found.add_argument("--minutes", type=float, default=3.0, help="wanted length of the rounds together")
-    found.add_argument("--rounds", type=int, default=4, help="made even where they take longer")
-    found.add_argument("--batch", type=int, help="images a step (default: 4 in mini, 2 elsewhere)")
+    # Without --batch a step takes 4 images in mini and 2 elsewhere, without --precision what trainings choose.
+    found = command_line(
+        __doc__, preset="mini", minutes=3.0, rounds=4, batch=None, workers=0, precision=None, threads=0
+    )
     found.add_argument("--block", type=int, help="steps of one training in a round (default: 10 in mini, 4 elsewhere)")
-    found.add_argument("--workers", type=int, default=0, help="loading processes of each training (default: 0)")
-    found.add_argument("--precision", choices=("fp32", "bf16"), help="default: as trainings of the preset choose")
-    found.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: torch's own choice)")
-    found.add_argument("--output", type=Path, help=f"folder (default: {FOLDER})")
     return found
 
 

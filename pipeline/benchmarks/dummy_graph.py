@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +83,6 @@ def project(root: Path) -> dict[str, declared.Stage]:
     return stages
 
 
-def ordered(stages: dict[str, declared.Stage]) -> Iterator[declared.Stage]:
-    """Yield all stages, each after those that it needs."""
-    waiting, made = list(stages.values()), set()
-    makes = {out for stage in waiting for out in stage.outs}
-    while waiting:
-        ready = [s for s in waiting if all(d in made or d not in makes for d in s.deps)]
-        yield from ready
-        made |= {out for stage in ready for out in stage.outs}
-        waiting = [s for s in waiting if s not in ready]
-
-
 def measure(root: Path, stages: dict[str, declared.Stage]) -> dict[str, Any]:
     """Build everything once without DVC, let DVC record it, and time what users do every day."""
     scope: dict[str, Any] = {"__name__": "dummy"}
@@ -105,7 +93,7 @@ def measure(root: Path, stages: dict[str, declared.Stage]) -> dict[str, Any]:
     os.chdir(root)
     try:
         run("python", "-m", "pipeline.stages.code")
-        for stage in ordered(stages):
+        for stage in declared.in_order(stages):
             if stage.address != "code":
                 scope["make"](stage.deps, stage.outs)
         commit = run("dvc", "commit", "--force")
@@ -150,7 +138,7 @@ def is_table(name: str, address: str) -> bool:
 def above(file: str, stages: dict[str, declared.Stage]) -> set[str]:
     """Return the stages that run again where a file changed and every output follows its inputs."""
     changed, found = {file}, set()
-    for stage in ordered(stages):
+    for stage in declared.in_order(stages):
         if changed & set(stage.deps):
             found.add(stage.address)
             changed |= set(stage.outs)

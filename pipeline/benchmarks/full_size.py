@@ -70,7 +70,7 @@ def prepare(steps: int | None) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
     shared = project.parent / "shared"
-    if not shared.exists():
+    if not shared.is_symlink():
         # The preset names its photographs as lying beside the project.
         shared.symlink_to((paths.ROOT / ".." / "shared").resolve(), target_is_directory=True)
     if steps is not None:

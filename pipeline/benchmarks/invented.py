@@ -33,6 +33,7 @@ def write_results(preset: str, known: Mapping[str, declared.Stage]) -> None:
             write_text(paths.history(preset, name), "step,loss,small_share,collage\n5,1.5,0.2,0.5\n10,1.2,0.1,\n")
         elif script == "pretrain":
             errors = {"top1_error": round(0.3 + 0.1 * fraction(name), 6), "top5_error": 0.1, "val_images": 500}
+            errors["resolutions"] = {side: {"top1_error": errors["top1_error"]} for side in ("48", "96", "224")}
             write_json(paths.training_summary(preset, name), {"experiment": name, "steps": 300, **errors})
             write_text(paths.history(preset, name), "step,loss,lr,top1\n5,1.5,0.1,0.2\n")
         elif script == "measure":

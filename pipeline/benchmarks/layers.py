@@ -14,32 +14,22 @@ from typing import Any
 
 import torch
 
-from pipeline import files
 from pipeline.benchmarks.cases import Case, measure
-from pipeline.benchmarks.command import run_command
+from pipeline.benchmarks.command import FOLDER, command_line, prepare, run_command, write_report
 from pipeline.benchmarks.counterparts import layer_cases
 from pipeline.benchmarks.marks import MISSED, judge
 from pipeline.benchmarks.pages.layers import benchmark_page
-from pipeline.benchmarks.timing.machine import describe
 from pipeline.benchmarks.timing.profiles import operator_shares
 from pipeline.benchmarks.timing.rounds import Call
-from pipeline.errors import InputError
 
-FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-FOLDER, QUICK_FOLDER = Path("reports/benchmarks"), Path("data/scratch/benchmarks")
+MEMORY_FORMAT = "channels_last"
+QUICK_FOLDER = Path("data/scratch/benchmarks")
 SECONDS_A_QUICK_CASE = 0.2
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark and write its JSON and page; returns what the JSON holds."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
-    if options.minutes <= 0:
-        raise InputError(f"--minutes is {options.minutes}, but must be positive; 8 on a GPU, 20 on a CPU.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.backends.cudnn.benchmark = True  # cuDNN's fastest algorithm for every counterpart
-    machine = describe(options.device)
+    machine = prepare(options)
     cases, absent = all_cases(options)
     rows = run(cases, options)
     marks = judge(rows, options.device)
@@ -49,7 +39,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         "settings": {
             "quick": options.quick,
             "minutes": None if options.quick else options.minutes,
-            "memory_format": options.memory_format,
+            "memory_format": MEMORY_FORMAT,
         },
         "absent": absent,
         "marks": marks,
@@ -57,14 +47,12 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         "rows": rows,
     }
     folder = options.output or (QUICK_FOLDER if options.quick else FOLDER)
-    files.write_json(folder / f"{options.device}_layers.json", result)
-    files.write_text(folder / f"{options.device}_layers.md", benchmark_page(result))
-    return result
+    return write_report(folder / f"{options.device}_layers.json", result, benchmark_page)
 
 
 def all_cases(options: argparse.Namespace) -> tuple[list[Case], list[str]]:
     """Return all cases, and why some are absent: networks and ONNX Runtime need packages that a layer does not."""
-    memory_format = FORMATS[options.memory_format]
+    memory_format = getattr(torch, MEMORY_FORMAT)
     cases, absent = list(layer_cases(options.device, options.quick, memory_format)), []
     try:
         from pipeline.benchmarks.networks import network_cases
@@ -122,14 +110,9 @@ def where_time_goes(call: Call, device: str) -> dict[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    found.add_argument("--minutes", type=float, default=20.0, help="wanted length of the whole run")
-    found.add_argument("--quick", action="store_true", help="few small sizes, in less than two minutes")
-    found.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: torch's own choice)")
-    found.add_argument("--memory-format", choices=tuple(FORMATS), default="channels_last")
+    found = command_line(__doc__, minutes=20.0, threads=0)
+    found.add_argument("--quick", action="store_true", help=f"few small sizes in two minutes, into {QUICK_FOLDER}")
     found.add_argument("--groups", default="layer,network,onnx", help="which comparisons, by comma")
-    found.add_argument("--output", type=Path, help=f"folder (default: {FOLDER}; {QUICK_FOLDER} for --quick)")
     return found
 
 

@@ -16,20 +16,16 @@ from typing import Any
 
 import torch
 
-from pipeline import config, files
+from pipeline import config
 from pipeline.benchmarks.cases import numbers
-from pipeline.benchmarks.command import run_command
+from pipeline.benchmarks.command import command_line, prepare, report_file, run_command, write_report
 from pipeline.benchmarks.pages.loading import loading_page
-from pipeline.benchmarks.timing.machine import describe
 from pipeline.benchmarks.training_loops import ENDLESS, PARTS, Ours, batch_spec, write_images
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet
-from pipeline.errors import InputError
 from pipeline.training.feeding import build_feeder
 from pipeline.training.precision import choose_precision
 
-FOLDER = Path("reports/benchmarks")
-PREFIX = {"cpu": "cpu", "cuda": "gpu"}
 REGULAR, COLLAGE = "dst_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x_dst_all_collage"
 BATCHES = {"cpu": 1, "cuda": 16}
 JPEGS = 16
@@ -42,16 +38,11 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
 
     Training and loading are timed one after the other: together on few cores they would take each other's time.
     """
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
-    if options.minutes <= 0:
-        raise InputError(f"--minutes is {options.minutes}, but must be positive; 2 is enough on a CPU.")
-    torch.backends.cudnn.benchmark = True
+    machine = prepare(options)
     preset = config.load_preset(options.preset)
     batch = options.batch or BATCHES[options.device]
     precision = options.precision or choose_precision(preset, torch.device(options.device))
     seconds = 60 * options.minutes / 5
-    machine = describe(options.device)
     with tempfile.TemporaryDirectory() as folder:
         split = write_images(Path(folder), JPEGS, preset.factor)
         threads = torch.get_num_threads()
@@ -82,10 +73,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         "ratio_together": round(numbers([batch / value for value in several])["median"] / median, 3),
         "workers_needed": {kind: math.ceil(1 / ratio) for kind, ratio in ratios.items()},
     }
-    path = (options.output or FOLDER) / f"{PREFIX[options.device]}_loading.json"
-    files.write_json(path, result)
-    files.write_text(path.with_suffix(".md"), loading_page(result))
-    return result
+    return write_report(report_file(options, "loading"), result, loading_page)
 
 
 def timed(call: Callable[[], Any], seconds: float, least: int = 5) -> list[float]:
@@ -149,15 +137,8 @@ def step_seconds(loop: Ours, seconds: float) -> list[float]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--device", choices=tuple(PREFIX), default="cpu")
-    found.add_argument("--preset", default="full", help="size of network and images (default: full)")
-    found.add_argument("--minutes", type=float, default=2.0, help="wanted length of all timings together")
-    found.add_argument("--batch", type=int, help="images a step (default: 1 on a CPU, 16 on a GPU)")
-    found.add_argument("--workers", type=int, default=2, help="processes that are timed together (default: 2)")
-    found.add_argument("--precision", choices=("fp32", "bf16"), help="default: as trainings of the preset choose")
-    found.add_argument("--output", type=Path, help=f"folder (default: {FOLDER})")
-    return found
+    # Without --batch a step takes 1 image on a CPU and 16 on a GPU, without --precision what trainings choose.
+    return command_line(__doc__, preset="full", minutes=2.0, batch=None, workers=2, precision=None)
 
 
 if __name__ == "__main__":

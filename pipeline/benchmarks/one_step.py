@@ -43,30 +43,19 @@ def measure_network(spec: Spec, device: str, precision: str) -> dict[str, Any]:
     Raises:
         FloatingPointError: a loss is not finite.
     """
-    torch.manual_seed(0)
-    classifier = spec.experiment.detector == "classifier"
-    model = build(spec).to(device, memory_format=torch.channels_last)
-    images, targets = invent(spec, device)
-    with settled_norms(model), torch.no_grad():
-        infer(model, images, targets, spec)
+    model, images, targets = settled_network(spec, device)
     weights = sum(p.numel() * p.element_size() for p in model.parameters()) / MIB
     losses: dict[str, float] = {}
     optimizer = build_optimizer(spec, model, LEARNING_RATE)
 
     def train() -> None:
-        model.train()
-        with autocast(precision, torch.device(device)):
-            found = classify(model, images) if classifier else model(images, targets)
-        sum(found.values()).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        found = train_once(model, optimizer, images, targets, precision)
         losses.update({name: round(value.item(), 6) for name, value in found.items()})
 
     outputs: list[Any] = []
 
     def inference() -> None:
-        with torch.inference_mode(), autocast(precision, torch.device(device)):
-            outputs[:] = infer(model, images, targets, spec)
+        outputs[:] = infer_once(model, images, targets, spec, precision)
 
     training = timed(train, device)
     wrong = [f"{name} {value}" for name, value in losses.items() if not math.isfinite(value)]
@@ -78,7 +67,7 @@ def measure_network(spec: Spec, device: str, precision: str) -> dict[str, Any]:
         "input": list(images[0].shape[-2:]),
         "weights_mib": round(weights, 1),
         "training": training | {"losses": losses},
-        "inference": tested | {"detections": None if classifier else len(outputs[0]["scores"])},
+        "inference": tested | {"detections": len(outputs[0]["scores"]) if targets else None},
     }
 
 
@@ -120,6 +109,41 @@ def invent(spec: Spec, device: str) -> tuple[list[Tensor], list[dict[str, Tensor
         target["proposals"] = moved + noise * sides.repeat(PROPOSALS // OBJECTS + 1)[:PROPOSALS, None]
         target["proposals"] = target["proposals"].clamp(min=0).minimum(torch.tensor([width, height] * 2))
     return [image.to(device)], [{name: value.to(device) for name, value in target.items()}]
+
+
+def settled_network(spec: Spec, device: str) -> tuple[nn.Module, list[Tensor], list[dict[str, Tensor]]]:
+    """Return (network with settled norms, invented images, their targets)."""
+    torch.manual_seed(0)
+    model = build(spec).to(device, memory_format=torch.channels_last)
+    images, targets = invent(spec, device)
+    with settled_norms(model), torch.no_grad():
+        infer(model, images, targets, spec)
+    return model, images, targets
+
+
+def train_once(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: list[Tensor],
+    targets: list[dict[str, Tensor]],
+    precision: str,
+) -> dict[str, Tensor]:
+    """Make one optimiser step and return its losses; images without targets are a classifier's."""
+    model.train()
+    with autocast(precision, images[0].device):
+        losses = model(images, targets) if targets else classify(model, images)
+    sum(losses.values()).backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return losses
+
+
+def infer_once(
+    model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]], spec: Spec, precision: str
+) -> Any:
+    """Return what a network says as deployed, in a number format."""
+    with torch.inference_mode(), autocast(precision, images[0].device):
+        return infer(model, images, targets, spec)
 
 
 def classify(model: nn.Module, images: list[Tensor]) -> dict[str, Tensor]:

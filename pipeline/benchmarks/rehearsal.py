@@ -69,12 +69,12 @@ def planned() -> dict[str, list[declared.Stage]]:
     known = declared.stages()
     own: dict[str, list[declared.Stage]] = {}
     needs: dict[str, set[str]] = {}
-    for address in ordered(known):
-        stage = known[address]
+    for stage in declared.in_order(known):
         if module(stage) in KINDS:
             name = experiment(stage)
             own.setdefault(name, []).append(stage)
-            others = {experiment(known[a]) for a in declared.ancestors(address, known) if module(known[a]) in KINDS}
+            needed = (known[address] for address in declared.ancestors(stage.address, known))
+            others = {experiment(one) for one in needed if module(one) in KINDS}
             needs.setdefault(name, set()).update(others - {name})
     result: dict[str, list[declared.Stage]] = {}
     while len(result) < len(own):
@@ -83,23 +83,6 @@ def planned() -> dict[str, list[declared.Stage]]:
             raise InputError(f"Experiments need each other: {', '.join(sorted(own.keys() - result.keys()))}.")
         result |= {name: own[name] for name in found}
     return result
-
-
-def ordered(known: dict[str, declared.Stage]) -> list[str]:
-    """Return the addresses of all stages, each after those that it needs."""
-    maker = {out: stage.address for stage in known.values() for out in stage.outs}
-    done: dict[str, None] = {}
-
-    def visit(address: str) -> None:
-        if address not in done:
-            for dep in known[address].deps:
-                if dep in maker:
-                    visit(maker[dep])
-            done[address] = None
-
-    for address in known:
-        visit(address)
-    return list(done)
 
 
 def chosen(names: Iterable[str] | None, plan: dict[str, list[declared.Stage]]) -> list[str]:

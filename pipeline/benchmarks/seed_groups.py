@@ -18,14 +18,8 @@ BASELINES = {  # by group; which group judges what says `fitting_groups`
 }
 USUAL = ("fpn", "none")  # what a report of detectors needs
 PRECISIONS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-METRICS = {
-    "fpn": PRECISIONS,
-    "l1": PRECISIONS,
-    "none": PRECISIONS,
-    "c4": PRECISIONS,
-    "dense": PRECISIONS,
+METRICS = dict.fromkeys(BASELINES, PRECISIONS) | {
     "proposals": RECALLS,
     "masks": tuple(f"{MASK}{name}" for name in PRECISIONS),
     "voc": ("map", *PRECISIONS),
-    PRETRAINING: PRECISIONS,
 }

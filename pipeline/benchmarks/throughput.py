@@ -13,20 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pipeline import files
 from pipeline.benchmarks.cases import numbers
-from pipeline.benchmarks.command import run_command
+from pipeline.benchmarks.command import command_line, prepare, report_file, run_command, write_report
 from pipeline.benchmarks.pages.throughput import throughput_page
-from pipeline.benchmarks.timing.machine import describe
 from pipeline.benchmarks.timing.profiles import operator_shares
 from pipeline.benchmarks.timing.rounds import interleave, ratios
 from pipeline.benchmarks.training_loops import PARTS, Loop, Ours, Plain, write_images
-from pipeline.errors import InputError
 
-FOLDER = Path("reports/benchmarks")
-PREFIX = {"cpu": "cpu", "cuda": "gpu"}
 LIMIT = {"cpu": 1.0, "cuda": 1.2}  # least ratio that is wanted
 # One image keeps a CPU's step short; a sample of a GPU is long enough for loaders to matter.
 DEFAULTS = {
@@ -40,20 +33,13 @@ JPEGS = 16
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
     """Run both loops in turn and write JSON and page; returns what the JSON holds."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
-    if options.minutes <= 0:
-        raise InputError(f"--minutes is {options.minutes}, but must be positive; 5 on a CPU, 4 on a GPU.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.backends.cudnn.benchmark = True
+    machine = prepare(options)
     settings = {
         name: default if getattr(options, name) is None else getattr(options, name)
         for name, default in DEFAULTS[options.device].items()
     }
-    machine = describe(options.device)
     with tempfile.TemporaryDirectory() as folder:
-        split = write_images(Path(folder), JPEGS, options.factor)
+        split = write_images(Path(folder), JPEGS)
         how = (split, settings["batch"], settings["workers"], options.device, settings["precision"], options.preset)
         loops: dict[str, Loop] = {"torchvision": Plain(*how), "ours": Ours(*how)}
         calls = {name: repeated(loop, settings["steps"]) for name, loop in loops.items()}
@@ -75,10 +61,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
                 name: operator_shares(loop, options.device, OPERATORS, calls=1) for name, loop in loops.items()
             },
         }
-    path = (options.output or FOLDER) / f"{PREFIX[options.device]}_throughput.json"
-    files.write_json(path, result)
-    files.write_text(path.with_suffix(".md"), throughput_page(result))
-    return result
+    return write_report(report_file(options, "throughput"), result, throughput_page)
 
 
 def repeated(loop: Loop, steps: int) -> Any:
@@ -109,18 +92,11 @@ def medians(found: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--device", choices=tuple(PREFIX), default="cpu")
-    found.add_argument("--minutes", type=float, default=5.0, help="wanted length of the rounds together")
-    found.add_argument("--rounds", type=int, default=3, help="made even where they take longer")
-    found.add_argument("--batch", type=int, help="images a step (default: 1 on a CPU, 16 on a GPU)")
-    found.add_argument("--workers", type=int, help="loading processes of each loop (default: 0, 12)")
+    # What is left out is the device's own in DEFAULTS.
+    found = command_line(
+        __doc__, preset="full", minutes=5.0, rounds=3, batch=None, workers=None, precision=None, threads=0
+    )
     found.add_argument("--steps", type=int, help="steps a sample (default: 1, 20)")
-    found.add_argument("--precision", choices=("fp32", "bf16"), help="default: fp32 on a CPU, bf16 on a GPU")
-    found.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: torch's own choice)")
-    found.add_argument("--preset", default="full", help="size of the pipeline's network and of both inputs")
-    found.add_argument("--factor", type=float, default=1.0, help="of the images' 640x480 pixels")
-    found.add_argument("--output", type=Path, help=f"folder (default: {FOLDER})")
     return found
 
 

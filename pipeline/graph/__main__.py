@@ -1,4 +1,4 @@
-"""The graph's command line: `build TARGET ...`, `accept TARGET`, `enter TARGET`, `tables`, `check`, `write`."""
+"""The graph's command line: `build`, `accept`, `enter`, `prove`, `tables`, `check`, `write`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 
 from pipeline.graph.build import accept, build, exit_code
 from pipeline.graph.check import by_dvc, drift
+from pipeline.graph.prove import prove
 from pipeline.graph.refresh import enter, refresh
-from pipeline.graph.tables import write
+from pipeline.graph.write import write
 
 
 def main() -> int:
@@ -31,8 +32,10 @@ def main() -> int:
     )
     for action in (accepter, enterer):
         action.add_argument("target", nargs="?", default="quickstart", help="a stage or a file (default: quickstart)")
+    prover = actions.add_parser("prove", help="after an edit that should change no number: compare, sign")
+    prover.add_argument("--base", default="HEAD", help="revision whose code made the results (default: HEAD)")
     actions.add_parser("tables", help="write all published tables from whatever results there are, without training")
-    actions.add_parser("write", help="write the dvc.yaml files of the published tables")
+    actions.add_parser("write", help="write all dvc.yaml files and indexes of experiments")
     actions.add_parser("check", help="compare DVC's graph with Snakemake's; exit code 1 where they differ")
     options = parser.parse_args()
     return exit_code(lambda: act(options))
@@ -46,10 +49,12 @@ def act(options: argparse.Namespace) -> int:
         accept(options.target)
     elif options.action == "enter":
         enter(options.target, options.trust)
+    elif options.action == "prove":
+        return 0 if prove(options.base) else 1
     elif options.action == "tables":
         refresh()
     elif options.action == "write":
-        print("\n".join(map(str, write())) or "Every dvc.yaml of tables is as it should be.")
+        print("\n".join(map(str, write())) or "Every generated file is as it should be.")
     else:
         found = drift()
         print("\n".join(found) or f"Both doors show one graph ({len(by_dvc())} outputs).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ from pathlib import Path
 from pipeline import code_digest, paths
 from pipeline.errors import InputError
 from pipeline.graph import declared, doors, missing, stand_ins
-from pipeline.graph.progress import Progress, duration
+from pipeline.graph.job import EVENTS
+from pipeline.graph.progress import Progress, duration, tail, title
 
 LOG = Path("logs/build.log")
 
@@ -53,12 +55,7 @@ def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_mi
     addresses, files = [stage.address for stage in stages], [stage.outs[0] for stage in stages]
     for sentence in doors.repair():
         say(sentence)
-    if code_digest.stale():
-        doors.dvc("repro", "--single-item", "code")
     stale = stale_stages(addresses, known, allow_missing)
-    if "code" in stale:  # edited, but in no stage's closure; or its lock is another clone's
-        doors.dvc("repro", "--single-item", "code")
-        stale = stale_stages(addresses, known, allow_missing)
     named = ", ".join(targets)
     if stale:
         needed = ancestors(stages, known)
@@ -67,7 +64,8 @@ def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_mi
         if allow_missing:
             make_stand_ins(stale, known, cores)
             settle(out for name in needed for out in known[name].outs)
-        run_snakemake(files, [out for name in stale for out in known[name].outs], cores, keep_going)
+        total = len(declared.descendants(stale, known) & needed)
+        run_snakemake(files, [out for name in stale for out in known[name].outs], total, cores, keep_going)
         left = stale_stages(addresses, known, allow_missing)
         if left:
             raise BuildError(f"DVC still calls {', '.join(sorted(left))} out of date; `dvc status` says why.")
@@ -78,13 +76,18 @@ def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_mi
 
 
 def stale_stages(addresses: Sequence[str], known: dict[str, declared.Stage], allow_missing: bool = False) -> list[str]:
-    """Return the stages of the graph that DVC calls out of date for some stages.
+    """Return the stages of the graph that DVC calls out of date for some stages, once the digests of code are current.
 
     Measurements that a page shows (`benchmarks/dvc.yaml`) are frozen and no part of it: nothing repeats them. With
     `allow_missing` a stage is not out of date whose inputs or cached outputs are only missing.
     """
-    reasons = {name: why for name, why in doors.status(*addresses).items() if name in known}
-    return [name for name, why in reasons.items() if not (allow_missing and missing.only_missing(why))]
+    if code_digest.stale():
+        doors.dvc("repro", "--single-item", "code")
+    reasons = doors.status(*addresses)
+    if "code" in reasons:  # edited, but in no stage's closure; or its lock is another clone's
+        doors.dvc("repro", "--single-item", "code")
+        reasons = doors.status(*addresses)
+    return [n for n, why in reasons.items() if n in known and not (allow_missing and missing.only_missing(why))]
 
 
 def ancestors(stages: Sequence[declared.Stage], known: dict[str, declared.Stage]) -> set[str]:
@@ -97,7 +100,8 @@ def make_stand_ins(stale: Sequence[str], known: dict[str, declared.Stage], cores
     for names in missing.stand_ins(stale, known):
         say(f"Making again, for others start from them: {', '.join(name.rpartition(':')[2] for name in names)}.")
         settle(out for stage in known.values() for out in stage.outs)
-        for sentence in stand_ins.make([known[name] for name in names], lambda files: run_snakemake(files, [], cores)):
+        run = functools.partial(run_snakemake, stale=[], total=len(names), cores=cores)
+        for sentence in stand_ins.make([known[name] for name in names], run):
             say(sentence)
 
 
@@ -132,37 +136,41 @@ def agree(stages: Sequence[declared.Stage], known: dict[str, declared.Stage]) ->
         doors.touch(*files)
 
 
-def run_snakemake(targets: Sequence[str], stale: list[str], cores: int, keep_going: bool = False) -> None:
-    """Let Snakemake rebuild `targets` with the files in `stale` taken as out of date, and report stage by stage."""
+def run_snakemake(
+    targets: Sequence[str], stale: Sequence[str], total: int, cores: int, keep_going: bool = False
+) -> None:
+    """Let Snakemake rebuild files with the files in `stale` taken as out of date, and report stage by stage.
+
+    Raises:
+        BuildError: a stage failed, or the build was interrupted.
+    """
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--rerun-triggers", "mtime"]
     command += ["--keep-going"] if keep_going else []
     command += ["--forcerun", *stale] if stale else []
     command += ["--prioritize", *first(stale or targets), "--", *targets]
-    environment = doors.environment(**{doors.MARK: f"{paths.ROOT}:{os.getpid()}"})
-    progress = Progress(say, paths.ROOT)
-    log = paths.ROOT / LOG
+    log, events = paths.ROOT / LOG, paths.ROOT / LOG.with_suffix(".jsonl")
     log.parent.mkdir(parents=True, exist_ok=True)
+    events.unlink(missing_ok=True)
+    environment = doors.environment(**{doors.MARK: f"{paths.ROOT}:{os.getpid()}", EVENTS: str(events)})
+    progress = Progress(say, events, total)
     signal.signal(signal.SIGTERM, interrupted)
-    process = subprocess.Popen(
-        command, cwd=paths.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    with open(log, "w", encoding="utf-8") as output:
+        process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
-        with open(log, "w", encoding="utf-8") as copy:
-            for line in process.stdout:
-                copy.write(line)
-                copy.flush()
-                progress.line(line.rstrip("\n"))
-        process.wait()
+        while process.poll() is None:
+            progress.follow()
+            time.sleep(0.1)
     except KeyboardInterrupt:
         stop(process)
         raise BuildError(
             "Stopped. The same command goes on from here: trainings resume from their checkpoints."
         ) from None
+    progress.follow()
     if process.returncode:
-        for job in progress.failed:
-            say(f"\n{job.name} failed. The last lines of {job.log}:\n{progress.tail(job, 20)}")
-        if not progress.failed:
-            say("\n".join(log.read_text(encoding="utf-8").splitlines()[-20:]))
+        for said in progress.unfinished.values():
+            say(f"\n{title(said)} failed. The last lines of {said}:\n{tail(paths.ROOT / said)}")
+        if not progress.unfinished:
+            say(tail(log))
         raise BuildError(f"The build stopped; all that finished is kept, and the same command goes on. Details: {LOG}")
 
 
@@ -205,18 +213,11 @@ def accept(target: str) -> None:
     Raises:
         InputError: an input in the work tree is not the one that the committed results were made from.
     """
-    stage = target_stage(target, declared.stages())
+    known = declared.stages()
+    stage = target_stage(target, known)
     for sentence in doors.repair():
         say(sentence)
-    if code_digest.stale():
-        doors.dvc("repro", "--single-item", "code")
-    plan = doors.dvc("repro", "--allow-missing", "--dry", stage.address)
-    stale = [
-        line.split("'")[1]
-        for line in plan.splitlines()
-        if line.startswith(("Running stage", "Stage '")) and "'" in line
-    ]
-    stale = [name for name in stale if f"Running stage '{name}'" in plan]
+    stale = stale_stages([stage.address], known, allow_missing=True)
     if stale:
         raise InputError(
             f"The committed results of {target} were made from other inputs than those here: {', '.join(stale)} would "

@@ -1,69 +1,35 @@
-"""Do the two doors show one graph? Every output must have the same stage and the same dependencies in both."""
+"""Do the two doors show one graph? Every output must have the same stage, and in DVC the same dependencies."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from pipeline import paths
 from pipeline.graph import declared, doors
 
-Made = dict[str, tuple[str, frozenset[str]]]  # output -> (address of its stage, paths that it depends on)
-
-BLOCK = re.compile(r"\n(?:\[.*\]\n)?(?:local)?rule ")
-ADDRESS = re.compile(r"repro --single-item (\S+)")
+Made = Mapping[str, tuple[str, frozenset[str]]]  # output: who makes it, and the paths that it depends on
 
 
 def by_dvc() -> Made:
-    """Return every output in DVC's own index of the pipeline."""
+    """Return every output in DVC's own index of the pipeline, made by the address of a stage."""
     from dvc.repo import Repo
 
     inside = {str(file) for file in declared.dvc_files()}
-    result: Made = {}
+    result = {}
     with Repo(str(paths.ROOT)) as repo:
         for stage in repo.index.stages:
-            if stage.path not in inside:
-                continue
-            deps = frozenset(relative(dep.fs_path) for dep in stage.deps)
-            for out in stage.outs:
-                result[relative(out.fs_path)] = (stage.addressing, deps)
-    return result
-
-
-def by_snakemake() -> Made:
-    """Return every output in Snakemake's plan for a build of everything."""
-    targets = ["report"]
-    loose = (
-        "evaluate@",
-        "measure@",
-        "propose@",
-        "search_ranges@",
-        "classify@",
-        "fine_tune@",
-        "loss_share@",
-        "data/dvc.yaml:",
-        "dst_figures",
-        "compare",
-    )  # these may be in no table
-    targets += [
-        out for name, stage in declared.stages().items() if any(kind in name for kind in loose) for out in stage.outs
-    ]
-    text = doors.snakemake("--dry-run", "--forceall", "--", *targets)
-    result: Made = {}
-    for block in BLOCK.split(text)[1:]:
-        fields = {m[1]: m[2].split(", ") for m in re.finditer(r"^    (input|output): (.*)$", block, re.M)}
-        address = ADDRESS.search(block)
-        for out in fields.get("output", ()):
-            result[out] = (address[1] if address else "", frozenset(fields.get("input", ())))
+            if stage.path in inside:
+                deps = frozenset(relative(dep.fs_path) for dep in stage.deps)
+                result |= {relative(out.fs_path): (stage.addressing, deps) for out in stage.outs}
     return result
 
 
 def by_declaration() -> Made:
-    """Return every output as this project's own reader of dvc.yaml sees it."""
+    """Return every output as this project's own reader of dvc.yaml sees it, of which Snakemake's rules are made."""
     return {out: (s.address, frozenset(s.deps)) for s in declared.stages().values() for out in s.outs}
 
 
-def differences(ours: Made, theirs: Mapping[str, tuple[str, frozenset[str]]], us: str, them: str) -> list[str]:
+def differences(ours: Made, theirs: Made, us: str, them: str) -> list[str]:
     """Return a sentence for each output about which two graphs disagree."""
     found = [
         f"{out}: made by {ours[out][0]} in {us}, by nothing in {them}" for out in sorted(ours.keys() - theirs.keys())
@@ -84,11 +50,15 @@ def differences(ours: Made, theirs: Mapping[str, tuple[str, frozenset[str]]], us
 
 
 def drift() -> list[str]:
-    """Return all differences between DVC's graph, Snakemake's, and what `declared` reads."""
-    dvc = by_dvc()
+    """Return all differences between DVC's graph, what `declared` reads, and the rules that Snakemake makes of it."""
+    kinds = declared.kinds(declared.stages())
+    expected = {
+        out: (f"rule {kind.name}", frozenset()) for kind in kinds for stage in kind.stages for out in stage.outs
+    }
+    planned = {row["output_file"]: (f"rule {row['rule']}", frozenset()) for row in doors.summary(*expected)}
     return [
-        *differences(dvc, by_snakemake(), "DVC", "Snakemake"),
-        *differences(dvc, by_declaration(), "DVC", "pipeline.graph.declared"),
+        *differences(by_dvc(), by_declaration(), "DVC", "pipeline.graph.declared"),
+        *differences(expected, planned, "pipeline.graph.declared", "Snakemake"),
     ]
 
 

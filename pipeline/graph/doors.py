@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -28,7 +29,7 @@ def dvc(*arguments: str) -> str:
 
 
 def snakemake(*arguments: str) -> str:
-    """Run `snakemake ...` and return what it prints, messages included. Raises InputError where it fails."""
+    """Run `snakemake ...` and return what it prints besides messages. Raises InputError where it fails."""
     return called("snakemake", *arguments)
 
 
@@ -39,7 +40,7 @@ def called(tool: str, *arguments: str) -> str:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         shown = "\n  ".join(lines[-20:])
         raise InputError(f"`{tool} {' '.join(arguments)}` ended with code {done.returncode}:\n  {shown}")
-    return done.stdout if tool == "dvc" else done.stdout + done.stderr
+    return done.stdout
 
 
 def status(*addresses: str) -> dict[str, list]:
@@ -48,9 +49,14 @@ def status(*addresses: str) -> dict[str, list]:
     return json.loads(text[text.index("{") :]) if "{" in text else {}
 
 
+def summary(*targets: str) -> list[dict[str, str]]:
+    """Return Snakemake's table of files and of all that they need, by column: `output_file`, `rule`, `plan`, ..."""
+    return list(csv.DictReader(snakemake("--summary", "--", *targets).splitlines(), delimiter="\t"))
+
+
 def nothing_to_do(*targets: str) -> bool:
-    """Whether Snakemake sees nothing to be done for files."""
-    return "Nothing to be done" in snakemake("--dry-run", *targets)
+    """Whether Snakemake plans to update none of some files, nor of what they need."""
+    return all(row["plan"] == "no update" for row in summary(*targets))
 
 
 def touch(*targets: str) -> None:

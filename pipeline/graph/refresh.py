@@ -6,7 +6,7 @@ import time
 
 from pipeline import code_digest, config, paths
 from pipeline.graph import declared, doors
-from pipeline.graph.build import agree, say, target_stage
+from pipeline.graph.build import agree, say, stale_stages, target_stage
 from pipeline.graph.progress import duration
 from pipeline.published.tables import load_published
 from pipeline.reporting.catalogue import write_catalogue
@@ -58,10 +58,7 @@ def enter(target: str, trust: bool = False) -> None:
     stage = target_stage(target, known)
     for sentence in doors.repair():
         say(sentence)
-    if code_digest.stale():
-        doors.dvc("repro", "--single-item", "code")
-    needed, status = declared.ancestors(stage.address, known), doors.status(stage.address)
-    stale = [address for address in known if address in needed and address in status]
+    stale = stale_stages([stage.address], known)
     there = [address for address in stale if ready(known[address]) and made(known[address])]
     older = [] if trust else [address for address in there if outdated(known[address])]
     found = [address for address in there if address not in older]

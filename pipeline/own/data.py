@@ -180,11 +180,7 @@ def write_preset(name: str, size: str, folder: Folder) -> Path:
     preset = {
         "name": name,
         "title": f"{name} (own photographs, {Path(size).stem} size)",
-        "data": {
-            "kind": "coco",
-            "train": folder.train._asdict(),
-            "val": folder.val._asdict(),
-        },
+        "data": {"kind": "coco", "train": folder.train._asdict(), "val": folder.val._asdict()},
         **given,
         "original_factor": folder.original_factor,
         "model": without_defaults(found.model),

@@ -6,21 +6,22 @@ Gains, intervals and verdicts are those of the quickstart's tables; a gain that 
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
+from pipeline import markdown as md
 from pipeline import paths
-from pipeline.evaluation.intervals import gain_sd, paired_interval, smallest_detectable_gain
+from pipeline.evaluation.intervals import gain_sd, smallest_detectable_gain
 from pipeline.files import read_json, write_text
-from pipeline.reporting import markdown as md
 from pipeline.reporting.context import numbers_of, recipe_of
-from pipeline.reporting.summary import Method, baseline_ap50, methods_of
 from pipeline.verdicts.comparison import gain_noise, headline_tables
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import DECIDED
+from pipeline.verdicts.rule import CANNOT_TELL, Word
+from pipeline.verdicts.table_lines import Method, baseline_ap50, methods_of
+from pipeline.verdicts.trainings import paired_sd
 
 SIZES = {"ap": "all objects", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
-CANNOT_TELL = "cannot tell"
 MORE_IMAGES, MORE_RUNS = 4, 5
 
 
@@ -37,7 +38,7 @@ class Noise(NamedTuple):
 
     @property
     def image_part(self) -> float:
-        """Part of the gain's variance that is due to which images were validated on."""
+        """Part of the gain's variance that comes from the choice of validation images."""
         total = gain_sd(self.sd_images, self.sd_run) ** 2
         return self.sd_images**2 / total if total else 0.0
 
@@ -71,17 +72,24 @@ def visible_section(results: Results, methods: list[Method]) -> str:
     groups = set().union(*(results.noise_groups(paths.split_evaluation(m.evaluation)[0]) for m in methods))
     seeds = sorted({group["dof"] + 1 for name, group in results.noise.items() if name in groups})
     runs = f"{seeds[0]} runs" if seeds else "no repeated run"
-    rows, found = [], []
-    for metric, size in SIZES.items():
-        halves = [half for method in methods if (half := half_width(method, metric)) is not None and learnt(method)]
-        least, middle, most = (min(halves), median(halves), max(halves)) if halves else (None,) * 3
-        span = f"{md.number(least)} to {md.number(most)}" if halves else md.MISSING
-        count = sum(objects.values()) if metric == "ap" else objects.get(size, 0)
-        rows.append([size, f"{count:,}" if objects else md.MISSING, md.number(middle), span])
-        found.append(f"{size} {md.number(middle)}")
+    able = [method for method in methods if learnt(method)]
+    halves = {
+        size: [half for m in able if (half := m.gains[metric].half_width) is not None] for metric, size in SIZES.items()
+    }
+    middle = {size: md.number(median(found) if found else None) for size, found in halves.items()}
+
+    def count(size: str) -> str:
+        number = sum(objects.values()) if size == SIZES["ap"] else objects.get(size, 0)
+        return f"{number:,}" if objects else md.MISSING
+
+    def span(size: str) -> str:
+        found = halves[size]
+        return f"{md.number(min(found))} to {md.number(max(found))}" if found else md.MISSING
+
     text = (
         f"**The smallest difference that {images} validation images and {runs} of each baseline can show: "
-        f'{", ".join(found)} points of AP.** Below it the advice is "{CANNOT_TELL}".\n\n'
+        f"{', '.join(f'{size} {found}' for size, found in middle.items())} points of AP.** "
+        f'Below it the advice is "{CANNOT_TELL}".\n\n'
     )
     weak = [method for method in methods if not learnt(method)]
     if weak:
@@ -95,12 +103,17 @@ def visible_section(results: Results, methods: list[Method]) -> str:
             "Nothing can be told: the run-to-run noise of this preset is not in `data/noise.json`; "
             f"`python -m pipeline.benchmarks.seeds --preset {results.name} --seeds 3` measures it.\n\n"
         )
-    header = ["Objects", "In the validation images", "Smallest visible gain, median of methods", "Over methods"]
-    return text + md.table(header, rows, "lrrr")
+    columns = [
+        md.Column("Objects", lambda size: size),
+        md.Column("In the validation images", count, "r"),
+        md.Column("Smallest visible gain, median of methods", middle.__getitem__, "r"),
+        md.Column("Over methods", span, "r"),
+    ]
+    return text + md.table(columns, halves)
 
 
 def counted(results: Results) -> tuple[str, dict[str, int]]:
-    """Return how many validation images there are, as text, and objects by size."""
+    """Return the number of validation images as text, then the number of objects by size."""
     path = paths.statistics(results.name)
     split = (read_json(path).get("splits", {}) if path.is_file() else {}).get("val")
     return (f"{split['images']:,}", dict(split["object_counts"])) if split else ("an unknown number of", {})
@@ -108,18 +121,12 @@ def counted(results: Results) -> tuple[str, dict[str, int]]:
 
 def learnt(method: Method) -> bool:
     """Tell whether a method's baseline learnt enough to be compared with."""
-    return method.gains["ap"][3] != "undertrained"
-
-
-def half_width(method: Method, metric: str) -> float | None:
-    """Return half the interval of a gain in points: a smaller gain of this method cannot be told from none."""
-    _, low, high, _ = method.gains.get(metric, (None, None, None, ""))
-    return None if low is None or high is None else (high - low) / 2
+    return method.gains["ap"].word != Word.UNDERTRAINED
 
 
 def advice(methods: list[Method]) -> list[str]:
     """Return a line on what to use, then one for every object size."""
-    if not any(gain is not None for method in methods for gain, *_ in method.gains.values()):
+    if not any(gain.gain is not None for method in methods for gain in method.gains.values()):
         return ["Nothing was run yet."]
     helped = {metric: told(methods, metric, 1) for metric in SIZES}
     hurt = {metric: told(methods, metric, -1) for metric in SIZES}
@@ -127,28 +134,25 @@ def advice(methods: list[Method]) -> list[str]:
     useful = {metric: [method for method in found if method not in harmful] for metric, found in helped.items()}
     if useful["ap"]:
         best = useful["ap"][0]
-        lines = [
-            f"**Use {best.name}**: {value(best, 'ap')} points of AP; it hurts no object size, as far as one can tell."
-        ]
+        text = "points of AP; it hurts no object size, as far as one can tell."
+        lines = [f"**Use {best.name}**: {best.gains['ap'].text} {text}"]
     elif any(useful.values()):
         metric = next(metric for metric in ("ap_small", "ap_medium", "ap_large") if useful[metric])
         best = useful[metric][0]
-        lines = [
-            f"**Use {best.name} where {SIZES[metric]} objects matter**: {value(best, metric)} points for these; for "
-            "all objects together one cannot tell."
-        ]
+        text = "points for these; for all objects together one cannot tell."
+        lines = [f"**Use {best.name} where {SIZES[metric]} objects matter**: {best.gains[metric].text} {text}"]
     else:
         lines = ["**Stay with the baseline**, or look longer: of no method can it be told that it helps here."]
     for metric, size in SIZES.items():
-        parts = []
-        if helped[metric]:
-            parts.append("helps: " + "; ".join(f"{m.name} {value(m, metric)}" for m in helped[metric]))
-        if hurt[metric]:
-            parts.append("hurts: " + "; ".join(f"{m.name} {value(m, metric)}" for m in hurt[metric]))
+        parts = [
+            f"{word}: " + "; ".join(f"{method.name} {method.gains[metric].text}" for method in found)
+            for word, found in (("helps", helped[metric]), ("hurts", hurt[metric]))
+            if found
+        ]
         rest: dict[str, list[str]] = {}
         for method in methods:
             if method not in helped[metric] and method not in hurt[metric]:
-                rest.setdefault(word_of(method, metric), []).append(method.name)
+                rest.setdefault(method.gains[metric].plain, []).append(method.name)
         parts += [f"{word}: {md.listing(names)}" for word, names in sorted(rest.items())]
         lines.append(f"{size.capitalize()}{' objects' if metric != 'ap' else ''}: {'. '.join(parts)}.")
     return lines
@@ -156,46 +160,27 @@ def advice(methods: list[Method]) -> list[str]:
 
 def told(methods: list[Method], metric: str, sign: int) -> list[Method]:
     """Return the methods of which it can be told that they help (sign 1) or hurt (-1), the largest effect first."""
-    found = [m for m in methods if m.gains[metric][3] in DECIDED and sign * (m.gains[metric][0] or 0) > 0]
-    return sorted(found, key=lambda m: -sign * m.gains[metric][0])
-
-
-def word_of(method: Method, metric: str) -> str:
-    """Return what is said of a gain: helps, hurts, cannot tell, or why there is none."""
-    gain, _, _, verdict = method.gains[metric]
-    if verdict in DECIDED:
-        return "helps" if (gain or 0) > 0 else "hurts"
-    return {
-        "undecided": CANNOT_TELL,
-        "inactive": "did nothing in this run",
-        "undertrained": f"{CANNOT_TELL} (the baseline learnt too little)",
-        "n/a": "no object of this size",
-    }.get(verdict, verdict)
-
-
-def value(method: Method, metric: str) -> str:
-    """Return a gain with its interval."""
-    return md.gain(*method.gains[metric][:3])
+    found = [m for m in methods if (m.gains[metric].up if sign > 0 else m.gains[metric].down)]
+    return sorted(found, key=lambda m: -sign * m.gains[metric].gain)
 
 
 def methods_table(methods: list[Method]) -> str:
     """Return one row a method: gain and word for every size, cost."""
-    header = ["Method", *(f"AP, {size}" for size in SIZES.values()), "Parameters, multiply-adds"]
-    rows = []
-    for method in sorted(methods, key=lambda m: (m.gains["ap"][0] is None, -(m.gains["ap"][0] or 0))):
-        cells = []
-        for metric in SIZES:
-            gained = value(method, metric) if method.gains[metric][0] is not None else ""
-            cells.append(f"{gained} {word_of(method, metric)}".strip())
-        costs = [method.costs.get(f"{key}_ratio") for key in ("parameters_total", "macs")]
-        cost = ", ".join(f"{one}x" if one else md.MISSING for one in costs)
-        rows.append([f"[{md.cell(method.name)}](headline/{method.table}.md)", *cells, cost])
-    return md.table(header, rows, "lllllr")
+
+    def cell(metric: str, method: Method) -> str:
+        return f"{method.gains[metric].text} {method.gains[metric].plain}".strip()
+
+    columns = [
+        md.Column("Method", lambda method: f"[{method.name}](headline/{method.table}.md)"),
+        *(md.Column(f"AP, {size}", partial(cell, metric)) for metric, size in SIZES.items()),
+        md.Column("Parameters, multiply-adds", lambda method: method.cost, "r"),
+    ]
+    return md.table(columns, sorted(methods, key=lambda m: (m.gains["ap"].gain is None, -(m.gains["ap"].gain or 0))))
 
 
 def chance(methods: list[Method]) -> str:
     """Return how many of these comparisons would be told apart by chance if no method did anything."""
-    judged = sum(half_width(method, metric) is not None for method in methods for metric in SIZES)
+    judged = sum(method.gains[metric].half_width is not None for method in methods for metric in SIZES)
     if not judged:
         return "No comparison has an interval yet."
     return (
@@ -206,42 +191,38 @@ def chance(methods: list[Method]) -> str:
 
 def noise_of(results: Results, method: Method, metric: str) -> Noise | None:
     """Return what a gain is judged by, None where a part of it is not known."""
-    replicates = [(results.bootstrap(name) or {}).get(metric, ()) for name in (method.baseline, method.evaluation)]
-    if not replicates[0] or len(replicates[0]) != len(replicates[1]):
-        return None
-    sd_images = paired_interval(*replicates)[2]
+    sd_images = paired_sd(results, method.baseline, method.evaluation, metric)
     sd_run, dof = gain_noise(results, method.evaluation, method.baseline, metric)
     return None if sd_images is None or sd_run is None or not dof else Noise(sd_images, sd_run, dof)
 
 
 def more_section(results: Results, methods: list[Method]) -> str:
     """Return what more images, or more trainings, would let one see."""
-    rows = []
-    for metric, size in SIZES.items():
-        able = [method for method in methods if learnt(method)]
-        found = [noise for method in able if (noise := noise_of(results, method, metric)) is not None]
-        if not found:
-            continue
-        cells = [
-            md.percent(median(noise.image_part for noise in found), 0),
-            *(
-                md.number(100 * median(noise.visible(*how) for noise in found))
-                for how in ((1, 1), (MORE_IMAGES, 1), (1, MORE_RUNS), (MORE_IMAGES, MORE_RUNS))
-            ),
-        ]
-        rows.append([size, *cells])
-    if not rows:
+    able = [method for method in methods if learnt(method)]
+    every = {size: [noise_of(results, method, metric) for method in able] for metric, size in SIZES.items()}
+    known = {size: found for size, noises in every.items() if (found := [noise for noise in noises if noise])}
+    if not known:
         return "Unknown, as the noise is.\n"
-    header = [
-        "Objects",
-        "% of the variance from images",
-        "With 1 training of each",
-        f"And {MORE_IMAGES} times the images",
+
+    def visible(images: int, runs: int, size: str) -> str:
+        return md.number(100 * median(noise.visible(images, runs) for noise in known[size]))
+
+    images, runs = f"And {MORE_IMAGES} times the images", f"With {MORE_RUNS} trainings of each"
+    columns = [
+        md.Column("Objects", lambda size: size),
+        md.Column(
+            "% of the variance from images",
+            lambda size: md.percent(median(noise.image_part for noise in known[size]), 0),
+            "r",
+        ),
+        md.Column("With 1 training of each", partial(visible, 1, 1), "r"),
+        md.Column(images, partial(visible, MORE_IMAGES, 1), "r"),
+        md.Column(runs, partial(visible, 1, MORE_RUNS), "r"),
+        md.Column(images, partial(visible, MORE_IMAGES, MORE_RUNS), "r"),
     ]
-    header += [f"With {MORE_RUNS} trainings of each", f"And {MORE_IMAGES} times the images"]
     return (
         "Smallest visible gain in points, median of methods. Where little of the variance comes from images, more "
-        f"images do not help, and more trainings do.\n\n{md.table(header, rows, 'lrrrrr')}"
+        f"images do not help, and more trainings do.\n\n{md.table(columns, known)}"
     )
 
 
@@ -262,7 +243,7 @@ def about(results: Results) -> list[str]:
 
 def baselines(results: Results) -> list[str]:
     """Return a sentence on how well the baselines learnt."""
-    found = baseline_ap50(results.name, headline_tables(), headline=True)
+    found = baseline_ap50(results.name, headline_tables())
     if not found:
         return []
     floor = 100 * results.preset.verdicts.min_baseline_ap50

@@ -10,7 +10,6 @@ Four kinds, each with a rule of its own, which every table states:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 Kind = Literal["score", "error", "count", "time", "other"]
@@ -36,18 +35,6 @@ NAMES |= {"map": "mAP", "ar": "AR", "ar50": "AR50", "ar75": "AR75"}
 NAMES |= {metric: f"Recall50, {'-'.join(metric.split('_')[1:])} px" for metric in RECALLS[3:]}
 NAMES |= {"top1_err": "Top-1 error", "top5_err": "Top-5 error", **COUNTS, **TIMES}
 
-RULES = {
-    "error": "Errors: lower is better, so a gain is the baseline's error minus the method's. Their interval holds "
-    "run-to-run noise over the trainings of both and the sampling of test images, taken as independent; with one "
-    "training of either nothing is decided.",
-    "count": "Parameters and multiply-adds are counted at the papers' size whatever the preset: `equal` where the "
-    "count rounds to the printed digits, `close` within 1 %, else `differs`.",
-    "time": "Times belong to a machine, so only the ratio to the baseline's is compared, whatever the preset, with the "
-    "one measured at the papers' size (`reports/benchmarks`): `agrees` where both ratios lie on one side of 1, or both "
-    "within 5 % of it, else `contradicts`; `undecided` where the quartiles of ours lie on two sides; `not timed` "
-    "without a measurement.",
-}
-
 
 def kind_of(column: str) -> Kind:
     """Return the kind of a column; `other` where no rule compares it (learnt scales, printed deviations)."""
@@ -70,9 +57,3 @@ def name_of(column: str) -> str:
 def sign_of(column: str) -> int:
     """Return -1 for a column in which lower is better, else 1."""
     return -1 if kind_of(column) in ("error", "time") else 1
-
-
-def rules_of(columns: Iterable[str]) -> list[str]:
-    """Return the rules of the kinds other than scores among some columns, in order."""
-    kinds = {kind_of(column) for column in columns}
-    return [text for kind, text in RULES.items() if kind in kinds]

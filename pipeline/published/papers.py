@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pipeline.errors import InputError, nearest
+from pipeline.paths import PAPERS
 
-NAMES = {"pod": "POD", "dst": "DST", "msfm": "MSFM", "snip": "SNIP", "psconv": "PSConv"}
+NAMES = {paper: paper.upper() for paper in PAPERS} | {"psconv": "PSConv"}
 CLAIMS = {
     "pod": (
         "A global scale for each 3x3 convolution, learnt from the data, fits a network's receptive fields to the "
@@ -42,10 +43,9 @@ FIGURES = {
     "psconv_frcnn_r50_fpn_1x_psconv_weight_share": "Share of each dilation rate in the weight of every PSConv layer.",
     "ap_by_size": "Gain over its own baseline by object size, for all methods.",
 }
-FIGURES_OF = {
+FIGURES_OF = {  # of a paper alone
     "pod": ("scales", "receptive_field"),
     "dst": ("collage", "loss_share", "loss_share_histogram"),
-    "msfm": (),
     "snip": ("valid_objects",),
     "psconv": ("psconv_frcnn_r50_fpn_1x_psconv_weight_share",),
 }
@@ -60,6 +60,6 @@ PAIRS = {
 
 
 def check_paper(name: str) -> None:
-    """Raise InputError unless this is one of the five papers."""
+    """Raise InputError unless this is one of the papers."""
     if name not in NAMES:
         raise InputError(f"Unknown paper {name!r}{nearest(name, tuple(NAMES))}; known are {', '.join(NAMES)}.")

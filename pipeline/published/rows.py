@@ -63,8 +63,9 @@ class Source:
 
 
 def load_rows(paper: str) -> RowsFile:
-    """Return a paper's file of rows. Raises InputError for whatever it has wrong."""
-    return config.load(paths.ROOT / paths.table_rows(paper), RowsFile)
+    """Return a paper's file of rows, which it may lack. Raises InputError for whatever it has wrong."""
+    path = paths.ROOT / paths.table_rows(paper)
+    return config.load(path, RowsFile) if path.is_file() else RowsFile()
 
 
 def check_rows(rows: RowsFile, known: dict[str, list[str]], where: Path) -> None:

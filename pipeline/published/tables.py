@@ -160,7 +160,7 @@ class Published(Options):
 
 @cache
 def load_published(paper: str) -> Published:
-    """Return a paper's printed tables. Raises InputError for an unknown paper and whatever the file has wrong."""
+    """Return a paper's printed tables. Raises InputError for an unknown paper and for a wrong file."""
     if paper not in paths.PAPERS:
         raise InputError(f"Unknown paper {paper!r}{nearest(paper, paths.PAPERS)}; known are {', '.join(paths.PAPERS)}.")
     printed = read_published(paths.ROOT / paths.published_file(paper))
@@ -225,15 +225,6 @@ def find_table(name: str, headline: bool = False) -> tuple[Published, Table]:
 def _only(table: Table, evaluations: tuple[str, ...]) -> Table:
     """Return a table that shows the rows of some evaluations (or experiments with learnt scales)."""
     return replace(table, rows=tuple(replace(row, shown=row.source.name in evaluations) for row in table.rows))
-
-
-def rows_of(experiment: str) -> list[tuple[Table, Row]]:
-    """Return every row that evaluates an experiment, over all tables of its paper."""
-    paper = paths.paper_of(experiment)
-    if paper not in paths.PAPERS:
-        return []
-    tables = load_published(paper).tables
-    return [(table, row) for table in tables for row in table.rows if row.experiments[-1:] == (experiment,)]
 
 
 def exists(row: Row) -> bool:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pipeline import config, paths
+from pipeline import markdown as md
 from pipeline.files import write_text
 from pipeline.published.columns import METRICS, NAMES
 from pipeline.published.papers import NAMES as PAPER_NAMES
 from pipeline.published.row_names import DETECTORS
 from pipeline.published.tables import load_published
-from pipeline.reporting import markdown as md
 from pipeline.reporting.context import DATA
-from pipeline.reporting.methods import COMBINATIONS, SINGLES
 from pipeline.verdicts.comparison import headline_experiments
+from pipeline.verdicts.methods import COMBINATIONS, SINGLES
 from pipeline.verdicts.results import Results, load_experiment, scale_source
 
 UP = "../../.."
@@ -45,13 +45,17 @@ def list_page(results: Results, trained: list[str]) -> str:
     """Return the list of all cards."""
     text = f"# Model cards, preset {results.name}\n\nOne card a trained network: what it is, what it was trained on, "
     text += "what it reaches, what it costs, where it fails, and how to load it. [Back](../index.md).\n\n"
-    rows = []
-    for name in carded():
+
+    def reached(name: str) -> str:
         metrics = results.metrics(paths.evaluation_name(name, next(iter(load_experiment(name).tests)))) or {}
-        label = f"[{name}]({name}.md)" if name in trained else f"{name}"
-        ap = md.percent(metrics["ap"]) if metrics.get("ap") is not None else md.NOT_RUN
-        rows.append([label, md.cell(load_experiment(name).notes.row), ap if name in trained else md.NOT_RUN])
-    return text + md.table(["Network", "Row", "AP"], rows, "llr")
+        return md.percent(metrics["ap"]) if name in trained and metrics.get("ap") is not None else md.NOT_RUN
+
+    columns = [
+        md.Column("Network", lambda name: f"[{name}]({name}.md)" if name in trained else name),
+        md.Column("Row", lambda name: load_experiment(name).notes.row),
+        md.Column("AP", reached, "r"),
+    ]
+    return text + md.table(columns, carded())
 
 
 def card(results: Results, name: str) -> str:
@@ -62,7 +66,7 @@ def card(results: Results, name: str) -> str:
     text = f"# {name}\n\n{what_it_is(name)} [All cards](README.md), [experiment]({UP}/"
     text += f"{paths.experiment_file(name).as_posix()}).\n\n## Data and training\n\n"
     text += f"- Data: {DATA[results.preset.data.kind]}, split `train`.\n"
-    text += f"- Preset `{results.name}`: {results.preset.title}. Recipe `{experiment.recipe}`: {spec.recipe.source}.\n"
+    text += f"- Preset `{results.name}`, recipe `{experiment.recipe}`: {spec.recipe.source}.\n"
     optimizer = results.preset.training.optimizer or spec.recipe.optimizer
     text += f"- {training['steps']:,} steps of {spec.batch} images with {optimizer} at a rate of {spec.lr:g}, "
     text += f"seed {spec.seed}, {training.get('precision', 'unknown')} precision.\n"
@@ -98,19 +102,20 @@ def what_it_is(name: str) -> str:
 
 def metrics_section(results: Results, name: str) -> str:
     """Return the metrics of every test that was evaluated, with intervals over images."""
-    rows = []
-    for test in load_experiment(name).tests:
-        evaluation = paths.evaluation_name(name, test)
-        metrics, draws = results.metrics(evaluation), results.bootstrap(evaluation) or {}
-        if metrics is None:
-            continue
-        cells = [f"{md.percent(metrics.get(m))} {interval(draws.get(m, ()))}".strip() for m in METRICS]
-        rows.append([f"`{test}`", f"{metrics['images']:,}", *cells])
-    if not rows:
+    evaluations = {test: paths.evaluation_name(name, test) for test in load_experiment(name).tests}
+    found = {test: metrics for test, other in evaluations.items() if (metrics := results.metrics(other)) is not None}
+
+    def cell(metric: str, test: str) -> str:
+        draws = (results.bootstrap(evaluations[test]) or {}).get(metric, ())
+        return f"{md.percent(found[test].get(metric))} {interval(draws)}".strip()
+
+    if not found:
         return "Not evaluated.\n"
-    header = ["Test", "Images", *(NAMES[metric] for metric in METRICS)]
+    columns = [md.Column("Test", lambda test: f"`{test}`")]
+    columns.append(md.Column("Images", lambda test: f"{found[test]['images']:,}", "r"))
+    columns += [md.Column(NAMES[metric], partial(cell, metric), "r") for metric in METRICS]
     text = "Percent, on the validation images; brackets are 95 % intervals over images (percentiles of a bootstrap). "
-    return text + "Run-to-run noise comes on top.\n\n" + md.table(header, rows, "lr" + "r" * len(METRICS))
+    return text + "Run-to-run noise comes on top.\n\n" + md.table(columns, found)
 
 
 def interval(draws: Any) -> str:
@@ -174,12 +179,3 @@ image = torch.rand(3, {round(800 * results.preset.factor)}, {round(1333 * result
     (found,) = {call}  # boxes (x1, y1, x2, y2), labels and scores
 ```
 """
-
-
-def card_files(preset: str, name: str) -> list[Path]:
-    """Return the results that a card reads besides the experiment, its recipe and its weights."""
-    evaluations = [paths.evaluation_name(name, test) for test in load_experiment(name).tests]
-    found = [paths.training_summary(preset, name), paths.size(preset, name)]
-    for evaluation in evaluations:
-        found += [paths.metrics(preset, evaluation), paths.bootstrap(preset, evaluation)]
-    return found

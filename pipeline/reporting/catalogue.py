@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from functools import partial
+from typing import NamedTuple
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_yaml, write_text
 from pipeline.published.columns import kind_of, name_of
 from pipeline.published.papers import NAMES
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table, load_published
-from pipeline.reporting import markdown as md
 from pipeline.reporting.context import comparability, numbers_of
-from pipeline.reporting.summary import count_verdicts, read_table
+from pipeline.reporting.sources import experiment_link
 from pipeline.verdicts.comparison import METRICS, RECALLS
 from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.table_lines import Counts, count_verdicts, main_metric, read_table
 
 CATALOGUE = "data/published/experiments.yaml"  # every experiment of the papers, by name
 
@@ -24,40 +28,60 @@ def write_catalogue(preset: str) -> None:
     write_text(paths.catalogue(preset), catalogue_page(Results(preset)))
 
 
+class Entry(NamedTuple):
+    """A table in the catalogue: rows of the paper's own, those with a result, and what the verdicts say."""
+
+    table: Table
+    made: bool
+    own: int
+    run: int
+    counts: Counts
+    said: str
+
+    @property
+    def label(self) -> str:
+        return f"[{self.table.id}](tables/{self.table.id}.md)" if self.made else self.table.id
+
+
+COLUMNS = (
+    md.Column("Table", lambda entry: entry.label),
+    md.Column("Shows", lambda entry: entry.table.title),
+    md.Column("Rows", lambda entry: entry.own, "r"),
+    md.Column("With a result", lambda entry: entry.run, "r"),
+    md.Column("Compared", lambda entry: entry.counts.compared, "r"),
+    md.Column("Decided", lambda entry: entry.counts.decided, "r"),
+    md.Column("Verdicts", lambda entry: entry.said),
+)
+
+
 def catalogue_page(results: Results) -> str:
     """Return the list of all published tables with what came of their rows, paper by paper."""
-    tables = [table for paper in paths.PAPERS for table in load_published(paper).tables]
-    lines = {table.id: table_line(results, table) for table in tables}
-    own, run, compared, decided = (sum(line[1][i] for line in lines.values()) for i in range(4))
+    entries = [table_entry(results, table) for paper in paths.PAPERS for table in load_published(paper).tables]
+    own, run = sum(entry.own for entry in entries), sum(entry.run for entry in entries)
+    compared, decided = (sum(getattr(entry.counts, key) for entry in entries) for key in ("compared", "decided"))
     text = f"# All tables, preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
-    text += f"{md.plural(len(tables), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
+    text += f"{md.plural(len(entries), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
     text += f"**{decided} of {compared}** compared rows decided. A row stands in several tables where the paper prints "
     text += "it in several. [Back](README.md).\n"
-    header = ["Table", "Shows", "Rows", "With a result", "Compared", "Decided", "Verdicts"]
     for paper in paths.PAPERS:
-        rows = [lines[table.id][0] for table in tables if table.id.startswith(f"{paper}_")]
-        text += f"\n## {NAMES[paper]}\n\n{md.table(header, rows, 'llrrrrl')}"
+        rows = [entry for entry in entries if entry.table.id.startswith(f"{paper}_")]
+        text += f"\n## {NAMES[paper]}\n\n{md.table(COLUMNS, rows)}"
     return text + further_section(results) + commands(results)
 
 
-def table_line(results: Results, table: Table) -> tuple[list[str], tuple[int, int, int, int]]:
-    """Return a table's line, and its numbers of own rows, rows with a result, compared rows and decided ones."""
+def table_entry(results: Results, table: Table) -> Entry:
+    """Return what came of a table's rows."""
     lines = read_table(results.name, table.id)
-    own = sum(row.ours for row in table.rows)
     ids = {row.id for row in table.rows}
     # A count needs no training: every network has its parameters.
-    told = [line for line in lines if line["ours"] and line["kind"] != "cost" and kind_of(line["metric"]) != "count"]
-    run = len(ids & {line["row"] for line in told})
-    main = next((line["metric"] for line in lines if line["kind"] == "row"), "ap")
-    counts = count_verdicts(lines, main)
-    words = counts.words
+    told = [x for x in lines if x.ours is not None and x.kind != "cost" and kind_of(x.metric) != "count"]
+    run = len(ids & {line.row for line in told})
+    counts = count_verdicts(lines, main_metric(lines))
+    said = str(counts)
     if not counts.compared:
-        named = {line["row"]: line["verdict"] for line in lines if line["kind"] in ("row", "scale", "speed")}
-        words = {word: list(named.values()).count(word) for word in sorted(set(named.values()))}
-    said = ", ".join(f"{count} {word}" for word, count in words.items()) or "not made"
-    label = f"[{table.id}](tables/{table.id}.md)" if lines else table.id
-    cells = [label, md.cell(table.title), *map(str, (own, run, counts.compared, counts.decided)), said]
-    return cells, (own, run, counts.compared, counts.decided)
+        named = Counter({line.row: line.verdict for line in lines if line.kind in ("row", "scale", "speed")}.values())
+        said = ", ".join(f"{count} {word}" for word, count in sorted(named.items()))
+    return Entry(table, bool(lines), sum(row.ours for row in table.rows), run, counts, said or "not made")
 
 
 def beyond_tables() -> list[str]:
@@ -83,13 +107,13 @@ def evaluations_beyond() -> list[str]:
 
 def further_section(results: Results) -> str:
     """Return what the experiments behind no row reached."""
-    rows = []
-    for evaluation in dict.fromkeys(evaluations_beyond()):
-        experiment = paths.split_evaluation(evaluation)[0]
-        link = f"[`{evaluation}`]({back(results)}/{paths.experiment_file(experiment).as_posix()})"
-        rows.append([link, md.cell(load_experiment(experiment).notes.row), reached(results, evaluation)])
+    columns = [
+        md.Column("Evaluation", lambda name: experiment_link(paths.split_evaluation(name)[0], back(results), name)),
+        md.Column("In the paper", lambda name: load_experiment(paths.split_evaluation(name)[0]).notes.row),
+        md.Column("Here", partial(reached, results)),
+    ]
     text = "\n## Experiments behind no row\n\nPrerequisites, numbers in running text, and figures.\n\n"
-    return text + md.table(["Evaluation", "In the paper", "Here"], rows)
+    return text + md.table(columns, dict.fromkeys(evaluations_beyond()))
 
 
 def reached(results: Results, evaluation: str) -> str:

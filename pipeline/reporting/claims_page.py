@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import write_text
 from pipeline.published.papers import NAMES
 from pipeline.published.tables import load_published
-from pipeline.reporting import markdown as md
 from pipeline.reporting.context import comparability, numbers_of, one_rule
-from pipeline.verdicts.claims import CONTRADICTED, HOLDS, ORDER, UNDECIDED, Part, judge_claims, verdict_of
+from pipeline.verdicts.claims import Part, judge_claims
 from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import CLAIM_RULE, CLAIM_WORDS, Word, worst
 
 FIELDS = ("paper", "claim", "verdict", "statement", "part", "published", "ours", "part_verdict", "why", "sources")
-RULE = (
-    f"`{HOLDS}`: every part that can be checked has the printed sign, its interval excludes zero, or a number keeps "
-    f"the claimed bound. `{CONTRADICTED}`: a part is decided the other way. `{UNDECIDED}`: the interval of a part "
-    "includes zero, the method was inactive, or its baseline learnt too little. `not run`: a result is missing. "
-    "`cannot be checked here`: the reason stands beside it. A claim takes the first of contradicted, undecided, not "
-    "run, holds, cannot be checked here that one of its parts has."
-)
 
 
 def write_claims(preset: str) -> None:
@@ -36,60 +33,79 @@ def claims_page(results: Results, judged: dict[str, dict[str, list[Part]]]) -> s
     total = sum(len(claims) for claims in judged.values())
     text = f"# Claims, preset {results.name}\n\n{md.plural(total, 'claim')} of five papers, each with the numbers that "
     text += f"it rests on. {numbers_of(results)} {comparability(results)} [Back](index.md), [data](claims.csv).\n\n"
-    rows = []
-    for paper, claims in judged.items():
-        words = [verdict_of(parts) for parts in claims.values()]
-        rows.append([f"[{NAMES[paper]}](claims/{paper}.md)", str(len(words))])
-        rows[-1] += [str(words.count(word)) for word in ORDER]
-    text += md.table(["Paper", "Claims", *ORDER], rows, "l" + "r" * (len(ORDER) + 1))
-    text += f"\n{RULE}\n\n{one_rule(results)}\n\n## Decided\n\n"
-    decided = []
-    for paper, claims in judged.items():
-        statements = {claim.id: claim.statement for claim in load_published(paper).claims}
-        for name, parts in claims.items():
-            if verdict_of(parts) in (HOLDS, CONTRADICTED):
-                cells = [f"[{name}](claims/{paper}.md)", md.cell(statements[name]), _shown(parts), verdict_of(parts)]
-                decided.append(cells)
-    header = ["Claim", "Says", "Published → ours", "Verdict"]
-    return text + (md.table(header, decided) if decided else "None yet.\n")
+    words = {paper: [entry.word for entry in entries_of(paper, claims)] for paper, claims in judged.items()}
+    columns = [
+        md.Column("Paper", lambda paper: f"[{NAMES[paper]}](claims/{paper}.md)"),
+        md.Column("Claims", lambda paper: len(words[paper]), "r"),
+        *(md.Column(word, lambda paper, word=word: words[paper].count(word), "r") for word in CLAIM_WORDS),
+    ]
+    text += f"{md.table(columns, judged)}\n{CLAIM_RULE}\n\n{one_rule(results)}\n\n## Decided\n\n"
+    entries = [entry for paper, claims in judged.items() for entry in entries_of(paper, claims)]
+    decided = [entry for entry in entries if entry.word in (Word.HOLDS, Word.CONTRADICTED)]
+    return text + (md.table(DECIDED, decided) if decided else "None yet.\n")
+
+
+class Entry(NamedTuple):
+    """A claim with its statement, its verdict and its parts."""
+
+    paper: str
+    name: str
+    statement: str
+    word: Word
+    parts: list[Part]
+
+    @property
+    def numbers(self) -> str:
+        return "; ".join(f"{part.published} → {part.ours}" for part in self.parts if part.ours)
+
+
+DECIDED = (
+    md.Column("Claim", lambda entry: f"[{entry.name}](claims/{entry.paper}.md)"),
+    md.Column("Says", lambda entry: entry.statement),
+    md.Column("Published → ours", lambda entry: entry.numbers),
+    md.Column("Verdict", lambda entry: entry.word),
+)
+PARTS = (  # of (entry, part), where the entry is None below a claim's first part
+    md.Column("Claim", lambda line: line[0] and f"`{line[0].name}`: {line[0].statement}"),
+    md.Column("Verdict", lambda line: line[0] and f"**{line[0].word}**"),
+    md.Column("Part", lambda line: line[1].what),
+    md.Column("Published", lambda line: line[1].published, "r"),
+    md.Column("Ours", lambda line: line[1].ours, "r"),
+    md.Column("This part", lambda line: told(line[1])),
+    md.Column("From", lambda line: ", ".join(f"[{Path(file).stem}](../{file})" for file in line[1].sources)),
+)
+
+
+def entries_of(paper: str, claims: dict[str, list[Part]]) -> list[Entry]:
+    """Return a paper's claims with their verdicts."""
+    statements = {claim.id: claim.statement for claim in load_published(paper).claims}
+    return [
+        Entry(paper, name, statements[name], worst(part.verdict for part in parts), parts)
+        for name, parts in claims.items()
+    ]
+
+
+def told(part: Part) -> str:
+    """Return a part's verdict, and why where it is not decided."""
+    why = part.why and part.verdict not in (Word.HOLDS, Word.CONTRADICTED)
+    return f"{part.verdict}: {part.why}" if why else part.verdict
 
 
 def paper_claims(results: Results, paper: str, claims: dict[str, list[Part]]) -> str:
     """Return the page of one paper's claims, a line a part."""
-    statements = {claim.id: claim for claim in load_published(paper).claims}
     text = f"# Claims of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results)} {comparability(results)} "
-    text += f"[{NAMES[paper]}](../papers/{paper}.md), [all claims](../claims.md).\n\n{RULE}\n\n"
-    rows = []
-    for name, parts in claims.items():
-        for number, part in enumerate(parts):
-            first = [f"`{name}`: {md.cell(statements[name].statement)}", f"**{verdict_of(parts)}**"]
-            cells = first if number == 0 else ["", ""]
-            why = f": {md.cell(part.why)}" if part.why and part.verdict not in (HOLDS, CONTRADICTED) else ""
-            own = f"{part.verdict}{why}"
-            links = ", ".join(f"[{_short(source)}](../{source})" for source in part.sources)
-            rows.append([*cells, md.cell(part.what), part.published, part.ours, own, links])
-    header = ["Claim", "Verdict", "Part", "Published", "Ours", "This part", "From"]
-    return text + md.table(header, rows, "lllrrll")
+    text += f"[{NAMES[paper]}](../papers/{paper}.md), [all claims](../claims.md).\n\n{CLAIM_RULE}\n\n"
+    lines = [(None if i else e, part) for e in entries_of(paper, claims) for i, part in enumerate(e.parts)]
+    return text + md.table(PARTS, lines)
 
 
 def csv_rows(judged: dict[str, dict[str, list[Part]]]) -> list[dict[str, str]]:
     """Return the claims in long form, a line a part."""
-    rows = []
-    for paper, claims in judged.items():
-        statements = {claim.id: claim.statement for claim in load_published(paper).claims}
-        for name, parts in claims.items():
-            about = {"paper": paper, "claim": name, "verdict": verdict_of(parts), "statement": statements[name]}
-            for part in parts:
-                line = {"part": part.what, "published": part.published, "ours": part.ours}
-                line |= {"part_verdict": part.verdict, "why": part.why, "sources": " ".join(part.sources)}
-                rows.append(about | line)
-    return rows
-
-
-def _shown(parts: list[Part]) -> str:
-    """Return the numbers of the parts that have some."""
-    return "; ".join(f"{part.published} → {part.ours}" for part in parts if part.ours)
-
-
-def _short(source: str) -> str:
-    return source.rpartition("/")[2].rpartition(".")[0]
+    return [
+        {"paper": paper, "claim": entry.name, "verdict": entry.word, "statement": entry.statement}
+        | {"part": part.what, "published": part.published, "ours": part.ours}
+        | {"part_verdict": part.verdict, "why": part.why, "sources": " ".join(part.sources)}
+        for paper, claims in judged.items()
+        for entry in entries_of(paper, claims)
+        for part in entry.parts
+    ]

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline import config, paths
+from pipeline.markdown import listing, percent, plural
 from pipeline.options import Test
+from pipeline.published.columns import kind_of
 from pipeline.published.rows import is_classifier
-from pipeline.reporting.markdown import listing, plural
 from pipeline.verdicts.comparison import stand_ins
 from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.rule import BY_SIGN, gain_rule
+from pipeline.verdicts.trainings import Spread
 
 DATA = {
     "scaleworld": "ScaleWorld (rendered scenes, made here)",
     "coco": "photographs of a COCO-format folder",
     "voc": "photographs of a PASCAL VOC folder",
 }
-WORDS = (
-    "then `agrees` or `contradicts` by the sign of the published gain, or `decided up` / `decided down` where the "
-    "paper prints none for this pair."
-)
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
-
-
 BASELINES = {  # by group of `fitting_groups`
     "fpn": "baselines with an FPN",
     "l1": "baselines with an FPN and L1 losses",
@@ -47,14 +44,21 @@ def beside_table(results: Results, evaluations: Sequence[str], seeds: int = 1, e
 
 def numbers_of(results: Results) -> str:
     """Return the sentence that names a number after its preset: a mini number is called a mini number."""
-    return (
-        f"These are **{results.name} numbers**: preset `{results.name}`, {results.preset.title}, "
-        f"on {DATA[results.preset.data.kind]}."
-    )
+    return f"These are **{results.name} numbers**: preset `{results.name}`, on {data_of(results)}."
+
+
+def data_of(results: Results) -> str:
+    """Return a preset's data: of photographs, what its title says of them in brackets."""
+    kind = results.preset.data.kind
+    _, bracket, remark = results.preset.title.partition("(")
+    return remark.rstrip(")") if bracket and kind != "scaleworld" else DATA[kind]
 
 
 def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
-    """Return images (where `evaluated`), short side, steps and seeds of some evaluations; what classifiers saw."""
+    """Return how large some evaluations are: images (where `evaluated`), short side, steps and trainings.
+
+    Of classifiers, return what they saw.
+    """
     if evaluations and all(is_classifier(name) for name in evaluations):
         return _sizes_of_classifiers(results, evaluations)
     metrics = list(map(results.metrics, evaluations)) if evaluated else []
@@ -84,16 +88,15 @@ def _sizes_of_classifiers(results: Results, names: Sequence[str]) -> str:
 
 
 def recipe_of(results: Results) -> list[str]:
-    """Return what the preset puts in the place of the papers' networks and recipes, as at most one sentence."""
+    """Return how the preset's networks and recipes differ from the papers', in at most one sentence."""
     size, training = results.preset.model, results.preset.training
     changes = []
     if size.width != 1 or size.max_blocks:
         blocks = f" and at most {size.max_blocks} blocks a stage" if size.max_blocks else ""
         changes.append(f"networks of {size.width:g} times the width{blocks}")
     if size.dense_norm:
-        changes.append(
-            f"one-stage detectors that start at stride {size.dense_stride} with group normalisation in their towers"
-        )
+        dense = f"one-stage detectors that start at stride {size.dense_stride}"
+        changes.append(f"{dense} with group normalisation in their towers")
     if training.optimizer:
         changes.append(f"{OPTIMIZERS[training.optimizer]} at a rate of {training.lr:g}")
     if training.norm == "batch":
@@ -111,7 +114,7 @@ def short_sides(results: Results, evaluation: str) -> list[int]:
 
 
 def comparability(results: Results) -> str:
-    """Return what of the published numbers may be compared with ours."""
+    """Return which published numbers may be compared with ours."""
     if results.name == "full":
         return "Published and ours are both of the papers' data and sizes."
     return (
@@ -127,30 +130,35 @@ def one_rule(results: Results) -> str:
 
 def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
     """Return the rule of the verdict in one line, with the noise that some evaluations are judged by."""
-    if evaluations and all(is_classifier(name) for name in evaluations):  # `columns.RULES` says what their interval is
-        return f"Verdict: a gain is `undecided` unless its 95 % interval excludes zero; {WORDS}"
+    if evaluations and all(is_classifier(name) for name in evaluations):  # `rule.RULES` says what their interval is
+        return f"Verdict: a gain is `undecided` unless its 95 % interval excludes zero; {BY_SIGN}"
     groups = set().union(*(results.noise_groups(paths.split_evaluation(name)[0]) for name in evaluations))
     return _rule(results, sorted(groups & set(results.noise)))
 
 
 def _rule(results: Results, groups: list[str]) -> str:
     counts = [f"{results.noise[group]['dof'] + 1} equal {BASELINES[group]}" for group in groups]
-    noise = (
-        f"the run-to-run noise of {listing(counts)}"
-        if counts
-        else "run-to-run noise, which nobody measured for this preset yet (`data/noise.json`)"
-    )
-    floor = 100 * results.preset.verdicts.min_baseline_ap50
-    repeated = (
-        " Where method and baseline were each trained several times (`seeds.md`), gain, interval and verdict are those "
-        "of the means."
-        if results.seed_methods
-        else ""
-    )
+    noise = f"the run-to-run noise of {listing(counts)}"
+    if not counts:
+        noise = "run-to-run noise, which nobody measured for this preset yet (`data/noise.json`)"
+    return gain_rule(noise, 100 * results.preset.verdicts.min_baseline_ap50, bool(results.seed_methods))
+
+
+def spread_cell(found: Spread) -> str:
+    """Return `3: 21.5 ± 0.5` for several trainings, `1, ± 0.5` for one with the preset's noise, `1` without any."""
+    sd = percent(found.sd) if found.sd is not None else None
+    if found.values:
+        return f"{found.count}: {percent(found.mean)} ± {sd}"
+    return f"1, ± {sd}" if sd else "1"
+
+
+def spread_sentence(metric: str) -> str:
+    """Return what the column of seeds holds."""
+    if kind_of(metric) == "error":
+        return "Seeds ±: trainings behind the number with their mean and standard deviation; `1` is a single training."
     return (
-        "Verdict: a gain is `undecided` unless its 95 % interval, from a paired bootstrap over images and "
-        f"{noise}, excludes zero; {WORDS} `inactive`: the method changed nothing in this run. "
-        f"`undertrained`: the baseline's AP50 is below {floor:.0f}.{repeated}"
+        "Seeds ±: `3: 21.5 ± 0.5` are mean and standard deviation of three further trainings of this row with other "
+        "seeds (`seeds.md`); `1, ± 0.5` is one training, and the deviation of such baselines under this preset."
     )
 
 

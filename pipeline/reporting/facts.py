@@ -7,7 +7,8 @@ import io
 
 from pipeline import paths
 from pipeline.files import read_json, read_text
-from pipeline.verdicts.results import MOVED, Results
+from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import MOVED
 
 DST_BASELINE = "dst_frcnn_r50_fpn_1x"
 

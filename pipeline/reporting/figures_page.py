@@ -42,20 +42,13 @@ FIGURES = (
     Figure("dst_threshold", "DST, figure 4: thresholds", "table dst_t12"),
     Figure("loss_share", "DST, figure 5: shares of the loss", "the trainings of dst_t2"),
     Figure("loss_share_histogram", "DST, figure 6: small objects' share of the loss", "the trainings of dst_t2"),
-    Figure(
-        "psconv_cls_r50_120ep_cos_psconv_weight_share",
-        "PSConv, figure 6, left: weight of each dilation in PS-ResNet-50",
-        "psconv_cls_r50_120ep_cos_psconv",
-    ),
-    Figure(
-        "psconv_cls_x29_16x64d_300ep_psconv_weight_share",
-        "PSConv, figure 6, right: weight of each dilation in PS-ResNeXt-29",
-        "psconv_cls_x29_16x64d_300ep_psconv",
-    ),
-    Figure(
-        "psconv_frcnn_r50_fpn_1x_psconv_weight_share",
-        "PSConv, as figure 6: weight of each dilation in the detector's PS-ResNet-50",
-        "psconv_frcnn_r50_fpn_1x_psconv",
+    *(
+        Figure(f"{name}_weight_share", f"PSConv, {which}: weight of each dilation in {network}", name)
+        for name, which, network in (
+            ("psconv_cls_r50_120ep_cos_psconv", "figure 6, left", "PS-ResNet-50"),
+            ("psconv_cls_x29_16x64d_300ep_psconv", "figure 6, right", "PS-ResNeXt-29"),
+            ("psconv_frcnn_r50_fpn_1x_psconv", "as figure 6", "the detector's PS-ResNet-50"),
+        )
     ),
 )
 

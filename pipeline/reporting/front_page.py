@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_json, write_text
 from pipeline.published.papers import NAMES
-from pipeline.reporting import markdown as md
 from pipeline.reporting.context import comparability, numbers_of
 from pipeline.verdicts.results import Results
 
@@ -41,14 +41,17 @@ def analyses_section(results: Results) -> str:
         text += "and splits, beside a deformable network's offsets. [Data](figures/scale_stability.csv).\n"
     else:
         text += f"- Stability of learnt scales beside a deformable network's offsets: {md.NOT_RUN}.\n"
-    rows = []
-    for name in EXPORTED:
-        path = paths.export(results.name, name)
-        if path.is_file():
-            found = read_json(path)
-            difference = f"{found['largest_difference']:.1e} of {found['largest_output']:.3g}"
-            rows.append([f"`{name}`", found["contents"], found["weights"], difference])
-    if not rows:
+    found = {name: read_json(path) for name in EXPORTED if (path := paths.export(results.name, name)).is_file()}
+    if not found:
         return f"{text}- Networks as ONNX files: {md.NOT_RUN}.\n"
+    columns = [
+        md.Column("Experiment", lambda name: f"`{name}`"),
+        md.Column("Holds", lambda name: found[name]["contents"]),
+        md.Column("Weights", lambda name: found[name]["weights"]),
+        md.Column(
+            "Largest difference from PyTorch",
+            lambda name: "{largest_difference:.1e} of {largest_output:.3g}".format_map(found[name]),
+        ),
+    ]
     text += "\nNetworks as ONNX files with whole dilations only, checked in ONNX Runtime:\n\n"
-    return text + md.table(["Experiment", "Holds", "Weights", "Largest difference from PyTorch"], rows, "llll")
+    return text + md.table(columns, found)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.data.manifest import load_split, size_counts
 from pipeline.errors import InputError
 from pipeline.files import read_json, replacing, write_text
 from pipeline.published.papers import NAMES, PAIRS, check_paper
-from pipeline.reporting import markdown as md
 from pipeline.reporting.context import numbers_of
 from pipeline.reporting.gallery_choice import Matched, best_threshold, choose_images, group, shown_at
 from pipeline.verdicts.results import Results

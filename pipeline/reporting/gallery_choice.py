@@ -63,7 +63,7 @@ def box_iou(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]])
 
 
 def best_threshold(truths: Mapping[int, list], detections: Mapping[int, list]) -> tuple[float, float]:
-    """Return (score threshold, F1) of the best F1 over all images at IoU 0.5; the lowest threshold among equals.
+    """Return the score threshold with the best F1 over all images at IoU 0.5, and that F1; the lowest of equal ones.
 
     Greedy matching takes detections by falling score, so one pass serves every threshold.
     """

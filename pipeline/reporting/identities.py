@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.reporting.markdown import listing, plural, table
-from pipeline.reporting.networks import network_of
+from pipeline.markdown import Column, integer, listing, plural, table
+from pipeline.verdicts.networks import network_of
 
 if TYPE_CHECKING:
     from pipeline.models.identities import Counted
@@ -44,10 +44,7 @@ def identities_page(rows: Sequence[Counted]) -> str:
     for key, title in PAPERS.items():
         own = [row for row in rows if row.row.name.startswith(f"{key}.")]
         macs = any(row.macs is not None for row in own)
-        header = ["network", "counted", "worked out", "method adds", "equal", "printed (M)", "prints so", "note"]
-        header[5:5] = ["multiply-adds", "worked out", "printed (G)"] if macs else []
-        cells = [line(row, macs) for row in own]
-        lines += [f"## {title}\n", table(header, cells, "lrrrl" + ("rrr" if macs else "") + "rll")]
+        lines += [f"## {title}\n", table([*COUNTED, *(MACS if macs else ()), *PRINTED], own)]
     return "\n".join(lines)
 
 
@@ -71,27 +68,25 @@ def identities_rows(rows: Sequence[Counted]) -> list[dict[str, Any]]:
     ]
 
 
-def line(counted: Counted, macs: bool) -> list[str]:
-    """Return the cells of one row."""
-    row = counted.row
-    equal = {True: "yes", False: "**no**", None: ""}[counted.exact]
-    cells = [
-        row.name.split(".", 1)[1].removeprefix("base."),
-        integer(counted.parameters) or "not built yet",
-        integer(row.parameters),
-        integer(counted.delta),
-        equal if counted.parameters is not None or not equal else f"{equal} (what is added)",
-    ]
-    if macs:
-        cells += [integer(counted.macs), integer(row.macs), shown(row.printed_macs)]
-    return [*cells, shown(row.printed), STATUS[counted.status], row.note.replace("|", "/")]
+def _equal(counted: Counted) -> str:
+    word = {True: "yes", False: "**no**", None: ""}[counted.exact]
+    return f"{word} (what is added)" if counted.parameters is None and word else word
 
 
-def integer(value: int | None) -> str:
-    """Return an integer with separators, empty for None."""
-    return "" if value is None else f"{value:,}"
-
-
-def shown(value: float | None) -> str:
-    """Return a printed number as it is printed, empty for None."""
-    return "" if value is None else str(value)
+COUNTED = (
+    Column("network", lambda counted: counted.row.name.split(".", 1)[1].removeprefix("base.")),
+    Column("counted", lambda counted: integer(counted.parameters) or "not built yet", "r"),
+    Column("worked out", lambda counted: integer(counted.row.parameters), "r"),
+    Column("method adds", lambda counted: integer(counted.delta), "r"),
+    Column("equal", _equal),
+)
+MACS = (
+    Column("multiply-adds", lambda counted: integer(counted.macs), "r"),
+    Column("worked out", lambda counted: integer(counted.row.macs), "r"),
+    Column("printed (G)", lambda counted: counted.row.printed_macs, "r"),
+)
+PRINTED = (
+    Column("printed (M)", lambda counted: counted.row.printed, "r"),
+    Column("prints so", lambda counted: STATUS[counted.status]),
+    Column("note", lambda counted: counted.row.note.replace("|", "/")),
+)

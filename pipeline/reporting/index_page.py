@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import median
+from typing import Any
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_json, write_text
-from pipeline.published.papers import NAMES
-from pipeline.reporting import markdown as md
+from pipeline.published.papers import NAMES, PAIRS
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.sources import table_address
-from pipeline.reporting.summary import Counts, Method, baseline_ap50, count_verdicts, methods_of, read_table
-from pipeline.verdicts.comparison import QUICKSTART, headline_tables
+from pipeline.verdicts.comparison import headline_tables
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import DECIDED
+from pipeline.verdicts.table_lines import Method, baseline_ap50, count_verdicts, main_metric, methods_of, read_table
 
 METRIC = "ap_small"
 # made by `dvc repro`, which needs every experiment; the quickstart leaves them as they are
@@ -35,11 +36,7 @@ def index_page(results: Results) -> str:
     methods = methods_of(results.name, headline_tables(), headline=True)
     text = f"# Scalewise, preset {results.name}\n\n**Which method helps small objects here, and can one tell?**\n\n"
     text += "".join(f"- {line}\n" for line in answer(results, methods)) + "\n"
-    text += md.table(
-        ["Method", "AP", "AP small gain", "Verdict, small", "AP gain", "Verdict, AP", "Parameters, multiply-adds"],
-        [method_row(method) for method in sorted(methods, key=_order)],
-        "lrrlrlr",
-    )
+    text += md.table(METHODS, sorted(methods, key=_order))
     text += (
         "\nAP in percent, gains in points over the method's own baseline with 95 % intervals, cost as a multiple of "
     )
@@ -55,127 +52,124 @@ def index_page(results: Results) -> str:
 def answer(results: Results, methods: list[Method]) -> list[str]:
     """Return a few lines: what helps, what hurts, what cannot be told, what could be, and what these are."""
     small = {method: method.gains[METRIC] for method in methods}
-    decided = [m for m in methods if small[m][3] in DECIDED]
-    up = [m for m in decided if small[m][0] > 0 and not m.stand_in]
-    down = [m for m in decided if small[m][0] < 0 and not m.stand_in]
+    up = sorted((m for m in methods if small[m].up and not m.stand_in), key=lambda m: -small[m].gain)
+    down = sorted((m for m in methods if small[m].down and not m.stand_in), key=lambda m: small[m].gain)
+    told = {key: "; ".join(f"{m.name} {small[m].text}" for m in found) for key, found in (("up", up), ("down", down))}
+    run = any(gain.gain is not None for gain in small.values())
     if up:
-        best = sorted(up, key=lambda m: -small[m][0])
-        lines = ["**Helps:** " + "; ".join(f"{m.name} {md.gain(*small[m][:3])}" for m in best) + " points of AP small."]
-    elif any(gain is not None for gain, *_ in small.values()):
+        lines = [f"**Helps:** {told['up']} points of AP small."]
+    elif run:
         lines = ["**No:** of no method can it be told that it raises the AP of small objects here."]
     else:
         lines = ["**Nothing was run yet** under this preset."]
-    if down:
-        worst = "; ".join(f"{m.name} {md.gain(*small[m][:3])}" for m in sorted(down, key=lambda m: small[m][0]))
-        lines.append(f"**Hurts:** {worst} points.")
-    for method in (m for m in decided if m.stand_in):
-        lines.append(
-            f"**Decided, but not over the paper's baseline:** {method.name} {md.gain(*small[method][:3])}, where "
-            f"`{method.baseline}` may have trained less. `dvc repro {table_address(method.table)}` takes the paper's."
-        )
+    lines += [f"**Hurts:** {told['down']} points."] if down else []
+    lines += [
+        f"**Decided, but not over the paper's baseline:** {method.name} {small[method].text}, where "
+        f"`{method.baseline}` may have trained less. `dvc repro {table_address(method.table)}` takes the paper's."
+        for method in methods
+        if method.stand_in and small[method].word.decided
+    ]
     rest: dict[str, list[str]] = {}
     for method in methods:
-        if small[method][3] not in DECIDED:
-            rest.setdefault(small[method][3], []).append(method.name)
+        if not small[method].word.decided:
+            rest.setdefault(small[method].word, []).append(method.name)
     if rest:
         parts = [f"{word}: {md.listing(names)}" for word, names in sorted(rest.items(), reverse=True)]
         lines.append(f"**One cannot tell:** {'; '.join(parts)}.")
-    widths = [(high - low) / 2 for _, low, high, _ in small.values() if low is not None]
-    if widths:
-        points = md.plural(len(widths), "method")
+    halves = [gain.half_width for gain in small.values() if gain.half_width is not None]
+    if halves:
+        points = md.plural(len(halves), "method")
         lines.append(
-            f"A gain in AP small must exceed about {median(widths):.1f} points to be seen (median of {points})."
+            f"A gain in AP small must exceed about {median(halves):.1f} points to be seen (median of {points})."
         )
-    elif any(gain is not None for gain, *_ in small.values()):
+    elif run:
         lines.append("Nothing can be decided: the run-to-run noise of this preset is not in `data/noise.json`.")
     return [*lines, f"{numbers_of(results)} {comparability(results)}"]
 
 
-def method_row(method: Method) -> list[str]:
-    cells = [f"[{md.cell(method.name)}](headline/{method.table}.md)"]
-    cells.append(md.NOT_RUN if method.ap is None else md.number(method.ap))
-    for metric in (METRIC, "ap"):
-        gain, low, high, word = method.gains[metric]
-        cells += [md.gain(gain, low, high) if gain is not None else "", word]
-    costs = [method.costs.get(f"{key}_ratio") for key in ("parameters_total", "macs")]
-    return [*cells, ", ".join(f"{cost}x" if cost else md.MISSING for cost in costs)]
+METHODS = (
+    md.Column("Method", lambda method: f"[{method.name}](headline/{method.table}.md)"),
+    md.Column("AP", lambda method: md.NOT_RUN if method.ap is None else md.number(method.ap), "r"),
+    md.Column("AP small gain", lambda method: method.gains[METRIC].text, "r"),
+    md.Column("Verdict, small", lambda method: method.gains[METRIC].word),
+    md.Column("AP gain", lambda method: method.gains["ap"].text, "r"),
+    md.Column("Verdict, AP", lambda method: method.gains["ap"].word),
+    md.Column("Parameters, multiply-adds", lambda method: method.cost, "r"),
+)
 
 
 def decided_section(results: Results) -> str:
     """Return counts for each table of the quickstart, and how well the baselines learnt."""
-    rows, compared, decided = [], 0, 0
-    for name in headline_tables():
-        row, counts = count_row(results, name, headline=True)
-        rows.append(row)
-        compared, decided = compared + counts.compared, decided + counts.decided
-    text = f"Decided by AP: **{decided} of {compared}** compared rows.\n\n"
-    text += md.table(["Table", "Compared", "Decided", "Verdicts", "Not run"], rows, "lrrlr")
-    found = baseline_ap50(results.name, headline_tables(), headline=True)
-    if found:
-        span = f"{found[0]:.1f}" if found[0] == found[-1] else f"{found[0]:.1f} to {found[-1]:.1f}"
+    found = {name: read_table(results.name, name, headline=True) for name in headline_tables()}
+    counts = {name: count_verdicts(lines, main_metric(lines)) for name, lines in found.items()}
+
+    def words(name: str) -> str:
+        moved = sorted({line.verdict for line in found[name] if line.kind == "scale"})
+        scales = f"learnt scales: {', '.join(moved)}" if moved else ""
+        return str(counts[name]) or scales or ("" if found[name] else "not made")
+
+    columns = [
+        md.Column("Table", lambda name: f"[{name}](headline/{name}.md)" if found[name] else name),
+        md.Column("Compared", lambda name: counts[name].compared, "r"),
+        md.Column("Decided", lambda name: counts[name].decided, "r"),
+        md.Column("Verdicts", words),
+        md.Column("Not run", lambda name: counts[name].not_run, "r"),
+    ]
+    compared, decided = (sum(getattr(count, key) for count in counts.values()) for key in ("compared", "decided"))
+    text = f"Decided by AP: **{decided} of {compared}** compared rows.\n\n{md.table(columns, found)}"
+    ap50 = baseline_ap50(results.name, headline_tables())
+    if ap50:
+        span = f"{ap50[0]:.1f}" if ap50[0] == ap50[-1] else f"{ap50[0]:.1f} to {ap50[-1]:.1f}"
         floor = 100 * results.preset.verdicts.min_baseline_ap50
-        text += f"\nThe {len(found)} baselines reach AP50 {span}; below {floor:.0f} a row reads `undertrained`.\n"
+        text += f"\nThe {len(ap50)} baselines reach AP50 {span}; below {floor:.0f} a row reads `undertrained`.\n"
     return text
-
-
-def count_row(results: Results, name: str, headline: bool = False) -> tuple[list[str], Counts]:
-    """Return the line of one table in a list of tables, and its counts."""
-    lines = read_table(results.name, name, headline)
-    main = next((line["metric"] for line in lines if line["kind"] == "row"), "ap")
-    counts = count_verdicts(lines, main)
-    words = ", ".join(f"{count} {word}" for word, count in counts.words.items())
-    scales = {line["verdict"] for line in lines if line["kind"] == "scale"}
-    words = words or (f"learnt scales: {', '.join(sorted(scales))}" if scales else "not made" if not lines else "")
-    folder = "headline" if headline else "tables"
-    label = f"[{name}]({folder}/{name}.md)" if lines else name
-    return [label, str(counts.compared), str(counts.decided), words, str(counts.not_run)], counts
 
 
 def sizes_section(results: Results) -> str:
     """Return the preset's sizes as a table."""
     preset = results.preset
-    rows = [
-        ["Data", f"{DATA[preset.data.kind]}; {_images(results)}"],
-        [
-            "Lengths",
-            f"the papers' times {preset.factor:g}: their short side of 800 px is {round(800 * preset.factor)} px",
-        ],
-        [
-            "Object sizes",
-            f"small below {32 * preset.pixel_factor:.1f} px, large from {96 * preset.pixel_factor:.1f} px",
-        ],
-        ["Network", f"width x{preset.model.width:g}, {preset.model.max_blocks or 'all'} blocks a stage at most"],
-        ["Training of 1x", _training(results)],
-        [
-            "Initial weights",
-            "pre-trained here" if preset.init_source == "pretrain" else "torchvision's ImageNet weights",
-        ],
-        ["Seeds", "one training of each experiment, several where a method's name says so"],
-    ]
-    return md.table(["What", f"Preset {preset.name}"], rows)
+    model, small, large = preset.model, 32 * preset.pixel_factor, 96 * preset.pixel_factor
+    pretrained = preset.init_source == "pretrain"
+    rows = {
+        "Data": f"{DATA[preset.data.kind]}; {_images(results)}",
+        "Lengths": f"the papers' times {preset.factor:g}: their short side of 800 px is {round(800 * preset.factor)} "
+        "px",
+        "Object sizes": f"small below {small:.1f} px, large from {large:.1f} px",
+        "Network": f"width x{model.width:g}, {model.max_blocks or 'all'} blocks a stage at most",
+        "Training of 1x": _training(results),
+        "Initial weights": "pre-trained here" if pretrained else "torchvision's ImageNet weights",
+        "Seeds": "one training of each experiment, several where a method's name says so",
+    }
+    columns = [md.Column("What", lambda what: what), md.Column(f"Preset {preset.name}", rows.__getitem__)]
+    return md.table(columns, rows)
 
 
 def data_section(results: Results) -> str:
     """Return the scale statistics of the data against what COCO has."""
     path = paths.metrics(results.name, "statistics")
-    text = "![Scale statistics](figures/statistics.png)\n\n"
     comparison = read_json(path).get("comparison", []) if path.is_file() else []
-    rows = []
-    for row in comparison:
-        share = "share" in row["name"]
-        wanted, achieved, tolerance = (
-            md.percent(row[key]) if share else md.number(row[key], 3) for key in ("wanted", "achieved", "tolerance")
-        )
-        rows.append([f"{md.statistic_name(row['name'])}{', %' if share else ''}", wanted, achieved, f"± {tolerance}"])
-        rows[-1].append("yes" if row["within"] else "no")
-    header = ["Scale statistic", "COCO", "Here", "Tolerance", "Within"]
-    return text + (md.table(header, rows, "lrrrl") if rows else "Statistics were not computed yet.\n")
+
+    def shown(key: str, row: dict[str, Any]) -> str:
+        return md.percent(row[key]) if "share" in row["name"] else md.number(row[key], 3)
+
+    def name(row: dict[str, Any]) -> str:
+        return f"{md.statistic_name(row['name'])}{', %' if 'share' in row['name'] else ''}"
+
+    columns = [
+        md.Column("Scale statistic", name),
+        md.Column("COCO", partial(shown, "wanted"), "r"),
+        md.Column("Here", partial(shown, "achieved"), "r"),
+        md.Column("Tolerance", lambda row: f"± {shown('tolerance', row)}", "r"),
+        md.Column("Within", lambda row: "yes" if row["within"] else "no"),
+    ]
+    text = "![Scale statistics](figures/statistics.png)\n\n"
+    return text + (md.table(columns, comparison) if comparison else "Statistics were not computed yet.\n")
 
 
 def pages_section(results: Results) -> str:
-    text = "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in QUICKSTART)
+    text = "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in paths.PAPERS)
     if results.published_images():
-        links = md.listing([f"[{NAMES[paper]}](gallery/{paper}.md)" for paper in QUICKSTART])
+        links = md.listing([f"[{NAMES[paper]}](gallery/{paper}.md)" for paper in PAIRS])
         text += f"- Galleries of {links}: annotations, baseline and method on the same images\n"
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
@@ -193,7 +187,7 @@ def commands(results: Results) -> str:
 
 
 def _order(method: Method) -> tuple[bool, float]:
-    gain = method.gains[METRIC][0]
+    gain = method.gains[METRIC].gain
     return gain is None, -(gain or 0.0)
 
 

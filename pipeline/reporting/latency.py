@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_json
-from pipeline.reporting import markdown as md
-from pipeline.reporting import times
-from pipeline.reporting.methods import COMBINATIONS, METHODS, Pair
+from pipeline.verdicts import times
+from pipeline.verdicts.methods import COMBINATIONS, METHODS, Pair
 
 UP = "../.."  # from the page to the project's root
 LAYERS = Path("reports/benchmarks/cpu_layers.json")
@@ -16,7 +17,7 @@ TIMED = {"psconv": "PSConv", "fd": "POD FD, FD-WT", "gsl": "POD GSL (while scale
 
 
 def latency_section() -> str:
-    """Return the times of whole detectors over their baselines', then of backbones alone, both at the papers' size."""
+    """Return two tables of times at the papers' size: whole detectors, then backbones alone."""
     return f"{detectors()}\n### Backbones alone\n\n{backbones()}"
 
 
@@ -25,16 +26,18 @@ def detectors() -> str:
     found = times.measured()
     if not found:
         return "Not measured: `python -m pipeline.benchmarks.detector_times` times whole detectors.\n"
-    machine, kinds = found["machine"], list(times.KINDS.values())
-    rows = [
-        [pair.name, *(_ratio(kind, pair) for kind in kinds)] for pair in (*METHODS, *(pair for pair, _ in COMBINATIONS))
+    machine = found["machine"]
+    columns = [
+        md.Column("Method", lambda pair: pair.name),
+        md.Column("Inference", partial(_ratio, "inference"), "r"),
+        md.Column("Training step", partial(_ratio, "training"), "r"),
     ]
     place = f"reports/benchmarks/{found['prefix']}_detectors"
     text = f"Whole detectors at the papers' size on {times.PREFIXES[found['prefix']]} "
     text += f"({machine.get('gpu') or machine['cpu']}), timed in turns with the baseline: medians of one resolution. "
     text += "DST's training is timed by a benchmark of its own, loading included; a pyramid's steps and those of "
     text += f"combinations are not timed. [Page]({UP}/{place}.md), [data]({UP}/{place}.json).\n\n"
-    return text + md.table(["Method", "Inference", "Training step"], rows, "lrr")
+    return text + md.table(columns, (*METHODS, *(pair for pair, _ in COMBINATIONS)))
 
 
 def _ratio(kind: str, pair: Pair) -> str:
@@ -42,7 +45,7 @@ def _ratio(kind: str, pair: Pair) -> str:
     if found is None:
         return "not timed"
     ends = "" if found.low is None else f" ({found.low:.2f} to {found.high:.2f})"
-    return f"{found.value:.2f}x{ends}"
+    return md.times(found.value) + ends
 
 
 def backbones() -> str:
@@ -50,14 +53,18 @@ def backbones() -> str:
     if not LAYERS.is_file():
         return f"Not measured: `python -m pipeline.benchmarks.layers --device cpu` writes `{LAYERS.as_posix()}`.\n"
     found = read_json(LAYERS)
-    rows = []
-    for row in found["rows"]:
-        if (row["group"], row["dtype"]) == ("network", "fp32") and row["name"] in TIMED:
-            case, ratio = row["case"], row["ratio"]
-            what = {"forward": "inference", "train": "training step"}[row["mode"]]
-            shape = f"{case['batch']} x {case['height']} x {case['width']} px"
-            rows.append([TIMED[row["name"]], what, shape, f"{ratio['median']:.2f}x"])
-            rows[-1].append(f"{ratio['low']:.2f}x to {ratio['high']:.2f}x")
+    rows = [
+        row for row in found["rows"] if (row["group"], row["dtype"]) == ("network", "fp32") and row["name"] in TIMED
+    ]
     text = f"At the papers' size on a CPU ({found['machine']['cpu']}, {found['machine']['threads']} thread), "
     text += f"timed in turns with the plain network. [Data]({UP}/{LAYERS.as_posix()}).\n\n"
-    return text + md.table(["Method", "What", "Input", "Median", "Quartiles"], rows, "lllrr")
+    return text + md.table(BACKBONES, rows)
+
+
+BACKBONES = (
+    md.Column("Method", lambda row: TIMED[row["name"]]),
+    md.Column("What", lambda row: {"forward": "inference", "train": "training step"}[row["mode"]]),
+    md.Column("Input", lambda row: "{batch} x {height} x {width} px".format_map(row["case"])),
+    md.Column("Median", lambda row: md.times(row["ratio"]["median"]), "r"),
+    md.Column("Quartiles", lambda row: "{low:.2f}x to {high:.2f}x".format_map(row["ratio"]), "r"),
+)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import write_text
 from pipeline.published.columns import NAMES
-from pipeline.reporting import markdown as md
 from pipeline.reporting.context import comparability, numbers_of, one_rule
 from pipeline.reporting.latency import latency_section
-from pipeline.reporting.methods import (
+from pipeline.verdicts.comparison import Gain, judge_gain
+from pipeline.verdicts.methods import (
     BASE,
     COMBINATIONS,
     LONGER,
@@ -22,8 +25,8 @@ from pipeline.reporting.methods import (
     best_part,
     compare_pair,
 )
-from pipeline.verdicts.comparison import Gain, judge_gain
 from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.rule import Word
 
 UP = "../.."  # from the page to the project's root
 FIELDS = ("group", "method", "evaluation", "baseline", "metric", "ours", "gain", "low", "high", "verdict", "trainings")
@@ -65,56 +68,75 @@ def methods_page(
 
 def gains_table(items: list[Compared]) -> str:
     """Return the gains of some pairs by object size."""
-    header = ["Method", "AP", *(f"{NAMES[metric]} gain" for metric in METRICS)]
-    rows = []
-    for item in items:
-        means = f", means of {item.trainings} trainings" if item.trainings > 1 else ""
-        cells = [_named(item.pair) + means, md.NOT_RUN if item.ap is None else md.percent(item.ap)]
-        rows.append([*cells, *(gain_cell(item.gains[metric]) for metric in METRICS)])
-    return md.table(header, rows, "lr" + "r" * len(METRICS))
+
+    def name(item: Compared) -> str:
+        return _named(item.pair) + (f", means of {item.trainings} trainings" if item.trainings > 1 else "")
+
+    columns = [
+        md.Column("Method", name),
+        md.Column("AP", lambda item: md.NOT_RUN if item.ap is None else md.percent(item.ap), "r"),
+        *(md.Column(f"{NAMES[m]} gain", lambda item, m=m: gain_cell(item.gains[m]), "r") for m in METRICS),
+    ]
+    return md.table(columns, items)
 
 
 def gain_cell(gain: Gain) -> str:
     """Return a gain in points with its interval, bold where decided; a word where there is none to show."""
+    told = gain.judged
     if gain.ours is None:
-        return gain.verdict.word
-    ends = (None if end is None else 100 * end for end in (gain.verdict.low, gain.verdict.high))
-    text = md.gain(100 * gain.ours, *ends)
-    if gain.verdict.decided:
-        return f"**{text}**"
-    return text if gain.verdict.word == "undecided" else f"{text}, {gain.verdict.word}"
+        return told.word
+    if told.word.decided:
+        return f"**{told.text}**"
+    return told.text if told.word == Word.UNDECIDED else f"{told.text}, {told.word}"
 
 
 def cost_section(results: Results) -> str:
     """Return size, multiply-adds and training of every method as multiples of its baseline's."""
-    header = ["Method", "Parameters", "Multiply-adds", "Images seen in training", "Collage steps", "Also needed"]
-    rows = []
-    for pair in (*METHODS, *SINGLES[1:], *(pair for pair, _ in COMBINATIONS)):
-        experiment, base = (paths.split_evaluation(name)[0] for name in (pair.evaluation, pair.baseline))
-        size, other = results.size(experiment), results.size(base)
-        training, before = results.training(experiment), results.training(base)
-        cells = [ratio(size, other, "parameters_total"), ratio(size, other, "macs")]
-        seen = f"{training['images_seen']:,}" if training and training.get("images_seen") else ""
-        cells.append(" ".join(part for part in (seen, f"({ratio(training, before, 'images_seen')})") if seen))
-        collages = (training or {}).get("collage_share")
-        cells += ["" if collages is None else f"{md.percent(collages)} %", pair.extra or _extra(experiment)]
-        rows.append([_named(pair), *cells])
+
+    def both(read: Callable[[str], dict | None], pair: Pair) -> list[dict[str, Any]]:
+        return [read(paths.split_evaluation(name)[0]) or {} for name in (pair.evaluation, pair.baseline)]
+
+    def sized(key: str, pair: Pair) -> str:
+        return ratio(*both(results.size, pair), key)
+
+    def seen(pair: Pair) -> str:
+        ours, base = both(results.training, pair)
+        return f"{ours['images_seen']:,} ({ratio(ours, base, 'images_seen')})" if ours.get("images_seen") else ""
+
+    def collages(pair: Pair) -> str:
+        share = both(results.training, pair)[0].get("collage_share")
+        return "" if share is None else f"{md.percent(share)} %"
+
+    columns = [
+        md.Column("Method", _named),
+        md.Column("Parameters", partial(sized, "parameters_total"), "r"),
+        md.Column("Multiply-adds", partial(sized, "macs"), "r"),
+        md.Column("Images seen in training", seen, "r"),
+        md.Column("Collage steps", collages, "r"),
+        md.Column("Also needed", lambda pair: pair.extra or _extra(paths.split_evaluation(pair.evaluation)[0])),
+    ]
     text = "Multiples of the baseline's network and training under this preset, one image at one resolution. "
-    return text + "A test at three resolutions costs their pixels together.\n\n" + md.table(header, rows, "lrrrrl")
+    text += "A test at three resolutions costs their pixels together.\n\n"
+    return text + md.table(columns, (*METHODS, *SINGLES[1:], *(pair for pair, _ in COMBINATIONS)))
 
 
 def parts_table(results: Results, singles: list[Compared], joined: list[tuple[Compared, tuple[str, ...]]]) -> str:
     """Return each combination's gain over the best of its single methods."""
-    rows = []
+
+    def gain(metric: str, line: tuple[Pair, Pair | None]) -> str:
+        pair, best = line
+        return gain_cell(judge_gain(results, pair.evaluation, best.evaluation, metric, None)) if best else ""
+
+    lines = []
     for item, parts in joined:
         best = best_part(singles, parts)
-        if best is None or item.ap is None:
-            rows.append([item.pair.name, md.NOT_RUN, *[""] * len(METRICS)])
-            continue
-        cells = [judge_gain(results, item.pair.evaluation, best.pair.evaluation, m, None) for m in METRICS]
-        rows.append([item.pair.name, best.pair.name, *(gain_cell(gain) for gain in cells)])
-    header = ["Combination", "Best part", *(f"{NAMES[metric]} over it" for metric in METRICS)]
-    return md.table(header, rows, "ll" + "r" * len(METRICS))
+        lines.append((item.pair, best.pair if best and item.ap is not None else None))
+    columns = [
+        md.Column("Combination", lambda line: line[0].name),
+        md.Column("Best part", lambda line: line[1].name if line[1] else md.NOT_RUN),
+        *(md.Column(f"{NAMES[metric]} over it", partial(gain, metric), "r") for metric in METRICS),
+    ]
+    return md.table(columns, lines)
 
 
 def csv_rows(group: str, item: Compared) -> list[dict[str, Any]]:
@@ -123,19 +145,17 @@ def csv_rows(group: str, item: Compared) -> list[dict[str, Any]]:
     about |= {"evaluation": item.pair.evaluation, "baseline": item.pair.baseline}
     rows = []
     for metric, gain in item.gains.items():
-        ends = {"low": gain.verdict.low, "high": gain.verdict.high, "gain": gain.ours}
-        numbers = {key: "" if value is None else md.percent(value) for key, value in ends.items()}
-        ours = md.percent(item.ap) if metric == "ap" and item.ap is not None else ""
+        numbers = {"gain": gain.ours, "low": gain.verdict.low, "high": gain.verdict.high}
+        numbers["ours"] = item.ap if metric == "ap" else None
+        cells = {key: "" if value is None else md.percent(value) for key, value in numbers.items()}
         told = {"verdict": gain.verdict.word, "trainings": gain.trainings}  # several: the gain is between means
-        rows.append(about | {"metric": metric, "ours": ours, **numbers, **told})
+        rows.append(about | {"metric": metric} | cells | told)
     return rows
 
 
-def ratio(ours: dict[str, Any] | None, base: dict[str, Any] | None, key: str) -> str:
+def ratio(ours: dict[str, Any], base: dict[str, Any], key: str) -> str:
     """Return one number over another as `1.07x`, empty where one is missing."""
-    if not ours or not base or not ours.get(key) or not base.get(key):
-        return ""
-    return f"{ours[key] / base[key]:.2f}x"
+    return md.times(ours[key] / base[key]) if ours.get(key) and base.get(key) else ""
 
 
 def commands(results: Results) -> str:

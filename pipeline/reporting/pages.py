@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_text, write_text
 from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS, check_paper
 from pipeline.published.tables import exists, find_table, load_published
-from pipeline.reporting import markdown as md
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.facts import learnt_facts
-from pipeline.reporting.summary import count_verdicts, read_table
-from pipeline.verdicts.comparison import QUICKSTART
+from pipeline.verdicts.comparison import headline_tables
 from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.table_lines import count_verdicts, read_headlines
 
 ONCE = (
     "- Verdict:",
@@ -36,14 +36,15 @@ def paper_page(results: Results, paper: str) -> str:
     published = load_published(paper).paper
     venue = f", {published.venue}" if published.venue else f", {published.year}"
     text = f"# {NAMES[paper]} under preset {results.name}\n\n*{published.title}*{venue}. [All papers](../index.md).\n\n"
-    text += f"**The paper's claim.** {CLAIMS[paper]}\n\n**Here.** {numbers_of(results)} {comparability(results)}\n\n"
+    text += f"**The paper's claim.** {CLAIMS[paper]}\n\n" if paper in CLAIMS else ""
+    text += f"**Here.** {numbers_of(results)} {comparability(results)}\n\n"
     text += verdict_sentences(results, paper)
     facts = learnt_facts(results, paper)
     if facts:
         text += "\n## What happened in these runs\n\n" + "".join(f"- {fact}\n" for fact in facts)
     text += f"\n## What was run\n\n{experiments_list(results, paper)}\n## Tables\n"
     seen: set[str] = set()
-    for name in QUICKSTART[paper]:
+    for name in headline_tables(paper):
         text += "\n" + embedded_table(results, name, seen)
     if results.reproduces():
         text += (
@@ -51,37 +52,34 @@ def paper_page(results: Results, paper: str) -> str:
         )
         text += "of the paper; those that the rows above can check stand under their tables.\n"
     text += "\n## Figures\n"
-    for name in (*FIGURES_OF[paper], "ap_by_size", "loss"):
+    for name in (*FIGURES_OF.get(paper, ()), "ap_by_size", "loss"):
         text += f"\n![{FIGURES[name]}](../figures/{name}.png)\n\n{FIGURES[name]} [Data](../figures/{name}.csv).\n"
-    text += f"\n## Gallery\n\n{gallery_section(results, paper)}\n## Rebuild\n\n{commands(results, paper)}"
-    return text
+    if paper in PAIRS:
+        text += f"\n## Gallery\n\n{gallery_section(results, paper)}"
+    return f"{text}\n## Rebuild\n\n{commands(results, paper)}"
 
 
 def verdict_sentences(results: Results, paper: str) -> str:
     """Return a table of this paper's compared rows with both verdicts, and how many were decided."""
-    lines = [line for name in QUICKSTART[paper] for line in read_table(results.name, name, headline=True)]
-    counts = count_verdicts(lines, "ap")
-    small = count_verdicts(lines, "ap_small")
+    lines = read_headlines(results.name, headline_tables(paper))
+    counts, small = (count_verdicts(lines, metric) for metric in ("ap", "ap_small"))
     if not counts.compared:
         return "No row of this paper is compared yet: not run.\n"
-    rows = []
-    for line in (line for line in lines if line["kind"] == "row" and line["metric"] == "ap" and line["baseline"]):
-        other = next(o for o in lines if o["row"] == line["row"] and o["metric"] == "ap_small" and o["kind"] == "row")
-        rows.append([md.cell(line["method"]), *gain_cells(line), *gain_cells(other)])
-    header = ["Method", "AP gain, points", "Verdict", "AP small gain, points", "Verdict"]
+    gains = {(line.row, line.metric): line.judged for line in lines if line.kind == "row"}
+    columns = [md.Column("Method", lambda line: line.method)]
+    for metric, title in (("ap", "AP gain, points"), ("ap_small", "AP small gain, points")):
+        columns += [
+            md.Column(title, lambda line, metric=metric: gains[line.row, metric].text, "r"),
+            md.Column("Verdict", lambda line, metric=metric: gains[line.row, metric].word),
+        ]
     text = f"Decided: **{counts.decided} of {counts.compared}** by AP, **{small.decided} of {small.compared}** by AP "
-    return text + f"of small objects; brackets are 95 % intervals.\n\n{md.table(header, rows, 'lrlrl')}"
-
-
-def gain_cells(line: dict[str, str]) -> list[str]:
-    """Return (gain with interval, verdict) of a line of a table's CSV."""
-    gain, low, high = (float(line[key]) if line[key] else None for key in ("our_gain", "low", "high"))
-    return [md.gain(gain, low, high) if gain is not None else "", line["verdict"]]
+    text += "of small objects; brackets are 95 % intervals.\n\n"
+    return text + md.table(columns, [line for line in lines if line.compared and line.metric == "ap"])
 
 
 def experiments_list(results: Results, paper: str) -> str:
     """Return what was trained, one bullet an experiment, with its place in the paper and its file."""
-    tables = [find_table(name, headline=True)[1] for name in QUICKSTART[paper]]
+    tables = [find_table(name, headline=True)[1] for name in headline_tables(paper)]
     rows = [row for table in tables for row in table.rows if exists(row)]
     text = f"Data: {DATA[results.preset.data.kind]}. Cells of tables show one training of each experiment.\n\n"
     for name in dict.fromkeys(row.experiments[-1] for row in rows):
@@ -120,7 +118,7 @@ def gallery_section(results: Results, paper: str) -> str:
 def commands(results: Results, paper: str) -> str:
     """Return the commands that rebuild this page and its tables."""
     tables = "".join(
-        f"dvc repro workflow/papers/{paper}/tables/dvc.yaml:headline_{name}\n" for name in QUICKSTART[paper]
+        f"dvc repro workflow/papers/{paper}/tables/dvc.yaml:headline_{name}\n" for name in headline_tables(paper)
     )
     page = Path(paths.page(results.name, paper)).as_posix()
     text = f"With `preset: {results.name}` in `params.yaml`:\n\n```sh\n"

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from pipeline.reporting.markdown import csv_text, number, plural, table
+from pipeline.markdown import Column, csv_text, number, plural, table
 
 if TYPE_CHECKING:
     from pipeline.analysis.plan import Job, TableCost
 
 SHOWN = 12  # shared stages on the page
-COLUMNS = ("table", "gpu_hours_alone", "gpu_hours_more", "gpu_hours_total", "trainings", "new_trainings")
-COLUMNS += ("wall_hours_alone", "disk_gb_alone", "memory_gib", "nearly_free")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def plan_page(costs: Sequence[TableCost], jobs: Collection[Job], shared: Sequenc
         "figures run on processors in minutes and are not counted.\n",
         "## In all\n",
         table(
-            ("", ""),
+            (Column("", itemgetter(0)), Column("", itemgetter(1), "r")),
             [
                 ("GPU-hours", number(hours, 1)),
                 ("trainings", f"{len(trained)}"),
@@ -61,17 +60,12 @@ def plan_page(costs: Sequence[TableCost], jobs: Collection[Job], shared: Sequenc
                 ("disk: weights, detections and proposals", f"{weights:.2f} GB"),
                 ("disk: checkpoints of the trainings that run at one time", f"{scratch * side_by_side:.2f} GB"),
             ],
-            "lr",
         ),
         "## Tables, in the cheapest order\n",
         "Each next table is the one that costs least after those before it; its GPU-hours `more` are what it adds. "
         f"Wall time is that of the table alone on {plural(setting.gpus, 'GPU')}; GiB is what a whole batch takes, GB "
         "what stays on disk.\n",
-        table(
-            ("table", "GPU-h alone", "GPU-h more", "GPU-h so far", "trainings", "new", "wall time", "GiB", "GB", ""),
-            [row(cost) for cost in costs],
-            "lrrrrrrrrl",
-        ),
+        table(TABLES, costs),
         "## What is shared\n",
         shared_text(shared, alone, hours),
         "## What the numbers rest on\n",
@@ -87,30 +81,44 @@ def known(memory: float | None) -> str:
     return "not measured" if memory is None else f"{memory:.0f} GiB"
 
 
-def row(cost: TableCost) -> tuple[str, ...]:
-    """Return the cells of one table's line."""
-    memory = "" if cost.memory is None else f"{cost.memory:.0f}"
-    remark = "nearly free" if cost.nearly_free else ""
-    hours = (number(value, 2) for value in (cost.alone, cost.more, cost.total))
-    counts = (str(cost.trainings), str(cost.new_trainings))
-    return (cost.name, *hours, *counts, spell(cost.wall), memory, f"{cost.disk:.2f}", remark)
+TABLES = (
+    Column("table", lambda cost: cost.name),
+    Column("GPU-h alone", lambda cost: number(cost.alone, 2), "r"),
+    Column("GPU-h more", lambda cost: number(cost.more, 2), "r"),
+    Column("GPU-h so far", lambda cost: number(cost.total, 2), "r"),
+    Column("trainings", lambda cost: cost.trainings, "r"),
+    Column("new", lambda cost: cost.new_trainings, "r"),
+    Column("wall time", lambda cost: spell(cost.wall), "r"),
+    Column("GiB", lambda cost: None if cost.memory is None else f"{cost.memory:.0f}", "r"),
+    Column("GB", lambda cost: f"{cost.disk:.2f}", "r"),
+    Column("", lambda cost: "nearly free" if cost.nearly_free else ""),
+)
+SHARED = (  # of (job, names of tables)
+    Column("stage", lambda line: f"`{line[0].kind} {line[0].name}`"),
+    Column("GPU-hours", lambda line: number(line[0].seconds / 3600, 2), "r"),
+    Column("tables", lambda line: len(line[1]), "r"),
+    Column("which", lambda line: ", ".join(line[1])),
+)
 
 
 def plan_csv(costs: Sequence[TableCost]) -> str:
     """Return the same numbers as CSV."""
     rows = [
-        (
-            cost.name,
-            *(round(value, 4) for value in (cost.alone, cost.more, cost.total)),
-            cost.trainings,
-            cost.new_trainings,
-            *(round(value, 4) for value in (cost.wall, cost.disk)),
-            "" if cost.memory is None else round(cost.memory, 2),
-            int(cost.nearly_free),
-        )
+        {
+            "table": cost.name,
+            "gpu_hours_alone": round(cost.alone, 4),
+            "gpu_hours_more": round(cost.more, 4),
+            "gpu_hours_total": round(cost.total, 4),
+            "trainings": cost.trainings,
+            "new_trainings": cost.new_trainings,
+            "wall_hours_alone": round(cost.wall, 4),
+            "disk_gb_alone": round(cost.disk, 4),
+            "memory_gib": "" if cost.memory is None else round(cost.memory, 2),
+            "nearly_free": int(cost.nearly_free),
+        }
         for cost in costs
     ]
-    return csv_text(COLUMNS, (dict(zip(COLUMNS, cells, strict=True)) for cells in rows))
+    return csv_text(list(rows[0]) if rows else (), rows)
 
 
 def shared_text(shared: Sequence, alone: float, hours: float) -> str:
@@ -121,13 +129,9 @@ def shared_text(shared: Sequence, alone: float, hours: float) -> str:
     text = (
         f"{plural(len(shared), 'stage')} on a GPU serve several tables and run once; this saves {saved:.1f} GPU-hours"
     )
-    rows = [
-        (f"`{job.kind} {job.name}`", number(job.seconds / 3600, 2), str(len(names)), ", ".join(names))
-        for job, names in shared[:SHOWN]
-        if job.seconds
-    ]
-    more = f" (the {len(rows)} that save most)" if len(shared) > len(rows) else ""
-    return f"{text}{more}.\n\n" + table(("stage", "GPU-hours", "tables", "which"), rows, "lrrl")
+    lines = [line for line in shared[:SHOWN] if line[0].seconds]
+    more = f" (the {len(lines)} that save most)" if len(shared) > len(lines) else ""
+    return f"{text}{more}.\n\n" + table(SHARED, lines)
 
 
 def basis(jobs: Collection[Job], setting: Setting) -> str:

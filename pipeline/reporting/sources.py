@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.published.tables import Row
-from pipeline.reporting import markdown as md
 from pipeline.verdicts.comparison import Compared
 from pipeline.verdicts.results import Results, load_experiment
 
@@ -20,14 +22,30 @@ def sources_section(results: Results, table: str, compared: list[Compared], addr
         compared: its rows that the project has.
         address: of the table's stage in DVC.
     """
-    rows = [_source_row(results, item) for item in compared if not item.row.id.startswith("stand_in__")]
-    header = ["Row", "Experiment", "Result", "Steps", "Images", "Parameters, M", "Multiply-adds, G", "At full size"]
+
+    def trained(key: str, item: Compared) -> str:
+        return md.integer((results.training(item.experiment) or {}).get(key))
+
+    def sized(key: str, unit: float, item: Compared) -> str:
+        value = (results.size(item.experiment) or {}).get(key)
+        return f"{value / unit:.3f}" if value else ""
+
+    columns = [
+        md.Column("Row", lambda item: item.row.name),
+        md.Column("Experiment", lambda item: experiment_link(item.experiment)),
+        md.Column("Result", lambda item: result_link(results, item.row, item.evaluation)),
+        md.Column("Steps", partial(trained, "steps"), "r"),
+        md.Column("Images", partial(trained, "images_seen"), "r"),
+        md.Column("Parameters, M", partial(sized, "parameters_total", 1e6), "r"),
+        md.Column("Multiply-adds, G", partial(sized, "macs", 1e9), "r"),
+        md.Column("At full size", lambda item: load_experiment(item.experiment).notes.cost),
+    ]
     text = "\n## Where the numbers come from\n\n"
     text += f"`dvc repro {address}` makes this table and whatever it needs; `snakemake --cores 2 FILE` any one file "
     text += "below. Published numbers: "
     text += f"[data/published]({UP}/{paths.published_file(table.split('_')[0]).as_posix()}), table `{table}`. "
     text += "Sizes are this preset's.\n\n"
-    return text + md.table(header, rows, "lllrrrrl")
+    return text + md.table(columns, [item for item in compared if not item.row.id.startswith("stand_in__")])
 
 
 def left_out(table: str, missing: list[Row]) -> str:
@@ -49,9 +67,9 @@ def table_address(name: str, headline: bool = False) -> str:
     return f"workflow/papers/{name.split('_')[0]}/tables/dvc.yaml:{stage}"
 
 
-def experiment_link(experiment: str, up: str = UP) -> str:
-    """Return a link to an experiment's file."""
-    return f"[`{experiment}`]({up}/{paths.experiment_file(experiment).as_posix()})"
+def experiment_link(experiment: str, up: str = UP, name: str = "") -> str:
+    """Return a link to an experiment's file, under the name of one of its evaluations where it has one."""
+    return f"[`{name or experiment}`]({up}/{paths.experiment_file(experiment).as_posix()})"
 
 
 def result_link(results: Results, row: Row, evaluation: str) -> str:
@@ -63,13 +81,3 @@ def result_link(results: Results, row: Row, evaluation: str) -> str:
     else:
         path = paths.metrics(results.name, evaluation)
     return f"[{path.name}](../metrics/{path.name})" if path.is_file() else f"`{path.as_posix()}`, not run"
-
-
-def _source_row(results: Results, item: Compared) -> list[str]:
-    size, training = results.size(item.experiment), results.training(item.experiment)
-    seen = (training or {}).get("images_seen")
-    cells = [md.cell(item.row.name), experiment_link(item.experiment), result_link(results, item.row, item.evaluation)]
-    cells += [f"{training['steps']:,}" if training else "", f"{seen:,}" if seen else ""]
-    for key, unit in (("parameters_total", 1e6), ("macs", 1e9)):
-        cells.append(f"{size[key] / unit:.3f}" if size and size.get(key) else "")
-    return [*cells, md.cell(load_experiment(item.experiment).notes.cost)]

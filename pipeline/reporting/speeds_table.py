@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.published.rows import Speed
 from pipeline.published.tables import Published, Row, Table
-from pipeline.reporting import markdown as md
 from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import Word
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
@@ -22,24 +24,35 @@ def measured(results: Results, row: Row) -> float | None:
     return row.speed.value(results.speeds(row.speed.device)) if row.speed else None
 
 
-def state(results: Results, row: Row) -> str:
+def state(results: Results, row: Row) -> Word:
     """Return what stands in the place of a verdict: speeds of other hardware are shown, never judged."""
     if row.absent:
-        return "not reproducible here"
-    return md.NOT_RUN if measured(results, row) is None else "measured"
+        return Word.NOT_REPRODUCIBLE
+    return Word.NOT_RUN if measured(results, row) is None else Word.MEASURED
 
 
 def speeds_markdown(results: Results, published: Published, table: Table) -> str:
     """Return the page of the table of speeds."""
     text = f"# {table.id}: {table.title}\n\n{published.paper.title} ({published.paper.year}), {table.split}.\n\n"
-    header = ["Row", "Unit", "Published", "Ours", "Ours on", "State", "How"]
-    rows = [_line(results, row) for row in table.rows if row.ours]
-    text += md.table(header, rows, "llrrlll")
-    counts = [state(results, row) for row in table.rows if row.ours]
-    text += f"\n**{counts.count('measured')} of {md.plural(len(counts), 'row')} measured.** Speeds belong to a "
-    text += (
-        "machine: they are the same under every preset, a CPU's milliseconds are no GPU's, and none has a verdict.\n\n"
-    )
+
+    def ours(row: Row) -> str:
+        value = measured(results, row)
+        return _text(value) if value is not None else md.MISSING if row.absent else md.NOT_RUN
+
+    columns = [
+        md.Column("Row", lambda row: row.name),
+        md.Column("Unit", lambda row: row.factors.get("unit")),
+        md.Column("Published", lambda row: _text(row.values.get("value")), "r"),
+        md.Column("Ours", ours, "r"),
+        md.Column("Ours on", lambda row: row.speed and DEVICES[row.speed.device]),
+        md.Column("State", partial(state, results)),
+        md.Column("How", lambda row: row.absent or how(row.speed)),
+    ]
+    rows = [row for row in table.rows if row.ours]
+    text += md.table(columns, rows)
+    count = sum(state(results, row) == Word.MEASURED for row in rows)
+    text += f"\n**{count} of {md.plural(len(rows), 'row')} measured.** Speeds belong to a machine: they are the same "
+    text += "under every preset, a CPU's milliseconds are no GPU's, and none has a verdict.\n\n"
     for device in sorted({row.speed.device for row in table.rows if row.speed}):
         text += f"- {_machine(results, device)}\n"
     return text
@@ -62,15 +75,6 @@ def how(speed: Speed) -> str:
     size = ", ".join(f"{key} {value}" for key, value in speed.case.items())
     what = f"`{speed.name}` over `{speed.over}`" if speed.over else f"`{speed.name}`"
     return f"{what}, {speed.group}, {size}, fp32, forward"
-
-
-def _line(results: Results, row: Row) -> list[str]:
-    value = measured(results, row)
-    ours = _text(value) if value is not None else md.MISSING if row.absent else md.NOT_RUN
-    device = DEVICES[row.speed.device] if row.speed else ""
-    why = row.absent or how(row.speed)
-    cells = [md.cell(row.name), str(row.factors.get("unit", "")), _text(row.values.get("value")), ours]
-    return [*cells, device, state(results, row), md.cell(why)]
 
 
 def _machine(results: Results, device: str) -> str:

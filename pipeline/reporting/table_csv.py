@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.options import Test
 from pipeline.published.columns import name_of
 from pipeline.published.tables import Row, Table
-from pipeline.reporting import markdown as md
-from pipeline.reporting.printed_costs import PrintedCost
 from pipeline.verdicts.claim_checks import CheckedClaim
-from pipeline.verdicts.comparison import Compared, metrics_of, readable_method
+from pipeline.verdicts.comparison import Compared, Gain, metrics_of, readable_method
+from pipeline.verdicts.printed_costs import PrintedCost
 from pipeline.verdicts.results import Results, load_experiment
-from pipeline.verdicts.seed_gains import seed_gain
-from pipeline.verdicts.spreads import spread
-
-FIELDS = (
-    *("kind", "row", "label", "method", "evaluation", "baseline", "metric", "unit"),
-    *("published", "ours", "published_gain", "our_gain", "low", "high", "verdict", "why", "seeds", "sd"),
-)
+from pipeline.verdicts.rule import Word
+from pipeline.verdicts.trainings import seed_gain, spread
 
 
 def csv_rows(
@@ -34,68 +29,55 @@ def csv_rows(
     """Return the table in long form, a line a row and metric; numbers are text as shown, so AP has one decimal."""
     lines: list[dict[str, Any]] = []
     for item in compared:
-        base = {"row": item.row.id, "label": item.row.name, "method": readable_method(item.row)}
-        base |= {"evaluation": item.evaluation, "baseline": item.baseline}
+        base = _about(item.row) | {"evaluation": item.evaluation, "baseline": item.baseline}
         for metric in metrics_of(table):
+            found, gain = spread(results, item.evaluation, metric), item.gains.get(metric)
             line = {"kind": "row", **base, "metric": metric, "unit": "percent"}
-            line["published"] = _printed(item.row.values.get(metric))
-            line["ours"] = empty((item.metrics or {}).get(metric), 100)
-            found = spread(results, item.evaluation, metric)
-            line |= {"seeds": found.count if item.metrics else "", "sd": empty(found.sd, 100, 2)}
-            gain = item.gains.get(metric)
-            if gain is None:
-                line["verdict"] = plain_word(item)
-            else:
-                line |= {"published_gain": _printed(gain.published), "our_gain": empty(gain.ours, 100)}
-                line |= _judged(gain.verdict)
-            lines.append(line)
+            line |= {"published": _printed(item.row.values.get(metric)), "sd": empty(found.sd, 100, 2)}
+            line |= {"ours": empty((item.metrics or {}).get(metric), 100), "seeds": found.count if item.metrics else ""}
+            lines.append(line | ({"verdict": plain_word(item)} if gain is None else _gained(gain)))
         lines += [{"kind": "seeds", **base, **line} for line in seed_lines(results, item, metrics_of(table))]
         lines += [{"kind": "cost", **base, **line} for line in cost_lines(results, item)]
     for cost in costs:
-        line = {"kind": "printed cost", "row": cost.row.id, "label": cost.row.name, "evaluation": cost.row.evaluation}
-        line |= {"metric": cost.column, "unit": name_of(cost.column), "method": readable_method(cost.row)}
-        line |= {"published": cost.published, "published_gain": empty(cost.published_ratio, 1, 3)}
-        line |= {"ours": empty(cost.ours, 1, 3), "our_gain": empty(cost.our_ratio, 1, 3)}
-        lines.append(line | _judged(cost.verdict))
+        line = {"kind": "printed cost", **_about(cost.row), "evaluation": cost.row.evaluation}
+        line |= {"metric": cost.column, "unit": name_of(cost.column), "published": cost.published}
+        line |= {"ours": empty(cost.ours, 1, 3), "published_gain": empty(cost.published_ratio, 1, 3)}
+        lines.append(line | {"our_gain": empty(cost.our_ratio, 1, 3)} | _judged(cost.verdict))
     lines += claim_lines(claims)
+    main = metrics_of(table)[0]
     for row in missing:
-        lines.append({"kind": "not run", "row": row.id, "label": row.name, "method": readable_method(row)})
-        main = metrics_of(table)[0]
-        lines[-1] |= {"evaluation": row.evaluation, "verdict": md.NOT_RUN, "metric": main, "unit": "percent"}
-        lines[-1]["published"] = _printed(row.values.get(main))
+        line = {"kind": "not run", **_about(row), "evaluation": row.evaluation, "verdict": Word.NOT_RUN}
+        lines.append(line | {"metric": main, "unit": "percent", "published": _printed(row.values.get(main))})
     return lines
 
 
 def claim_lines(claims: list[CheckedClaim]) -> list[dict[str, Any]]:
     """Return the checks of claims as lines of a table's CSV: both cells, the printed and our difference or ratio."""
-    lines = []
-    for claim in claims:
-        line = {"kind": "claim", "row": claim.name, "label": claim.statement, "metric": claim.metric}
-        line |= {"evaluation": claim.check.a, "baseline": claim.check.b, "unit": claim.unit}
-        line["published_gain"] = "" if claim.gain.published is None else f"{claim.gain.published:g}"
-        line["our_gain"] = empty(claim.gain.ours, claim.scale, 1 if claim.scale == 100 else 3)
-        lines.append(line | _judged(claim.gain.verdict))
-    return lines
+    return [
+        {"kind": "claim", "row": claim.name, "label": claim.statement, "metric": claim.metric, "unit": claim.unit}
+        | {"evaluation": claim.check.a, "baseline": claim.check.b}
+        | {"published_gain": "" if claim.gain.published is None else f"{claim.gain.published:g}"}
+        | {"our_gain": empty(claim.gain.ours, claim.scale, 1 if claim.scale == 100 else 3)}
+        | _judged(claim.gain.verdict)
+        for claim in claims
+    ]
 
 
 def seed_lines(results: Results, item: Compared, metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what further trainings of a row and of its baseline say, a line a metric: the mean, and its gain."""
-    lines = []
-    for metric, gain in item.gains.items():
-        if gain.trainings == 1 or metric not in metrics:
-            continue
-        mean = seed_gain(results, item.evaluation, metric).ours
-        line = {"metric": metric, "unit": "percent", "ours": empty(mean, 100), "seeds": gain.trainings}
-        lines.append(line | {"our_gain": empty(gain.ours, 100)} | _judged(gain.verdict))
-    return lines
+    """Return the mean over further trainings of a row, and its gain over the baseline's mean, a line a metric."""
+    return [
+        {"metric": metric, "unit": "percent", "seeds": gain.trainings, "our_gain": empty(gain.ours, 100)}
+        | {"ours": empty(seed_gain(results, item.evaluation, metric).ours, 100)}
+        | _judged(gain.verdict)
+        for metric, gain in item.gains.items()
+        if gain.trainings > 1 and metric in metrics
+    ]
 
 
 def cost_lines(results: Results, item: Compared) -> list[dict[str, Any]]:
     """Return parameters (millions) and multiply-adds (billions) of a row, and both as multiples of its baseline's."""
-    size = results.size(item.experiment)
-    base = results.size(paths.split_evaluation(item.baseline)[0]) if item.baseline else None
-    if size is None:
-        return []
+    size = results.size(item.experiment) or {}
+    base = (results.size(paths.split_evaluation(item.baseline)[0]) if item.baseline else None) or {}
     lines = []
     for metric, unit, scale, column in (
         ("parameters_total", "millions", 1e6, "params_m"),
@@ -104,15 +86,21 @@ def cost_lines(results: Results, item: Compared) -> list[dict[str, Any]]:
         if size.get(metric) is None:
             continue
         line = {"metric": metric, "unit": unit, "ours": f"{size[metric] / scale:.3f}"}
-        line["published"] = empty(item.row.values.get(column))
-        lines.append(line)
-        if base is not None and base.get(metric):
-            times = size[metric] / base[metric]
-            if metric == "macs":
-                times *= test_pixels(item.evaluation) / test_pixels(item.baseline)
-            ratio = {"metric": f"{metric}_ratio", "unit": "times baseline", "ours": f"{times:.2f}"}
-            lines.append(ratio)
+        lines.append(line | {"published": empty(item.row.values.get(column))})
+        if base.get(metric):
+            pixels = test_pixels(item.evaluation) / test_pixels(item.baseline) if metric == "macs" else 1
+            times = f"{size[metric] / base[metric] * pixels:.2f}"
+            lines.append({"metric": f"{metric}_ratio", "unit": "times baseline", "ours": times})
     return lines
+
+
+def _about(row: Row) -> dict[str, str]:
+    return {"row": row.id, "label": row.name, "method": readable_method(row)}
+
+
+def _gained(gain: Gain) -> dict[str, str]:
+    cells = {"published_gain": _printed(gain.published), "our_gain": empty(gain.ours, 100)}
+    return cells | _judged(gain.verdict)
 
 
 def test_pixels(evaluation: str) -> int:
@@ -121,11 +109,11 @@ def test_pixels(evaluation: str) -> int:
     return sum(side**2 for side in load_experiment(experiment).tests.get(test, Test()).short_sides)
 
 
-def plain_word(item: Compared) -> str:
+def plain_word(item: Compared) -> Word:
     """Return what stands in place of a verdict where there is no gain to judge."""
     if item.metrics is None:
-        return md.NOT_RUN
-    return "baseline" if item.row.role == "baseline" else "no baseline here"
+        return Word.NOT_RUN
+    return Word.BASELINE if item.row.role == "baseline" else Word.NO_BASELINE_HERE
 
 
 def _judged(verdict: Any) -> dict[str, str]:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import write_text
-from pipeline.published.columns import ERRORS, MASK, NAMES, RECALLS, name_of, rules_of, sign_of
+from pipeline.published.columns import ERRORS, MASK, NAMES, RECALLS, name_of, sign_of
 from pipeline.published.rows import needs_test_dev
 from pipeline.published.tables import Published, Row, Table, find_table
-from pipeline.reporting import markdown as md
-from pipeline.reporting.context import beside_table, verdict_rule
-from pipeline.reporting.printed_costs import PrintedCost, costs_of, describe
+from pipeline.reporting.context import beside_table, spread_cell, spread_sentence, verdict_rule
 from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
 from pipeline.reporting.sources import left_out, sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
-from pipeline.reporting.table_csv import FIELDS, claim_lines, cost_lines, csv_rows, empty, plain_word
-from pipeline.verdicts.claim_checks import UNCHECKABLE, CheckedClaim, check_claims
+from pipeline.reporting.table_csv import claim_lines, cost_lines, csv_rows, empty, plain_word
+from pipeline.verdicts.claim_checks import CheckedClaim, check_claims
 from pipeline.verdicts.comparison import (
     APART,
     Compared,
+    Gain,
     compare,
     further_gain,
     lacks_pretraining_noise,
     metrics_of,
 )
+from pipeline.verdicts.printed_costs import PrintedCost, costs_of
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.spreads import spread, spread_cell, spread_sentence
+from pipeline.verdicts.rule import Word, rules_of
+from pipeline.verdicts.table_lines import FIELDS
+from pipeline.verdicts.trainings import spread
 
 SIZES = [f"{kind}ap_{size}" for kind in ("", MASK) for size in ("small", "medium", "large")]
 SHOWN = ["map", *ERRORS, "ap", *SIZES[:3], f"{MASK}ap", *SIZES[3:], *RECALLS]
@@ -69,11 +73,8 @@ def table_markdown(
     """Return the page of one table: published beside ours, gains by object size, cost, claims, and the small print."""
     text = f"# {table.id}: {table.title}\n\n{published.paper.title} ({published.paper.year}), {table.dataset} "
     text += f"{table.split}. Cells are `published → ours`, in percent; brackets are 95 % intervals of our gain.\n\n"
-    shown = [metric for metric in SHOWN if metric in table.columns]
-    header = ["Row", *(NAMES[metric] for metric in shown), "Published gain", "Our gain", "Seeds ±", "Verdict"]
     main = metrics_of(table)[0]
-    lines = [_main_row(results, item, shown, main) for item in compared]
-    text += md.table(header, lines, "l" + "r" * (len(shown) + 3) + "l")
+    text += md.table(_columns(results, [metric for metric in SHOWN if metric in table.columns], main), compared)
     text += left_out(table.id, missing)
     methods = [item for item in compared if item.baseline]
     decided = sum(item.gains[main].verdict.decided for item in methods)
@@ -84,9 +85,7 @@ def table_markdown(
         notes += "- Printed rows of test-dev, whose labels are not public: ours are of the validation images.\n"
     notes += f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
     apart = [
-        md.cell(item.row.name)
-        for item in methods
-        if lacks_pretraining_noise(results, item.evaluation, item.baseline, main)
+        item.row.name for item in methods if lacks_pretraining_noise(results, item.evaluation, item.baseline, main)
     ]
     if apart:
         which = "All compared rows" if len(apart) == len(methods) else md.listing(apart)
@@ -100,86 +99,97 @@ def table_markdown(
     sizes = [metric for metric in SIZES if metric in table.columns]
     if methods and sizes:
         text += "\n## By object size\n\nGain, `published → ours`, then the verdict of that size alone.\n\n"
-        text += md.table(["Row", *(NAMES[m] for m in sizes)], [_size_row(item, sizes) for item in methods])
-    text += _cost_section(results, methods, table) + _printed_section(costs)
+        columns = [md.Column(NAMES[metric], partial(_size_cell, metric)) for metric in sizes]
+        text += md.table([md.Column("Row", _name_cell), *columns], methods)
+    text += _cost_section(results, methods, table)
+    if costs:
+        text += f"\n## Printed costs, at the papers' size\n\n{md.table(COSTS, costs)}"
     if claims:
-        text += "\n## Claims that these rows can check\n\n"
-        text += md.table(
-            ["Claim", "Of", "Printed", "Ours", "Verdict"], [_claim_row(claim) for claim in claims], "llrrl"
-        )
+        text += f"\n## Claims that these rows can check\n\n{md.table(CLAIMS, claims)}"
     return text
 
 
-def _main_row(results: Results, item: Compared, shown: list[str], main: str) -> list[str]:
-    cells = [_name_cell(item)]
-    for metric in shown:
+def _columns(results: Results, shown: list[str], main: str) -> list[md.Column]:
+    """Return the columns of the table itself: the shown metrics, then the gain in the deciding one."""
+
+    def value(metric: str, item: Compared) -> str:
         ours = md.NOT_RUN if item.metrics is None else md.percent(item.metrics.get(metric))
-        cells.append(f"{md.as_printed(item.row.values.get(metric))} → {ours}")
-    gain = item.gains.get(main)
-    seeds = spread_cell(spread(results, item.evaluation, main)) if item.metrics else ""
-    if gain is None:
-        return [*cells, "", "", seeds, plain_word(item)]
-    return [*cells, md.as_printed(gain.published, sign=True), _our_gain(gain), seeds, _word(item, gain.verdict.word)]
+        return f"{md.as_printed(item.row.values.get(metric))} → {ours}"
+
+    def of_gain(show: Callable[[Compared, Gain], str], item: Compared) -> str:
+        return show(item, item.gains[main]) if main in item.gains else ""
+
+    return [
+        md.Column("Row", _name_cell),
+        *(md.Column(NAMES[metric], partial(value, metric), "r") for metric in shown),
+        md.Column("Published gain", partial(of_gain, lambda _, gain: md.as_printed(gain.published, sign=True)), "r"),
+        md.Column("Our gain", partial(of_gain, lambda _, gain: _our_gain(gain)), "r"),
+        md.Column("Seeds ±", lambda x: x.metrics and spread_cell(spread(results, x.evaluation, main)), "r"),
+        md.Column("Verdict", lambda x: partial(of_gain, _word)(x) or plain_word(x)),
+    ]
 
 
 def _name_cell(item: Compared) -> str:
-    return f"{md.cell(item.row.name)}<br>`{item.evaluation}`"  # papers print one label in several rows
+    return f"{item.row.name}<br>`{item.evaluation}`"  # papers print one label in several rows
 
 
-def _size_row(item: Compared, sizes: list[str]) -> list[str]:
-    cells = [_name_cell(item)]
-    for metric in sizes:
-        gain = item.gains[metric]
-        ours = _our_gain(gain)
-        word = "" if gain.verdict.word == ours else f", {gain.verdict.word}"
-        cells.append(f"{md.as_printed(gain.published, sign=True)} → {ours}{word}")
-    return cells
+def _size_cell(metric: str, item: Compared) -> str:
+    gain = item.gains[metric]
+    ours = _our_gain(gain)
+    word = "" if gain.verdict.word == ours else f", {gain.verdict.word}"
+    return f"{md.as_printed(gain.published, sign=True)} → {ours}{word}"
 
 
-def _our_gain(gain: Any) -> str:
+def _our_gain(gain: Gain) -> str:
     if gain.ours is None:
-        return md.NOT_RUN if gain.verdict.word == md.NOT_RUN else md.MISSING
-    low, high = gain.verdict.low, gain.verdict.high
-    text = md.gain(100 * gain.ours, *(None if end is None else 100 * end for end in (low, high)))
-    return text if gain.trainings == 1 else f"{text}, means of {gain.trainings}"
+        return md.NOT_RUN if gain.verdict.word == Word.NOT_RUN else md.MISSING
+    return gain.judged.text if gain.trainings == 1 else f"{gain.judged.text}, means of {gain.trainings}"
 
 
-def _claim_row(claim: CheckedClaim) -> list[str]:
-    printed = md.as_printed(claim.gain.published, sign=True)
-    ours = _our_gain(claim.gain) if claim.unit == "percent" else empty(claim.gain.ours, 1, 2) or md.NOT_RUN
-    word = claim.gain.verdict.word
-    if word == UNCHECKABLE:
-        ours, word = "", f"{word}: {claim.gain.verdict.sentence}"
-    return [md.cell(claim.statement), name_of(claim.metric), printed, ours, word]
-
-
-def _printed_section(costs: list[PrintedCost]) -> str:
-    """Return printed parameters, multiply-adds and times beside ours."""
-    if not costs:
+def _claim_ours(claim: CheckedClaim) -> str:
+    if claim.gain.verdict.word == Word.UNCHECKABLE:
         return ""
-    header = ["Row", "What", "Published", "Counted here", "Published, x baseline", "Ours, x baseline", "Verdict"]
-    rows = [[md.cell(cost.row.name), *describe(cost)] for cost in costs]
-    return f"\n## Printed costs, at the papers' size\n\n{md.table(header, rows, 'llrrrrl')}"
+    return _our_gain(claim.gain) if claim.unit == "percent" else empty(claim.gain.ours, 1, 2) or md.NOT_RUN
+
+
+def _claim_word(claim: CheckedClaim) -> str:
+    verdict = claim.gain.verdict
+    return f"{verdict.word}: {verdict.sentence}" if verdict.word == Word.UNCHECKABLE else verdict.word
+
+
+CLAIMS = (
+    md.Column("Claim", lambda claim: claim.statement),
+    md.Column("Of", lambda claim: name_of(claim.metric)),
+    md.Column("Printed", lambda claim: md.as_printed(claim.gain.published, sign=True), "r"),
+    md.Column("Ours", _claim_ours, "r"),
+    md.Column("Verdict", _claim_word),
+)
+COSTS = (  # printed parameters, multiply-adds and times beside ours
+    md.Column("Row", lambda cost: cost.row.name),
+    md.Column("What", lambda cost: name_of(cost.column)),
+    md.Column("Published", lambda cost: md.MISSING if cost.published is None else f"{cost.published:g}", "r"),
+    md.Column("Counted here", lambda cost: empty(cost.ours, digits=3), "r"),
+    md.Column("Published, x baseline", lambda cost: md.times(cost.published_ratio), "r"),
+    md.Column("Ours, x baseline", lambda cost: md.times(cost.our_ratio), "r"),
+    md.Column("Verdict", lambda cost: cost.verdict.word),
+)
 
 
 def _cost_section(results: Results, methods: list[Compared], table: Table) -> str:
     """Return parameters and multiply-adds beside the baseline's, where they were measured."""
-    rows = []
-    for item in methods:
-        lines = {line["metric"]: line for line in cost_lines(results, item)}
-        if "parameters_total_ratio" not in lines:
-            continue
-        cells = [_name_cell(item)]
-        if "params_m" in table.columns:
-            cells.append(md.number(item.row.values.get("params_m")))
-        for metric in ("parameters_total", "macs"):
-            ratio = lines.get(f"{metric}_ratio", {}).get("ours")
-            cells += [lines[metric]["ours"] if metric in lines else md.MISSING, f"{ratio}x" if ratio else md.MISSING]
-        rows.append(cells)
-    if not rows:
+    found = [(item, {line["metric"]: line["ours"] for line in cost_lines(results, item)}) for item in methods]
+    found = [(item, costs) for item, costs in found if "parameters_total_ratio" in costs]
+    if not found:
         return ""
-    published = ["Published M"] if "params_m" in table.columns else []
-    header = ["Row", *published, "Parameters, M", "x baseline", "Multiply-adds, G", "x baseline"]
+    columns = [md.Column("Row", lambda pair: _name_cell(pair[0]))]
+    if "params_m" in table.columns:
+        columns.append(md.Column("Published M", lambda pair: md.number(pair[0].row.values.get("params_m")), "r"))
+    for header, metric in (("Parameters, M", "parameters_total"), ("Multiply-adds, G", "macs")):
+        columns.append(md.Column(header, lambda pair, key=metric: pair[1].get(key, md.MISSING), "r"))
+        ratio = f"{metric}_ratio"
+        columns.append(
+            md.Column("x baseline", lambda pair, key=ratio: f"{pair[1][key]}x" if key in pair[1] else md.MISSING, "r")
+        )
     experiments = list(dict.fromkeys(item.experiment for item in methods))
     shape = next(size["input"] for size in map(results.size, experiments) if size)
     text = f"\n## Cost\n\nOne input of {shape[0]} x {shape[1]} px; `x baseline` of a test at several resolutions "
@@ -187,7 +197,7 @@ def _cost_section(results: Results, methods: list[Compared], table: Table) -> st
     assumed = [f"`{name}`" for name in experiments if (results.size(name) or {}).get("scales") == "assumed"]
     if assumed:
         text += f" Multiply-adds of {md.listing(assumed)} are with the printed scales, not with those learnt here."
-    return text + "\n\n" + md.table(header, rows, "l" + "r" * len(header))
+    return f"{text}\n\n{md.table(columns, found)}"
 
 
 def _stand_in_sentences(published: Published, table: Table, methods: list[Compared]) -> list[str]:
@@ -225,5 +235,5 @@ def _name(row: Row) -> str:
     return row.experiments[-1] if row.experiments else f"{row.name}, quoted from other work"
 
 
-def _word(item: Compared, word: str) -> str:
-    return f"{word} (other baseline)" if item.stand_in else word
+def _word(item: Compared, gain: Gain) -> str:
+    return f"{gain.verdict.word} (other baseline)" if item.stand_in else gain.verdict.word

@@ -1,14 +1,14 @@
-"""Draw the figures of a preset's report from its metrics and histories."""
+"""Draw a set of figures, each with its data: headline, dst, scale_stability, or papers (which also lists all)."""
 
 import argparse
 
 from pipeline.cli import run
-from pipeline.reporting.figures.headline import draw_figures
+from pipeline.reporting.modules import load
 
 
 def main(args: argparse.Namespace) -> None:
-    draw_figures(args.preset)
+    load("figures", args.name)(args.preset)
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, name="figures")

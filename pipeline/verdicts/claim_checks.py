@@ -6,16 +6,13 @@ from dataclasses import dataclass
 
 from pipeline.published.columns import COUNTS, kind_of
 from pipeline.published.tables import Check, Claim, Published, Row, Table
-from pipeline.reporting.printed_costs import judge_ratio, ours_in_print
-from pipeline.reporting.scales_table import learnt
-from pipeline.reporting.times import KINDS
-from pipeline.reporting.times import ratio as time_ratio
 from pipeline.verdicts.comparison import Gain, judge_gain
+from pipeline.verdicts.learnt_scales import learnt
+from pipeline.verdicts.printed_costs import ours_in_print
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import Verdict, judge
-
-UNCHECKABLE = "cannot be checked here"
-ROUNDED = 0.1  # two rounded numbers of one decimal differ by their difference to this
+from pipeline.verdicts.rule import ROUNDED, Verdict, Word, judge, judge_ratio, judge_within
+from pipeline.verdicts.times import KINDS
+from pipeline.verdicts.times import ratio as time_ratio
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def _checked(results: Results, claim: Claim, check: Check, column: str, a: Row, 
         return CheckedClaim(*about, _scales(results, check, column, a, b), unit="dilation")
     if a.evaluation == b.evaluation:
         if check.printed == 0:
-            same = Verdict("agrees", 0.0, 0.0, "Both rows are one network, one training and one evaluation.")
+            same = Verdict(Word.AGREES, 0.0, 0.0, "Both rows are one network, one training and one evaluation.")
             return CheckedClaim(*about, Gain(check.printed, 0.0, same))
         return CheckedClaim(*about, _no(check, "both rows are one evaluation in this project"))
     if kind == "error":  # the printed difference is the second's lead over the first
@@ -73,8 +70,9 @@ def _count(results: Results, check: Check, column: str, a: Row, b: Row) -> Gain:
     if None in counts:
         return _no(check, "the network was not counted", "identities.md")
     difference = counts[0] - counts[1]
-    word = "agrees" if abs(difference - check.printed) <= max(check.tol, ROUNDED) else "contradicts"
-    return Gain(check.printed, difference, Verdict(word, None, None, f"Counted: {difference:+.3f} M."))
+    limit = max(check.tol, ROUNDED)
+    verdict = judge_within(difference - check.printed, limit, f"Counted: {difference:+.3f} M.")
+    return Gain(check.printed, difference, verdict)
 
 
 def _time(check: Check, column: str, a: Row, b: Row) -> Gain:
@@ -90,16 +88,16 @@ def _scales(results: Results, check: Check, column: str, a: Row, b: Row) -> Gain
 
     A cell is printed with two decimals, and the larger of its printed deviations is added to the tolerance.
     """
-    means = [learnt(results, row, column)[1] for row in (a, b)]
+    means = [learnt(results, row, column).mean for row in (a, b)]
     if None in means:
         return Gain(check.printed, None, judge(None))
     spread = max(row.values.get(f"{column}_std") or 0.0 for row in (a, b))
     limit, difference = abs(check.printed) + max(check.tol, spread), means[0] - means[1]
-    word = "agrees" if abs(difference) <= limit else "contradicts"
     sentence = f"Mean scales of the two sets of images differ by {abs(difference):.2f}; {limit:.2f} is allowed."
-    return Gain(check.printed, difference, Verdict(word, None, None, sentence))
+    return Gain(check.printed, difference, judge_within(difference, limit, sentence))
 
 
 def _no(check: Check, reason: str, page: str = "") -> Gain:
     where = f" ({page})" if page else ""
-    return Gain(check.printed, None, Verdict(UNCHECKABLE, None, None, f"{reason[0].upper()}{reason[1:]}{where}."))
+    sentence = f"{reason[0].upper()}{reason[1:]}{where}."
+    return Gain(check.printed, None, Verdict(Word.UNCHECKABLE, sentence=sentence))

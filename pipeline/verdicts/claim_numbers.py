@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,66 +33,57 @@ def number(results: Results, name: str) -> Number:
     return NUMBERS[name](results)
 
 
-def _learnt(results: Results, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name in names:
-        scales = results.scales(name)
-        if scales is not None:
-            yield name, scales
-
-
 def _scale_files(results: Results, names: Sequence[str]) -> tuple[Path, ...]:
-    return tuple(paths.scales(results.name, name) for name, _ in _learnt(results, names))
+    return tuple(paths.scales(results.name, name) for name in names if results.scales(name) is not None)
 
 
-def _of_scales(
-    results: Results, names: Sequence[str], pick: Callable[[str], bool], cell: Callable[[dict, str], float]
-) -> list[float]:
-    """Return a value of each learnt scale (layer and axis) of some experiments whose layer is picked."""
-    return [
-        cell(values, axis)
-        for _, scales in _learnt(results, names)
-        for layer, values in scales["layers"].items()
-        if pick(layer)
-        for axis in "hw"
-    ]
-
-
-def _mean_cell(values: dict, axis: str) -> float:
+def _mean(values: dict, axis: str) -> float:
     return values[f"mean_{axis}"]
 
 
-def _largest_scale_spread(results: Results) -> Number:
-    def spread(values: dict, axis: str) -> float:
-        return 100 * values[f"std_{axis}"] / abs(values[f"mean_{axis}"] or math.nan)
-
-    found = _of_scales(results, GSL, lambda layer: True, spread)
-    return Number(max(found, default=None), _scale_files(results, GSL))
+def _percent_spread(values: dict, axis: str) -> float:
+    return 100 * values[f"std_{axis}"] / abs(values[f"mean_{axis}"] or math.nan)
 
 
-def _scale_images(results: Results) -> Number:
-    found = [scales["images"] for _, scales in _learnt(results, GSL)]
+def _scales(
+    results: Results,
+    names: Sequence[str],
+    reduce: Callable[[list[float]], float | None],
+    pick: Callable[[str], bool] = lambda layer: True,
+    cell: Callable[[dict, str], float] = _mean,
+) -> Number:
+    """Return one number of the learnt scales (of every picked layer, height and width) of some experiments."""
+    learnt = [scales["layers"] for name in names if (scales := results.scales(name)) is not None]
+    picked = [values for layers in learnt for layer, values in layers.items() if pick(layer)]
+    found = [cell(values, axis) for values in picked for axis in "hw"]
+    return Number(reduce(found) if found else None, _scale_files(results, names))
+
+
+def largest_scale_spread(results: Results) -> Number:
+    return _scales(results, GSL, max, cell=_percent_spread)
+
+
+def scale_images(results: Results) -> Number:
+    found = [scales["images"] for name in GSL if (scales := results.scales(name)) is not None]
     return Number(min(found, default=None), _scale_files(results, GSL))
 
 
-def _res4_6(results: Results) -> Number:
+def res4_6_scale(results: Results) -> Number:
     scales = results.scales(C4)
     if scales is not None and "layer3.5" not in scales["layers"]:
         return Number(None, reason="this preset's network has no sixth block in conv4_x")
-    found = _of_scales(results, (C4,), lambda layer: layer == "layer3.5", _mean_cell)
-    return Number(min(found, default=None), _scale_files(results, (C4,)))
+    return _scales(results, (C4,), min, lambda layer: layer == "layer3.5")
 
 
-def _largest_stride2(results: Results) -> Number:
-    found = _of_scales(results, FPN, lambda layer: layer.endswith(".0"), _mean_cell)
-    return Number(max(found, default=None), _scale_files(results, FPN))
+def largest_stride2_scale(results: Results) -> Number:
+    return _scales(results, FPN, max, lambda layer: layer.endswith(".0"))
 
 
-def _stride1_above_1(results: Results) -> Number:
-    found = _of_scales(results, GSL, lambda layer: not layer.endswith(".0"), _mean_cell)
-    return Number(_share([value > 1 for value in found]), _scale_files(results, GSL))
+def stride1_above_1(results: Results) -> Number:
+    return _scales(results, GSL, lambda found: _share([v > 1 for v in found]), lambda layer: not layer.endswith(".0"))
 
 
-def _fpn_over_c4(results: Results) -> Number:
+def fpn_over_c4_scales(results: Results) -> Number:
     c4, fpn = results.scales(C4), results.scales(FPN[0])
     if c4 is None or fpn is None:
         return Number(None)
@@ -101,20 +92,20 @@ def _fpn_over_c4(results: Results) -> Number:
     return Number(sums[0] / sums[1], _scale_files(results, (C4, FPN[0])))
 
 
-def _low_share_steps(results: Results) -> Number:
+def low_share_steps(results: Results) -> Number:
     summary = results.training(DST_BASE)
     share = (summary or {}).get("low_share_steps")
     return Number(None if share is None else 100 * share, (paths.training_summary(results.name, DST_BASE),))
 
 
-def _cnn_b_drops(results: Results) -> Number:
+def cnn_b_drops(results: Results) -> Number:
     errors = _by_resolution(results, CNN_B)
     sides = sorted(errors, key=int)
     steps = [errors[low] > errors[high] for low, high in itertools.pairwise(sides)]
     return Number(_share(steps), (paths.training_summary(results.name, CNN_B),))
 
 
-def _cnn_order(results: Results) -> Number:
+def cnn_order(results: Results) -> Number:
     plain, orders = _by_resolution(results, CNN_B), []
     for side in CNN_S:
         small, tuned = (_by_resolution(results, names[side]).get(side) for names in (CNN_S, CNN_FT))
@@ -131,49 +122,43 @@ def _by_resolution(results: Results, name: str) -> dict[str, float]:
     return {side: row["top1_error"] for side, row in found.items() if row.get("top1_error") is not None}
 
 
-def _large_shares(results: Results) -> tuple[list[tuple[str, int, float]], tuple[Path, ...]]:
-    """Return (block, stride, share of the largest dilation) of every PSConv block, front to back."""
-    path = paths.weight_share(results.name, PSCONV)
-    if not path.is_file():
-        return [], ()
-    rows = []
-    for block, layer in read_json(path)["layers"].items():
-        largest = max(layer["rates"], key=int)
-        rows.append((block, layer["stride"], layer["rates"][largest]["share"]))
-    return rows, (path,)
+def _large_shares(results: Results) -> tuple[list[tuple[int, float]], tuple[Path, ...]]:
+    """Return each PSConv block's stride and the share of its largest dilation, front to back, then their file."""
+    layers, file = _rows(paths.weight_share(results.name, PSCONV), "layers")
+    return [(x["stride"], x["rates"][max(x["rates"], key=int)]["share"]) for x in layers.values()], file
 
 
-def _stride2_large_rates(results: Results) -> Number:
+def stride2_large_rates(results: Results) -> Number:
     rows, file = _large_shares(results)
-    halves = [[share for _, stride, share in rows if (stride == 2) == strided] for strided in (True, False)]
+    halves = [[share for stride, share in rows if (stride == 2) == strided] for strided in (True, False)]
     if not all(halves):
         return Number(None)
     means = [sum(shares) / len(shares) for shares in halves]
     return Number(100 * means[0] / means[1], file)
 
 
-def _large_rates_by_depth(results: Results) -> Number:
+def large_rates_by_depth(results: Results) -> Number:
     rows, file = _large_shares(results)
-    shares = [share for _, _, share in rows]
+    shares = [share for _, share in rows]
     return Number(rank_correlation(shares, range(len(shares))) if len(shares) > 2 else None, file)
 
 
-def _counted(results: Results) -> tuple[list[dict[str, Any]], tuple[Path, ...]]:
-    path = paths.metrics(results.name, "identities")
-    return (read_json(path)["rows"], (path,)) if path.is_file() else ([], ())
-
-
-def _ps_resnet50_over_resnet101(results: Results) -> Number:
-    rows, file = _counted(results)
+def ps_resnet50_over_resnet101(results: Results) -> Number:
+    rows, file = _rows(paths.metrics(results.name, "identities"), "rows")
     found = {row["name"]: row["parameters"] for row in rows}
-    names = ("psconv.ps_resnet50", "psconv.resnet101")
-    return Number(100 * found[names[0]] / found[names[1]] if set(names) <= set(found) else None, file)
+    ours, base = (found.get(f"psconv.{name}") for name in ("ps_resnet50", "resnet101"))
+    return Number(100 * ours / base if ours and base else None, file)
 
 
-def _largest_count_difference(results: Results) -> Number:
-    rows, file = _counted(results)
+def largest_count_difference(results: Results) -> Number:
+    rows, file = _rows(paths.metrics(results.name, "identities"), "rows")
     off = [abs(row["parameters"] / 1e6 / row["printed"] - 1) for row in rows if row["parameters"] and row["printed"]]
     return Number(100 * max(off) if off else None, file)
+
+
+def _rows(path: Path, key: str) -> tuple[Any, tuple[Path, ...]]:
+    """Return a part of a JSON file, and the file; nothing where it was not made."""
+    return (read_json(path)[key], (path,)) if path.is_file() else ({}, ())
 
 
 def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float:
@@ -195,17 +180,10 @@ def _share(flags: Sequence[bool]) -> float | None:
 
 
 NUMBERS: dict[str, Callable[[Results], Number]] = {
-    "largest_scale_spread": _largest_scale_spread,
-    "scale_images": _scale_images,
-    "res4_6_scale": _res4_6,
-    "largest_stride2_scale": _largest_stride2,
-    "fpn_over_c4_scales": _fpn_over_c4,
-    "stride1_above_1": _stride1_above_1,
-    "low_share_steps": _low_share_steps,
-    "cnn_b_drops": _cnn_b_drops,
-    "cnn_order": _cnn_order,
-    "stride2_large_rates": _stride2_large_rates,
-    "large_rates_by_depth": _large_rates_by_depth,
-    "ps_resnet50_over_resnet101": _ps_resnet50_over_resnet101,
-    "largest_count_difference": _largest_count_difference,
+    found.__name__: found
+    for found in (
+        *(largest_scale_spread, scale_images, res4_6_scale, largest_stride2_scale, fpn_over_c4_scales, stride1_above_1),
+        *(low_share_steps, cnn_b_drops, cnn_order, stride2_large_rates, large_rates_by_depth),
+        *(ps_resnet50_over_resnet101, largest_count_difference),
+    )
 }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from pipeline import paths
-from pipeline.evaluation.intervals import paired_interval
+from pipeline.evaluation.intervals import pooled_run_sd
 from pipeline.published.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
+from pipeline.published.rows import load_rows
 from pipeline.published.tables import Published, Row, Table, exists, find_table
-from pipeline.verdicts.results import PRETRAINING, Results, inactive_reason, load_experiment
-from pipeline.verdicts.rule import Verdict, judge, pooled_run_sd
-from pipeline.verdicts.seed_gains import SeedGain, seed_gain
-from pipeline.verdicts.spreads import spread
+from pipeline.verdicts.results import PRETRAINING, Results, RunNoise, activity, load_experiment
+from pipeline.verdicts.rule import Judged, Verdict, Word, judge
+from pipeline.verdicts.trainings import SeedGain, paired_sd, seed_gain, spread
 
 STAND_IN = "the paper compares with another baseline"
 # Seen under `mini`, where ResNet-50 and ResNet-101 are one network: PSConv's, pre-trained twice, reached 15.5 and 21.2
@@ -30,6 +31,11 @@ class Gain:
     ours: float | None
     verdict: Verdict
     trainings: int = 1  # of the method behind the gain; several are means, as are the baseline's
+
+    @property
+    def judged(self) -> Judged:
+        """The gain in points, as pages show it."""
+        return self.verdict.judged(self.ours)
 
 
 @dataclass(frozen=True)
@@ -98,25 +104,32 @@ def compare_row(results: Results, published: Published, table: Table, row: Row) 
     return Compared(row, row.evaluation, metrics, found, stand_in, gains)
 
 
-def find_baseline(published: Published, table: Table, row: Row) -> tuple[str | None, bool]:
-    """Return (evaluation that a row's gain is over, whether it stands in for the printed one).
+class Baseline(NamedTuple):
+    """The evaluation that a gain is over; a stand-in where it is another than the printed one."""
+
+    evaluation: str | None
+    stand_in: bool = False
+
+
+def find_baseline(published: Published, table: Table, row: Row) -> Baseline:
+    """Return the baseline of a row.
 
     Where the project lacks the printed baseline, the experiment that rows.yaml names stands in, else the paper's first
     baseline of the same detector, backbone and neck that it has, whatever its schedule.
     """
     printed = published.baseline(table, row)
     if printed is not None and exists(printed[1]):
-        return printed[1].evaluation, False
+        return Baseline(printed[1].evaluation)
     if row.stand_in:
-        return row.stand_in, True
+        return Baseline(row.stand_in, stand_in=True)
     if printed is None:
-        return None, False
+        return Baseline(None)
     wanted = [printed[1].factors.get(key) for key in ("detector", "backbone", "neck")]
     for other in (other for candidate in published.tables for other in candidate.rows):
         same = [other.factors.get(key) for key in ("detector", "backbone", "neck")] == wanted
         if same and other.factors.get("method") == "baseline" and exists(other):
-            return other.evaluation, True
-    return None, False
+            return Baseline(other.evaluation, stand_in=True)
+    return Baseline(None)
 
 
 def judge_gain(
@@ -130,31 +143,11 @@ def judge_gain(
     if ours is None or base is None:
         return Gain(published_gain, None, judge(None))
     if ours.get(metric) is None or base.get(metric) is None:
-        return Gain(published_gain, None, Verdict("n/a", None, None, "The data hold no object of this size."))
-    printed = None if stand_in else published_gain
-    further = further_gain(results, evaluation, baseline, metric, printed)
+        return Gain(published_gain, None, Verdict(Word.NO_OBJECT, sentence="The data hold no object of this size."))
+    told = {"unprinted": STAND_IN} if stand_in else {"published_gain": published_gain}
+    further = further_gain(results, evaluation, baseline, metric, **told)
     if further is not None:
-        gain, verdict, trainings = further.gain, further.verdict, further.runs[1]
-    else:
-        gain, verdict, trainings = *_single_gain(results, evaluation, baseline, metric, printed), 1
-    missing = inactive_reason(results, paths.split_evaluation(evaluation)[0])[1]
-    if missing and verdict.decided:
-        sentence = f"Whether the method did anything in this run is unknown: {missing} is missing."
-        verdict = replace(verdict, word="undecided", sentence=sentence)
-    if verdict.decided and lacks_pretraining_noise(results, evaluation, baseline, metric):
-        verdict = replace(verdict, word="undecided", sentence=APART)
-    if stand_in:
-        verdict = replace(verdict, sentence=verdict.sentence.replace("the paper prints no gain here", STAND_IN))
-    return Gain(published_gain, gain, verdict, trainings)
-
-
-def _single_gain(
-    results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None
-) -> tuple[float, Verdict]:
-    """Return the gain between the results that the tables show, as a fraction of 1, and its verdict."""
-    ours, base = results.metrics(evaluation), results.metrics(baseline)
-    replicates = [(results.bootstrap(name) or {}).get(metric, ()) for name in (baseline, evaluation)]
-    sd_boot = paired_interval(*replicates)[2] if len(replicates[0]) == len(replicates[1]) else None
+        return Gain(published_gain, further.gain, further.verdict, further.runs[1])
     sd_run, dof = gain_noise(results, evaluation, baseline, metric)
     runs = (1, 1)
     if kind_of(metric) == "error":
@@ -163,28 +156,23 @@ def _single_gain(
         runs = (both[0].count, both[1].count)
         if min(runs) > 1:  # each arm has seeds of its own, and their deviation
             sd_run, dof = pooled_run_sd([found.values for found in both])
+    else:
+        sd_boot = paired_sd(results, baseline, evaluation, metric)
+    about = activity(results, paths.split_evaluation(evaluation)[0])._asdict()
+    if lacks_pretraining_noise(results, evaluation, baseline, metric):
+        about["doubt"] = about["doubt"] or APART
+    ap50 = base.get(f"{MASK}ap50" if metric.startswith(MASK) else "ap50")
+    about |= {"baseline_ap50": ap50, "ap50_floor": results.preset.verdicts.min_baseline_ap50}
     gain = sign_of(metric) * (ours[metric] - base[metric])
-    return gain, judge(
-        gain,
-        published_gain,
-        sd_boot,
-        sd_run,
-        dof,
-        baseline_ap50=base.get(f"{MASK}ap50" if metric.startswith(MASK) else "ap50"),
-        ap50_floor=results.preset.verdicts.min_baseline_ap50,
-        inactive=inactive_reason(results, paths.split_evaluation(evaluation)[0])[0],
-        runs=runs,
-    )
+    return Gain(published_gain, gain, judge(gain, sd_boot=sd_boot, sd_run=sd_run, dof=dof, runs=runs, **about, **told))
 
 
-def further_gain(
-    results: Results, evaluation: str, baseline: str, metric: str, published_gain: float | None = None
-) -> SeedGain | None:
-    """Return the gain between means of several trainings of both, None where nobody ran them.
+def further_gain(results: Results, evaluation: str, baseline: str, metric: str, **told: Any) -> SeedGain | None:
+    """Return the gain between means of several trainings of both, judged as told; None where nobody ran them.
 
     Where the backbones were pre-trained apart, only trainings that each had a pre-training of their own tell.
     """
-    found = seed_gain(results, evaluation, metric, published_gain)
+    found = seed_gain(results, evaluation, metric, **told)
     if found is None or found.baseline != baseline:
         return None
     return found if found.pretrained or not pretrained_apart(results, evaluation, baseline) else None
@@ -201,19 +189,17 @@ def pretrained_apart(results: Results, evaluation: str, baseline: str) -> bool:
     return both[0].method.psconv != both[1].method.psconv
 
 
-def gain_noise(results: Results, evaluation: str, baseline: str, metric: str) -> tuple[float | None, int | None]:
-    """Return (deviation of one run, degrees of freedom) that a gain is judged by.
-
-    It holds the noise of pre-training where the backbones differ and somebody measured it.
-    """
-    if pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric)[0] is not None:
-        return results.noise_in(PRETRAINING, metric)
+def gain_noise(results: Results, evaluation: str, baseline: str, metric: str) -> RunNoise:
+    """Return the noise that a gain is judged by: that of pre-training where the backbones differ and it is known."""
+    pretraining = results.noise_in(PRETRAINING, metric)
+    if pretraining.sd is not None and pretrained_apart(results, evaluation, baseline):
+        return pretraining
     return results.run_noise(paths.split_evaluation(evaluation)[0], metric)
 
 
 def lacks_pretraining_noise(results: Results, evaluation: str, baseline: str, metric: str) -> bool:
     """Whether two detectors start from backbones pre-trained apart, and nobody measured what that does to a metric."""
-    return pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric)[0] is None
+    return pretrained_apart(results, evaluation, baseline) and results.noise_in(PRETRAINING, metric).sd is None
 
 
 def independent_sd(ours: dict, base: dict, metric: str) -> float | None:
@@ -227,27 +213,26 @@ def independent_sd(ours: dict, base: dict, metric: str) -> float | None:
     return sum(m[metric] * (1 - m[metric]) / m["images"] for m in (ours, base)) ** 0.5
 
 
+METHOD_NAMES = {
+    "gsl": "POD GSL",
+    "fd": "POD FD",
+    "fd_wt": "POD FD-WT",
+    "snip": "SNIP",
+    "ms_train": "multi-scale training",
+}
+METHOD_NAMES |= {"dst": "DST", "msfm": "MSFM", "psconv": "PSConv", "small_loss_reweight": "small-loss reweighting"}
+
+
 def readable_method(row: Row) -> str:
     """Return a method's name as a reader of all five papers knows it; the printed label where there is none."""
     factors = row.factors
     if factors.get("method") == "dst" and factors.get("feedback") not in ("reg_loss", None):
         return f"DST, {factors['feedback'].replace('_', ' ')}"
-    names = {
-        "gsl": "POD GSL",
-        "fd": "POD FD",
-        "fd_wt": "POD FD-WT",
-        "dst": "DST",
-        "msfm": "MSFM",
-        "psconv": "PSConv",
-        "snip": "SNIP",
-        "small_loss_reweight": "small-loss reweighting",
-        "ms_train": "multi-scale training",
-    }
     if factors.get("method") == "ms_train" and factors.get("test"):
         return "multi-scale training and test"
     if factors.get("method") == "single_scale" and factors.get("test"):
         return "multi-scale test"
-    return names.get(factors.get("method"), row.label)
+    return METHOD_NAMES.get(factors.get("method"), row.label)
 
 
 def stand_ins(experiments: list[str]) -> list[str]:
@@ -261,14 +246,6 @@ def headline_experiments() -> list[str]:
     return list(dict.fromkeys(row.experiments[-1] for row in rows))
 
 
-QUICKSTART = {
-    "pod": ("pod_t2", "pod_t3", "pod_t5"),
-    "dst": ("dst_t2",),
-    "msfm": ("msfm_t4",),
-    "snip": ("snip_t2",),
-    "psconv": ("psconv_t8",),
-}
-
-
-def headline_tables() -> list[str]:
-    return [name for tables in QUICKSTART.values() for name in tables]
+def headline_tables(*papers: str) -> list[str]:
+    """Return the tables that the quickstart shows, in the papers' order: of all papers, or of some."""
+    return [name for paper in papers or paths.PAPERS for name in load_rows(paper).headline]

@@ -7,7 +7,7 @@ import hashlib
 import io
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,12 +18,19 @@ from pipeline.options import Experiment, Recipe
 from pipeline.preset import Preset
 from pipeline.published.columns import MASK
 from pipeline.published.rows import is_classifier
-from pipeline.reporting.networks import network
+from pipeline.verdicts.networks import network
+from pipeline.verdicts.rule import MOVED
 
 TOPS = ("top1", "top5")
 HELD_OUT = 0.1  # share of the crops that `training.classification` judges its classifiers on
 PRETRAINING = "pretraining"  # group of `data/noise.json` whose runs have backbones of their own
-MOVED = 0.05  # learnt scales nearer to 1 than this decompose into the plain convolution (POD, section 3.3)
+
+
+class RunNoise(NamedTuple):
+    """Deviation of one training from another, estimated with `dof` degrees of freedom; None where unknown."""
+
+    sd: float | None = None
+    dof: int | None = None
 
 
 class Results:
@@ -95,15 +102,15 @@ class Results:
         entry = (_json(paths.NOISE) or {}).get(self.name) or {}
         return entry.get(part, {}) if entry.get("preset_digest") == preset_digest(self.preset) else {}
 
-    def run_noise(self, experiment: str, metric: str) -> tuple[float | None, int | None]:
-        """Return (deviation of one run, degrees of freedom) of a metric; (None, None) where nobody measured it."""
+    def run_noise(self, experiment: str, metric: str) -> RunNoise:
+        """Return the run-to-run noise that judges a metric of an experiment."""
         return self.noise_in(self.noise_group(experiment, metric), metric)
 
-    def noise_in(self, name: str, metric: str) -> tuple[float | None, int | None]:
-        """Return (deviation of one run, degrees of freedom) of a metric in a group; (None, None) where not measured."""
+    def noise_in(self, name: str, metric: str) -> RunNoise:
+        """Return the run-to-run noise of a metric in a group."""
         group = self.noise.get(name)
         deviation = group.get("sd", {}).get(metric) if group else None
-        return (None, None) if deviation is None else (deviation, group["dof"])
+        return RunNoise() if deviation is None else RunNoise(deviation, group["dof"])
 
     def noise_group(self, experiment: str, metric: str) -> str:
         """Return the `noise_group` that a metric takes here: of the groups that fit, the closest that was measured."""
@@ -122,9 +129,9 @@ class Results:
 def fitting_groups(experiment: str, metric: str) -> tuple[str, ...]:
     """Return the kinds of baselines whose run-to-run noise can judge a metric of an experiment, the closest first.
 
-    Most take their neck's. Networks of proposals, metrics of masks, the recipe of PASCAL VOC, detectors without
-    proposals and boxes learnt by an L1 loss have baselines of their own; the last two take those of a Faster R-CNN with
-    the same neck where nobody measured theirs.
+    An experiment takes the baselines that share its neck. There are baselines of their own for networks of proposals,
+    for metrics of masks, for PASCAL VOC's recipe, for detectors without proposals, and for boxes learnt by an L1 loss.
+    The last two fall back on a Faster R-CNN with the same neck.
     """
     loaded = load_experiment(experiment)
     if loaded.detector == "d_rfcn_rpn":
@@ -182,34 +189,45 @@ def scale_source(experiment: str) -> str | None:
     return loaded.init.removesuffix("_wt").removesuffix("_fd") if loaded.method.decomposed else None
 
 
-def inactive_reason(results: Results, experiment: str) -> tuple[str | None, str | None]:
-    """Return (why the method changed nothing in this run, which file that would tell is missing).
+class Activity(NamedTuple):
+    """What `judge` is told of a method's run: why it changed nothing, or that this cannot be known."""
 
-    GSL and what is decomposed from it: no scale moved. DST: no collage beyond the first step, which always is one.
-    SNIP: every object, or none, is valid at every resolution.
+    inactive: str | None = None
+    doubt: str | None = None
+
+
+def activity(results: Results, experiment: str) -> Activity:
+    """Return whether a method did anything in this run.
+
+    GSL and what is decomposed from it did nothing where no scale moved, DST where no collage was drawn beyond the first
+    step, which always is one, SNIP where every object, or none, is valid at every resolution.
     """
     method = load_experiment(experiment).method
     source = scale_source(experiment)
     if source is not None:
         scales = results.scales(source)
         if scales is None:
-            return None, paths.scales(results.name, source).as_posix()
+            return _unknown(paths.scales(results.name, source))
         if scales["largest_shift"] < MOVED:
-            return f"no learnt scale moved by {MOVED} or more (largest {scales['largest_shift']:.3f})", None
+            return Activity(f"no learnt scale moved by {MOVED} or more (largest {scales['largest_shift']:.3f})")
     training = results.training(experiment)
     if (method.collage or method.snip) and training is None:
-        return None, paths.training_summary(results.name, experiment).as_posix()
+        return _unknown(paths.training_summary(results.name, experiment))
     if method.collage:
         collages = (training.get("collage_share") or 0.0) * training["steps"]
         if collages < 1.5 and method.collage.feedback != "always":
-            return "no collage was drawn after the first step", None
+            return Activity("no collage was drawn after the first step")
     if method.snip:
         shares = list((training.get("valid_objects") or {}).values())
         if all(share == 0 for share in shares):
-            return "no object was in a valid range", None
+            return Activity("no object was in a valid range")
         if all(share == 1 for share in shares):
-            return "every object was in every valid range", None
-    return None, None
+            return Activity("every object was in every valid range")
+    return Activity()
+
+
+def _unknown(path: Path) -> Activity:
+    return Activity(doubt=f"Whether the method did anything in this run is unknown: {path.as_posix()} is missing.")
 
 
 def read_numbers(path: Path) -> list[dict[str, float | None]]:

@@ -1,28 +1,163 @@
-"""The verdict of one row: what the data says about a gain, and never more (rule 9 of the architecture)."""
+"""The one rule of judging: its words, its thresholds, and the prose that pages print beside its verdicts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.evaluation.intervals import gain_interval, pooled_run_sd, smallest_detectable_gain
+from pipeline import markdown as md
+from pipeline.evaluation.intervals import gain_interval
+from pipeline.published.columns import kind_of
 
-__all__ = ["DECIDED", "Verdict", "judge", "pooled_run_sd", "smallest_detectable_gain"]
+if TYPE_CHECKING:
+    from pipeline.verdicts.times import Ratio
 
-DECIDED = ("agrees", "contradicts", "decided up", "decided down")
+MOVED = 0.05  # learnt scales nearer to 1 than this decompose into the plain convolution (POD, section 3.3)
+CLOSE, SIDE = 0.01, 0.05  # relative difference of counts, and of a ratio of times from 1
+ROUNDED = 0.1  # two rounded numbers of one decimal differ by their difference to this
+
+
+class Word(StrEnum):
+    """Every verdict, and what stands in the place of one."""
+
+    AGREES = "agrees"
+    CONTRADICTS = "contradicts"
+    UP = "decided up"
+    DOWN = "decided down"
+    UNDECIDED = "undecided"
+    INACTIVE = "inactive"
+    UNDERTRAINED = "undertrained"
+    NOT_RUN = md.NOT_RUN
+    NO_OBJECT = md.MISSING
+    BASELINE = "baseline"
+    NO_BASELINE_HERE = "no baseline here"
+    # of printed counts and times
+    EQUAL = "equal"
+    CLOSE = "close"
+    DIFFERS = "differs"
+    NO_BASELINE = "no baseline"
+    NOT_PRINTED = "not printed"
+    NOT_COUNTED = "not counted"
+    NOT_TIMED = "not timed"
+    # of learnt scales and of speeds
+    MOVED = "moved"
+    MEASURED = "measured"
+    NOT_REPRODUCIBLE = "not reproducible here"
+    # of claims
+    HOLDS = "holds"
+    CONTRADICTED = "contradicted"
+    UNCHECKABLE = "cannot be checked here"
+
+    @property
+    def decided(self) -> bool:
+        return self in DECIDED
+
+
+DECIDED = (Word.AGREES, Word.CONTRADICTS, Word.UP, Word.DOWN)
+CLAIM_WORDS = (Word.CONTRADICTED, Word.UNDECIDED, Word.NOT_RUN, Word.HOLDS, Word.UNCHECKABLE)  # the worst part first
+
+CANNOT_TELL = "cannot tell"
+PLAIN = {  # what somebody with images of their own is told; a decided gain helps or hurts
+    Word.UNDECIDED: CANNOT_TELL,
+    Word.INACTIVE: "did nothing in this run",
+    Word.UNDERTRAINED: f"{CANNOT_TELL} (the baseline learnt too little)",
+    Word.NO_OBJECT: "no object of this size",
+}
+
+BY_SIGN = (
+    f"then `{Word.AGREES}` or `{Word.CONTRADICTS}` by the sign of the published gain, or `{Word.UP}` / `{Word.DOWN}` "
+    "where the paper prints none for this pair."
+)
+RULES = {  # by kind of column, see `published.columns`
+    "error": "Errors: lower is better, so a gain is the baseline's error minus the method's. Their interval holds "
+    "run-to-run noise over the trainings of both and the sampling of test images, taken as independent; with one "
+    "training of either nothing is decided.",
+    "count": "Parameters and multiply-adds are counted at the papers' size whatever the preset: "
+    f"`{Word.EQUAL}` where the count rounds to the printed digits, `{Word.CLOSE}` within {100 * CLOSE:g} %, else "
+    f"`{Word.DIFFERS}`.",
+    "time": "Times belong to a machine, so only the ratio to the baseline's is compared, whatever the preset, with the "
+    f"one measured at the papers' size (`reports/benchmarks`): `{Word.AGREES}` where both ratios lie on one side of 1, "
+    f"or both within {100 * SIDE:g} % of it, else `{Word.CONTRADICTS}`; `{Word.UNDECIDED}` where the quartiles of ours "
+    f"lie on two sides; `{Word.NOT_TIMED}` without a measurement.",
+}
+CLAIM_RULE = (
+    f"`{Word.HOLDS}`: every part that can be checked has the printed sign, its interval excludes zero, or a number "
+    f"keeps the claimed bound. `{Word.CONTRADICTED}`: a part is decided the other way. `{Word.UNDECIDED}`: the "
+    "interval of a part includes zero, the method was inactive, or its baseline learnt too little. "
+    f"`{Word.NOT_RUN}`: a result is missing. `{Word.UNCHECKABLE}`: the reason stands beside it. A claim takes the "
+    f"first of {', '.join(CLAIM_WORDS)} that one of its parts has."
+)
+
+
+def gain_rule(noise: str, floor: float, repeated: bool) -> str:
+    """Return the rule of gains in AP: by which noise, below which AP50, and whether several trainings count."""
+    means = " Where method and baseline were each trained several times (`seeds.md`), gain, interval and verdict are "
+    means += "those of the means."
+    return (
+        f"Verdict: a gain is `{Word.UNDECIDED}` unless its 95 % interval, from a paired bootstrap over images and "
+        f"{noise}, excludes zero; {BY_SIGN} `{Word.INACTIVE}`: the method changed nothing in this run. "
+        f"`{Word.UNDERTRAINED}`: the baseline's AP50 is below {floor:.0f}.{means if repeated else ''}"
+    )
+
+
+def rules_of(columns: Iterable[str]) -> list[str]:
+    """Return the rules of the kinds other than scores among some columns, in order."""
+    kinds = {kind_of(column) for column in columns}
+    return [text for kind, text in RULES.items() if kind in kinds]
+
+
+class Judged(NamedTuple):
+    """A gain in points of 100 with its interval and its word; None where there is none."""
+
+    gain: float | None
+    low: float | None
+    high: float | None
+    word: Word
+
+    @property
+    def up(self) -> bool:
+        """Whether it is decided that the method gains; `down` is the same of a loss."""
+        return self.word.decided and self.gain > 0
+
+    @property
+    def down(self) -> bool:
+        return self.word.decided and self.gain < 0
+
+    @property
+    def plain(self) -> str:
+        """The verdict in the words of `PLAIN`."""
+        return "helps" if self.up else "hurts" if self.down else PLAIN.get(self.word, self.word)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval: a smaller gain cannot be told from none."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    @property
+    def text(self) -> str:
+        """The signed gain with its interval behind it, empty without a gain."""
+        return "" if self.gain is None else md.gain(*self[:3])
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A word, the interval of our gain (fractions of 1, `None` where there is none), and why in one sentence."""
 
-    word: str
-    low: float | None
-    high: float | None
-    sentence: str
+    word: Word
+    low: float | None = None
+    high: float | None = None
+    sentence: str = ""
 
     @property
     def decided(self) -> bool:
-        return self.word in DECIDED
+        return self.word.decided
+
+    def judged(self, gain: float | None) -> Judged:
+        """Return a gain with this verdict in points of 100."""
+        values = (gain, self.low, self.high)
+        return Judged(*(None if value is None else 100 * value for value in values), self.word)
 
 
 def judge(
@@ -34,8 +169,10 @@ def judge(
     baseline_ap50: float | None = None,
     ap50_floor: float | None = None,
     inactive: str | None = None,
+    doubt: str | None = None,
     level: float = 0.95,
     runs: tuple[int, int] = (1, 1),
+    unprinted: str = "the paper prints no gain here",
 ) -> Verdict:
     """Judge our gain over its baseline beside the published one.
 
@@ -53,40 +190,108 @@ def judge(
         dof: degrees of freedom of `sd_run`.
         baseline_ap50, ap50_floor: below the floor the baseline learnt too little to compare.
         inactive: why the method changed nothing in this run; None where it did.
+        doubt: a sentence that says why nothing is decided although the interval excludes zero.
         level: of the interval.
         runs: trainings behind the baseline's and the method's metric.
+        unprinted: why there is no published gain, where there is none.
     """
     if gain is None:
-        return Verdict("not run", None, None, "This row or its baseline has no result in this preset.")
+        return Verdict(Word.NOT_RUN, sentence="This row or its baseline has no result in this preset.")
     low = high = None
     known_noise = sd_boot is not None and sd_run is not None and dof is not None and dof >= 1
     if known_noise:
         low, high = gain_interval(gain, sd_boot, sd_run, dof, level, runs)
     if inactive:
-        return Verdict("inactive", low, high, f"The method changed nothing in this run: {inactive.rstrip('.')}.")
+        sentence = f"The method changed nothing in this run: {inactive.rstrip('.')}."
+        return Verdict(Word.INACTIVE, low, high, sentence)
     if baseline_ap50 is not None and ap50_floor is not None and baseline_ap50 < ap50_floor:
-        sentence = (
-            f"The baseline's AP50 of {_points(baseline_ap50)} is below the {_points(ap50_floor)} needed to compare."
-        )
-        return Verdict("undertrained", low, high, sentence)
-    ours = f"Gain {_points(gain, sign=True)} points"
+        ap50, floor = md.percent(baseline_ap50), md.percent(ap50_floor)
+        sentence = f"The baseline's AP50 of {ap50} is below the {floor} needed to compare."
+        return Verdict(Word.UNDERTRAINED, low, high, sentence)
+    ours = f"Gain {md.number(100 * gain, sign=True)} points"
     if not known_noise:
         missing = "image sampling" if sd_boot is None else "run-to-run"
         reason = "too few images" if sd_boot is None else "a single run of each baseline in this preset"
-        return Verdict("undecided", None, None, f"{ours}; its {missing} noise is unknown ({reason}).")
-    ours += f", {100 * level:g} % interval [{_points(low, sign=True)}, {_points(high, sign=True)}]"
+        return Verdict(Word.UNDECIDED, sentence=f"{ours}; its {missing} noise is unknown ({reason}).")
+    ours += f", {100 * level:g} % interval {md.interval(100 * low, 100 * high)}"
     if low <= 0 <= high:
-        return Verdict("undecided", low, high, f"{ours}, which includes zero.")
-    direction = "up" if gain > 0 else "down"
+        return Verdict(Word.UNDECIDED, low, high, f"{ours}, which includes zero.")
+    if doubt:
+        return Verdict(Word.UNDECIDED, low, high, doubt)
     if not published_gain:
-        printed = "prints no gain" if published_gain is None else "prints a gain of zero"
-        return Verdict(f"decided {direction}", low, high, f"{ours}, is {direction}; the paper {printed} here.")
+        direction = "up" if gain > 0 else "down"
+        why = unprinted if published_gain is None else "the paper prints a gain of zero here"
+        return Verdict(Word(f"decided {direction}"), low, high, f"{ours}, is {direction}; {why}.")
     if (gain > 0) == (published_gain > 0):
-        return Verdict("agrees", low, high, f"{ours}, has the sign of the published gain.")
-    return Verdict("contradicts", low, high, f"{ours}, has the opposite sign of the published gain.")
+        return Verdict(Word.AGREES, low, high, f"{ours}, has the sign of the published gain.")
+    return Verdict(Word.CONTRADICTS, low, high, f"{ours}, has the opposite sign of the published gain.")
 
 
-def _points(value: float, sign: bool = False) -> str:
-    """Return a fraction of 1 in points of 100, one decimal, without a signed zero."""
-    text = f"{100 * value:{'+' if sign else ''}.1f}"
-    return "0.0" if text in ("-0.0", "+0.0") else text
+def judge_count(printed: float | None, ours: float | None, decimals: int = 1) -> Verdict:
+    """Judge a count against the printed one, both in the printed unit, by the rule of `RULES`."""
+    if ours is None:
+        return Verdict(Word.NOT_COUNTED, sentence="No count at the papers' size is at hand.")
+    if printed is None:
+        return Verdict(Word.NOT_PRINTED, sentence="The paper prints none here.")
+    off = ours / printed - 1
+    equal = abs(ours - printed) <= 0.5 * 10**-decimals + 1e-9
+    word = Word.EQUAL if equal else Word.CLOSE if abs(off) <= CLOSE else Word.DIFFERS
+    return Verdict(word, sentence=f"Counted {ours:.3f}, printed {printed:g}: {100 * off:+.2f} %.")
+
+
+def judge_ratio(printed: float | None, ours: Ratio | None) -> Verdict:
+    """Judge a ratio of times to the baseline's by the side of 1 on which it lies, by the rule of `RULES`."""
+    if printed is None:
+        word = Word.NO_BASELINE if ours is None else Word.NOT_PRINTED
+        return Verdict(word, sentence="No printed ratio to compare.")
+    if ours is None:
+        return Verdict(Word.NOT_TIMED, sentence="No time of both networks was measured here.")
+    sides = {_side(end) for end in (ours.value, ours.low, ours.high) if end is not None}
+    word = Word.UNDECIDED if len(sides) > 1 else _agrees(sides == {_side(printed)})
+    return Verdict(word, sentence=f"Printed {printed:.2f} times the baseline's. {ours.sentence}")
+
+
+def judge_within(difference: float, limit: float, sentence: str) -> Verdict:
+    """Judge a difference that a claim allows up to a limit."""
+    return Verdict(_agrees(abs(difference) <= limit), sentence=sentence)
+
+
+def judge_lead(first: bool, lead: float, noise: float | None) -> tuple[Word, str]:
+    """Return the word of a claim that one row is the best, and what its lead is worth.
+
+    Args:
+        first: whether the row that leads here is the paper's.
+        lead: of the best row over the second, in points.
+        noise: run-to-run deviation of one training in points; None where nobody measured it.
+    """
+    if noise is None:
+        return Word.UNDECIDED, "; run-to-run noise is unknown"
+    if lead < 2 * 2**0.5 * noise:
+        return Word.UNDECIDED, ", within two deviations of a difference"
+    return claim_holds(first), ""
+
+
+def claim_holds(holds: bool) -> Word:
+    return Word.HOLDS if holds else Word.CONTRADICTED
+
+
+def claim_word(word: Word, zero: bool = False) -> Word:
+    """Return a claim's word for a row's verdict; a printed difference of zero is contradicted by any decided one."""
+    if word in (Word.UP, Word.DOWN) and zero:
+        return Word.CONTRADICTED
+    words = {Word.AGREES: Word.HOLDS, Word.CONTRADICTS: Word.CONTRADICTED, Word.UNCHECKABLE: Word.UNCHECKABLE}
+    absent = (Word.NOT_RUN, Word.NO_OBJECT, Word.NOT_TIMED, Word.NOT_COUNTED)
+    return Word.NOT_RUN if word in absent else words.get(word, Word.UNDECIDED)
+
+
+def worst(words: Iterable[Word]) -> Word:
+    """Return a claim's word for those of its parts: the first of `CLAIM_WORDS` that one of them has."""
+    return min(words, key=CLAIM_WORDS.index)
+
+
+def _agrees(agrees: bool) -> Word:
+    return Word.AGREES if agrees else Word.CONTRADICTS
+
+
+def _side(ratio: float) -> int:
+    return 0 if abs(ratio - 1) <= SIDE else 1 if ratio > 1 else -1

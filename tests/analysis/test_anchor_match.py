@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_folder import shared
 
 from pipeline.analysis.anchor_match import anchor_shapes, best_overlaps, resized
-
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "sniper" / "anchor_labels"
 
 
 def test_shapes_are_rounded_at_the_base_size() -> None:
@@ -20,10 +17,7 @@ def test_shapes_are_rounded_at_the_base_size() -> None:
 
 
 def test_shapes_are_those_of_the_official_anchors() -> None:
-    path = FIXTURES / "al_00_full.npz"
-    if not path.is_file():
-        pytest.skip("official SNIPER fixtures are not beside this checkout")
-    base = np.load(path)["base_anchors"]
+    base = np.load(shared("fixtures/sniper/anchor_labels/al_00_full.npz"))["base_anchors"]
     sides = base[:, 2:] - base[:, :2] + 1  # inclusive pixels
     assert anchor_shapes([32, 64, 112, 160, 208, 256, 384]).tolist() == sides.tolist()
 

@@ -13,8 +13,11 @@ from pipeline import config
 from pipeline.analysis import costs, plan
 from pipeline.analysis.costs import Network, Rates
 from pipeline.analysis.plan import Job
+from pipeline.benchmarks.architectures import architecture
 from pipeline.errors import InputError
+from pipeline.graph import declared
 from pipeline.graph.declared import Stage
+from pipeline.models.measure import measure
 from pipeline.reporting.plan_page import Setting, plan_csv, plan_page, spell
 from pipeline.spec import Spec
 
@@ -30,6 +33,10 @@ def job(address: str, seconds: float, *needs: str, kind: str = "train") -> Job:
 
 def stage(address: str, command: str, deps=(), outs=()) -> Stage:
     return Stage(address, f"python -m pipeline.stages.{command} --preset mini", tuple(deps), tuple(outs))
+
+
+def planned(command: str, network: Network, rates: Rates) -> Job | None:
+    return plan.job_of(stage("address", command), full, lambda _: network, rates)
 
 
 # One stage
@@ -48,7 +55,7 @@ def test_a_training_counts_images_passes_and_operations():
     """DST: 90,000 steps of 16 images; 2 operations a multiply-add, three passes; 512 regions."""
     spec = full("dst_frcnn_r50_fpn_1x")
     network = Network(a_pixel=1e5, a_region=1e7, parameters=10**6)
-    found = plan.job_of(stage("t", "train dst_frcnn_r50_fpn_1x"), full, lambda _: network, Rates(tflops=10.0))
+    found = planned("train dst_frcnn_r50_fpn_1x", network, Rates(tflops=10.0))
     macs = 1e5 * 800 * (800 * 4 / 3) + 1e7 * 512
     assert found.seconds == pytest.approx(90_000 * 16 * macs * 2 * 3 / 10e12)
     assert (found.bytes, found.scratch, found.measured, found.memory) == (4e6, 16e6, False, None)
@@ -68,7 +75,7 @@ def test_drawn_sides_and_pyramid_levels_are_averaged():
 def test_a_prediction_counts_every_look():
     network = Network(1e5, 1e7, 10**6)
     rates = Rates(tflops=10.0)
-    one = plan.job_of(stage("p", "predict snip_drfcn_r50_7ep_snip__ms_test"), full, lambda _: network, rates)
+    one = planned("predict snip_drfcn_r50_7ep_snip__ms_test", network, rates)
     areas = [side * side * 4 / 3 for side in (1400, 800, 480)]
     assert one.seconds == pytest.approx(5000 * sum(1e5 * area + 1e7 * 300 for area in areas) * 2 / 10e12)
     assert one.bytes == 5000 * 100 * 110
@@ -80,7 +87,7 @@ def test_a_prediction_counts_every_look():
 
 def test_proposals_are_made_on_both_splits():
     name = "snip_rpn_r101_6ep_single_scale_800"
-    found = plan.job_of(stage("p", f"propose {name}"), full, lambda _: Network(1.0, 0.0, 1), Rates(1.0))
+    found = planned(f"propose {name}", Network(1.0, 0.0, 1), Rates(1.0))
     areas = costs.test_areas(full(name), "single")
     assert found.seconds == pytest.approx(123_287 * sum(areas) * 2 / 1e12)
     assert found.bytes == 123_287 * 300 * len(areas) * 20
@@ -99,18 +106,14 @@ def test_classifiers_count_epochs_and_seeds():
 
 
 def test_published_inits_cost_nothing_and_other_stages_are_no_jobs():
-    def count(_):
-        return Network(1.0, 0.0, 7)
-
-    init = plan.job_of(stage("i", "pretrain resnet50"), full, count, Rates(1.0))
+    network, rates = Network(1.0, 0.0, 7), Rates(1.0)
+    init = planned("pretrain resnet50", network, rates)
     assert (init.seconds, init.bytes) == (0.0, 28.0)
     for command in ("evaluate dst_frcnn_r50_fpn_1x", "table dst_t2", "measure dst_frcnn_r50_fpn_1x", "verify"):
-        assert plan.job_of(stage("x", command), full, count, Rates(1.0)) is None
+        assert planned(command, network, rates) is None
 
 
 def measured(name: str, seconds: float, peak: float = 1000.0) -> dict:
-    from pipeline.benchmarks.architectures import architecture
-
     step = {"seconds": seconds, "peak_mib": peak}
     return architecture(full(name)) | {"found": {"training": step, "inference": {"seconds": seconds / 4}}}
 
@@ -121,7 +124,7 @@ def test_measured_steps_take_the_place_of_the_assumption():
     rates = costs.rates_from(9.5, benchmark)
     rates.peaks = costs.peaks_from(benchmark, None)
     network = Network(1e5, 1e7, 10**6)
-    found = plan.job_of(stage("t", "train dst_frcnn_r50_fpn_1x"), full, lambda _: network, rates)
+    found = planned("train dst_frcnn_r50_fpn_1x", network, rates)
     share = 800 * 800 * 4 / 3 / (800 * 1333)  # a measured image is as large as the recipe allows
     assert found.seconds == pytest.approx(90_000 * 16 * 0.1 * share)
     assert found.measured
@@ -132,7 +135,7 @@ def test_measured_steps_take_the_place_of_the_assumption():
     assert costs.median_tflops([full("dst_frcnn_r50_fpn_1x")], lambda _: network, rates) == pytest.approx(
         macs * 6 / 0.1 / 1e12
     )
-    other = plan.job_of(stage("t", "train dst_frcnn_r101_fpn_1x"), full, lambda _: network, rates)
+    other = planned("train dst_frcnn_r101_fpn_1x", network, rates)
     assert not other.measured
     assert other.memory == found.memory  # the largest of its family that was measured
 
@@ -166,8 +169,6 @@ def test_a_network_is_taken_apart_into_pixels_and_regions():
     """Two fully connected layers of 1,024 on 7x7x256 features, 81 classes and 4 x 80 boxes."""
     spec = config.resolve("dst_frcnn_r50_fpn_1x", "full")
     network = costs.count_network(spec)
-    from pipeline.models.measure import measure
-
     whole = measure(spec)
     assert network.macs(800 * 1344, 1000) == pytest.approx(whole["macs"])
     assert network.parameters == whole["parameters_total"]
@@ -232,16 +233,14 @@ def test_jobs_need_jobs_through_stages_that_are_none():
 
 
 def test_shared_stages_count_once_and_the_cheapest_table_comes_first():
-    jobs = {
-        j.address: j
-        for j in [
-            job("pretrain@i", 3600.0, kind="pretrain"),
-            job("train@x", 36_000.0),
-            job("train@y", 7200.0, "pretrain@i"),
-            job("predict@y", 0.0, "train@y", kind="predict"),
-            job("train@z", 3600.0),
-        ]
-    }
+    made = [
+        job("pretrain@i", 3600.0, kind="pretrain"),
+        job("train@x", 36_000.0),
+        job("train@y", 7200.0, "pretrain@i"),
+        job("predict@y", 0.0, "train@y", kind="predict"),
+        job("train@z", 3600.0),
+    ]
+    jobs = {j.address: j for j in made}
     known = graph()
     tables = plan.table_stages(known)
     found = plan.table_costs(known, tables, jobs, gpus=1)
@@ -338,8 +337,6 @@ def test_times_in_words(hours, text):
 
 
 def test_every_table_of_the_real_graph_can_be_planned():
-    from pipeline.graph import declared
-
     known = declared.stages()
     tables = plan.table_stages(known)
     jobs = plan.jobs_of(known, tables.values(), full, lambda _: Network(1e5, 1e7, 3 * 10**7), Rates(9.5))

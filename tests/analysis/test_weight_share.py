@@ -15,7 +15,9 @@ from pipeline import paths
 from pipeline.analysis.weight_share import block_name, layer_shares, share_weights, untrained_shares, weight_shares
 from pipeline.errors import InputError
 from pipeline.layers import PSConv2d
+from pipeline.models import build_classifier, build_detector
 from pipeline.reporting.figures.weight_share import draw_weight_share
+from pipeline.training.checkpoint import save_weights
 
 LATTICE = torch.tensor([[1, 2], [2, 1]])
 PSCONV = "psconv_frcnn_r50_fpn_1x_psconv"
@@ -93,24 +95,28 @@ def test_block_names():
     assert block_name("backbone.fpn.layer_blocks.0") == "backbone.fpn.layer_blocks.0"
 
 
-def test_the_stage_writes_numbers_and_figure_of_trained_weights(tmp_path, monkeypatch):
-    from pipeline.models import build_detector
-    from pipeline.training.checkpoint import save_weights
+def strengthen_rate_4(layer: PSConv2d) -> None:
+    """Give the kernels of rate 4 three times the weights of all others."""
+    lattice = layer.dilation_lattice()
+    with torch.no_grad():
+        layer.weight.copy_(torch.where(lattice == 4, 3.0, 1.0)[:, :, None, None].expand_as(layer.weight))
 
+
+def shares_of(layer: dict) -> dict[str, float]:
+    return {rate: entry["share"] for rate, entry in layer["rates"].items()}
+
+
+def test_the_stage_writes_numbers_and_figure_of_trained_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = tiny.spec(PSCONV)
     torch.manual_seed(0)
     model = build_detector(spec, classes=3)
-    layer = model.get_submodule("backbone.body.layer2.0.conv2")
-    lattice = layer.dilation_lattice()
-    with torch.no_grad():
-        layer.weight.copy_(torch.where(lattice == 4, 3.0, 1.0)[:, :, None, None].expand_as(layer.weight))
+    strengthen_rate_4(model.get_submodule("backbone.body.layer2.0.conv2"))
     save_weights(paths.weights("tiny", PSCONV), model.state_dict())
     result = share_weights(spec)
     assert json.loads(paths.weight_share("tiny", PSCONV).read_text()) == result
     assert list(result["layers"]) == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
-    shares = {rate: entry["share"] for rate, entry in result["layers"]["layer2.0"]["rates"].items()}
-    assert shares == {"1": 0.2, "2": 0.2, "4": 0.6}
+    assert shares_of(result["layers"]["layer2.0"]) == {"1": 0.2, "2": 0.2, "4": 0.6}
     figure = paths.figure("tiny", f"{PSCONV}_weight_share")
     draw_weight_share(result, "tiny", figure)
     first = figure.read_bytes()
@@ -123,22 +129,14 @@ def test_the_stage_writes_numbers_and_figure_of_trained_weights(tmp_path, monkey
 
 @pytest.mark.parametrize("name", ["psconv_cls_r50_120ep_cos_psconv", "psconv_cls_x29_16x64d_300ep_psconv"])
 def test_a_classifiers_weights_are_read_where_they_serve_as_an_init(name, tmp_path, monkeypatch):
-    from pipeline.models import build_classifier
-    from pipeline.training.checkpoint import save_weights
-
     monkeypatch.chdir(tmp_path)
     spec = tiny.spec(name)
     torch.manual_seed(0)
     model = build_classifier(spec)
-    layer = next(part for part in model.modules() if isinstance(part, PSConv2d))
-    lattice = layer.dilation_lattice()
-    with torch.no_grad():
-        layer.weight.copy_(torch.where(lattice == 4, 3.0, 1.0)[:, :, None, None].expand_as(layer.weight))
+    strengthen_rate_4(next(part for part in model.modules() if isinstance(part, PSConv2d)))
     save_weights(paths.init("tiny", name), {f"backbone.{key}": value for key, value in model.state_dict().items()})
     layers = share_weights(spec)["layers"]
-    assert {rate: entry["share"] for rate, entry in next(iter(layers.values()))["rates"].items()} == {
-        "1": 0.2, "2": 0.2, "4": 0.6,
-    }  # fmt: skip
+    assert shares_of(next(iter(layers.values()))) == {"1": 0.2, "2": 0.2, "4": 0.6}
     assert len(layers) == sum(isinstance(part, PSConv2d) for part in model.modules())
 
 

@@ -17,7 +17,6 @@ from pipeline.benchmarks.layers import all_cases, explain, main, parser
 from pipeline.benchmarks.marks import MISSED
 from pipeline.benchmarks.timing.machine import cpu_model
 from pipeline.benchmarks.timing.memory import allocations, highest, peak_bytes
-from pipeline.errors import InputError
 from pipeline.layers import PSConv2d
 
 TINY = {"channels": 8, "pixels": 6, "batch": 2}
@@ -69,12 +68,6 @@ def test_a_batch_holds_the_wanted_work():
     batches = {(size["channels"], size["pixels"]): size["batch"] for size in sizes("cpu", "fp32")[:-1]}
     assert batches[64, 56] == batches[512, 7] == 7  # 0.8e9 multiply-adds over 9 * 64^2 * 56^2
     assert batches[512, 56] == 1
-
-
-def test_highest_by_hand():
-    assert highest([100, 50, -100, 20, -70]) == 150
-    assert highest([-10, 5]) == 0
-    assert highest([]) == 0
 
 
 @given(st.lists(st.integers(-100, 100)))
@@ -158,16 +151,6 @@ def test_a_missed_mark_is_profiled(monkeypatch):
     (profile,) = explain(cases, [mark, {**mark, "verdict": "met"}], "cpu")
     assert (profile["mark"], profile["case"], list(profile["shares"])) == ("m", TINY, ["plain", "psconv"])
     assert 0 < profile["shares"]["psconv"]["convolution_ms"] <= profile["shares"]["psconv"]["ms"]
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"), [(["--minutes", "0"], "must be positive"), (["--device", "cuda"], "torch sees no GPU")]
-)
-def test_wrong_options_are_one_sentence(words, sentence):
-    if "cuda" in words and torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(InputError, match=sentence):
-        main(options(*words))
 
 
 def test_the_processors_name_is_linuxs(tmp_path):

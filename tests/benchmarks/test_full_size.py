@@ -8,7 +8,6 @@ import pytest
 
 from pipeline import config, files, paths
 from pipeline.benchmarks import full_size
-from pipeline.benchmarks.pages.full_size import full_size_page
 from pipeline.errors import InputError
 from pipeline.preset import ModelSize
 
@@ -82,28 +81,3 @@ def test_the_experiments_are_one_a_paper_at_the_papers_size():
     assert {spec.preset.factor for spec in specs} == {1.0}
     own = ModelSize(score_threshold=0.001)  # all else is the papers'
     assert all(spec.preset.model == own for spec in specs)
-
-
-def test_the_page_says_what_was_seen():
-    row = {
-        "experiment": "dst_frcnn_r50_fpn_1x_dst",
-        "input": [800, 1333],
-        "batch": 2,
-        "steps": 6,
-        "killed_after": 3,
-        "loss_first": 5.7,
-        "loss_last": 5.1,
-        "collage_share": 0.5,
-        "valid_objects": {"800": 0.25},
-        "detections": 7,
-        "ap": None,
-        "peak_gib": 3.25,
-        "seconds": {"killed_training": 60, "resumed_training": 40, "predict": 9, "evaluate": 1},
-    }
-    machine = {"cpu": "a CPU", "instructions": "AVX2", "threads": 2, "cores": 2, "torch": "2.11"}
-    page = full_size_page({"preset": "full_subset", "device": "cpu", "machine": machine, "rows": [row]})
-    cells = "| 800x1333 | 2 | 3 | 6 | 5.700 to 5.100 | 7 | n/a | 100 | 10 |"
-    assert cells in page
-    assert "50 % of its steps saw collages" in page
-    assert "800 px 25 %" in page
-    assert "held 3.2 GiB" in page

@@ -9,7 +9,6 @@ import torch
 
 from pipeline.benchmarks import loading
 from pipeline.benchmarks.training_loops import write_images
-from pipeline.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +59,4 @@ def test_a_run_divides_loading_by_what_a_step_consumes(monkeypatch, tmp_path):
     assert found["workers_needed"] == {"regular": 1, "collage": 3}
     assert found["ratio_together"] == 4.0
     assert json.loads((tmp_path / "cpu_loading.json").read_text()) == found
-    page = (tmp_path / "cpu_loading.md").read_text()
-    assert "| collages of four images | 2.00 (2.00 to 2.00) | 0.40 | 3 |" in page
-    assert "4.00 times what the step consumes: the training never waits." in page
-
-
-def test_bad_options_are_refused():
-    with pytest.raises(InputError, match="--minutes is 0"):
-        loading.main(loading.parser().parse_args(["--minutes", "0"]))
-    if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="sees no GPU"):
-            loading.main(loading.parser().parse_args(["--device", "cuda"]))
+    assert "4.00 times what the step consumes: the training never waits." in (tmp_path / "cpu_loading.md").read_text()

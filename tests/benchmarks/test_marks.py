@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.benchmarks.marks import MARKS, MET, MISSED, NOT_RUN, judge
-from pipeline.benchmarks.pages.layers import benchmark_page, profile_text
+from pipeline.benchmarks.marks import MET, MISSED, NOT_RUN, judge
+from pipeline.benchmarks.pages.layers import profile_text
 from pipeline.benchmarks.timing.profiles import summarise
 
 
@@ -56,50 +56,6 @@ def test_a_gpu_has_marks_of_its_own():
     assert found["PSConv layer, bf16, forward, 256 channels and more"] == MISSED
     assert found["PSConv layer, bf16, with backward, 256 channels and more"] == MET
     assert LAYER not in found
-
-
-def test_the_limits_are_those_of_the_issue():
-    limits = {(mark.device, mark.group, mark.name, mark.mode): mark.limit for mark in MARKS}
-    assert limits["cpu", "layer", "psconv", "forward"] == limits["cpu", "layer", "psconv", "train"] == 1.2
-    assert limits["cuda", "layer", "psconv", "forward"] == 1.25
-    assert limits["cuda", "layer", "psconv", "train"] == 1.4
-    assert limits["cpu", "network", "psconv", "forward"] == limits["cuda", "network", "psconv", "forward"] == 1.1
-    assert limits["cpu", "network", "fd", "forward"] == limits["cpu", "onnx", "fd", "forward"] == 1.05
-
-
-MACHINE = {
-    "cpu": "Some CPU",
-    "instructions": "AVX512",
-    "cores": 4,
-    "threads": 1,
-    "torch": "2.11.0",
-    "load_before": 0.25,
-}
-
-
-def result(rows: list[dict], **changes) -> dict:
-    settings = {"quick": False, "minutes": 20, "memory_format": "channels_last"}
-    found = {"device": "cpu", "machine": MACHINE, "settings": settings, "absent": [], "profiles": [], "rows": rows}
-    return {**found, "marks": judge(rows, "cpu"), **changes}
-
-
-def test_the_page_shows_machine_marks_times_and_memory():
-    plain, psconv = row(1.0, name="plain", ms={"median": 8.125, "low": 8.0, "high": 9.0}), row(1.25, peak_mib=None)
-    page = benchmark_page(result([plain, psconv]))
-    assert "Some CPU (AVX512), 1 thread on 4 cores, torch 2.11.0, channels_last. Load of the machine before" in page
-    size = "128 channels, 14x14 px, batch 5"
-    assert f"| {LAYER} | 1.2 | 1.25 | 1.25 (1.24–1.27) at {size} | 0 of 1 | **missed** |" in page
-    assert "| PS-ResNet-50, fp32, forward | 1.1 | not run | not run | not run | **not run** |" in page
-    assert f"| {size} | 8.12 (8.00–9.00) | 1.25 (1.24–1.27) | 9 |" in page
-    assert f"| {size} | 1.50 | n/a |" in page
-    assert "quick run" not in page
-
-
-def test_the_page_of_a_quick_run_says_so_and_what_is_absent():
-    quick = {"quick": True, "minutes": None, "memory_format": "contiguous"}
-    page = benchmark_page(result([], settings=quick, absent=["Not run for want of the package msgspec: networks."]))
-    assert "its times are not results" in page
-    assert "Not run for want of the package msgspec" in page
 
 
 def test_a_profile_splits_the_extra_time_into_convolutions_and_the_rest():

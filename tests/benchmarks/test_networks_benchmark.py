@@ -17,20 +17,9 @@ def test_each_network_has_its_methods_layers(name):
     assert type(body.get_submodule("layer3.0").conv2) is LAYERS[name]
 
 
-def test_global_scale_learners_predict_the_printed_scales():
-    layer = network("gsl", preset="mini").body.get_submodule("layer4.0").conv2
-    scales = layer.predict_scales(torch.randn(2, layer.in_channels, 5, 5))
-    torch.testing.assert_close(scales, torch.tensor([[0.46, 0.89]]).expand(2, 2))
-
-
 def test_decomposed_layers_have_the_printed_scales_dilations():
     layer = network("fd", preset="mini").body.get_submodule("layer4.1").conv2
     assert {sub.dilation for sub in layer.sub_convs} == {(2, 3), (3, 4)}  # (2.81, 3.68)
-
-
-def test_psconv_costs_no_parameter():
-    counts = {name: sum(p.numel() for p in network(name, preset="mini").parameters()) for name in ("plain", "psconv")}
-    assert counts["plain"] == counts["psconv"]
 
 
 def test_cases_are_a_classifier_both_ways_and_a_detectors_backbone():

@@ -11,7 +11,6 @@ import yaml
 
 from pipeline import config, paths
 from pipeline.benchmarks import rehearsal
-from pipeline.benchmarks.pages.rehearsal import rehearsal_page
 from pipeline.errors import InputError
 
 PAPERS = yaml.safe_load((paths.ROOT / rehearsal.CATALOGUE).read_text())
@@ -103,29 +102,3 @@ def test_a_failure_and_a_stuck_process_are_told():
 def test_an_unknown_experiment_is_said_in_one_sentence():
     with pytest.raises(InputError, match="Unknown experiment 'pod_x'"):
         rehearsal.chosen(["pod_x"], PLAN)
-
-
-def test_a_page_tells_failures_and_leaves_out_rows_of_other_code():
-    row = {
-        "name": "a",
-        "stages": ["train@a"],
-        "failure": None,
-        "seconds": 1.25,
-        "losses": [2.0, 1.5],
-        "steps": 2,
-        "top1_error": None,
-        "tests": {"single": {"images": 8, "detections": 5, "metric": "ap", "value": 0.0}},
-        "parameters": 10,
-        "code": "new",
-        "of_the_papers": True,
-        "detector": "fcos",
-    }
-    rows = [row, row | {"name": "b", "failure": "a loss is not finite: nan"}, row | {"name": "c", "code": "old"}]
-    machine = {"cpu": "CPU", "instructions": "AVX2", "cores": 2, "threads": 1, "torch": "2", "load_before": None}
-    result = {"preset": "rehearsal", "title": "t", "code": "new", "machine": machine, "experiments": 3, "rows": rows}
-    page = rehearsal_page(result)
-    assert "**1 of 3 experiments of the papers ran through all their stages**" in page
-    assert "| `b` | a loss is not finite: nan |" in page
-    assert "| `a` | 1 | 2 | 2.000 → 1.500 | single: 5 on 8 | 1.2 |" in page
-    assert "`c`" not in page
-    assert "1 row of an earlier state of the code left out." in page

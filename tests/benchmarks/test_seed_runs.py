@@ -49,9 +49,14 @@ def code(monkeypatch, text):
     monkeypatch.setattr(seed_runs.Closure, "lines", lambda closure, modules: [text])
 
 
-def test_a_signature_holds_seed_options_data_and_weights(tmp_path, monkeypatch, specs):
+@pytest.fixture
+def plain_code(tmp_path, monkeypatch):
+    """Stand in an empty folder, where every stage has the same code."""
     monkeypatch.chdir(tmp_path)
     code(monkeypatch, "as it is")
+
+
+def test_a_signature_holds_seed_options_data_and_weights(plain_code, monkeypatch, specs):
     signature = seed_runs.run_signature
     before = signature(specs)
     assert signature(specs) == before
@@ -69,20 +74,16 @@ def test_a_signature_holds_seed_options_data_and_weights(tmp_path, monkeypatch, 
     assert signature(specs) not in seen
 
 
-def test_weights_that_a_run_makes_itself_are_no_input_of_it(tmp_path, monkeypatch):
+def test_weights_that_a_run_makes_itself_are_no_input_of_it(plain_code):
     specs = seeds.specs_of(PRETRAINING, BASELINES[PRETRAINING], "mini", 1)
     assert [spec.name for spec in specs] == ["resnet50", BASELINES[PRETRAINING]]
-    monkeypatch.chdir(tmp_path)
-    code(monkeypatch, "as it is")
     before = seed_runs.run_signature(specs)
     write_text(paths.init("mini", "resnet50"), "weights")
     assert seed_runs.run_signature(specs) == before
 
 
-def test_proposals_are_an_input(tmp_path, monkeypatch):
+def test_proposals_are_an_input(plain_code):
     specs = seeds.specs_of("none", BASELINES["none"], "mini", 1)
-    monkeypatch.chdir(tmp_path)
-    code(monkeypatch, "as it is")
     before = seed_runs.run_signature(specs)
     write_text(paths.proposals("mini", specs[0].experiment.proposals, "train"), "regions")
     assert seed_runs.run_signature(specs) != before

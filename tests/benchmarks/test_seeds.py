@@ -14,6 +14,8 @@ from pipeline.benchmarks.seed_groups import PRECISIONS
 from pipeline.preset import Data, Source
 from pipeline.verdicts.results import Results
 
+PSCONV = "psconv_frcnn_r50_fpn_1x_psconv"
+
 
 def runs(*ap50: float) -> list[dict]:
     return [{"ap": v / 2, "ap50": v, "ap75": None, "ap_small": 0.1, "ap_medium": 0.2, "ap_large": 0.3} for v in ap50]
@@ -43,11 +45,19 @@ def test_page_shows_median_runs_and_spread():
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
-    [(["--seeds", "1"], "needs at least 2 runs"), (["--groups", "fnp"], "--groups names 'fnp'")],
+    [
+        ("--seeds 1", "needs at least 2 runs"),
+        ("--groups fnp", "--groups names 'fnp'"),
+        ("--preset full --groups l1,pretraining", "preset full has init_source: torchvision"),
+        (f"--groups l1 --methods {PSCONV}", "whose recipe is psconv, but msfm_frcnn_r50_fpn_1x"),
+        (f"--groups l1,fpn --methods {PSCONV}", "--methods needs one group"),
+        ("--groups pretraining --methods msfm_retinanet_r50_fpn_1x_msfm", "whose detector is retinanet"),
+        ("--groups pretraining --methods psconv_frcnn_r50_fpn_1x_psconf", PSCONV),
+    ],
 )
 def test_complaints_are_one_sentence_and_exit_code_2(words, sentence, capsys):
     with pytest.raises(SystemExit) as ended:
-        seeds.run(seeds.main, "", arguments=["--preset", "mini", *words], extend=seeds.options)
+        seeds.run(seeds.main, "", arguments=["--preset", "mini", *words.split()], extend=seeds.options)
     assert ended.value.code == 2
     printed = capsys.readouterr().err
     assert sentence in printed

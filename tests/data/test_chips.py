@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_folder import shared
 from torch import Tensor
 
 from pipeline.data import greedy_chip_cover, sample_chips
 from pipeline.data.chips import assign_to_chips, chip_grid, grid_chips, inside
 
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "sniper"
-
 
 def load(folder: str, case: str) -> tuple[dict[str, np.ndarray], dict]:
-    path = FIXTURES / folder / f"{case}.npz"
-    if not path.is_file():
-        pytest.skip("official chip fixtures are not beside this checkout")
+    path = shared(f"fixtures/sniper/{folder}/{case}.npz")
     return dict(np.load(path)), json.loads(path.with_suffix(".json").read_text())
 
 

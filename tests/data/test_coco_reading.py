@@ -103,76 +103,50 @@ def test_json_numbers_that_are_not_finite_are_counted(tmp_path, number):
     assert [a["id"] for a in coco["annotations"]] == [11, 13]
 
 
-@pytest.mark.parametrize("area", [0, -3, math.nan, math.inf, "12", True])
-def test_unusable_area_is_computed_and_counted(tmp_path, area):
-    content = instances()
-    content["annotations"][0]["area"] = area
-    coco, counts, _ = read(tmp_path, content)
-    assert coco["annotations"][1]["area"] == 50.0
-    assert counts == {"bad_area": 1}
-
-
-def test_area_of_a_clipped_box_is_at_most_the_clipped_box(tmp_path):
-    content = instances()
-    content["annotations"][0] |= {"bbox": [35, 3, 10, 5], "area": 50}
-    assert read(tmp_path, content)[0]["annotations"][1]["area"] == 25.0
-
-
-def test_area_comes_from_the_mask_where_none_is_given(tmp_path):
-    content = instances()
-    del content["annotations"][0]["area"]
-    content["annotations"][0]["segmentation"] = [[2, 3, 12, 3, 2, 8]]  # half of the 10x5 box
-    annotation = read(tmp_path, content)[0]["annotations"][1]
-    assert annotation["area"] == 25.0
-    assert annotation["segmentation"] == [[2.0, 3.0, 12.0, 3.0, 2.0, 8.0]]
+HALF = [2, 3, 12, 3, 2, 8]  # half of the 10x5 box
+NO_MASKS = [
+    "text",
+    5,
+    HALF,
+    [HALF[:4]],
+    [[2, 3, 12, 3, 2, "8"]],
+    [[*HALF, 1]],
+    [[2, 3, 12, 3, 2, math.nan]],
+    [[2, 3, 12, 3, 2, 1e9]],
+    [[2, 3, 4, 3, 8, 3]],
+    {"size": [30, 40]},
+    {"size": [40, 30], "counts": [100, 20, 1080]},
+    {"size": [30, 40], "counts": [100, 20, 1081]},
+    {"size": [30, 40], "counts": [100, -20, 1120]},
+    {"size": [30, 40], "counts": [1200]},
+    {"size": [30, 40], "counts": "not a code \x00"},
+    {"size": [30, 40], "counts": "o" * 40},
+    {"size": [30, 40], "counts": ""},
+]
 
 
 @pytest.mark.parametrize(
-    "mask",
+    ("change", "expected", "counts"),
     [
-        "text",
-        5,
-        [2, 3, 12, 3, 2, 8],
-        [[2, 3, 12, 3]],
-        [[2, 3, 12, 3, 2, "8"]],
-        [[2, 3, 12, 3, 2, 8, 1]],
-        [[2, 3, 12, 3, 2, math.nan]],
-        [[2, 3, 12, 3, 2, 1e9]],
-        [[2, 3, 4, 3, 8, 3]],
-        {"size": [30, 40]},
-        {"size": [40, 30], "counts": [100, 20, 1080]},
-        {"size": [30, 40], "counts": [100, 20, 1081]},
-        {"size": [30, 40], "counts": [100, -20, 1120]},
-        {"size": [30, 40], "counts": [1200]},
-        {"size": [30, 40], "counts": "not a code \x00"},
-        {"size": [30, 40], "counts": "o" * 40},
-        {"size": [30, 40], "counts": ""},
+        # An unusable area is computed and counted; that of a clipped box is at most the clipped box.
+        *(({"area": area}, {"area": 50.0}, {"bad_area": 1}) for area in (0, -3, math.nan, math.inf, "12", True)),
+        ({"bbox": [35, 3, 10, 5], "area": 50}, {"area": 25.0}, {"clipped": 1}),
+        ({"area": ..., "segmentation": [HALF]}, {"area": 25.0, "segmentation": [HALF]}, {}),  # from the mask
+        # An invalid mask is dropped and its box kept; of one with a sliver the rest is kept.
+        *(({"segmentation": mask}, {"area": 33.5, "segmentation": ...}, {"bad_mask": 1}) for mask in NO_MASKS),
+        *(({"segmentation": none}, {"segmentation": ...}, {}) for none in (None, [], {})),
+        ({"segmentation": [[2, 3, 4, 3, 8, 3], HALF]}, {"segmentation": [HALF]}, {"bad_mask_part": 1}),
+        *(({"iscrowd": given}, {"iscrowd": kept}, {}) for given, kept in ((True, 1), (False, 0), (None, 0), (1, 1))),
     ],
 )
-def test_invalid_mask_is_dropped_and_its_box_kept(tmp_path, mask):
+def test_values_of_an_annotation(tmp_path, change, expected, counts):
+    """`...` stands for a key that is not there."""
     content = instances()
-    content["annotations"][0]["segmentation"] = mask
-    coco, counts, _ = read(tmp_path, content)
-    assert counts == {"bad_mask": 1}
-    assert "segmentation" not in coco["annotations"][1]
-    assert coco["annotations"][1]["area"] == 33.5
-
-
-def test_sliver_of_a_mask_is_dropped_and_the_rest_kept(tmp_path):
-    content = instances()
-    content["annotations"][0]["segmentation"] = [[2, 3, 4, 3, 8, 3], [2, 3, 12, 3, 2, 8]]
-    coco, counts, _ = read(tmp_path, content)
-    assert counts == {"bad_mask_part": 1}
-    assert coco["annotations"][1]["segmentation"] == [[2, 3, 12, 3, 2, 8]]
-
-
-@pytest.mark.parametrize("absent", [None, [], {}])
-def test_empty_mask_is_no_mask(tmp_path, absent):
-    content = instances()
-    content["annotations"][0]["segmentation"] = absent
-    coco, counts, _ = read(tmp_path, content)
-    assert counts == {}
-    assert "segmentation" not in coco["annotations"][1]
+    annotation = content["annotations"][0] | change
+    content["annotations"][0] = {key: value for key, value in annotation.items() if value is not ...}
+    coco, found, _ = read(tmp_path, content)
+    assert found == counts
+    assert {key: coco["annotations"][1].get(key, ...) for key in expected} == expected
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.data())
@@ -217,25 +191,19 @@ def test_missing_size_and_missing_file_excludes_the_image(tmp_path):
     assert counts == {"missing_image": 1, "annotation_of_missing_image": 2}
 
 
-def test_absent_annotation_ids_continue_after_the_highest(tmp_path):
+@pytest.mark.parametrize(
+    ("ids", "kept", "counts"),
+    [
+        ((..., 11, None), [(11, 20), (12, 10), (13, 40)], {}),  # absent ones continue after the highest
+        ((0, 11, 13), [(1, 10), (2, 20), (3, 40)], {"renumbered": 1}),  # pycocotools reads a match with 0 as none
+    ],
+)
+def test_annotation_ids(tmp_path, ids, kept, counts):
     content = instances()
-    del content["annotations"][0]["id"]
-    content["annotations"][2]["id"] = None
-    coco, counts, _ = read(tmp_path, content)
-    assert [(a["id"], a["bbox"][2]) for a in coco["annotations"]] == [(11, 20), (12, 10), (13, 40)]
-    assert counts == {}
-
-
-def test_annotation_id_zero_is_renumbered(tmp_path):
-    content = instances()
-    content["annotations"][0]["id"] = 0  # pycocotools would read a match with it as no match
-    coco, counts, _ = read(tmp_path, content)
-    assert [(a["id"], a["bbox"][2]) for a in coco["annotations"]] == [(1, 10), (2, 20), (3, 40)]
-    assert counts == {"renumbered": 1}
-
-
-@pytest.mark.parametrize(("given_value", "kept"), [(True, 1), (False, 0), (None, 0), (1, 1)])
-def test_iscrowd_values(tmp_path, given_value, kept):
-    content = instances()
-    content["annotations"][0]["iscrowd"] = given_value
-    assert read(tmp_path, content)[0]["annotations"][1]["iscrowd"] == kept
+    for annotation, own in zip(content["annotations"], ids, strict=True):
+        annotation["id"] = own
+    if ids[0] is ...:
+        del content["annotations"][0]["id"]
+    coco, found, _ = read(tmp_path, content)
+    assert [(a["id"], a["bbox"][2]) for a in coco["annotations"]] == kept
+    assert found == counts

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shared_folder import shared
 
-from pipeline import paths
 from pipeline.data.labelled.image_folder import read_folder, read_split
 from pipeline.errors import InputError
-
-CIFAR = paths.ROOT.parent / "shared/datasets/cifar100-subset"
 
 
 def draw(path: Path, colour: tuple[int, ...] = (255, 0, 0), size: tuple[int, int] = (4, 3), mode: str = "RGB") -> None:
@@ -130,10 +128,8 @@ def test_a_split_file_names_images_and_classes(folder):
 
 
 def test_the_real_subset_is_complete():
-    if not CIFAR.is_dir():
-        pytest.skip("no ../shared/datasets/cifar100-subset beside the project")
-    names = sorted(p.name for p in (CIFAR / "train").iterdir())
-    data = read_folder(CIFAR / "train", "train", names[:2])
+    folder = shared("datasets/cifar100-subset/train")
+    data = read_folder(folder, "train", sorted(p.name for p in folder.iterdir())[:2])
     assert (data.classes, len(data), data.labels.count(1)) == (("apple", "aquarium_fish"), 300, 150)
     assert data.image(0).shape == (32, 32, 3)
     assert data.image(0).dtype == np.uint8

@@ -76,10 +76,6 @@ def test_orders_of_batches_mix_the_orientations():
     assert kinds not in (sorted(kinds), sorted(kinds, reverse=True))
 
 
-def test_a_set_of_one_fills_its_batch():
-    assert BatchStream([1], 3, 0).batch(5) == [0, 0, 0]
-
-
 def test_an_empty_set_is_refused():
     with pytest.raises(ValueError, match="needs at least one row"):
         BatchStream([], 2, 0)

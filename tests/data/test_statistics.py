@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shared_folder import shared
 
 from pipeline.data.statistics import HISTOGRAM_EDGES, WANTED, compare, scale_statistics
-
-LABELS = Path(__file__).resolve().parents[2] / ".." / "shared" / "datasets" / "coco-labels"
 
 
 def box(image: int, width: float, height: float, **more) -> dict:
@@ -115,11 +113,9 @@ def test_shares_and_histogram_are_complete(boxes, factor):
 
 def test_coco_itself_is_near_the_wanted_values():
     """The labels' own README gives 40.4/34.2/25.3 % of objects and 50.8/68.9/82.8 % of train2017's images."""
-    source = LABELS / "train2017_boxes_rebuilt.npz"
-    if not source.exists():
-        pytest.skip("the rebuilt COCO labels are not beside the project")
-    arrays = np.load(source)
-    ratios = json.loads((LABELS / "area_over_bbox_median_ratio_by_category.json").read_text())
+    folder = shared("datasets/coco-labels")
+    arrays = np.load(folder / "train2017_boxes_rebuilt.npz")
+    ratios = json.loads((folder / "area_over_bbox_median_ratio_by_category.json").read_text())
     sizes = zip(arrays["img_id"].tolist(), arrays["img_width"].tolist(), arrays["img_height"].tolist(), strict=True)
     images = [image(*size) for size in sizes]
     images += [image(-k) for k in range(1, 118_287 - len(images) + 1)]  # train2017's images without a box

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from shared_folder import shared
 from tiny_sets import instances, normalised, verify_one, write_images, write_instances
 
 from pipeline.data.manifest import load_manifest, load_split, size_name
 from pipeline.data.verification_page import write_verification_page
 from pipeline.data.verify import Source, new_categories, verify
 from pipeline.errors import InputError
-
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
 
 
 @pytest.fixture
@@ -80,13 +76,10 @@ def test_size_borders_scale_with_the_factor(area, factor, expected):
 
 
 def test_sizes_follow_the_factor_and_leave_crowds_out(folder):
-    entry = verify("tiny", "coco", {"train": source_of(folder)}, 0.2, folder / "out")["splits"]["train"]
+    source = Source(write_instances(folder / "source.json", instances()), folder / "images")
+    entry = verify("tiny", "coco", {"train": source}, 0.2, folder / "out")["splits"]["train"]
     # areas 400 and 33.5 against (6.4)^2 = 40.96 and (19.2)^2 = 368.64; the crowd of 1200 is not counted
     assert (entry["small"], entry["medium"], entry["large"]) == (1, 0, 1)
-
-
-def source_of(folder):
-    return Source(write_instances(folder / "source.json", instances()), folder / "images")
 
 
 def test_image_with_only_a_crowd_has_no_objects(folder):
@@ -107,27 +100,19 @@ def test_same_input_in_another_order_gives_the_same_bytes(folder):
     assert sorted(first) == ["manifest.json", "train.json"]
 
 
-def test_load_split_gives_what_was_written(folder):
+def test_load_split_gives_what_was_verified_and_nothing_else(folder):
     verify_one(folder, instances())
-    path = folder / "out" / "manifest.json"
+    path, split = folder / "out" / "manifest.json", folder / "out" / "train.json"
     assert load_split(path, "train") == normalised(folder)
     manifest = load_manifest(path)
-    assert manifest.category_names == ["cat", "dog"]
-    assert manifest.folder == folder / "out"
-
-
-def test_load_split_refuses_what_was_not_verified(folder):
-    verify_one(folder, instances())
-    path = folder / "out" / "manifest.json"
+    assert (manifest.category_names, manifest.folder) == (["cat", "dog"], folder / "out")
     with pytest.raises(
         InputError, match=r"has no split 'trian', only train; did you mean 'train'; correct the name\.$"
     ):
         load_split(path, "trian")
-    split = folder / "out" / "train.json"
     split.write_text(split.read_text() + " ")
-    with pytest.raises(
-        InputError, match=r"train\.json is not the file that .*\(SHA-256 differs\); run verify again\.$"
-    ):
+    sentence = r"train\.json is not the file that .*\(SHA-256 differs\); run verify again\.$"
+    with pytest.raises(InputError, match=sentence):
         load_split(path, "train")
     split.unlink()
     with pytest.raises(InputError, match=r"train\.json does not exist although .*; run verify again\.$"):
@@ -188,18 +173,17 @@ def write_rotated(folder, orientation, size):
     return content
 
 
-@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_image_stored_rotated_and_annotated_upright(folder, orientation):
-    manifest = verify_one(folder, write_rotated(folder, orientation, (30, 40)))
-    assert normalised(folder)["images"][1]["exif"] is True
-    assert "exif" not in normalised(folder)["images"][0]
-    assert manifest["splits"]["train"]["excluded"] == {"exif_rotated": 1}
-
-
-def test_orientation_is_ignored_where_the_stored_size_agrees(folder):
-    manifest = verify_one(folder, write_rotated(folder, 6, (40, 30)))
-    assert "exif" not in normalised(folder)["images"][1]
-    assert manifest["splits"]["train"]["excluded"] == {"exif_ignored": 1}
+@pytest.mark.parametrize(
+    ("orientation", "size", "flag", "counted"),
+    [
+        *((turned, (30, 40), True, "exif_rotated") for turned in (5, 6, 7, 8)),  # stored rotated, annotated upright
+        (6, (40, 30), None, "exif_ignored"),  # the stored size agrees
+    ],
+)
+def test_orientation_of_an_image(folder, orientation, size, flag, counted):
+    manifest = verify_one(folder, write_rotated(folder, orientation, size))
+    assert [image.get("exif") for image in normalised(folder)["images"]] == [None, flag]
+    assert manifest["splits"]["train"]["excluded"] == {counted: 1}
 
 
 @pytest.mark.parametrize("orientation", [1, 3])
@@ -261,21 +245,15 @@ def test_page_of_clean_data_says_so(folder):
 def test_misuse_is_a_value_error(folder):
     with pytest.raises(ValueError, match="a source needs"):
         Source(annotations=folder / "a.json")
+    source = Source(folder / "a.json", folder)
     with pytest.raises(ValueError, match="category_from is 'train', but the sources are val"):
-        verify("tiny", "coco", {"val": source_of(folder)}, 1.0, folder / "out")
+        verify("tiny", "coco", {"val": source}, 1.0, folder / "out")
     with pytest.raises(ValueError, match="factor is nan"):
-        verify("tiny", "coco", {"train": source_of(folder)}, float("nan"), folder / "out")
-
-
-def test_verification_needs_no_torch():
-    code = "import sys, pipeline.data.verify, pipeline.data.verification_page; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2]).returncode == 0
+        verify("tiny", "coco", {"train": source}, float("nan"), folder / "out")
 
 
 def test_real_photographs(tmp_path):
-    root = SHARED / "datasets" / "coco-subset"
-    if not root.is_dir():
-        pytest.skip("the data set coco-subset is not beside this checkout")
+    root = shared("datasets/coco-subset")
     sources = {
         name: Source(root / "annotations" / f"instances_{name}.json", root / "images") for name in ("train", "val")
     }
@@ -288,9 +266,7 @@ def test_real_photographs(tmp_path):
 
 
 def test_real_voc(tmp_path):
-    root = SHARED / "datasets" / "voc-subset"
-    if not root.is_dir():
-        pytest.skip("the data set voc-subset is not beside this checkout")
+    root = shared("datasets/voc-subset")
     sources = {name: Source(voc_root=root, voc_split=split) for name, split in (("train", "trainval"), ("val", "test"))}
     manifest = verify("own", "voc", sources, 1.0, tmp_path)
     assert (manifest["splits"]["train"]["images"], manifest["splits"]["val"]["images"]) == (70, 30)

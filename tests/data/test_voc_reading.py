@@ -129,25 +129,22 @@ def test_broken_annotation_is_one_sentence(voc, old, new, sentence):
     assert "\n" not in str(caught.value)
 
 
-def test_mistakes_in_splits(voc):
-    lists = voc / "VOCdevkit/VOC2012/ImageSets/Main"
-    with pytest.raises(InputError, match=r"has no split 'trainvall', only test, trainval; did you mean 'trainval'"):
-        read_voc(voc, "trainvall")
-    (lists / "empty.txt").write_text("\n")
-    with pytest.raises(InputError, match=r"empty\.txt names no image, so the data set is empty; fill it\.$"):
-        read_voc(voc, "empty")
-    (lists / "twice.txt").write_text("000001\n000001\n")
-    with pytest.raises(InputError, match=r"names '000001' more than once; remove the repetition\.$"):
-        read_voc(voc, "twice")
-    (lists / "absent.txt").write_text("000077\n")
-    with pytest.raises(InputError, match=r"000077\.xml does not exist"):
-        read_voc(voc, "absent")
-    (lists / "evil.txt").write_text("../../../evil\n")
-    with pytest.raises(InputError, match=r"leaves the image folder|leaves the folder"):
-        read_voc(voc, "evil")
-    (lists / "bare.txt").write_text("000002\n")
-    with pytest.raises(InputError, match=r"has no object in split 'bare'; give a split with annotated objects\.$"):
-        read_voc(voc, "bare")
+@pytest.mark.parametrize(
+    ("split", "names", "sentence"),
+    [
+        ("trainvall", None, r"has no split 'trainvall', only test, trainval; did you mean 'trainval'"),
+        ("empty", "", r"empty\.txt names no image, so the data set is empty; fill it\.$"),
+        ("twice", "000001\n000001", r"names '000001' more than once; remove the repetition\.$"),
+        ("absent", "000077", r"000077\.xml does not exist"),
+        ("evil", "../../../evil", r"leaves the image folder|leaves the folder"),
+        ("bare", "000002", r"has no object in split 'bare'; give a split with annotated objects\.$"),
+    ],
+)
+def test_mistakes_in_splits(voc, split, names, sentence):
+    if names is not None:
+        (voc / f"VOCdevkit/VOC2012/ImageSets/Main/{split}.txt").write_text(names + "\n")
+    with pytest.raises(InputError, match=sentence):
+        read_voc(voc, split)
 
 
 def test_no_voc_folder(tmp_path):
@@ -156,10 +153,7 @@ def test_no_voc_folder(tmp_path):
 
 
 def test_verified_voc_has_one_class_map_for_both_splits(voc, tmp_path):
-    sources = {
-        "train": Source(voc_root=voc, voc_split="trainval"),
-        "val": Source(voc_root=voc, voc_split="test"),
-    }
+    sources = {name: Source(voc_root=voc, voc_split=split) for name, split in (("train", "trainval"), ("val", "test"))}
     manifest = verify("own", "voc", sources, 1.0, tmp_path / "out")
     assert [(c["id"], c["name"]) for c in manifest["categories"]] == [(1, "cat"), (2, "dog"), (3, "aeroplane")]
     train, val = manifest["splits"]["train"], manifest["splits"]["val"]

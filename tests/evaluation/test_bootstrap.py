@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from test_coco_metrics import FIXTURE, one_object, random_case
+from test_coco_metrics import official, one_object, random_case
 
 from pipeline.evaluation import bootstrap_ap, evaluate_detections, scaled_area_ranges
 from pipeline.evaluation.bootstrap import image_counts, weighted_ap
@@ -30,11 +30,8 @@ def assert_same(replicates, draw, metrics, tolerance=1e-12):
 
 
 def test_weight_one_is_the_metric_on_the_fixture():
-    if not FIXTURE.is_dir():
-        pytest.skip("the fixture folder coco_eval is not here")
-    paths = FIXTURE / "ground_truth.json", FIXTURE / "detections.json"
-    replicates = weighted(*paths, np.ones((1, 100)))
-    assert_same(replicates, 0, evaluate_detections(*paths))
+    replicates = weighted(*official(), np.ones((1, 100)))
+    assert_same(replicates, 0, evaluate_detections(*official()))
     assert round(replicates["ap"][0], 6) == 0.503647
 
 

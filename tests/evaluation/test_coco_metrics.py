@@ -6,20 +6,16 @@ import contextlib
 import copy
 import io
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_folder import shared
 
 from pipeline.errors import InputError
 from pipeline.evaluation import evaluate_detections, scaled_area_ranges
 from pipeline.evaluation.coco import all_area_ranges
 from pipeline.evaluation.inputs import read_detections, read_ground_truth
 
-ROOT = Path(__file__).resolve().parents[2]
-FIXTURE = ROOT / ".." / "shared" / "fixtures" / "coco_eval"
 PRINTED = {
     "ap": 0.503647,
     "ap50": 0.696973,
@@ -36,11 +32,10 @@ PRINTED = {
 }
 
 
-@pytest.fixture
-def fixture_paths():
-    if not FIXTURE.is_dir():
-        pytest.skip("the fixture folder coco_eval is not here")
-    return FIXTURE / "ground_truth.json", FIXTURE / "detections.json"
+def official():
+    """Return the paths of the fixture's ground truth and detections."""
+    folder = shared("fixtures/coco_eval")
+    return folder / "ground_truth.json", folder / "detections.json"
 
 
 def reference(ground_truth, detections, iou_type="bbox", area_ranges=None):
@@ -75,6 +70,12 @@ def random_case(seed, images=6, categories=3, tied=False, masks=False):
         "annotations": [],
     }
     detections = []
+
+    def detect(image, category, box):
+        score = float(np.round(rng.random(), 1 if tied else 6))
+        box = [float(side) for side in box]
+        detections.append({"image_id": image["id"], "category_id": category, "bbox": box, "score": score})
+
     for image in truth["images"]:
         for _ in range(int(rng.integers(0, 8))):
             width, height = np.round(np.exp(rng.uniform(np.log(4), np.log(150), 2)))
@@ -92,33 +93,16 @@ def random_case(seed, images=6, categories=3, tied=False, masks=False):
                 "iscrowd": int(rng.random() < 0.15),
             }
             if masks:
-                annotation["segmentation"] = [
-                    [x, y, x + width, y, x + width, y + height * rng.uniform(0.5, 1), x, y + height]
-                ]
-                annotation["segmentation"] = [[float(v) for v in annotation["segmentation"][0]]]
+                corners = [x, y, x + width, y, x + width, y + height * rng.uniform(0.5, 1), x, y + height]
+                annotation["segmentation"] = [[float(value) for value in corners]]
             truth["annotations"].append(annotation)
             for _ in range(int(rng.integers(0, 4))):
                 moved = np.array(box) + rng.normal(0, 0.08, 4) * [width, height, width, height]
                 if rng.random() < 0.3:
                     moved = np.array(box)
-                wrong = rng.random() < 0.1
-                detections.append(
-                    {
-                        "image_id": image["id"],
-                        "category_id": 1 if wrong else category,
-                        "bbox": [float(v) for v in moved],
-                        "score": float(np.round(rng.random(), 1 if tied else 6)),
-                    }
-                )
+                detect(image, 1 if rng.random() < 0.1 else category, moved)
         for _ in range(int(rng.integers(0, 5))):
-            detections.append(
-                {
-                    "image_id": image["id"],
-                    "category_id": int(rng.choice(truth["categories"])["id"]),
-                    "bbox": [float(v) for v in rng.uniform(0, 100, 4)],
-                    "score": float(np.round(rng.random(), 1 if tied else 6)),
-                }
-            )
+            detect(image, int(rng.choice(truth["categories"])["id"]), rng.uniform(0, 100, 4))
     if masks:
         from pycocotools import mask
 
@@ -139,15 +123,15 @@ def assert_equal(ours, theirs, tolerance=1e-12):
 
 
 @pytest.mark.parametrize("engine", [evaluate_detections, reference])
-def test_fixture_gives_the_printed_numbers(fixture_paths, engine):
-    metrics = engine(*map(str, fixture_paths))
+def test_fixture_gives_the_printed_numbers(engine):
+    metrics = engine(*map(str, official()))
     assert {name: round(value, 6) for name, value in metrics.items()} == PRINTED
 
 
-def test_dicts_and_paths_score_alike_and_stay_unchanged(fixture_paths, capfd):
-    truth, detections = (json.loads(path.read_text()) for path in fixture_paths)
+def test_dicts_and_paths_score_alike_and_stay_unchanged(capfd):
+    truth, detections = (json.loads(path.read_text()) for path in official())
     before = copy.deepcopy((truth, detections))
-    assert evaluate_detections(truth, detections) == evaluate_detections(*fixture_paths)
+    assert evaluate_detections(truth, detections) == evaluate_detections(*official())
     assert (truth, detections) == before
     assert capfd.readouterr() == ("", "")
 
@@ -343,12 +327,3 @@ def test_masks_need_sizes_and_segmentations():
         evaluate_detections(truth, [], iou_type="segm")
     with pytest.raises(ValueError, match="did you mean 'segm'"):
         evaluate_detections(truth, [], iou_type="segms")
-
-
-def test_scoring_imports_no_torch():
-    code = (
-        "import sys; from pipeline.evaluation import evaluate_detections, bootstrap_ap, average_recall; "
-        "import pipeline.verdicts.rule; print('torch' in sys.modules, 'pandas' in sys.modules)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["False", "False"]

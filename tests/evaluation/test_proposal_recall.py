@@ -111,23 +111,14 @@ def test_equals_coco_without_categories(seed, limit):
 
     def dataset(boxes):
         coco = COCO()
-        entries = [(i, rank, box) for i, image in enumerate(boxes) for rank, box in enumerate(image)]
-        coco.dataset = {
-            "images": [{"id": i} for i in range(len(boxes))],
-            "categories": [{"id": 1}],
-            "annotations": [
-                {
-                    "id": n + 1,
-                    "image_id": i,
-                    "category_id": 1,
-                    "bbox": [*box[:2], *(box[2:] - box[:2])],
-                    "area": np.prod(box[2:] - box[:2]),
-                    "iscrowd": 0,
-                    "score": 1 - rank / 100,
-                }
-                for n, (i, rank, box) in enumerate(entries)
-            ],
-        }
+        rows = []
+        for number, image in enumerate(boxes):
+            for rank, box in enumerate(image):
+                left, top, width, height = *box[:2], *(box[2:] - box[:2])
+                row = {"id": len(rows) + 1, "image_id": number, "category_id": 1, "bbox": [left, top, width, height]}
+                rows.append(row | {"area": width * height, "iscrowd": 0, "score": 1 - rank / 100})
+        images = [{"id": number} for number in range(len(boxes))]
+        coco.dataset = {"images": images, "categories": [{"id": 1}], "annotations": rows}
         coco.createIndex()
         return coco
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from shared_folder import shared
 
 from pipeline.evaluation import merge_pyramid
 from pipeline.evaluation.pyramid import _of_valid_size
-
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "sniper" / "aggregate"
 
 
 def found(boxes, scores, labels=None):
@@ -31,9 +29,8 @@ def square(side, x=0.0):
 @pytest.mark.parametrize("image", [0, 1])
 @pytest.mark.parametrize("case", ["agg_01", "agg_03"])
 def test_official_cases(case, image):
-    if not FIXTURES.is_dir():
-        pytest.skip("the fixture folder sniper/aggregate is not here")
-    arrays, config = np.load(FIXTURES / f"{case}.npz"), json.loads((FIXTURES / f"{case}.json").read_text())
+    folder = shared("fixtures/sniper/aggregate")
+    arrays, config = np.load(folder / f"{case}.npz"), json.loads((folder / f"{case}.json").read_text())
     detections = []
     for scale in range(config["n_scales"]):
         classes = range(1, config["n_classes_incl_bg"])

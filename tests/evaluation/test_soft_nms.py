@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_folder import shared
 from torchvision.ops import nms
 
 from pipeline.evaluation import soft_nms
 
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "sniper" / "soft_nms"
 SETTINGS = {
     "linear_Nt0.3": {"method": "linear", "iou_threshold": 0.3},
     "linear_Nt0.5": {"method": "linear", "iou_threshold": 0.5},
@@ -29,10 +28,7 @@ SETTINGS = {
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("case", ["01", "02", "05", "07"])
 def test_official_cases_in_pick_order(case, setting):
-    path = FIXTURES / f"softnms_{case}.npz"
-    if not path.exists():
-        pytest.skip("the fixture folder sniper/soft_nms is not here")
-    arrays = np.load(path)
+    arrays = np.load(shared(f"fixtures/sniper/soft_nms/softnms_{case}.npz"))
     detections = torch.from_numpy(arrays["dets"])
     boxes = detections[:, :4] + torch.tensor([0.0, 0, 1, 1])  # inclusive pixels to half-open
     kept, scores = soft_nms(boxes, detections[:, 4], **SETTINGS[setting])
@@ -47,25 +43,23 @@ BOXES = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [8, 0, 18, 10], [50, 50,
 SCORES = torch.tensor([0.9, 0.8, 0.6, 0.7])
 
 
-def test_hand_computed_gaussian():
-    kept, scores = soft_nms(BOXES, SCORES)
-    second, third = 0.8 * math.exp(-2 / 9), 0.6 * math.exp(-2 / 81)
-    assert second > third
-    assert kept.tolist() == [0, 3, 1, 2]
-    assert scores.tolist() == pytest.approx([0.9, 0.7, second, third * math.exp(-2 * 49 / 169)])
+SECOND, THIRD = 0.8 * math.exp(-2 / 9), 0.6 * math.exp(-2 / 81)  # after the first's Gaussian
 
 
-def test_hand_computed_linear():
-    kept, scores = soft_nms(BOXES, SCORES, method="linear")
-    assert kept.tolist() == [0, 3, 2, 1]  # 0.8 * 2/3 falls behind 0.6, which 1/9 leaves alone
-    assert scores.tolist() == pytest.approx([0.9, 0.7, 0.6, 0.8 * 2 / 3 * 6 / 13])
-
-
-@pytest.mark.parametrize("score_threshold", [0.0, 0.001])
-def test_hand_computed_hard(score_threshold):
-    kept, scores = soft_nms(BOXES, SCORES, method="hard", score_threshold=score_threshold)
-    assert kept.tolist() == [0, 3, 2]
-    assert scores.tolist() == pytest.approx([0.9, 0.7, 0.6])
+@pytest.mark.parametrize(
+    ("options", "order", "decayed"),
+    [
+        ({}, [0, 3, 1, 2], [0.9, 0.7, SECOND, THIRD * math.exp(-2 * 49 / 169)]),
+        # 0.8 * 2/3 falls behind 0.6, which 1/9 leaves alone
+        ({"method": "linear"}, [0, 3, 2, 1], [0.9, 0.7, 0.6, 0.8 * 2 / 3 * 6 / 13]),
+        ({"method": "hard", "score_threshold": 0.0}, [0, 3, 2], [0.9, 0.7, 0.6]),
+        ({"method": "hard", "score_threshold": 0.001}, [0, 3, 2], [0.9, 0.7, 0.6]),
+    ],
+)
+def test_hand_computed(options, order, decayed):
+    kept, scores = soft_nms(BOXES, SCORES, **options)
+    assert kept.tolist() == order
+    assert scores.tolist() == pytest.approx(decayed)
 
 
 def test_a_low_start_score_falls_only_by_an_overlap():

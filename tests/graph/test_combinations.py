@@ -1,37 +1,11 @@
-"""Combinations of several papers' methods: the papers' stages, an index that equals its files, one recipe for all."""
+"""Combinations of several papers' methods: one recipe for all, and the parts that their names say."""
 
 import pytest
-import yaml
 from msgspec.structs import replace
 
 from pipeline import config, paths
 from pipeline.errors import InputError
-from pipeline.graph import declared
-from pipeline.reporting.methods import BASE, COMBINATIONS, LONGER, SINGLES
-
-FOLDER = "workflow/combinations"
-
-
-def load(path):
-    return yaml.safe_load((paths.ROOT / path).read_text())
-
-
-def test_the_stages_are_the_papers_stages_in_another_folder():
-    text = (paths.ROOT / "workflow/papers/dst/dvc.yaml").read_text()
-    text = text.replace("workflow/papers/${paper}/experiments", f"{FOLDER}/experiments")
-    text = text.replace("../../..", "../..")
-    assert load(f"{FOLDER}/dvc.yaml") == yaml.safe_load(text)
-
-
-def test_the_index_equals_the_experiment_files():
-    found, index = config.combinations(), load(f"{FOLDER}/experiments.yaml")
-    experiments = {name: load(f"{FOLDER}/experiments/{name}.yaml") for name in found}
-    assert index == {
-        "paper": paths.COMBINATIONS,
-        "experiments": {n: {"init": e["init"], "recipe": e["recipe"]} for n, e in experiments.items()},
-        "evaluations": {n: {"experiment": n, "test": "single", "recipe": e["recipe"]} for n, e in experiments.items()},
-    }
-    assert all(f"{FOLDER}/dvc.yaml:evaluate@{name}" in declared.stages() for name in found)
+from pipeline.verdicts.methods import BASE, COMBINATIONS, LONGER, SINGLES
 
 
 def test_combinations_share_the_recipe_of_their_baseline_and_hold_the_parts_that_they_name():

@@ -7,6 +7,7 @@ def test_a_frozen_measurement_that_a_page_shows_is_no_stage_to_build(monkeypatch
     known = declared.stages()
     found = {"benchmarks/dvc.yaml:layers": ["changed outs"], "methods": ["changed deps"]}
     monkeypatch.setattr(build.doors, "status", lambda address: found)
+    monkeypatch.setattr(build.code_digest, "stale", list)
     assert build.stale_stages(["methods"], known) == ["methods"]
 
 

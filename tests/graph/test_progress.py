@@ -1,56 +1,58 @@
-"""Snakemake's messages become one line a finished stage."""
+"""What jobs say of themselves becomes one line a finished stage."""
 
-from pipeline.graph.progress import Progress, duration
+import json
+import os
+import subprocess
+import sys
 
-MESSAGES = """Job stats:
-job           count
-total            2
+from pipeline import paths
+from pipeline.graph.job import EVENTS
+from pipeline.graph.progress import Progress, duration, title
 
-[Sat Nov 21 02:11:24 2026]
-localrule train:
-    input: data/code/train.txt
-    log: logs/train/x_dst.log
-    jobid: 29
-    reason: Forced execution
-[Sat Nov 21 02:11:25 2026]
-rule table:
-    log: logs/table/dst_t2.log
-    jobid: 63
-Finished jobid: 29 (Rule: train)
-1 of 2 steps (50%) done
-Error in rule table:
-    message: None
-    jobid: 63
-    log: logs/table/dst_t2.log (check log file(s) for error details)
-"""
+
+def event(stage, log, **ending):
+    return json.dumps({"stage": stage, "log": log, **ending}) + "\n"
 
 
 def test_progress(tmp_path):
-    said = []
-    log = tmp_path / "logs/train/x_dst.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("Stage 'train@x_dst' is cached - skipping run, checking out outputs\n")
-    progress = Progress(said.append, tmp_path)
-    for line in MESSAGES.splitlines():
-        progress.line(line)
-    assert said == [
-        "  started  train x_dst   (its progress: logs/train/x_dst.log)",
-        "      [1/2] train x_dst   0 s   restored from the cache",
-    ]
-    assert [(job.name, job.log) for job in progress.failed] == [("table dst_t2", "logs/table/dst_t2.log")]
-    assert progress.tail(progress.failed[0], 20) == ""
-
-
-def test_a_stage_that_ran_is_told_so_however_long_its_progress_bar_was(tmp_path):
-    said = []
-    log = tmp_path / "logs/train/x_dst.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("Running stage 'train@x_dst':\n" + "".join(f"{step} it/s\r" for step in range(3000)))
-    progress = Progress(said.append, tmp_path)
-    for line in MESSAGES.splitlines():
-        progress.line(line)
-    assert said[1] == "      [1/2] train x_dst   0 s"
+    said, events = [], tmp_path / "build.jsonl"
+    progress = Progress(said.append, events, 2)
+    progress.follow()  # nothing has started yet
+    train = event("a:train@x", "logs/train/x.log")
+    events.write_text(train + event("verify", "logs/verify.log") + event("t", "logs/table/t.log")[:20])
+    progress.follow()
+    assert said == ["  started  train x   (its progress: logs/train/x.log)"]
+    with open(events, "a") as file:
+        file.write(event("t", "logs/table/t.log")[20:])
+        file.write(event("a:train@x", "logs/train/x.log", exit=0, seconds=61.2, ran=True))
+        file.write(event("verify", "logs/verify.log", exit=0, seconds=0.2, ran=False))
+        file.write(event("t", "logs/table/t.log", exit=1, seconds=1.0, ran=True))
+    progress.follow()
+    assert said[1:] == ["      [1/2] train x   1 min 1 s", "      [2/2] verify   0 s   restored from the cache"]
+    assert {title(log) for log in progress.unfinished.values()} == {"table t"}
 
 
 def test_durations():
     assert [duration(s) for s in (0.2, 59.4, 60, 185)] == ["0 s", "59 s", "1 min 0 s", "3 min 5 s"]
+
+
+def test_a_job_says_that_it_started_and_how_it_ended(tmp_path):
+    """DVC fails at once where there is no project: that is enough of a stage."""
+    events, log = tmp_path / "events.jsonl", tmp_path / "logs/table/t.log"
+    command = [sys.executable, "-m", "pipeline.graph.job", "no_such_stage", "--log", str(log)]
+    environment = os.environ | {EVENTS: str(events), "PYTHONPATH": str(paths.ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False)
+    started, ended = map(json.loads, events.read_text().splitlines())
+    assert started == {"stage": "no_such_stage", "log": str(log)}
+    assert ended == started | {"exit": done.returncode, "seconds": ended["seconds"], "ran": False}
+    assert done.returncode != 0
+    assert log.stat().st_size > 0
+    assert not list(tmp_path.glob("events.jsonl.*"))
+
+
+def test_a_job_imports_nothing_heavy():
+    code = "import sys, pipeline.graph.job; print(len(sys.modules), 'yaml' in sys.modules, 'dvc' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=True)
+    count, *heavy = said.stdout.split()
+    assert int(count) < 150
+    assert heavy == ["False", "False"]

@@ -88,17 +88,3 @@ def test_state_autocast_and_meta():
         assert layer(torch.randn(1, 16, 5, 5)).dtype is torch.bfloat16
     with torch.device("meta"):
         assert LearnableMaskPSConv2d(16, 16, stride=2)(torch.zeros(1, 16, 7, 7)).shape == (1, 16, 4, 4)
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"kernel_size": 2}, "kernel_size must be one odd integer, got 2"),
-        ({"groups": 3}, "in_channels must be a positive multiple of groups = 3, got 8"),
-        ({"dilations": (1, 1)}, r"two different positive integers, got \(1, 1\)"),
-        ({"dilations": (1, 2, 4)}, r"two different positive integers, got \(1, 2, 4\)"),
-    ],
-)
-def test_wrong_arguments_name_rule_and_value(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        LearnableMaskPSConv2d(8, 8, **kwargs)

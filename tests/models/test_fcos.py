@@ -7,10 +7,9 @@ import math
 import pytest
 import tiny
 import torch
+from batches import full, image_list, target
 from torch import Tensor
-from torchvision.models.detection.image_list import ImageList
 
-from pipeline import config
 from pipeline.models.detectors.fcos import FCOSHead, assign_points, centerness_of, iou_loss
 from pipeline.models.measure import measure
 
@@ -33,15 +32,6 @@ def outputs() -> dict[str, list[Tensor]]:
     }
 
 
-def images(height: int = 64, width: int = 64) -> ImageList:
-    return ImageList(torch.zeros(1, 3, height, width), [(height, width)])
-
-
-def target(*rows: tuple[list[float], int]) -> list[dict[str, Tensor]]:
-    boxes = torch.tensor([box for box, _ in rows], dtype=torch.float32).reshape(-1, 4)
-    return [{"boxes": boxes, "labels": torch.tensor([label for _, label in rows], dtype=torch.int64)}]
-
-
 def assign(points: list[list[float]], boxes: list[list[float]], low: float = 0, high: float = 64) -> list[int]:
     found = torch.tensor(points)
     bounds = (torch.full((len(points),), float(limit)) for limit in (low, high))
@@ -52,7 +42,7 @@ def assign(points: list[list[float]], boxes: list[list[float]], low: float = 0, 
 
 
 def test_the_published_size():
-    size = measure(tiny.with_detector(config.resolve("msfm_frcnn_r50_fpn_1x", "full"), "fcos"))
+    size = measure(full("fcos"))
     # By hand. ResNet-50 without its classifier, laterals and outputs of three levels, P6 and P7 on P5; two towers of
     # four convolutions with biases and norms, 80 classes, centerness, four distances, five scales.
     trunk = 25_557_032 - 2048 * 1000 - 1000
@@ -118,7 +108,7 @@ def test_losses_by_hand():
     found["logits"][0][0, :, 0, 0] = 0.0  # at (4, 4): both classes a half
     found["distances"][0][0, :, 1, 0] = torch.tensor([4.0, 12, 6, 8])  # at (4, 12): exact
     model = head()
-    losses = model.losses(found, images(), target(([0.0, 0, 10, 20], 2)))
+    losses = model.losses(found, image_list(), [target([0.0, 0, 10, 20], label=2)])
     assert set(losses) == {"loss_classifier", "loss_box_reg", "loss_centerness"}
     positive, negative, missed = 0.25 * 0.25 * LN2, 0.75 * 0.25 * LN2, 0.25 * 30
     assert losses["loss_classifier"].item() == pytest.approx((positive + negative + missed) / 2)
@@ -133,7 +123,7 @@ def test_losses_by_hand():
 def test_centerness_loss_is_cross_entropy():
     found = outputs()
     found["centerness"][0][0, 0, :, 0] = torch.tensor([0.0, 1.0])
-    losses = head().losses(found, images(), target(([0.0, 0, 10, 20], 2)))
+    losses = head().losses(found, image_list(), [target([0.0, 0, 10, 20], label=2)])
     p = 1 / (1 + math.exp(-1))
     second = -(2 / 3 * math.log(p) + 1 / 3 * math.log(1 - p))
     assert losses["loss_centerness"].item() == pytest.approx((LN2 + second) / 2)
@@ -142,13 +132,13 @@ def test_centerness_loss_is_cross_entropy():
 def test_every_level_takes_its_objects():
     model = head()
     # Around (8, 8), the position of P4, and (64, 64), that of P7; the small one's other positions are of P3.
-    model.losses(outputs(), images(), target(([-80.0, -80, 90, 90], 1), ([-500.0, -500, 600, 600], 2)))
+    model.losses(outputs(), image_list(), [target([-80, -80, 90, 90], [-500, -500, 600, 600])])
     assert model.positives.areas.tolist() == [170.0**2, 1100.0**2]
 
 
 def test_an_image_without_objects():
     model = head()
-    losses = model.losses(outputs(), images(), target())
+    losses = model.losses(outputs(), image_list(), [target()])
     assert [losses[name].item() for name in ("loss_box_reg", "loss_centerness")] == [0.0, 0.0]
     assert [len(part) for part in model.positives[:3]] == [0, 0, 0]
 
@@ -182,7 +172,7 @@ def test_decoding_by_hand():
     found["logits"][0][0, 1, 1, 0] = 2.0  # class 1 at (4, 12)
     found["centerness"][0][0, 0, 1, 0] = 1.0
     found["distances"][0][0, :, 1, 0] = torch.tensor([3.0, 5.0, 7.0, 11.0])
-    (result,) = head().detect(found, images())
+    (result,) = head().detect(found, image_list())
     assert result["boxes"].tolist() == [[1.0, 7.0, 11.0, 23.0]]
     assert result["labels"].tolist() == [2]
     score = 1 / (1 + math.exp(-2)) / (1 + math.exp(-1))
@@ -193,7 +183,7 @@ def test_the_threshold_is_on_class_scores_alone():
     found = outputs()
     found["centerness"][0][:] = -6.0  # a factor of 0.0025 under every score
     found["logits"][0][0, 0] = torch.tensor([[-2.9, NEVER], [NEVER, -3.0]])  # 0.0522 and 0.0474
-    (result,) = head().detect(found, images())
+    (result,) = head().detect(found, image_list())
     assert result["scores"].tolist() == pytest.approx([(1 / (1 + math.exp(2.9)) / (1 + math.exp(6))) ** 0.5])
 
 
@@ -205,7 +195,7 @@ def test_the_strides_positions_and_suppression():
     found["logits"][0][0, 0, 0, :] = torch.tensor([0.4, 0.3])  # (4, 4) and (12, 4): IoU 12 / 22 < 0.6
     found["distances"][0][:] = 10.0
     found["distances"][0][:, 1] = found["distances"][0][:, 3] = 4.0
-    (result,) = head().detect(found, images(128, 128))
+    (result,) = head().detect(found, image_list(128, 128))
     torch.testing.assert_close(
         result["boxes"], torch.tensor([[2.0, 2, 14, 14], [58, 58, 70, 70], [0, 0, 14, 8], [2, 0, 22, 8]])
     )

@@ -1,56 +1,29 @@
-"""Grid R-CNN: points, heatmaps and boxes by hand, its parameters, and its contract on odd batches."""
+"""Grid R-CNN: points, heatmaps and boxes by hand, its parameters and its losses."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import msgspec
-import overfit
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-import yaml
+from batches import full, learn, model, target
 
-from pipeline import config
-from pipeline.models import build_detector
 from pipeline.models.detectors.grid_rcnn import GridRoIHeads, choose, jittered
 from pipeline.models.heads.grid_head import GridHead, neighbours
 from pipeline.models.heads.grid_points import decode_boxes, grid_points, grid_targets, window_origins
 from pipeline.models.heads.two_stage import TwoStageDetector
 from pipeline.models.measure import measure
-from pipeline.spec import Spec
 
-IDENTITIES = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
 ROI = torch.tensor([[100.0, 100.0, 156.0, 128.0]])  # its doubled box is (72, 86, 184, 142): 2 and 1 pixels a map pixel
-
-
-def grid_spec(found: Spec) -> Spec:
-    """Return a specification with Grid R-CNN as its detector."""
-    return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, detector="grid_rcnn"))
-
-
-def build(classes: int = 3) -> TwoStageDetector:
-    torch.manual_seed(0)
-    return build_detector(grid_spec(tiny.spec("msfm_frcnn_r50_fpn_1x")), classes)
-
-
-def target(*boxes: list[float], label: int = 1) -> dict[str, torch.Tensor]:
-    rows = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return {"boxes": rows, "labels": torch.full((len(rows),), label)}
 
 
 # Parameters
 
 
 def test_parameters_are_the_printed_ones():
-    found = measure(grid_spec(config.resolve("msfm_frcnn_r50_fpn_1x", "full")))
+    found = measure(full("grid_rcnn"))
     assert (found["parameters_total"], found["parameters_trainable"]) == (64_548_201, 64_322_857)
-    if not IDENTITIES.is_file():
-        pytest.skip(f"{IDENTITIES} is not here")
-    row = yaml.safe_load(IDENTITIES.read_text())["baselines"]["base.grid_r50"]
-    assert found["parameters_trainable"] == row["expected_trainable_params"]
 
 
 def test_grid_head_has_mmdetections_parameters():
@@ -195,7 +168,7 @@ def test_heatmaps_start_near_one_percent():
 
 def test_grid_loss_by_hand():
     """Every logit 0: log 2 a pixel, in both maps; 15 times their sum, for every RoI."""
-    heads = build().train().roi_heads
+    heads = model("grid_rcnn").train().roi_heads
     torch.nn.init.zeros_(heads.grid_head.upsample[-1].weight)
     torch.nn.init.zeros_(heads.grid_head.upsample[-1].bias)
     features = {str(level): torch.randn(1, 16, 64 >> level, 64 >> level) for level in range(4)}
@@ -207,143 +180,58 @@ def test_grid_loss_by_hand():
     assert heads.grid_loss(features, [ROI / 2], ROI / 2).tolist() == pytest.approx([30 * mean.item()])
 
 
-def step(model: TwoStageDetector, sizes: list[tuple[int, int]], targets: list[dict]) -> dict[str, torch.Tensor]:
+def step(detector: TwoStageDetector, sizes: list[tuple[int, int]], targets: list[dict]) -> dict[str, float]:
     torch.manual_seed(1)
-    model.train()
-    return model([torch.rand(3, *size) for size in sizes], targets)
+    return learn(detector, [torch.rand(3, *size) for size in sizes], targets)
 
 
-def test_losses_are_named_and_reach_every_parameter():
-    model = build()
-    boxes = [[10.0, 10.0, 60.0, 70.0], [50.0, 20.0, 90.0, 60.0]]
-    losses = step(model, [(96, 128), (64, 96)], [target(*boxes), target([5, 5, 40, 60])])
-    assert set(losses) == {"loss_classifier", "loss_grid", "loss_objectness", "loss_rpn_box_reg"}
-    assert 0 < losses["loss_grid"] < 30 * math.log(2)
-    sum(losses.values()).backward()
-    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert missing == []
+CASE = ([(96, 128)], [target([10, 10, 60, 70], [50, 20, 90, 60])])
 
 
 def test_positives_hold_the_grid_loss_of_each_roi():
-    model = build()
-    losses = step(model, [(96, 128)], [target([10, 10, 60, 70], [50, 20, 90, 60])])
-    found = model.positives
+    detector = model("grid_rcnn")
+    losses = step(detector, *CASE)
+    assert 0 < losses["loss_grid"] < 30 * math.log(2)
+    found = detector.positives
     assert len(found.regression) == len(found.classification) == len(found.areas) > 0
     assert set(found.areas.tolist()) <= {3000.0, 1600.0}
-    assert found.regression.mean().item() == pytest.approx(losses["loss_grid"].item(), rel=1e-5)
+    assert found.regression.mean().item() == pytest.approx(losses["loss_grid"], rel=1e-5)
 
 
 def test_losses_of_small_objects_can_weigh_more():
-    model = build()
-    case = ([(96, 128)], [target([10, 10, 60, 70], [50, 20, 90, 60])])
-    plain = step(model, *case)["loss_grid"]
-    model.roi_heads.small_area, model.roi_heads.small_loss_weight = 2000.0, 3.0
-    weighed = step(model, *case)["loss_grid"]
-    share = model.positives.regression[model.positives.areas < 2000].sum() / model.positives.regression.sum()
-    assert weighed.item() == pytest.approx((plain * (1 + 2 * share)).item(), rel=1e-5)
+    detector = model("grid_rcnn")
+    plain = step(detector, *CASE)["loss_grid"]
+    detector.roi_heads.small_area, detector.roi_heads.small_loss_weight = 2000.0, 3.0
+    weighed = step(detector, *CASE)["loss_grid"]
+    areas, losses = detector.positives.areas, detector.positives.regression
+    share = (losses[areas < 2000].sum() / losses.sum()).item()
+    assert weighed == pytest.approx(plain * (1 + 2 * share), rel=1e-5)
 
 
 @pytest.mark.parametrize("limit", [1, 3])
 def test_the_grid_head_trains_on_a_limited_number_of_rois(limit, monkeypatch):
     monkeypatch.setattr("pipeline.models.detectors.grid_rcnn.ROIS_AN_IMAGE", limit)
-    model = build()
-    step(model, [(96, 128), (96, 128)], [target([10, 10, 60, 70]), target([50, 20, 90, 60])])
-    assert 0 < len(model.positives.areas) <= 2 * limit
-
-
-# Contract
-
-
-@pytest.mark.parametrize("sizes", [[(96, 128)], [(96, 128), (64, 96)]])
-def test_images_without_objects(sizes):
-    model = build()
-    losses = step(model, sizes, [target() for _ in sizes])
-    assert losses["loss_grid"] == 0
-    assert all(torch.isfinite(loss) for loss in losses.values())
-    sum(losses.values()).backward()
-    assert len(model.positives.areas) == 0
-
-
-def test_one_of_two_images_without_objects_and_one_class():
-    losses = step(build(classes=1), [(96, 128), (64, 96)], [target(), target([5, 5, 40, 60])])
-    assert all(torch.isfinite(loss) for loss in losses.values())
-    assert losses["loss_grid"] > 0
-
-
-def test_a_thousand_objects_in_an_image():
-    torch.manual_seed(3)
-    corners = torch.rand(1000, 2) * 80
-    boxes = torch.cat([corners, corners + 4 + torch.rand(1000, 2) * 10], dim=1)
-    losses = step(build(), [(96, 128)], [target(*boxes.tolist())])
-    assert all(torch.isfinite(loss) for loss in losses.values())
-
-
-def test_bf16_is_finite():
-    model = build()
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = step(model, [(96, 128)], [target([10, 10, 60, 70])])
-        assert all(torch.isfinite(loss) and loss.dtype == torch.float32 for loss in losses.values())
-        sum(losses.values()).backward()
-        with torch.no_grad():
-            found = model.eval()([torch.rand(3, 96, 128)])[0]
-    assert torch.isfinite(found["boxes"]).all()
-
-
-def test_batched_inference_equals_single():
-    model = build().eval()
-    model.roi_heads.score_thresh = 0.0
-    torch.manual_seed(2)
-    images = [torch.rand(3, 96, 128), torch.rand(3, 96, 128)]
-    with torch.no_grad():
-        together, alone = model(images), [model([image])[0] for image in images]
-    for found, single in zip(together, alone, strict=True):
-        assert len(found["boxes"]) == 10
-        for name in ("boxes", "labels", "scores"):
-            torch.testing.assert_close(found[name], single[name], rtol=1e-4, atol=1e-4)
-
-
-def test_unequal_images_keep_their_detections_inside():
-    model = build().eval()
-    model.roi_heads.score_thresh = 0.0
-    with torch.no_grad():
-        results = model([torch.rand(3, 96, 128), torch.rand(3, 64, 80)])
-    for found, (height, width) in zip(results, [(96, 128), (64, 80)], strict=True):
-        boxes = found["boxes"]
-        assert len(boxes)
-        assert (boxes[:, 2:] > boxes[:, :2]).all()
-        assert boxes.min() >= 0
-        assert boxes[:, 2].max() <= width
-        assert boxes[:, 3].max() <= height
-
-
-def test_no_detection_is_no_error():
-    model = build().eval()
-    model.roi_heads.score_thresh = 1.0
-    with torch.no_grad():
-        found = model([torch.rand(3, 96, 128)])[0]
-    assert found["boxes"].shape == (0, 4)
-    assert len(found["scores"]) == 0
+    detector = model("grid_rcnn")
+    step(detector, [(96, 128), (96, 128)], [target([10, 10, 60, 70]), target([50, 20, 90, 60])])
+    assert 0 < len(detector.positives.areas) <= 2 * limit
 
 
 def test_boxes_come_from_the_grid_head_and_suppression_before_it():
     """A grid head that always names the RoI's own points leaves RoIs where they are."""
-    model = build().eval()
-    heads: GridRoIHeads = model.roi_heads
+    detector = model("grid_rcnn").eval()
+    heads: GridRoIHeads = detector.roi_heads
     assert heads.nms_thresh == 0.3
     heads.score_thresh = 0.0
     own = torch.full((9, 28, 28), -9.0)
     own[:, 14, 14] = 9.0
     heads.grid_head.forward = lambda x: (own.expand(len(x), -1, -1, -1), None)
     with torch.no_grad():
-        found = model([torch.rand(3, 96, 128, generator=torch.Generator().manual_seed(0))])[0]["boxes"]
+        found = detector([torch.rand(3, 96, 128, generator=torch.Generator().manual_seed(0))])[0]["boxes"]
         features = {str(level): torch.zeros(1, 16, 24 >> level, 32 >> level) for level in range(4)}
         rois = torch.tensor([[8.0, 8.0, 64.0, 36.0]])
         alone = heads.detect(features, [rois], [(96, 128)])[0]["boxes"]
+        clipped = heads.detect(features, [rois], [(30, 60)])[0]["boxes"]
     assert len(found) == 10
     # The pixel's centre is half a map pixel past the point: 1 and 0.5 pixels.
     torch.testing.assert_close(alone, (rois + torch.tensor([1.0, 0.5, 1.0, 0.5])).expand(len(alone), 4))
-
-
-@pytest.mark.slow
-def test_eight_images_are_learnt():
-    assert overfit.overfit_ap50(overfit.spec("msfm_frcnn_r50_fpn_1x", detector="grid_rcnn"), steps=80) > 0.9
+    assert clipped[:, 2:].tolist() == [[60, 30]] * len(clipped)

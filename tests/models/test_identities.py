@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
+from shared_folder import shared
 
+from pipeline.files import read_yaml
 from pipeline.models.identities import Counted, Identity, count_identities, load_identities, print_status
 from pipeline.reporting.identities import identities_page
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "design" / "parameter-identities.yaml"
 ROWS = {row.name: row for row in load_identities()}
 NEVER_PRINTED_SO = {"msfm.t2.scales.3L", "msfm.t4.grid_r50.msfm"}
 
@@ -69,9 +67,7 @@ def test_printing(found, printed, power, expected):
 
 
 def test_the_committed_rows_are_the_design_notes():
-    if not SHARED.is_file():
-        pytest.skip(f"{SHARED} is not here")
-    notes = yaml.safe_load(SHARED.read_text())
+    notes = read_yaml(shared("design/parameter-identities.yaml"))
     for group, prefix in (("baselines", "msfm"), ("msfm", "msfm"), ("psconv", "psconv")):
         for name, wanted in notes[group].items():
             row = ROWS[f"{prefix}.{name}"]

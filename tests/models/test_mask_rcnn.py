@@ -1,30 +1,18 @@
-"""Mask R-CNN: mask targets and losses worked out by hand, its counts, and whether it learns."""
+"""Mask R-CNN: mask targets and losses worked out by hand, and its counts."""
 
 from __future__ import annotations
 
 import math
 
-import overfit
 import pytest
-import tiny
 import torch
+from batches import full, target
 from torch import Tensor, nn
 
-from pipeline import config
 from pipeline.models.heads.mask_branch import MaskBranch, add_masks, check_masks, crop_masks
 from pipeline.models.heads.roi_heads import SampledRoIs
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.measure import measure
-
-
-def target(size: tuple[int, int], *boxes: list[int]) -> dict[str, Tensor]:
-    """Return a target whose objects fill their boxes."""
-    masks = torch.zeros(len(boxes), *size, dtype=torch.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
-        mask[y1:y2, x1:x2] = 1
-    labels = torch.ones(len(boxes), dtype=torch.int64)
-    return {"boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), "labels": labels, "masks": masks}
-
 
 # Targets
 
@@ -91,7 +79,7 @@ def test_the_loss_reads_the_objects_class_of_positive_rois_only():
     logits[1, 2] = math.log(3)  # second positive, class 3
     logits.requires_grad_()
     branch = FixedBranch(logits)
-    first, second = target((8, 8), [0, 0, 4, 4]), target((8, 8), [0, 0, 2, 2], [4, 4, 8, 8])
+    first, second = target([0, 0, 4, 4], size=(8, 8)), target([0, 0, 2, 2], [4, 4, 8, 8], size=(8, 8))
     boxes = [torch.tensor([[0.0, 0, 8, 8], [1, 1, 2, 2]]), torch.tensor([[0.0, 0, 1, 1], [2, 4, 6, 8]])]
     loss = branch.loss({}, sampled(boxes, [[0, 0], [1, 1]], [[2, 0], [0, 3]]), [first, second])
     assert [rois.tolist() for rois in branch.boxes] == [[[0, 0, 8, 8]], [[2, 4, 6, 8]]]
@@ -108,14 +96,14 @@ def test_the_loss_reads_the_objects_class_of_positive_rois_only():
 def test_without_positives_the_loss_is_zero_and_has_gradients():
     logits = torch.zeros(0, 3, 2, 2, requires_grad=True)
     rois = sampled([torch.tensor([[0.0, 0, 8, 8]])], [[0]], [[0]])
-    loss = FixedBranch(logits).loss({}, rois, [target((8, 8))])
+    loss = FixedBranch(logits).loss({}, rois, [target(size=(8, 8))])
     assert loss.item() == 0
     loss.backward()
     assert logits.grad is not None
 
 
 def test_targets_without_masks_are_named():
-    found = target((8, 8), [0, 0, 4, 4])
+    found = target([0, 0, 4, 4], size=(8, 8))
     without = {name: found[name] for name in ("boxes", "labels")}
     with pytest.raises(ValueError, match=r"image 1 has \['boxes', 'labels'\]"):
         check_masks([found, without])
@@ -159,22 +147,11 @@ def test_the_branch_is_the_papers():
 
 
 def test_parameters_are_the_printed_ones():
-    found = measure(tiny.with_detector(config.resolve("msfm_frcnn_r50_fpn_1x", "full"), "mask_rcnn"))
+    found = measure(full("mask_rcnn"))
     assert (found["parameters_trainable"], found["parameters_total"]) == (44_170_992, 44_396_336)
 
 
 def test_multiply_adds_of_the_branch_are_those_of_a_hundred_rois():
-    baseline = config.resolve("msfm_frcnn_r50_fpn_1x", "full")
-    added = measure(tiny.with_detector(baseline, "mask_rcnn"))["macs"] - measure(baseline)["macs"]
+    added = measure(full("mask_rcnn"))["macs"] - measure(full("faster_rcnn"))["macs"]
     convolutions, deconvolution, predictor = 4 * 256 * 256 * 9 * 14**2, 256 * 256 * 4 * 14**2, 256 * 80 * 28**2
     assert added == 100 * (convolutions + deconvolution + predictor)
-
-
-# Learning
-
-
-@pytest.mark.slow
-def test_eight_images_are_learnt():
-    _, found = overfit.overfit(overfit.spec("msfm_frcnn_r50_fpn_1x", detector="mask_rcnn"), steps=80, masks=True)
-    assert found["bbox"] > 0.9
-    assert found["segm"] > 0.9

@@ -1,55 +1,29 @@
-"""The proposal network by itself: parameters, targets and losses by hand, its contract, and whether it learns."""
+"""The proposal network by itself: parameters, targets and losses by hand, and whether it learns."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import msgspec
 import overfit
 import pytest
-import tiny
 import torch
-from torch import Tensor
+from batches import learn, picture, rpn_spec, target
 from torchvision.models.detection.image_list import ImageList
 
-from pipeline import config
 from pipeline.evaluation.proposals import average_recall
 from pipeline.models import build_detector
 from pipeline.models.detectors.proposal_network import ProposalDetector
 from pipeline.models.measure import measure
-from pipeline.options import Method, ProposalNetwork
-from pipeline.spec import Spec
+from pipeline.options import ProposalNetwork
 from pipeline.training.snip import wire_snip
 
 SEVEN = (32, 64, 112, 160, 208, 256, 384)
-SHAPES = [(3, 64, 96), (3, 80, 60)]
-
-
-def rpn_spec(preset: str = "tiny", backbone: str = "resnet50", **options: Any) -> Spec:
-    """Return a specification of the family on SNIP's recipe, whatever the experiments' files say."""
-    name = "snip_drfcn_r50_7ep_single_scale"
-    found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)
-    changes = {"detector": "d_rfcn_rpn", "neck": "none", "backbone": backbone, "method": Method(), "region": None}
-    experiment = msgspec.structs.replace(found.experiment, **changes, rpn=ProposalNetwork(**options))
-    recipe = msgspec.structs.replace(found.recipe, rpn_positive_iou=0.5, rpn_negative_iou=0.4)
-    return msgspec.structs.replace(found, experiment=experiment, recipe=recipe)
 
 
 def rpn_model(**options: Any) -> ProposalDetector:
     torch.manual_seed(0)
     return build_detector(rpn_spec(**options))
-
-
-def target(*boxes: list[float]) -> dict[str, Tensor]:
-    return {
-        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.ones(len(boxes), dtype=torch.int64),
-    }
-
-
-def picture(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 # Parameters
@@ -150,75 +124,18 @@ def test_snip_ignores_anchors_on_objects_out_of_range():
     assert matched[0][0].tolist() == [0, 0, 20, 20]
 
 
-# Contract
-
-
-def test_proposals_are_detections_of_one_class():
-    model = rpn_model(features="conv45").eval()
-    with torch.inference_mode():
-        outputs = model([picture(*shape) for shape in SHAPES])
-    for output, (_, height, width) in zip(outputs, SHAPES, strict=True):
-        assert output["boxes"].shape == (20, 4)
-        assert output["labels"].tolist() == [1] * 20
-        assert (output["scores"].diff() <= 0).all()
-        assert output["boxes"].min() >= 0
-        assert (output["boxes"].amax(dim=0)[2:] <= torch.tensor([width, height])).all()
-
-
-def test_batched_inference_equals_single():
-    model = rpn_model(features="conv45").eval()
-    images = [picture(3, 64, 96, seed=seed) for seed in range(3)]
-    with torch.inference_mode():
-        together, alone = model(images), [model([one])[0] for one in images]
-    for a, b in zip(together, alone, strict=True):
-        for key in ("boxes", "scores", "labels"):
-            torch.testing.assert_close(a[key], b[key], rtol=1e-4, atol=1e-4)
-
-
-def train_losses(images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the losses of a fresh tiny network, and check that its gradients are finite and complete."""
-    model = rpn_model(features="conv45").train()
-    losses = model(images, targets)
-    sum(losses.values()).backward()
-    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.requires_grad)
-    assert set(losses) == {"loss_objectness", "loss_rpn_box_reg"}
-    assert all(bool(loss.isfinite()) for loss in losses.values())
-    return losses
-
-
-def test_images_without_objects_and_of_unequal_sizes():
-    images = [picture(*shape) for shape in SHAPES]
-    losses = train_losses(images, [target(), target()])
-    assert losses["loss_rpn_box_reg"].item() == 0
-    assert losses["loss_objectness"].item() > 0
-    assert train_losses(images, [target([10, 10, 50, 60]), target()])["loss_rpn_box_reg"].item() > 0
-
-
-def test_a_thousand_objects():
-    corners = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0)) * 50
-    assert train_losses([picture(3, 64, 96)], [target(*torch.cat([corners, corners + 3], dim=1).tolist())])
+def test_dual_path_network():
+    torch.manual_seed(0)
+    model = build_detector(rpn_spec(backbone="dpn92", features="conv45", anchors=SEVEN))
+    learn(model, [picture()], [target([4.0, 4, 40, 40])])
 
 
 def test_wrong_targets():
     model = rpn_model().train()
     with pytest.raises(ValueError, match="Training needs targets"):
-        model([picture(3, 64, 96)])
+        model([picture()])
     with pytest.raises(ValueError, match=r"\[n, 4\], got \[4\] in image 0"):
-        model([picture(3, 64, 96)], [{"boxes": torch.zeros(4), "labels": torch.zeros(1)}])
-
-
-def test_bf16():
-    model = rpn_model(features="conv45").train()
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = model([picture(3, 64, 96)], [target([4.0, 4, 40, 40])])
-    assert all(loss.dtype == torch.float32 and bool(loss.isfinite()) for loss in losses.values())
-
-
-def test_dual_path_network():
-    torch.manual_seed(0)
-    model = build_detector(rpn_spec(backbone="dpn92", features="conv45", anchors=SEVEN)).train()
-    losses = model([picture(3, 64, 96)], [target([4.0, 4, 40, 40])])
-    assert all(bool(loss.isfinite()) for loss in losses.values())
+        model([picture()], [{"boxes": torch.zeros(4), "labels": torch.zeros(1)}])
 
 
 # Learning

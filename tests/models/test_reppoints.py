@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 
-import overfit
 import pytest
 import tiny
 import torch
+from batches import model
 from torch import Tensor, nn
 
-from pipeline import config
-from pipeline.models import build_detector
 from pipeline.models.detectors.reppoints import PointConv, RepPointsHead
 from pipeline.models.heads.point_sets import match_positions, moment_boxes, place
-from pipeline.models.measure import on_meta
 
-NAME = "msfm_reppoints_r50_fpn_1x"
 GRID = torch.cartesian_prod(torch.arange(-1.0, 2), torch.arange(-1.0, 2)).flatten()  # (y, x) of a 3x3 kernel's taps
 STD = math.sqrt(6 / 8)  # of -1, 0, 1, three times each, over n - 1
 
@@ -202,20 +198,8 @@ def test_first_points_learn_a_tenth_from_what_reads_them():
 # The detector
 
 
-def detector(classes: int = 3) -> nn.Module:
-    torch.manual_seed(0)
-    return build_detector(tiny.spec(NAME), classes)
-
-
-def test_parameters_are_the_printed_ones():
-    for name, total, trainable in ((NAME, 36_845_494, 36_620_150), (f"{NAME}_msfm", 39_164_222, 38_938_878)):
-        with on_meta():
-            found = list(build_detector(config.resolve(name, "full")).parameters())
-        assert (sum(p.numel() for p in found), sum(p.numel() for p in found if p.requires_grad)) == (total, trainable)
-
-
 def test_lengths_follow_the_presets_factor():
-    assert detector().head.base == pytest.approx(0.4)
+    assert model("reppoints").head.base == pytest.approx(0.4)
 
 
 def test_a_detection_is_the_refined_box_in_pixels():
@@ -227,8 +211,3 @@ def test_a_detection_is_the_refined_box_in_pixels():
     torch.testing.assert_close(boxes, torch.tensor([[-32.0, -16, 32, 48]]))
     assert scores.tolist() == pytest.approx([1 / (1 + math.exp(-3))])
     assert classes.tolist() == [1]
-
-
-@pytest.mark.slow
-def test_eight_images_are_learnt():
-    assert overfit.overfit_ap50(overfit.spec(NAME, {"fpn_channels": 32}), steps=190, lr=5e-3) > 0.9

@@ -7,25 +7,20 @@ import math
 import pytest
 import tiny
 import torch
+from batches import full, image_list, target
 from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from pipeline import config
 from pipeline.models.detectors.retinanet import RetinaNetHead, build_retinanet
 from pipeline.models.heads import anchors as anchor_file
 from pipeline.models.heads.anchors import BACKGROUND, IGNORED, cell_anchors, match_anchors
 from pipeline.models.measure import measure, on_meta, parameters
 from pipeline.options import DeformableOptions, FusionOptions
-from pipeline.spec import Spec
 
 LN2 = math.log(2)
 NEVER = -30.0  # a logit whose sigmoid costs nothing as background, and 30 / 4 as an object
-
-
-def full(**method: object) -> Spec:
-    return tiny.with_method(tiny.with_detector(config.resolve("msfm_frcnn_r50_fpn_1x", "full"), "retinanet"), **method)
 
 
 def head(box_loss: str = "l1", factor: float = 1.0) -> RetinaNetHead:
@@ -41,20 +36,11 @@ def one_position() -> dict[str, list[Tensor]]:
     }
 
 
-def images(height: int = 64, width: int = 64) -> ImageList:
-    return ImageList(torch.zeros(1, 3, height, width), [(height, width)])
-
-
-def target(*rows: tuple[list[float], int]) -> list[dict[str, Tensor]]:
-    boxes = torch.tensor([box for box, _ in rows], dtype=torch.float32).reshape(-1, 4)
-    return [{"boxes": boxes, "labels": torch.tensor([label for _, label in rows], dtype=torch.int64)}]
-
-
 # Size
 
 
 def test_the_printed_parameters():
-    size = measure(full())
+    size = measure(full("retinanet"))
     assert (size["parameters_total"], size["parameters_trainable"]) == (37_968_692, 37_743_348)
     # By hand. The trunk of ResNet-50 and the pyramid, then four outputs on five levels of the same two towers.
     positions = 100 * 168 + 50 * 84 + 25 * 42 + 13 * 21 + 7 * 11
@@ -77,7 +63,7 @@ def test_the_printed_parameters():
 )
 def test_methods_add_what_they_add_to_faster_rcnn(method, total):
     with on_meta():
-        assert parameters(build_retinanet(full(**method))) == total
+        assert parameters(build_retinanet(full("retinanet", **method))) == total
 
 
 # Anchors
@@ -153,7 +139,7 @@ def test_losses_by_hand():
     outputs["logits"][0][0, 6] = 0.0  # anchor 3, class 0: the object's
     outputs["logits"][0][0, 7] = 0.0  # class 1: not
     model = head()
-    losses = model.losses(outputs, images(), target((SQUARE, 1)))
+    losses = model.losses(outputs, image_list(), [target(SQUARE)])
     assert set(losses) == {"loss_classifier", "loss_box_reg"}
     positive, negative = 0.25 * 0.25 * LN2, 0.75 * 0.25 * LN2
     missed = 0.25 * 30  # of each other positive
@@ -169,7 +155,7 @@ def test_smooth_l1_is_a_mean_over_coordinates():
     outputs = one_position()
     outputs["deltas"][0][0, 12] = 0.1  # anchor 3, x: inside the quadratic part
     model = head("smooth_l1")
-    losses = model.losses(outputs, images(), target((SQUARE, 1)))
+    losses = model.losses(outputs, image_list(), [target(SQUARE)])
     wanted = [value - 0.11 for value in L1]  # two coordinates, each beyond 0.11
     wanted[2] = 0.5 * 0.1**2 / 0.11
     assert model.positives.regression.tolist() == pytest.approx(wanted, abs=1e-5)
@@ -180,11 +166,11 @@ def test_anchors_between_the_thresholds_cost_nothing():
     outputs = one_position()
     for anchor in (1, 4, 7):  # IoU 0.48 with the object, where 0, 3 and 6 have 0.54, 0.77 and 0.54
         outputs["logits"][0][0, 2 * anchor : 2 * anchor + 2] = 5.0
-    losses = head().losses(outputs, images(), target(([-14.0, -14, 14, 14], 2)))
+    losses = head().losses(outputs, image_list(), [target([-14.0, -14, 14, 14], label=2)])
     assert losses["loss_classifier"].item() == pytest.approx(0.25 * 30)
     outputs["logits"][0][0, 4] = 5.0  # anchor 2 is background
     p = 1 / (1 + math.exp(-5))
-    more = head().losses(outputs, images(), target(([-14.0, -14, 14, 14], 2)))
+    more = head().losses(outputs, image_list(), [target([-14.0, -14, 14, 14], label=2)])
     assert more["loss_classifier"].item() - 7.5 == pytest.approx(0.75 * p**2 * -math.log(1 - p) / 3, rel=1e-4)
 
 
@@ -192,7 +178,7 @@ def test_both_images_share_one_number_of_positives():
     outputs = {name: [level.repeat(2, 1, 1, 1) for level in levels] for name, levels in one_position().items()}
     model = head()
     batch = ImageList(torch.zeros(2, 3, 64, 64), [(64, 64)] * 2)
-    losses = model.losses(outputs, batch, [*target((SQUARE, 1)), *target(([-14.0, -14, 14, 14], 1))])
+    losses = model.losses(outputs, batch, [target(SQUARE), target([-14.0, -14, 14, 14])])
     assert losses["loss_classifier"].item() == pytest.approx(7.5)
     assert model.positives.areas.tolist() == [1024.0] * 6 + [784.0] * 3
     assert losses["loss_box_reg"].item() == pytest.approx(float(model.positives.regression.sum()) / 9)
@@ -217,7 +203,7 @@ def test_decoding_by_hand():
     }
     outputs["logits"][0][0, 2 * 3 + 1, 1, 2] = 2.0  # class 1 of anchor 3 at x = 16, y = 8: (0, -8, 32, 24)
     outputs["deltas"][0][0, 12:16, 1, 2] = torch.tensor([0.25, 0.0, 0.0, -LN2])  # 8 pixels right, half the height
-    (found,) = head().detect(outputs, images())
+    (found,) = head().detect(outputs, image_list())
     assert found["scores"].tolist() == pytest.approx([1 / (1 + math.exp(-2))])
     assert found["labels"].tolist() == [2]
     torch.testing.assert_close(found["boxes"], torch.tensor([[8.0, 0, 40, 16]]))
@@ -229,12 +215,12 @@ def test_suppression_limits_and_threshold():
     scores[6], scores[8] = 3.0, 2.0  # class 0, anchors 3 and 4: IoU 0.63 before clipping, in the image 256 / 406
     scores[9] = 1.0  # class 1 of anchor 4 stays
     scores[0] = -2.95  # under 0.05
-    (found,) = head().detect(outputs, images())
+    (found,) = head().detect(outputs, image_list())
     assert found["labels"].tolist() == [1, 2]
     assert found["boxes"][0].tolist() == [0, 0, 16, 16]
     many = {name: [level.repeat(1, 1, 20, 20) for level in levels] for name, levels in one_position().items()}
     many["logits"][0][:] = torch.randn(1, 18, 20, 20, generator=torch.Generator().manual_seed(0))
-    (found,) = head().detect(many, images(160, 160))
+    (found,) = head().detect(many, image_list(160, 160))
     assert len(found["scores"]) == tiny.PRESET.model.detections
     best = many["logits"][0].sigmoid().flatten().topk(tiny.PRESET.model.rpn_pre_nms_test).values
     assert found["scores"][0] == best[0]

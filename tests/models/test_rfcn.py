@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import batches
 import msgspec
 import overfit
 import pytest
 import tiny
 import torch
+from batches import crowd, learn, picture, with_size
 from torch import Tensor, nn
 
 from pipeline import config
@@ -41,15 +43,7 @@ def region_model(classes: int = 3, **region: Any) -> RFCN:
 
 
 def target(*boxes: list[float], proposals: Tensor = PROPOSALS) -> dict[str, Tensor]:
-    return {
-        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.ones(len(boxes), dtype=torch.int64),
-        "proposals": proposals,
-    }
-
-
-def picture(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+    return batches.target(*boxes) | {"proposals": proposals}
 
 
 # Parameters
@@ -97,9 +91,7 @@ def test_a_joint_network_is_both_without_the_seconds_boxes():
 
 @pytest.mark.parametrize(("stride", "side"), [(16, 4), (8, 8)])
 def test_maps_have_the_stride_of_conv4(stride, side):
-    spec = region_spec(method=Method())
-    size = msgspec.structs.replace(spec.preset.model, c4_stride=stride)
-    model = build_detector(msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, model=size)), 3)
+    model = build_detector(with_size(region_spec(method=Method()), c4_stride=stride), 3)
     assert model.backbone(torch.zeros(1, 3, 64, 64))["0"].shape == (1, 256, side, side)
     assert model.roi_heads.box_head[0].stride == stride
     assert model.backbone.body.layer4[0].conv2.dilation == (2, 2)
@@ -170,7 +162,7 @@ def test_snip_leaves_out_rois_and_objects_out_of_range():
     model.roi_heads.losses = lambda logits, deltas, labels, *rest: counted.append(labels.tolist()) or {}
     one = target([4.0, 4, 40, 40], [48.0, 8, 72, 52])
     one |= {"valid_head": torch.tensor([True, False]), "head_range": torch.tensor([30.0, 40.0])}
-    model([picture(3, 64, 96)], [one])
+    model([picture()], [one])
     # RoIs of 35, 30, 78 and 28 pixels and the objects' own of 36 and 32, of which the second is out of range.
     assert counted == [[1, 0, 1]]
 
@@ -179,7 +171,7 @@ def test_snip_leaves_out_rois_and_objects_out_of_range():
 
 
 def test_deformable_pooling_starts_as_bilinear():
-    images, proposals = [picture(3, 64, 96)], [PROPOSALS]
+    images, proposals = [picture()], [PROPOSALS]
     models = {pooling: region_model(pooling=pooling).eval() for pooling in ("bilinear", "deformable")}
     models["deformable"].load_state_dict(models["bilinear"].state_dict(), strict=False)
     with torch.inference_mode():
@@ -191,7 +183,7 @@ def test_deformable_pooling_starts_as_bilinear():
 @pytest.mark.parametrize("pooling", ["plain", "bilinear", "deformable"])
 def test_batched_inference_equals_single(pooling):
     model = region_model(pooling=pooling).eval()
-    images = [picture(3, 64, 96, seed=seed) for seed in range(3)]
+    images = [picture(seed=seed) for seed in range(3)]
     proposals = [PROPOSALS, PROPOSALS[:0], PROPOSALS[1:]]
     with torch.inference_mode():
         together = model(images, proposals=proposals)
@@ -205,8 +197,8 @@ def test_batched_inference_equals_single(pooling):
 def test_proposals_travel_as_an_argument_or_in_targets():
     model = region_model().eval()
     with torch.inference_mode():
-        given = model([picture(3, 64, 96)], proposals=[PROPOSALS])[0]
-        carried = model([picture(3, 64, 96)], [target()])[0]
+        given = model([picture()], proposals=[PROPOSALS])[0]
+        carried = model([picture()], [target()])[0]
     assert len(given["boxes"]) > 0
     assert all(torch.equal(given[key], carried[key]) for key in given)
 
@@ -228,8 +220,8 @@ def test_missing_or_wrong_proposals():
 def test_region_scores_are_those_of_the_detections():
     model = region_model(nms=1.0).eval()
     with torch.inference_mode():
-        scores, boxes = model.region_scores([picture(3, 64, 96)], [PROPOSALS])[0]
-        found = model([picture(3, 64, 96)], proposals=[PROPOSALS])[0]
+        scores, boxes = model.region_scores([picture()], [PROPOSALS])[0]
+        found = model([picture()], proposals=[PROPOSALS])[0]
     torch.testing.assert_close(scores.sum(dim=1), torch.ones(4))
     assert len(found["scores"]) == 10  # of 4 RoIs and 3 classes, the preset's limit
     wanted, order = scores[:, 1:].flatten().sort(descending=True)
@@ -250,15 +242,10 @@ def test_a_joint_network_averages_scores_and_takes_the_firsts_boxes():
     assert deltas.tolist() == [[[7.0] * 4]] * 2
 
 
-def train_losses(images: list[Tensor], targets: list[dict[str, Tensor]], **region: Any) -> dict[str, Tensor]:
-    """Return the losses of a fresh tiny classifier, and check that it and its gradients are finite and complete."""
-    model = region_model(**region).train()
-    losses = model(images, targets)
-    sum(losses.values()).backward()
-    learnt = [p for p in model.parameters() if p.requires_grad]
-    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in learnt)
+def train_losses(images: list[Tensor], targets: list[dict[str, Tensor]], **region: Any) -> dict[str, float]:
+    """Return the losses of one step of a fresh tiny classifier."""
+    losses = learn(region_model(**region), images, targets)
     assert set(losses) == {"loss_classifier", "loss_box_reg"}
-    assert all(bool(loss.isfinite()) for loss in losses.values())
     return losses
 
 
@@ -266,41 +253,32 @@ def train_losses(images: list[Tensor], targets: list[dict[str, Tensor]], **regio
 def test_images_without_objects_and_of_unequal_sizes(pooling):
     images = [picture(*shape) for shape in SHAPES]
     losses = train_losses(images, [target(), target()], pooling=pooling)
-    assert losses["loss_box_reg"].item() == 0
-    assert losses["loss_classifier"].item() > 0
+    assert losses["loss_box_reg"] == 0
+    assert losses["loss_classifier"] > 0
     losses = train_losses(images, [target([10, 10, 50, 60]), target(proposals=PROPOSALS[:0])], pooling=pooling)
-    assert losses["loss_box_reg"].item() > 0
+    assert losses["loss_box_reg"] > 0
 
 
 def test_nothing_to_learn_from():
-    losses = train_losses([picture(3, 64, 96)], [target(proposals=PROPOSALS[:0])], pooling="deformable")
-    assert [loss.item() for loss in losses.values()] == [0, 0]
+    losses = train_losses([picture()], [target(proposals=PROPOSALS[:0])], pooling="deformable")
+    assert list(losses.values()) == [0, 0]
 
 
 def test_one_class_and_a_thousand_objects():
-    corners = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0)) * 50
-    boxes = torch.cat([corners, corners + 3], dim=1)
-    many = {"boxes": boxes, "labels": torch.ones(1000, dtype=torch.int64), "proposals": PROPOSALS}
-    losses = train_losses([picture(3, 64, 96)], [many], classes=1)
-    assert losses["loss_box_reg"].item() > 0
+    losses = train_losses([picture()], [crowd() | {"proposals": PROPOSALS}], classes=1)
+    assert losses["loss_box_reg"] > 0
 
 
 @pytest.mark.parametrize("pooling", ["plain", "bilinear", "deformable"])
 def test_bf16(pooling):
-    model = region_model(pooling=pooling).train()
     with torch.autocast("cpu", torch.bfloat16):
-        losses = model([picture(3, 64, 96)], [target([4.0, 4, 40, 40])])
-    assert all(loss.dtype == torch.float32 and bool(loss.isfinite()) for loss in losses.values())
-    assert sum(losses.values()).item() > 0
+        losses = train_losses([picture()], [target([4.0, 4, 40, 40])], pooling=pooling)
+    assert sum(losses.values()) > 0
 
 
 @pytest.mark.parametrize("backbone", ["dpn92", "dpn98", "resnet101"])
 def test_other_backbones(backbone):
-    torch.manual_seed(0)
-    model = build_detector(region_spec(backbone=backbone, pooling="deformable"), 3).train()
-    losses = model([picture(3, 64, 96)], [target([4.0, 4, 40, 40])])
-    sum(losses.values()).backward()
-    assert all(bool(loss.isfinite()) for loss in losses.values())
+    train_losses([picture()], [target([4.0, 4, 40, 40])], backbone=backbone, pooling="deformable")
 
 
 # Learning

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from batches import roi_options
 from torch import Tensor
 
 from pipeline.models.heads.roi_heads import RoIHeads, box_area
@@ -19,19 +20,12 @@ AREAS = torch.tensor([5.0, 1023.0, 1024.0])  # of backgrounds, small, just not s
 
 def roi_heads(logits: Tensor | None = None, deltas: Tensor | None = None) -> RoIHeads:
     """Return heads whose network gives these logits and deltas whatever it sees."""
-    return RoIHeads(
-        box_roi_pool=lambda features, proposals, shapes: torch.zeros(sum(map(len, proposals)), 1),
-        box_head=lambda x: x,
-        box_predictor=lambda x: (logits, deltas),
-        fg_iou_thresh=0.5,
-        bg_iou_thresh=0.5,
-        batch_size_per_image=8,
-        positive_fraction=0.25,
-        bbox_reg_weights=None,
-        score_thresh=0.05,
-        nms_thresh=0.5,
-        detections_per_img=3,
-    )
+    network = {
+        "box_roi_pool": lambda features, proposals, shapes: torch.zeros(sum(map(len, proposals)), 1),
+        "box_head": lambda x: x,
+        "box_predictor": lambda x: (logits, deltas),
+    }
+    return RoIHeads(**roi_options(**network))
 
 
 def deltas() -> Tensor:
@@ -64,11 +58,7 @@ def test_small_objects_weigh_more_in_both_losses_and_not_in_the_record():
     assert losses["loss_classifier"].item() == pytest.approx((LN2 + 2 * LN4 + LN5_4) / 3)
     assert losses["loss_box_reg"].item() == pytest.approx((2 * 3.5 + 0.25) / 3)
     assert heads.positives.regression.tolist() == pytest.approx([3.5, 0.25])
-
-
-def test_small_follows_the_presets_size():
-    heads = roi_heads()
-    heads.small_loss_weight, heads.small_area = 2.0, 1024.5
+    heads.small_area = 1024.5  # small follows the preset's size
     losses = heads.losses(LOGITS, deltas(), LABELS, TARGETS, AREAS)
     assert losses["loss_box_reg"].item() == pytest.approx(2 * 3.75 / 3)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
+from batches import model, roi_options
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from pipeline.models import build_detector
 from pipeline.models.heads.focal import FocalHead
 from pipeline.models.heads.roi_heads import RoIHeads
 from pipeline.models.test_time import average_regions, keep_candidates, mirror, with_flip
@@ -49,9 +48,7 @@ class Regions(nn.Module):
     def __init__(self, scores: list[list[float]], shift: float) -> None:
         super().__init__()
         self.scores, self.shift = torch.tensor(scores), torch.tensor([shift, 0, shift, 0])
-        heads = {"fg_iou_thresh": 0.5, "bg_iou_thresh": 0.5, "batch_size_per_image": 8, "positive_fraction": 0.25}
-        test = {"bbox_reg_weights": None, "score_thresh": 0.1, "nms_thresh": 0.5, "detections_per_img": 10}
-        self.roi_heads = RoIHeads(None, None, None, **heads, **test)
+        self.roi_heads = RoIHeads(**roi_options(score_thresh=0.1, detections_per_img=10))
 
     def region_scores(self, images: list[Tensor], proposals: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         return [(self.scores, boxes + self.shift) for boxes in proposals]
@@ -80,9 +77,8 @@ def test_an_ensemble_of_nothing_is_refused():
 @pytest.mark.parametrize("family", ["faster_rcnn", "cascade_rcnn", "dynamic_rcnn", "retinanet", "fcos", "reppoints"])
 def test_candidates_are_what_suppression_chooses_from(family):
     """Suppressing the candidates afterwards gives what the detector gives itself."""
-    torch.manual_seed(0)
-    model = build_detector(tiny.with_detector(tiny.spec("msfm_frcnn_r50_fpn_1x"), family), 3).eval()
-    for part in model.modules():  # scores above the threshold from random weights
+    detector = model(family).eval()
+    for part in detector.modules():  # scores above the threshold from random weights
         if isinstance(part, RoIHeads):
             part.score_thresh, part.detections_per_img = 0.1, 5
         elif isinstance(part, FocalHead):
@@ -92,9 +88,9 @@ def test_candidates_are_what_suppression_chooses_from(family):
     image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(1))
     iou = {"fcos": 0.6}.get(family, 0.5)
     with torch.inference_mode():
-        (own,) = model([image])
-        keep_candidates(model)
-        (found,) = model([image])
+        (own,) = detector([image])
+        keep_candidates(detector)
+        (found,) = detector([image])
     assert len(found["scores"]) > 20
     assert (found["scores"][:-1] >= found["scores"][1:]).all()
     kept = batched_nms(found["boxes"], found["scores"], found["labels"], iou)[:5]
@@ -104,7 +100,7 @@ def test_candidates_are_what_suppression_chooses_from(family):
 
 @pytest.mark.parametrize("family", ["mask_rcnn", "cascade_mask_rcnn", "grid_rcnn"])
 def test_detectors_that_compute_more_for_what_is_left_keep_their_suppression(family):
-    model = build_detector(tiny.with_detector(tiny.spec("msfm_frcnn_r50_fpn_1x"), family), 3)
-    keep_candidates(model)
-    limits = {part.detections_per_img for part in model.modules() if isinstance(part, RoIHeads)}
+    detector = model(family)
+    keep_candidates(detector)
+    limits = {part.detections_per_img for part in detector.modules() if isinstance(part, RoIHeads)}
     assert limits == {10}

@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import math
 
+import batches
 import pytest
 import tiny
 import torch
+from batches import DENSE, ROI_FAMILIES
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 
-from pipeline.models import build_detector
 from pipeline.models.detectors.fcos import FCOSHead
 from pipeline.models.heads.anchors import BACKGROUND, IGNORED
 from pipeline.models.heads.valid_ranges import assign_points_in_range, match_anchors_in_range
 from pipeline.training.snip import wire_snip
 
-FAMILIES = (
-    "faster_rcnn",
-    "mask_rcnn",
-    "cascade_rcnn",
-    "cascade_mask_rcnn",
-    "grid_rcnn",
-    "dynamic_rcnn",
-    "retinanet",
-    "fcos",
-    "reppoints",
-)
-DENSE = FAMILIES[-3:]
+FAMILIES = [family for family in (*ROI_FAMILIES, *DENSE) if family != "c4"]
 OPEN = (0.0, math.inf)
 
 
 def target(boxes: list[list[float]], valid: list[bool] | None = None, head_range: tuple = OPEN) -> dict[str, Tensor]:
     """Return a target whose objects are of class 1 and fill their boxes; without `valid` it holds no ranges."""
-    found = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    masks = torch.zeros(len(found), 64, 96, dtype=torch.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, found.int().tolist(), strict=True):
-        mask[y1:y2, x1:x2] = 1
-    plain = {"boxes": found, "labels": torch.ones(len(found), dtype=torch.int64), "masks": masks}
+    plain = batches.target(*boxes, size=(64, 96))
     if valid is None:
         return plain
     flags = torch.tensor(valid, dtype=torch.bool)
@@ -50,33 +35,28 @@ ANCHORS = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [5, 0, 15, 10], [50, 5
 OBJECTS = [[0.0, 0, 10, 10], [50.0, 50, 60, 60]]  # IoU with the anchors: 1, 8/12, 5/15, 0, and the second only the last
 
 
-def test_without_ranges_all_objects_match():
-    assert match_anchors_in_range(ANCHORS, target(OBJECTS), None).tolist() == [0, 0, BACKGROUND, 1]
-    # Ranges in the target count only where they are switched on.
-    assert match_anchors_in_range(ANCHORS, target(OBJECTS, [False, False]), None).tolist() == [0, 0, BACKGROUND, 1]
+ON_ONE = ANCHORS[:1]  # IoU 1 with the first of these, 8/12 with the second
+TWO = [[0.0, 0, 10, 10], [2.0, 0, 12, 10]]
 
 
-def test_all_in_range_is_plain_matching():
-    assert match_anchors_in_range(ANCHORS, target(OBJECTS, [True, True]), 0.3).tolist() == [0, 0, BACKGROUND, 1]
-
-
-def test_anchors_on_an_object_out_of_range_are_ignored():
-    # 5/15 is below the 0.4 of background, and above the 0.3 from which an object out of range is avoided.
-    found = match_anchors_in_range(ANCHORS, target(OBJECTS, [False, True]), 0.3)
-    assert found.tolist() == [IGNORED, IGNORED, IGNORED, 1]
-    assert match_anchors_in_range(ANCHORS, target(OBJECTS, [False, True]), 0.35).tolist()[2] == BACKGROUND
-
-
-def test_the_numbers_are_those_of_all_objects():
-    found = match_anchors_in_range(ANCHORS, target(OBJECTS[::-1], [False, True]), 0.3)
-    assert found.tolist() == [1, 1, BACKGROUND, IGNORED]
-
-
-def test_positives_on_an_object_out_of_range_are_ignored_too():
-    """An anchor of IoU 1 with an object in range and 8/12 with one out of range: the RPN's order of rules."""
-    boxes = [[0.0, 0, 10, 10], [2.0, 0, 12, 10]]
-    assert match_anchors_in_range(ANCHORS[:1], target(boxes, [True, False]), 0.3).tolist() == [IGNORED]
-    assert match_anchors_in_range(ANCHORS[:1], target(boxes, [True, False]), 0.7).tolist() == [0]
+@pytest.mark.parametrize(
+    ("anchors", "objects", "valid", "ignore_iou", "expected"),
+    [
+        (ANCHORS, OBJECTS, None, None, [0, 0, BACKGROUND, 1]),
+        # Ranges in the target count only where they are switched on; all in range is plain matching.
+        (ANCHORS, OBJECTS, [False, False], None, [0, 0, BACKGROUND, 1]),
+        (ANCHORS, OBJECTS, [True, True], 0.3, [0, 0, BACKGROUND, 1]),
+        # 5/15 is below the 0.4 of background, and above the 0.3 from which an object out of range is avoided.
+        (ANCHORS, OBJECTS, [False, True], 0.3, [IGNORED, IGNORED, IGNORED, 1]),
+        (ANCHORS, OBJECTS, [False, True], 0.35, [IGNORED, IGNORED, BACKGROUND, 1]),
+        (ANCHORS, OBJECTS[::-1], [False, True], 0.3, [1, 1, BACKGROUND, IGNORED]),  # numbers are those of all objects
+        # Positives on an object out of range are ignored too: the RPN's order of rules.
+        (ON_ONE, TWO, [True, False], 0.3, [IGNORED]),
+        (ON_ONE, TWO, [True, False], 0.7, [0]),
+    ],
+)
+def test_matching_by_hand(anchors, objects, valid, ignore_iou, expected):
+    assert match_anchors_in_range(anchors, target(objects, valid), ignore_iou).tolist() == expected
 
 
 @pytest.mark.parametrize("valid", [True, False])
@@ -114,11 +94,10 @@ def test_a_small_object_on_a_large_one_keeps_its_points():
     head.ignore_iou = 0.3
     sides = (2, 1, 1, 1, 1)
     outputs = {
-        "logits": [torch.zeros(1, 2, side, side) for side in sides],
-        "centerness": [torch.zeros(1, 1, side, side) for side in sides],
-        "distances": [torch.ones(1, 4, side, side) for side in sides],
+        name: [torch.full((1, channels, side, side), value) for side in sides]
+        for name, channels, value in (("logits", 2, 0.0), ("centerness", 1, 0.0), ("distances", 4, 1.0))
     }
-    pictures = ImageList(torch.zeros(1, 3, 64, 64), [(64, 64)])
+    pictures = batches.image_list()
     both = [[0.0, 0, 16, 16], [1.0, 1, 8, 8]]
     losses = head.losses(outputs, pictures, [target(both, [False, True])])
     assert head.positives.areas.tolist() == [49.0]
@@ -133,15 +112,9 @@ def test_a_small_object_on_a_large_one_keeps_its_points():
 # Every family
 
 
-def detector(family: str, **method: object) -> nn.Module:
-    torch.manual_seed(0)
-    spec = tiny.with_detector(tiny.with_method(tiny.spec("msfm_frcnn_r50_fpn_1x"), **method), family)
-    return build_detector(spec, 3).train()
-
-
 def losses_and_areas(family: str, one: dict[str, Tensor], wired: bool = True) -> tuple[dict[str, float], set[float]]:
     """Return the losses of a fresh detector on one image and the areas of its positives' objects."""
-    model = detector(family)
+    model = batches.model(family).train()
     if family in DENSE:  # a sigmoid of a half: background costs as much as an object
         nn.init.zeros_(model.head.logits.bias)
     if wired:
@@ -210,7 +183,7 @@ def test_the_weight_of_small_objects_reaches_dense_heads(family):
     """At the tiny preset objects below 3.2^2 pixels are small; here the limit is set between the two objects."""
     found = {}
     for weight in (1.0, 3.0):
-        model = detector(family, small_loss_weight=weight)
+        model = batches.model(family, small_loss_weight=weight).train()
         assert model.head.small_area == pytest.approx(3.2**2)
         assert model.head.small_loss_weight == weight
         model.head.small_area = 1000.0

@@ -8,7 +8,7 @@ import torch
 
 from pipeline import config, paths
 from pipeline.files import write_text
-from pipeline.reporting.cards import card_files, carded, interval, loading, what_it_is, write_cards
+from pipeline.reporting.cards import interval, loading, what_it_is, write_cards
 from pipeline.verdicts.results import Results
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
@@ -60,12 +60,6 @@ def test_what_a_network_is():
 def test_an_interval_needs_two_draws():
     assert interval([0.2]) == ""
     assert interval([None, 0.2, 0.2]) == "[20.0, 20.0]"
-
-
-def test_cards_read_each_result_once():
-    for name in carded():
-        files = card_files("mini", name)
-        assert len(files) == len(set(files))
 
 
 @pytest.mark.parametrize("name", ["psconv_frcnn_r50_fpn_1x_psconv", "snip_drfcn_r50_7ep_snip"])

@@ -1,19 +1,17 @@
 """All methods side by side: gains by hand, the best part of a combination, costs, and what is not run."""
 
-import csv
-
 import pytest
+from fake_results import read_csv
 
 from pipeline import paths
 from pipeline.files import write_json
-from pipeline.reporting.methods import BASE, COMBINATIONS, METHODS, PSCONV, SINGLES, best_part, compare_pair
 from pipeline.reporting.methods_page import write_methods
+from pipeline.verdicts.methods import BASE, COMBINATIONS, METHODS, PSCONV, SINGLES, best_part, compare_pair
 from pipeline.verdicts.results import Results, load_experiment
 
 
-def rows(name: str = "methods.csv") -> list[dict[str, str]]:
-    with open(paths.methods("mini").with_name(name), newline="") as stream:
-        return list(csv.DictReader(stream))
+def rows() -> list[dict[str, str]]:
+    return read_csv(paths.methods("mini").with_suffix(".csv"))
 
 
 def combos(fake) -> None:

@@ -5,7 +5,6 @@ The same checks run over a report of made-up results and over the committed one.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -14,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fake_results import read_csv
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.published.columns import NAMES, sign_of
 from pipeline.published.tables import find_table, load_published
-from pipeline.reporting import markdown as md
 from pipeline.reporting.cards import write_cards
 from pipeline.reporting.catalogue import write_catalogue
 from pipeline.reporting.claims_page import write_claims
@@ -26,11 +26,11 @@ from pipeline.reporting.figures.headline import draw_figures
 from pipeline.reporting.figures_page import write_figures_page
 from pipeline.reporting.front_page import write_front_page
 from pipeline.reporting.index_page import write_index
-from pipeline.reporting.methods import METHODS
 from pipeline.reporting.methods_page import write_methods
 from pipeline.reporting.pages import write_page
 from pipeline.reporting.tables import write_table
-from pipeline.verdicts.comparison import QUICKSTART, headline_tables
+from pipeline.verdicts.comparison import headline_tables
+from pipeline.verdicts.methods import METHODS
 
 COLUMNS = {name: column for column, name in NAMES.items()}
 NUMBER = re.compile(r"(?<![\w.,-])[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w,.]*\d)")
@@ -47,7 +47,7 @@ def build() -> None:
     for name in headline_tables():
         write_table(name, "mini", headline=True)
     draw_figures("mini")
-    for paper in QUICKSTART:
+    for paper in paths.PAPERS:
         write_page(paper, "mini")
     for write in (write_index, write_catalogue, write_claims, write_methods, write_cards, write_figures_page):
         write("mini")
@@ -138,11 +138,6 @@ def rows_of(page: Path, first: str) -> Iterator[dict[str, str]]:
             header = cells
         elif header[0] == first and not cells[0].startswith(":-"):
             yield dict(zip(header, cells, strict=False))
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def metrics(folder: Path, evaluation: str) -> dict | None:
@@ -236,18 +231,13 @@ def check_cards(folder: Path) -> int:
     return found
 
 
-def test_cells_of_a_made_up_report_come_from_its_files(made_up):
-    assert check_cells(made_up) > 900
-    assert check_claims(made_up) >= 8
-    assert check_methods(made_up) >= 4 * len(METHODS)
-    assert check_cards(made_up) >= 60
-
-
-def test_cells_of_the_committed_report_come_from_its_files(committed):
-    assert check_cells(committed) > 900
-    assert check_claims(committed) > 5
-    assert check_methods(committed) > 0
-    assert check_cards(committed) > 0
+@pytest.mark.parametrize(
+    ("report", "least"), [("made_up", (900, 8, 4 * len(METHODS), 60)), ("committed", (900, 6, 1, 1))]
+)
+def test_cells_come_from_files(request, report, least):
+    folder = request.getfixturevalue(report)
+    found = [check(folder) for check in (check_cells, check_claims, check_methods, check_cards)]
+    assert all(count >= wanted for count, wanted in zip(found, least, strict=True)), found
 
 
 def test_a_changed_result_changes_its_cells_and_no_other(made_up):
@@ -312,14 +302,9 @@ def check_walk(folder: Path) -> tuple[list[tuple[str, str]], int]:
     return unknown, count
 
 
-def test_long_numbers_in_tables_of_a_made_up_report_stand_in_a_file(made_up):
-    unknown, count = check_walk(made_up)
-    assert unknown == []
-    assert count > 200
-
-
-def test_long_numbers_in_tables_of_the_committed_report_stand_in_a_file(committed):
-    unknown, count = check_walk(committed)
+@pytest.mark.parametrize("report", ["made_up", "committed"])
+def test_long_numbers_in_tables_stand_in_a_file(request, report):
+    unknown, count = check_walk(request.getfixturevalue(report))
     assert unknown == []
     assert count > 200
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import labelled_sets
 import msgspec
+import processes
 import pytest
 import tiny
 import torch
@@ -22,13 +20,12 @@ from pipeline.models import build_classifier
 from pipeline.preset import LabelledSource
 from pipeline.training.checkpoint import load_weights, save_weights
 from pipeline.training.classification import crops
+from pipeline.training.classification import pretraining as classification
 from pipeline.training.classification.data import TrainingBatches, batches, image_sizes, read_labelled
 from pipeline.training.classification.pretraining import is_trained, pretrain
 from pipeline.training.classification.run import ClassifierStep
 from pipeline.training.distributed import World
 from pipeline.training.schedule import learning_rate
-
-HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture
@@ -52,9 +49,8 @@ def test_a_killed_training_ends_with_the_same_bytes(images):
     pretrain(spec)
     whole = outputs(spec)
     paths.init("tiny", spec.name).unlink()
-    script = (
-        "import os, signal, sys\n"
-        f"sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]\n"
+    ended = processes.run(
+        "import os, signal\n"
         "import labelled_sets\n"
         "from pipeline.training.classification import data, pretraining as classification\n"
         "original = data.TrainingBatches.__getitem__\n"
@@ -65,9 +61,7 @@ def test_a_killed_training_ends_with_the_same_bytes(images):
         "data.TrainingBatches.__getitem__ = deadly\n"
         "classification.pretrain(labelled_sets.spec())\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=120)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert len(list(Path("data/scratch").glob("*/last.pt"))) == 1
     pretrain(spec)
     assert outputs(spec) == whole
@@ -246,7 +240,6 @@ def test_colour_augmentation_ends_after_70_of_90_epochs(images):
 def test_published_weights_are_for_shared_inits_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     from pipeline.models import pretrained
-    from pipeline.training.classification import pretraining as classification
 
     asked = []
     monkeypatch.setattr(
@@ -261,8 +254,6 @@ def test_published_weights_are_for_shared_inits_only(tmp_path, monkeypatch):
 
 def test_a_deeper_init_of_cut_depth_takes_the_shallower_ones_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    from pipeline.training.classification import pretraining as classification
-
     monkeypatch.setattr(classification, "train_classifier", lambda spec, world: pytest.fail("trained"))
     save_weights(paths.init("mini", "resnet50"), {"backbone.body.conv1.weight": torch.arange(3.0)}, {"made": "here"})
     write_text(paths.history("mini", "resnet50"), "step,loss,lr,top1\n1,2.5,0.1,0.2\n")

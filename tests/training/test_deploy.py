@@ -12,7 +12,7 @@ from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.models import build_detector
-from pipeline.training.checkpoint import save_weights
+from pipeline.training.checkpoint import load_weights, save_weights
 from pipeline.training.deploy import export_experiment, load_network
 
 onnx = pytest.importorskip("onnx")
@@ -62,8 +62,6 @@ def test_without_weights_the_initial_network_is_named_so(tiny_project):
 def test_an_init_is_what_the_classifier_holds(tiny_project):
     network, _, size = load_network(tiny.spec("resnet50"))
     assert size == (32, 32)
-    from pipeline.training.checkpoint import load_weights
-
     tensors, _ = load_weights(paths.init("tiny", "resnet50"))
     assert torch.equal(network.body.layer1[0].conv2.weight, tensors["backbone.body.layer1.0.conv2.weight"])
 

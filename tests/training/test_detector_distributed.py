@@ -7,11 +7,10 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
+import processes
 import pytest
 import tiny
 import torch
@@ -31,12 +30,10 @@ from pipeline.training.feeding import COLLAGE, REGULAR, RegularBatches, build_fe
 from pipeline.training.pyramid import PyramidBatches
 from pipeline.training.snip import wire_snip
 
-HERE = Path(__file__).resolve()
-PRELUDE = f"import sys; sys.path[:0] = [{str(HERE.parent)!r}, {str(HERE.parent.parent)!r}]\n"
 FAMILIES = ("retinanet", "fcos", "reppoints", "faster_rcnn", "mask_rcnn")
 EVERY_FAMILY = (*FAMILIES, "cascade_rcnn", "cascade_mask_rcnn", "grid_rcnn", "dynamic_rcnn")
 GRADIENTS = """
-import torch, test_detector_distributed as t
+import sys, torch, test_detector_distributed as t
 from pipeline.training.distributed import joined
 out = {}
 with joined() as world:
@@ -47,20 +44,11 @@ with joined() as world:
         torch.save(out, sys.argv[1])
 """
 TRAINING = """
-import json, os, test_detector_distributed as t
+import json, os, sys, test_detector_distributed as t
 from pipeline.training.detection import train_detector
 t.stop_at(os.environ.get("STOP_AT"))
 train_detector(t.training_spec(json.loads(sys.argv[1])))
 """
-
-
-def torchrun(script: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a script in two processes that talk through Gloo."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    everything = os.environ | {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [*command, *arguments], env=everything | environment, capture_output=True, text=True, timeout=280
-    )
 
 
 # Gradients
@@ -105,8 +93,7 @@ def gradients(family: str, world: World, reduced: bool) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("gradients")
-    (folder / "gradients.py").write_text(PRELUDE + GRADIENTS)
-    done = torchrun(folder / "gradients.py", str(folder / "out.pt"), *FAMILIES)
+    done = processes.run_two(folder, GRADIENTS, str(folder / "out.pt"), *FAMILIES)
     assert done.returncode == 0, done.stderr
     return torch.load(folder / "out.pt", weights_only=True)
 
@@ -299,15 +286,13 @@ def stop_at(number: str | None) -> None:
 
 def train_in_two(folder: Path, options: dict, stop: int | None = None) -> None:
     """Train in two processes; with `stop`, stop before that batch and start again."""
-    script = folder / "training.py"
-    script.write_text(PRELUDE + TRAINING)
     if stop is not None:
-        done = torchrun(script, json.dumps(options), STOP_AT=str(stop))
+        done = processes.run_two(folder, TRAINING, json.dumps(options), STOP_AT=str(stop))
         assert done.returncode != 0
         step = stop // options["training"].get("accumulate", 1) + 1
         assert f"stopped after step {step} of 8" in done.stderr
         assert len(list(Path("data/scratch").glob("*/last.pt"))) == 1
-    done = torchrun(script, json.dumps(options))
+    done = processes.run_two(folder, TRAINING, json.dumps(options))
     assert done.returncode == 0, done.stderr
 
 
@@ -368,9 +353,8 @@ def test_one_process_goes_on_where_two_stopped(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tiny.make_files()
     options = {"detector": "faster_rcnn", "collage": {"threshold": 0.5}, "training": {"batch": 4}}
-    script = tmp_path / "training.py"
-    script.write_text(PRELUDE + TRAINING)
-    assert "stopped after step 5 of 8" in torchrun(script, json.dumps(options), STOP_AT="4").stderr
+    done = processes.run_two(tmp_path, TRAINING, json.dumps(options), STOP_AT="4")
+    assert "stopped after step 5 of 8" in done.stderr
     train_detector(training_spec(options))
     told = capsys.readouterr().err
     assert "is of 2 processes, and there are 1: all go on from what the first one was to be fed" in told

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import msgspec
 import pytest
 import tiny
 import torch
@@ -133,20 +132,3 @@ def test_valid_ranges_start_between_steps(accumulate):
     data = tiny.FakeSet([(48, 64)] * 4, [[[0, 0, 30, 20]]] * 4)
     source = PyramidBatches(found, data, 10 * accumulate)
     assert source.first_snip_step == 4 * accumulate  # 10 * 3 / 7 steps
-
-
-def test_a_step_is_resumed_between_steps():
-    found = spec(accumulate=2)
-    data = tiny.FakeSet([(40, 60)] * 16, [[[0, 0, 30, 20]]] * 16)
-    whole = CollageFeeder(found, data, 4)
-    step = DetectorStep(Script([(1.0, 0.0, 0.0), (1.0, 0.0, 1.0)]), whole, found, CPU)
-    step(0), step(1)
-    state = msgspec.json.decode(msgspec.json.encode(whole.state_dict()))
-    assert state == {"schedule": {"collage_next": False}, "used": {"regular": 0, "collage": 2}}
-    again = CollageFeeder(found, data, 4)
-    again.load_state_dict(state)
-    for number in (2, 3):
-        mine, theirs = whole.batch(number), again.batch(number)
-        assert mine[2] == theirs[2]
-        assert not mine[2]["collage"]
-        assert all(torch.equal(a, b) for a, b in zip(mine[0], theirs[0], strict=True))

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import labelled_sets
+import processes
 import pytest
 import torch
 
 from pipeline import paths
 from pipeline.training.checkpoint import load_weights
 from pipeline.training.classification.pretraining import pretrain
-from pipeline.training.distributed import ALONE, World, joined
-
-HERE = Path(__file__).resolve().parent
+from pipeline.training.distributed import ALONE, joined
 
 GRADIENTS = """
 import sys, torch
@@ -55,27 +51,17 @@ with joined() as world:
     else:
         assert world.agreed("other") == "main"
 """
-TRAINING = f"""
-import sys
-sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
+TRAINING = """
 import labelled_sets
 from pipeline.training.classification.pretraining import pretrain
-pretrain(labelled_sets.spec(recipe={{"norm": "frozen"}}, precision="fp32"))
+pretrain(labelled_sets.spec(recipe={"norm": "frozen"}, precision="fp32"))
 """
 
 
-def torchrun(script: Path, *arguments: str) -> None:
-    """Run a script in two processes that talk through Gloo."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = os.environ | {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-
-
 def test_gradients_are_those_of_the_whole_batch(tmp_path):
-    script, out = tmp_path / "gradients.py", tmp_path / "out.pt"
-    script.write_text(GRADIENTS)
-    torchrun(script, str(out))
+    out = tmp_path / "out.pt"
+    done = processes.run_two(tmp_path, GRADIENTS, str(out))
+    assert done.returncode == 0, done.stderr
     found = torch.load(out, weights_only=True)
     assert found["size"] == 2
     torch.manual_seed(0)
@@ -100,8 +86,8 @@ def test_a_classifier_trained_by_two_processes_equals_one(tmp_path, monkeypatch)
     one, _ = load_weights(paths.init("tiny", spec.name))
     losses = paths.history("tiny", spec.name).read_text().splitlines()
     summary = json.loads(paths.training_summary("tiny", spec.name).read_bytes())
-    (tmp_path / "train.py").write_text(TRAINING)
-    torchrun(tmp_path / "train.py")
+    done = processes.run_two(tmp_path, TRAINING)
+    assert done.returncode == 0, done.stderr
     two, _ = load_weights(paths.init("tiny", spec.name))
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
     for row, other in zip(losses[1:], paths.history("tiny", spec.name).read_text().splitlines()[1:], strict=True):
@@ -121,9 +107,3 @@ def test_one_process_needs_no_communication(monkeypatch):
     model = torch.nn.Linear(1, 1)
     assert world.wrap(model) is model
     assert world.agreed("fp32") == "fp32"
-
-
-def test_shares_are_a_partition():
-    parts = [World(rank, 4).share(range(12)) for rank in range(4)]
-    assert sorted(row for part in parts for row in part) == list(range(12))
-    assert {len(part) for part in parts} == {3}

@@ -144,14 +144,6 @@ def test_decisions() -> None:
     assert feedback.update(torch.tensor(0.5)) is False
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_resumed_feedback_decides_as_before(share: float) -> None:
-    feedback, resumed = ScaleFeedback(), ScaleFeedback()
-    feedback.update(share)
-    resumed.load_state_dict(json.loads(json.dumps(feedback.state_dict())))
-    assert resumed.collage_next is feedback.collage_next
-
-
 @pytest.mark.parametrize(
     ("feedback", "share"),
     [
@@ -211,12 +203,6 @@ def test_steps_without_a_share_are_followed_by_regular_images() -> None:
     assert schedule.collage(3) is False
 
 
-def test_a_state_holds_the_decision_of_the_step_just_done() -> None:
-    schedule = CollageSchedule(CollageOptions(), seed=1)
-    schedule.observe(POSITIVES, [torch.ones(2)])
-    assert schedule.state_dict() == {"collage_next": False}
-
-
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "reppoints", "faster_rcnn", "mask_rcnn", "dynamic_rcnn"])
 def test_detectors_remember_what_every_feedback_reads(family: str) -> None:
     torch.manual_seed(0)
@@ -263,10 +249,12 @@ def test_always_and_random_ignore_the_losses() -> None:
     assert 0.4 < sum(other.collage(step) == row for step, row in enumerate(before)) / 2000 < 0.6
 
 
-def test_a_schedule_starts_with_a_collage_and_resumes() -> None:
+@pytest.mark.parametrize(("area", "decision"), [(9000.0, True), (1.0, False)])
+def test_a_schedule_starts_with_a_collage_and_resumes(area: float, decision: bool) -> None:
     schedule, resumed = (CollageSchedule(CollageOptions(), seed=1) for _ in range(2))
     assert schedule.collage(0) is True
-    schedule.observe(POSITIVES, [torch.ones(1)])
-    assert schedule.collage(1) is False
-    resumed.load_state_dict(schedule.state_dict())
-    assert resumed.collage(1) is False
+    schedule.observe(POSITIVES._replace(areas=torch.full((3,), area)), [torch.ones(1)])
+    state = schedule.state_dict()
+    assert state == {"collage_next": decision}
+    resumed.load_state_dict(json.loads(json.dumps(state)))
+    assert resumed.collage(1) is schedule.collage(1) is decision

@@ -13,7 +13,7 @@ from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.options import CollageOptions
 from pipeline.spec import Spec
 from pipeline.training.collage_feeding import CollageFeeder
-from pipeline.training.feeding import COLLAGE, REGULAR, PlainFeeder, RegularBatches, build_feeder
+from pipeline.training.feeding import COLLAGE, REGULAR, RegularBatches, build_feeder
 from pipeline.training.pyramid import PyramidBatches
 
 # The tiny preset's networks see a short side of 80 and a long side of up to 133.3 pixels.
@@ -229,21 +229,6 @@ def test_state_is_a_snapshot():
     assert state["used"] == {"regular": 0, "collage": 1}
 
 
-def test_controls_ignore_the_feedback():
-    targets = [{"boxes": torch.tensor([[0.0, 0, 1, 1]])}]
-    always = CollageFeeder(plain(collage=CollageOptions(feedback="always"), batch=1), images(8), 40)
-    chance = CollageFeeder(plain(collage=CollageOptions(feedback="random"), batch=1), images(8), 40)
-    seen = {"always": [], "random": []}
-    for step in range(40):
-        for name, feeder in (("always", always), ("random", chance)):
-            seen[name].append(feeder.batch(step)[2]["collage"])
-            feeder.observe(losses(1.0, 0.0), targets)
-    assert all(seen["always"])
-    assert 8 < sum(seen["random"]) < 32  # of 40; four standard deviations
-    again = CollageFeeder(plain(collage=CollageOptions(feedback="random"), batch=1), images(8), 40)
-    assert [again.schedule.collage(step) for step in range(40)] == seen["random"]
-
-
 def test_small_is_measured_at_the_presets_size():
     feeder = CollageFeeder(plain(collage=CollageOptions(), batch=1), images(8), 4)
     assert feeder.schedule.small_area == pytest.approx(3.2**2)  # (32 * 0.1)^2 network pixels
@@ -257,9 +242,3 @@ def test_input_ratio_counts_objects_of_the_batch():
     feeder.observe(losses(1.0, 0.0), [{"boxes": boxes[1:]}])
     assert feeder.schedule.collage(2) is True
     assert transforms.areas(boxes).tolist()[0] == 9.0
-
-
-def test_protocols_of_plain_feeders():
-    feeder = PlainFeeder(RegularBatches(plain(), images(4), 2, REGULAR), 4)
-    assert feeder.state_dict() == {}
-    assert feeder.observe(None, []) is None

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from pipeline import paths
+from pipeline.data.detection_set import DetectionSet, load_scaled
+from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
@@ -24,11 +26,11 @@ from pipeline.training.prediction import predict
 BLOCKS = ["layer2.0", "layer3.0", "layer4.0"]
 
 
+LEARNERS = {"fpn": "pod_frcnn_r50_fpn_1x_gsl", "c4": "pod_frcnn_r50_c4_1x_gsl"}
+
+
 def learner(neck: str) -> Spec:
-    """Return a tiny GSL experiment with FPN or on C4."""
-    if neck == "fpn":
-        return tiny.spec("pod_frcnn_r50_fpn_1x_gsl")
-    return tiny.spec("pod_frcnn_r50_c4_1x_gsl")
+    return tiny.spec(LEARNERS[neck])
 
 
 def classes() -> int:
@@ -67,28 +69,12 @@ def outputs(model: nn.Module) -> list[torch.Tensor]:
     return [*features.values(), *objectness, logits, deltas]
 
 
-@pytest.mark.parametrize("neck", ["fpn", "c4"])
-def test_learnt_scales_are_the_predicted_ones(tiny_project, neck):
-    spec = learner(neck)
-    write_learner(spec, 1.7, 2.9)
-    learn_scales(spec)
-    found = read_json(paths.scales("tiny", spec.name))
-    assert (found["experiment"], found["images"]) == (spec.name, 5)
-    assert sorted(found["layers"]) == BLOCKS
-    for layer in found["layers"].values():
-        assert layer == {"mean_h": 1.7, "mean_w": 2.9, "std_h": 0.0, "std_w": 0.0}
-    assert found["largest_shift"] == pytest.approx(1.9)
-
-
 def test_mean_and_spread_over_images(tiny_project):
     spec = learner("fpn")
     model = write_learner(spec, 1.0, 1.0, spread=0.05)
     learn_scales(spec)
     layer = read_json(paths.scales("tiny", spec.name))["layers"]["layer2.0"]
     # The same by hand: the first 5 images of the stage's permutation, alone and at the training's size.
-    from pipeline.data.detection_set import DetectionSet, load_scaled
-    from pipeline.data.manifest import load_split
-
     data = DetectionSet(load_split(paths.manifest("tiny"), "train"))
     rows = torch.randperm(10, generator=torch.Generator().manual_seed(0))[:5].tolist()
     values = []
@@ -179,10 +165,14 @@ def test_a_detector_without_rois_is_transferred_too(tiny_project):
 
 
 @pytest.mark.parametrize("neck", ["fpn", "c4"])
-def test_fractional_scales_split_the_channels(tiny_project, neck):
+def test_fractional_scales_are_learnt_and_split_the_channels(tiny_project, neck):
     spec = learner(neck)
     model = write_learner(spec, 1.7, 2.9)
     learn_scales(spec)
+    found = read_json(paths.scales("tiny", spec.name))
+    assert (found["experiment"], found["images"]) == (spec.name, 5)
+    assert found["layers"] == {key: {"mean_h": 1.7, "mean_w": 2.9, "std_h": 0.0, "std_w": 0.0} for key in BLOCKS}
+    assert found["largest_shift"] == pytest.approx(1.9)
     decompose_init(spec)
     _, metadata = load_weights(paths.init("tiny", f"{spec.name}_fd_wt"))
     assert json.loads(metadata["scales"]) == {block: [1.7, 2.9] for block in BLOCKS}

@@ -2,55 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
-import tiny
 import torch
 import toy
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.files import DiskFullError
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.detection import train_detector
 from pipeline.training.distributed import World
 from pipeline.training.history import History
 from pipeline.training.interruption import Stopped
 from pipeline.training.state import TrainingState
 
-TESTS = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Stand in an empty folder; a test that wants data steps into its own."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def train(stop: int | None = None, **training) -> tuple[dict, str, float]:
+    """Train the line; return facts, history as text and the weight."""
+    facts, history, weight = toy.train(stop, **training)
+    return facts, history.csv(), weight
 
 
-class CutError(Exception):
-    """Ends a training from within a step."""
+def fill_disk(patch: pytest.MonkeyPatch, *steps: int) -> list[int]:
+    """Let the checkpoints after these steps find no space; returns the steps whose checkpoints were tried."""
+    tried, original = [], Checkpoints.save
 
+    def full(self: Checkpoints, state: dict) -> None:
+        tried.append(state["step"])
+        if state["step"] in steps:
+            raise DiskFullError(self.last)
+        original(self, state)
 
-def train(stop: int | None = None, steps: int = 8, **training) -> tuple[dict, str, float]:
-    """Train a line with a checkpoint after every second step; return facts, history and the weight."""
-    model = toy.line()
-    mean = toy.Mean(model, lambda number: [1.0 + number])
-
-    def step_loss(number: int):
-        if number == stop:
-            raise CutError
-        return mean(number)
-
-    facts, history = toy.run(toy.spec(lr=0.125, checkpoint_rows=4, **training), step_loss, model, steps)
-    return facts, history.csv(), model.weight.item()
+    patch.setattr(Checkpoints, "save", full)
+    return tried
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"ema": 0.9}, {"optimizer": "adamw"}])
@@ -58,7 +48,7 @@ def test_resumed_training_equals_an_undisturbed_one(options):
     whole = train(**options)
     Path("scratch").rename("first")
     for stop in (3, 5):
-        with pytest.raises(CutError):
+        with pytest.raises(toy.CutError):
             train(stop, **options)
     assert train(**options) == whole
 
@@ -85,7 +75,7 @@ class Counter:
     ],
 )
 def test_another_number_of_processes_goes_on(capsys, written, size, rank, alike, expected, told):
-    with pytest.raises(CutError):
+    with pytest.raises(toy.CutError):
         train(stop=3)
     checkpoints = Checkpoints(Path("scratch"))
     checkpoints.save(checkpoints.load() | {"feeders": written, "scaler": {"scale": 2.0}})  # of fp16, too
@@ -101,17 +91,9 @@ def test_another_number_of_processes_goes_on(capsys, written, size, rank, alike,
 def test_full_disk_is_said_counted_and_survived(monkeypatch, capsys):
     whole = train()
     Path("scratch").rename("first")
-    saved, original = [], Checkpoints.save
-
-    def full(self, state):
-        saved.append(state["step"])
-        if state["step"] in (4, 6):
-            raise DiskFullError(self.last)
-        original(self, state)
-
-    monkeypatch.setattr(Checkpoints, "save", full)
+    tried = fill_disk(monkeypatch, 4, 6)
     facts, history, weight = train()
-    assert saved == [2, 4, 6, 8]
+    assert tried == [2, 4, 6, 8]
     assert facts == whole[0] | {"checkpoints_failed": 2}
     assert (history, weight) == whole[1:]
     told = capsys.readouterr().err
@@ -122,16 +104,9 @@ def test_full_disk_is_said_counted_and_survived(monkeypatch, capsys):
 def test_a_kill_after_a_full_disk_goes_on_from_the_checkpoint_before(monkeypatch):
     whole = train()
     Path("scratch").rename("first")
-    original = Checkpoints.save
-
-    def full(self, state):
-        if state["step"] == 4:
-            raise DiskFullError(self.last)
-        original(self, state)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", full)
-        with pytest.raises(CutError):
+        fill_disk(patch, 4)
+        with pytest.raises(toy.CutError):
             train(stop=5)
     assert Checkpoints(Path("scratch")).load()["step"] == 2
     assert train() == whole
@@ -146,46 +121,11 @@ def test_other_errors_of_the_disk_are_not_hidden(monkeypatch):
         train()
 
 
-@pytest.mark.slow
-def test_a_training_whose_checkpoints_fit_nowhere_ends_with_the_same_weights(tiny_project):
-    spec = tiny.spec("dst_frcnn_r50_fpn_1x")
-    train_detector(spec)
-    weights = paths.weights("tiny", spec.name)
-    whole = weights.read_bytes()
-    weights.unlink()
-    script = (
-        "import resource, sys\n"
-        f"sys.path.insert(0, {str(TESTS)!r})\n"
-        "import tiny\n"
-        "from pipeline.cli import run\n"
-        "from pipeline.training.detection import train_detector\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)\n"
-        "run(lambda o: train_detector(tiny.spec('dst_frcnn_r50_fpn_1x')), 'test', arguments=['--preset', 'tiny'])\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"}
-
-    def run(largest: int) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-c", script, str(largest)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
-
-    done = run(len(whole) + 1000)  # enough for the weights, too little for weights and momenta
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("No checkpoint after step") == 3
-    assert weights.read_bytes() == whole
-    assert json.loads(paths.training_summary("tiny", spec.name).read_bytes())["checkpoints_failed"] == 3
-    weights.unlink()
-    done = run(len(whole) - 1000)
-    assert done.returncode == 2
-    last = done.stderr.splitlines()[-1]
-    assert last == f"error: There is no space left to write {weights}; free some and run the stage again."
-    assert not [path for path in weights.parent.iterdir() if path.is_file()]  # nor a part of it
-
-
 @pytest.mark.parametrize("damage", ["cut", "flip", "both"])
 def test_damaged_checkpoints_cost_steps_and_nothing_else(capsys, damage):
     whole = train()
     Path("scratch").rename("first")
-    with pytest.raises(CutError):
+    with pytest.raises(toy.CutError):
         train(stop=7)
     last, previous = Path("scratch/last.pt"), Path("scratch/previous.pt")
     data = last.read_bytes()
@@ -197,9 +137,8 @@ def test_damaged_checkpoints_cost_steps_and_nothing_else(capsys, damage):
 
 
 def test_sigterm_ends_with_its_exit_code():
-    script = (
-        "import os, signal, sys\n"
-        f"sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / 'training')!r}]\n"
+    done = processes.run(
+        "import os, signal\n"
         "import toy\n"
         "from pipeline.cli import run\n"
         "model = toy.line()\n"
@@ -210,8 +149,6 @@ def test_sigterm_ends_with_its_exit_code():
         "    return mean(number)\n"
         "run(lambda options: toy.run(toy.spec(), step_loss, model, 6), 'test', arguments=['--preset', 'tiny'])\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 143, done.stderr
     assert "dst_frcnn_r50_fpn_1x: stopped after step 3 of 6; the next start goes on from it." in done.stderr
     assert "Traceback" not in done.stderr

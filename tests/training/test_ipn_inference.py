@@ -9,7 +9,6 @@ import tiny
 import torch
 from torch import Tensor
 
-from pipeline.evaluation.proposals import average_recall
 from pipeline.models.test_time import with_flip
 from pipeline.options import Test as TestOptions
 from pipeline.training.prediction import detect_levels, merge
@@ -80,15 +79,3 @@ def test_without_ranges_the_wrong_resolutions_stay() -> None:
     assert sorted(inferred(False, options)) == [(box, pytest.approx(score)) for box, score in best]
     alone = TestOptions(short_sides=(1400,), long_sides=(2000,))
     assert [score for _, score in inferred(False, alone)] == pytest.approx([0.9, 0.8, 0.7])
-
-
-def test_recall_and_average_recall_by_size() -> None:
-    """Table 3's columns: an object of 20 px is found at IoU 0.8, one of 40 px not, one of 120 px exactly."""
-    objects = [[[0.0, 0, 20, 20], [100, 100, 140, 140], [200, 0, 320, 120]]]
-    proposals = [[[0.0, 0, 20, 16], [200, 0, 320, 120]]]
-    found = average_recall(objects, proposals)[900]
-    assert (found["recall50_0_25"], found["recall50_25_50"], found["recall50_50_100"]) == (1.0, 0.0, None)
-    assert found["recall50_100_up"] == 1.0
-    assert (found["ar_0_25"], found["ar_25_50"], found["ar_100_up"]) == pytest.approx((0.7, 0, 1))  # .5 to .8
-    assert found["ar50"] == pytest.approx(2 / 3)
-    assert found["ar"] == pytest.approx((0.7 + 0 + 1) / 3)

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import tiny
 
 from pipeline import paths
 from pipeline.training.detection import train_detector
 
-TESTS = Path(__file__).resolve().parents[1]
 EXPERIMENT = "dst_frcnn_r50_fpn_1x_dst"
-
-
-def start(options: dict[str, Any]) -> subprocess.Popen:
-    """Start a training in a process of its own."""
-    script = (
-        f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n"
-        "import tiny\nfrom pipeline.training.detection import train_detector\n"
-        f"train_detector(tiny.spec({EXPERIMENT!r}, **{options!r}))\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+SCRIPT = """
+import tiny
+from pipeline.training.detection import train_detector
+train_detector(tiny.spec({!r}, **{!r}))
+"""
 
 
 def first_step(process: subprocess.Popen, patience: float = 120.0) -> None:
@@ -67,7 +57,7 @@ def kill_and_compare(kills: int, steps: int, seconds: float, **options: Any) -> 
         path.unlink()
     hits = 0
     for _ in range(kills):
-        process = start(options)
+        process = processes.start(SCRIPT.format(EXPERIMENT, options))
         first_step(process)
         time.sleep(moments.uniform(0, seconds))
         process.kill()

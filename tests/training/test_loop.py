@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 import tiny
 import torch
@@ -17,6 +18,8 @@ from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.spec import Spec, epoch_steps
 from pipeline.training.averaging import WeightAverage
+from pipeline.training.history import History
+from pipeline.training.loop import train
 from pipeline.training.precision import autocast
 from pipeline.training.step_values import Batch, mean, read
 
@@ -31,11 +34,7 @@ FAMILIES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Stand in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def batch_of(number: int) -> list[float]:
@@ -58,15 +57,6 @@ def test_a_step_descends_the_mean_of_its_batches():
     assert history.sums["images"] == 8
     assert facts["accumulate"] == 2
     assert facts["batch"] == 4
-
-
-def test_accumulated_batches_equal_one_batch_of_all():
-    parts, whole = toy.line(), toy.line()
-    toy.run(toy.spec(lr=0.1, accumulate=4), toy.Mean(parts, batch_of), parts, 3)
-    Path("scratch").rename("first")
-    joint = toy.Mean(whole, lambda step: [x for i in range(4) for x in batch_of(4 * step + i)])
-    toy.run(toy.spec(lr=0.1), joint, whole, 3)
-    assert parts.weight.item() == pytest.approx(whole.weight.item(), rel=1e-6)
 
 
 def test_gradient_is_clipped_after_all_batches():
@@ -153,20 +143,8 @@ def test_evaluation_within_the_training_sees_the_average():
         seen.append(model.weight.item())
         return {"val": 1.0}
 
-    from pipeline.training.history import History
-    from pipeline.training.loop import train
-
-    train(
-        toy.spec(lr=1.0, ema=0.5),
-        model,
-        step_loss,
-        2,
-        Path("scratch"),
-        History(2, 2),
-        "fp32",
-        toy.CPU,
-        after_step=after,
-    )
+    scratch, found = Path("scratch"), toy.spec(lr=1.0, ema=0.5)
+    train(found, model, step_loss, 2, scratch, History(2, 2), "fp32", toy.CPU, after_step=after)
     assert seen == pytest.approx([0.1, 0.1 * 2 / 11 - 9 / 11])
 
 
@@ -239,31 +217,19 @@ def test_fp16_skips_a_step_whose_gradient_is_not_finite():
 
 
 def test_state_of_the_loss_scale_is_resumed():
-    def training(stop: int | None) -> tuple | None:
-        model = toy.line(1.0)
-        step_loss = toy.Mean(model, batch_of)
+    def training(stop: int | None = None) -> tuple:
+        facts, history, weight = toy.train(stop, 4, "fp16", batch_of, lr=0.01, checkpoint_rows=4)
+        return facts, history.csv(), weight
 
-        def cut(number: int) -> tuple[dict, dict]:
-            if number == stop:
-                raise ZeroDivisionError
-            return step_loss(number)
-
-        spec = toy.spec(lr=0.01, checkpoint_rows=4)
-        if stop is None:
-            facts, history = toy.run(spec, cut, model, 4, "fp16")
-            return facts, history.csv(), model.weight.item()
-        with pytest.raises(ZeroDivisionError):
-            toy.run(spec, cut, model, 4, "fp16")
-        return None
-
-    training(3)
+    with pytest.raises(toy.CutError):
+        training(3)
     saved = torch.load(Path("scratch/last.pt"), weights_only=True)["scaler"]
     # Gradients times scale / 2: 4 * 32768 and 5 * 16384 are too large for fp16 (65504), 6 * 8192 is not.
     assert (saved["scale"], saved["_growth_tracker"]) == (16384.0, 1)
-    resumed = training(None)
+    resumed = training()
     assert resumed[0]["skipped_steps"] == 2
     Path("scratch").rename("first")
-    assert training(None) == resumed
+    assert training() == resumed
 
 
 # Losses that are not finite
@@ -301,8 +267,6 @@ def test_a_step_without_facts_can_be_lost_too():
 
 @pytest.mark.parametrize("times", [1, 2, 3, 4, 5, 6])
 def test_long_schedules_stretch_iterations_and_epochs(times):
-    import msgspec
-
     def stretched(name: str) -> Spec:
         found = config.resolve(name, "full")
         return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, length=float(times)))

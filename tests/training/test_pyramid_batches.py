@@ -100,17 +100,6 @@ def test_valid_flags_are_the_papers_ranges(resolution, head, proposal, bounds):
     torch.testing.assert_close(target["boxes"], torch.tensor(BOXES[3]) * ratio)
 
 
-def test_ranges_are_closed():
-    sides = [39.9, 40, 80, 80.1, 119.9, 120, 160, 160.1]
-    data = tiny.FakeSet([SIZE], [[[0, 0, side, side] for side in sides]])
-    source = PyramidBatches(pyramid_spec(), data, STEPS)
-    finest, middle, coarsest = source.spec.experiment.pyramid
-    assert source._valid(0, finest, True)[0].tolist() == [True] * 3 + [False] * 5
-    assert source._valid(0, middle, True)[0].tolist() == [False] + [True] * 6 + [False]
-    assert source._valid(0, middle, True)[1].tolist() == [True] * 7 + [False]
-    assert source._valid(0, coarsest, True)[0].tolist() == [False] * 5 + [True] * 3
-
-
 def test_ranges_scale_with_the_presets_factor():
     spec = pyramid_spec()
     spec = msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, original_factor=0.5))

@@ -6,12 +6,13 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
+from toy import CutError
 
 from pipeline import code_digest, paths
 from pipeline.data.manifest import load_split
@@ -20,93 +21,99 @@ from pipeline.evaluation.scoring import score
 from pipeline.spec import Spec
 from pipeline.training import detection, loop
 from pipeline.training.checkpoint import checkpoint_folder
+from pipeline.training.classification import pretraining as classification
 from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.detection import DetectorStep, train_detector
 from pipeline.training.prediction import predict
 
-EXPERIMENTS = (
-    "dst_frcnn_r50_fpn_1x",
-    "dst_frcnn_r50_fpn_1x_dst",
-    "snip_drfcn_r50_7ep_snip",
-)
-TESTS = Path(__file__).resolve().parents[1]
+DST = "dst_frcnn_r50_fpn_1x_dst"
+INTERRUPTED = [
+    ("dst_frcnn_r50_fpn_1x", {}),
+    (DST, {}),
+    ("snip_drfcn_r50_7ep_snip", {}),
+    (DST, {"accumulate": 2}),
+    (DST, {"ema": 0.9}),
+    (DST, {"precision": "bf16"}),
+    (DST, {"accumulate": 2, "ema": 0.5, "workers": 1}),
+]
 
 
-def spec_of(experiment: str) -> Spec:
+def spec_of(experiment: str, **training: Any) -> Spec:
     """Return a tiny experiment; SNIP's need no other experiment's proposals here."""
-    return tiny.c4(experiment) if experiment.startswith("snip") else tiny.spec(experiment)
+    return (tiny.c4 if experiment.startswith("snip") else tiny.spec)(experiment, **training)
 
 
-class PowerCutError(Exception):
-    """Ends a training from within a step."""
-
-
-def outputs(spec: Spec) -> dict[str, bytes]:
-    """Return the bytes of all that a training writes."""
+def files_of(spec: Spec) -> list[Path]:
+    """Return all that a training writes."""
     name, preset = spec.name, spec.preset.name
-    files = (paths.weights(preset, name), paths.history(preset, name), paths.training_summary(preset, name))
-    return {path.name: path.read_bytes() for path in files}
+    return [paths.weights(preset, name), paths.history(preset, name), paths.training_summary(preset, name)]
 
 
-def remove_outputs(spec: Spec) -> None:
-    name, preset = spec.name, spec.preset.name
-    for path in (paths.weights(preset, name), paths.history(preset, name), paths.training_summary(preset, name)):
-        path.unlink()
+def trained(spec: Spec) -> list[bytes]:
+    """Train and return the bytes of what was written, which is taken away."""
+    train_detector(spec)
+    return [(path.read_bytes(), path.unlink())[0] for path in files_of(spec)]
 
 
-def cut_power_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Let the step of this number (from 0) raise."""
+def before_step(patch: pytest.MonkeyPatch, action: Callable[[int], None]) -> None:
+    """Let a detector's step of each number (from 0) start with an action."""
     original = DetectorStep.__call__
 
-    def failing(self: DetectorStep, number: int) -> tuple:
-        if number == step:
-            raise PowerCutError
+    def step(self: DetectorStep, number: int) -> tuple:
+        action(number)
         return original(self, number)
 
-    monkeypatch.setattr(DetectorStep, "__call__", failing)
+    patch.setattr(DetectorStep, "__call__", step)
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_interrupted_training_ends_with_the_same_bytes(tiny_project, monkeypatch, experiment):
-    spec = spec_of(experiment)
-    train_detector(spec)
-    whole = outputs(spec)
-    remove_outputs(spec)
+def cut_power_at(step: int) -> Callable[[int], None]:
+    """Return an action that raises CutError at a step."""
 
-    seen: list[int] = []
-    original = DetectorStep.__call__
+    def action(number: int) -> None:
+        if number == step:
+            raise CutError
+
+    return action
+
+
+@pytest.mark.parametrize(("experiment", "options"), INTERRUPTED)
+def test_interrupted_training_ends_with_the_same_bytes(tiny_project, monkeypatch, experiment, options):
+    spec, batches = spec_of(experiment, **options), options.get("accumulate", 1)
+    whole = trained(spec)
+    if experiment == DST and not options:
+        assert 0 < json.loads(whole[2])["collage_share"] < 1  # else the bytes would not hold both streams' counts
     with monkeypatch.context() as patch:
-        cut_power_at(patch, 5)
-        with pytest.raises(PowerCutError):
+        before_step(patch, cut_power_at(6 * batches - 1))
+        with pytest.raises(CutError):
             train_detector(spec)
     assert len(list(Path("data/scratch").glob(f"{experiment}-*/last.pt"))) == 1
     assert not paths.weights("tiny", experiment).exists()
-
-    def counting(self: DetectorStep, number: int) -> tuple:
-        seen.append(number)
-        return original(self, number)
-
-    monkeypatch.setattr(DetectorStep, "__call__", counting)
-    train_detector(spec)
-    assert seen == [4, 5]  # step 5 of the checkpoint after step 4 was lost, and nothing else
-    assert outputs(spec) == whole
+    seen: list[int] = []
+    before_step(monkeypatch, seen.append)
+    assert trained(spec) == whole
+    assert seen == list(range(4 * batches, 6 * batches))  # what came after the checkpoint was lost, and nothing else
     assert not list(Path("data/scratch").glob("*"))  # a finished training leaves no checkpoint
 
 
-@pytest.mark.parametrize(
-    "options", [{"accumulate": 2}, {"ema": 0.9}, {"precision": "bf16"}, {"accumulate": 2, "ema": 0.5}]
-)
-def test_interrupted_training_with_every_option_of_the_engine(tiny_project, monkeypatch, options):
-    spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst", steps=4, checkpoint_rows=4, **options)
-    train_detector(spec)
-    whole = outputs(spec)
-    remove_outputs(spec)
+def test_checkpoint_of_other_parameters_is_not_taken(tiny_project, monkeypatch):
     with monkeypatch.context() as patch:
-        cut_power_at(patch, 3 * options.get("accumulate", 1) + options.get("accumulate", 1) - 1)
-        with pytest.raises(PowerCutError):
+        before_step(patch, cut_power_at(5))
+        with pytest.raises(CutError):
+            train_detector(tiny.spec("dst_frcnn_r50_fpn_1x"))
+    other = tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.02)
+    assert trained(other) == trained(other)
+
+
+def test_sigterm_saves_the_step_and_hands_the_handler_back(tiny_project, monkeypatch):
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x")
+    whole, before = trained(spec), signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        before_step(patch, lambda number: os.kill(os.getpid(), signal.SIGTERM) if number == 2 else None)
+        with pytest.raises(loop.Stopped, match="stopped after step 3 of 6") as stopped:
             train_detector(spec)
-    train_detector(spec)
-    assert outputs(spec) == whole
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert trained(spec) == whole
 
 
 @pytest.mark.parametrize("change", ["workers", "precision", "tensorboard"])
@@ -116,8 +123,8 @@ def test_a_setting_of_the_machine_that_changes_keeps_the_checkpoint(tiny_project
     spec, found = tiny.spec("dst_frcnn_r50_fpn_1x_dst", steps=4, checkpoint_rows=4, precision="auto"), ["bf16"]
     monkeypatch.setattr(detection, "choose_precision", lambda preset, device: found[0])
     with monkeypatch.context() as patch:
-        cut_power_at(patch, 2)
-        with pytest.raises(PowerCutError):
+        before_step(patch, cut_power_at(2))
+        with pytest.raises(CutError):
             train_detector(spec)
     if change == "precision":
         found[0] = "fp32"
@@ -136,85 +143,11 @@ def test_accumulated_batches_and_averaged_weights_train_another_network(tiny_pro
     for options in ({}, {"accumulate": 2}, {"ema": 0.9}):
         spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst", steps=3, **options)
         train_detector(spec)
-        found.add(outputs(spec)["weights.safetensors"])
+        found.add(paths.weights("tiny", spec.name).read_bytes())
         summary = json.loads(paths.training_summary("tiny", spec.name).read_bytes())
         assert summary["images_seen"] == 2 * 3 * options.get("accumulate", 1)
         assert (summary["batch"], summary["lr_rule"]) == (2 * options.get("accumulate", 1), "preset")
     assert len(found) == 3
-
-
-def test_interruption_before_the_first_checkpoint_starts_again(tiny_project, monkeypatch):
-    spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
-    train_detector(spec)
-    whole = outputs(spec)
-    with monkeypatch.context() as patch:
-        cut_power_at(patch, 1)
-        with pytest.raises(PowerCutError):
-            train_detector(spec)
-    train_detector(spec)
-    assert outputs(spec) == whole
-
-
-def test_checkpoint_of_other_parameters_is_not_taken(tiny_project, monkeypatch):
-    spec = tiny.spec("dst_frcnn_r50_fpn_1x")
-    with monkeypatch.context() as patch:
-        cut_power_at(patch, 5)
-        with pytest.raises(PowerCutError):
-            train_detector(spec)
-    other = tiny.spec("dst_frcnn_r50_fpn_1x", lr=0.02)
-    train_detector(other)
-    resumed_beside_an_old_one = outputs(other)
-    remove_outputs(other)
-    train_detector(other)
-    assert outputs(other) == resumed_beside_an_old_one
-
-
-def test_killed_process_goes_on_to_the_same_bytes(tiny_project):
-    spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
-    script = (
-        "import os, signal, sys\n"
-        f"sys.path.insert(0, {str(TESTS)!r})\n"
-        "import tiny\n"
-        "from pipeline.training.detection import DetectorStep, train_detector\n"
-        "original = DetectorStep.__call__\n"
-        "def deadly(self, step):\n"
-        "    if step == 3:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return original(self, step)\n"
-        "DetectorStep.__call__ = deadly\n"
-        "train_detector(tiny.spec('dst_frcnn_r50_fpn_1x_dst'))\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=120)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    assert len(list(Path("data/scratch").glob("*/last.pt"))) == 1
-    train_detector(spec)
-    resumed = outputs(spec)
-    remove_outputs(spec)
-    train_detector(spec)
-    assert outputs(spec) == resumed
-
-
-def test_sigterm_saves_the_step_and_hands_the_handler_back(tiny_project, monkeypatch):
-    spec = tiny.spec("dst_frcnn_r50_fpn_1x")
-    train_detector(spec)
-    whole = outputs(spec)
-    before = signal.getsignal(signal.SIGTERM)
-    original = DetectorStep.__call__
-
-    def preempted(self: DetectorStep, number: int) -> tuple:
-        if number == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DetectorStep, "__call__", preempted)
-        with pytest.raises(loop.Stopped, match="stopped after step 3 of 6") as stopped:
-            train_detector(spec)
-    assert stopped.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is before
-    train_detector(spec)
-    assert outputs(spec) == whole
 
 
 def test_interrupted_pretraining_ends_with_the_same_bytes(tiny_project, monkeypatch):
@@ -222,20 +155,18 @@ def test_interrupted_pretraining_ends_with_the_same_bytes(tiny_project, monkeypa
     files = [paths.init("tiny", "resnet50"), paths.history("tiny", "resnet50")]
     pretrain(spec)
     whole = [path.read_bytes() for path in files]
-    from pipeline.training.classification import crops as classification
-
     calls: list[int] = []
     original = classification.augment
 
     def failing(*arguments):
         calls.append(1)
         if len(calls) == 3:
-            raise PowerCutError
+            raise CutError
         return original(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(classification, "augment", failing)
-        with pytest.raises(PowerCutError):
+        with pytest.raises(CutError):
             pretrain(spec)
     pretrain(spec)
     assert [path.read_bytes() for path in files] == whole
@@ -257,13 +188,6 @@ def test_same_seed_gives_the_same_metrics_file(tiny_project, experiment):
     first = run()
     assert run() == first
     assert json.loads(first[0])  # there are detections to compare
-
-
-def test_interrupted_collage_training_saw_both_streams(tiny_project):
-    train_detector(tiny.spec("dst_frcnn_r50_fpn_1x_dst"))
-    summary = json.loads(paths.training_summary("tiny", "dst_frcnn_r50_fpn_1x_dst").read_bytes())
-    assert 0 < summary["collage_share"] < 1  # else the tests above would not hold both counts
-    assert summary["images_seen"] == 12
 
 
 def test_worker_processes_change_nothing(tiny_project, monkeypatch):

@@ -16,38 +16,15 @@ from pipeline.training.step_log import StepLog, kept_lines
 PUBLISHED = Path("data/logs/tiny/dst_frcnn_r50_fpn_1x.jsonl")
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Stand in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-class CutError(Exception):
-    """Ends a training from within a step."""
-
-
-def train(stop: int | None = None, steps: int = 6, **training) -> tuple[dict, History]:
-    """Train a line with a checkpoint after every second step."""
-    model = toy.line()
-    mean = toy.Mean(model, lambda number: [1.0 + number])
-
-    def step_loss(number: int):
-        if number == stop:
-            raise CutError
-        found = mean(number)
-        step_loss.info = mean.info
-        return found
-
-    return toy.run(toy.spec(lr=0.125, checkpoint_rows=3, **training), step_loss, model, steps)
-
-
 def test_a_line_a_step_with_losses_rate_and_timing():
-    train()
+    toy.train(steps=6)
     found = lines(PUBLISHED)
     assert [line["step"] for line in found] == [1, 2, 3, 4, 5, 6]
     assert [line["loss"] for line in found[:2]] == [1.0, 1.75]
@@ -58,24 +35,24 @@ def test_a_line_a_step_with_losses_rate_and_timing():
 
 
 def test_timing_is_no_part_of_a_result():
-    facts, history = train()
+    facts, history, _ = toy.train(steps=6)
     timing = {"seconds", "waited", "images_per_second"}
     assert not timing & {*facts, *history.sums, *history.rows[0]}
 
 
 def test_lines_are_there_while_the_training_runs():
-    with pytest.raises(CutError):
-        train(stop=3)
+    with pytest.raises(toy.CutError):
+        toy.train(steps=6, stop=3)
     assert [line["step"] for line in lines(Path("scratch/log.jsonl"))] == [1, 2, 3]
     assert not PUBLISHED.exists()
 
 
 def test_a_resumed_training_has_every_step_once():
-    with pytest.raises(CutError):
-        train(stop=3)
+    with pytest.raises(toy.CutError):
+        toy.train(steps=6, stop=3)
     with open("scratch/log.jsonl", "a") as stream:
         stream.write('{"step": 4, "lo')  # killed within a write
-    train()
+    toy.train(steps=6)
     assert [line["step"] for line in lines(PUBLISHED)] == [1, 2, 3, 4, 5, 6]
 
 
@@ -108,7 +85,7 @@ def test_a_full_disk_ends_the_log_and_not_the_training(capsys, monkeypatch):
         return original(self, values, waited)
 
     monkeypatch.setattr(StepLog, "add", full)
-    _, history = train()
+    _, history, _ = toy.train(steps=6)
     told = capsys.readouterr().err
     assert told.count("log.jsonl cannot be written") == 1
     assert "No space left on device" in told
@@ -124,10 +101,10 @@ def test_event_files_hold_the_history(monkeypatch):
     folder = PUBLISHED.with_suffix("")
     folder.mkdir(parents=True)
     (folder / "events.out.tfevents.1.old").write_bytes(b"")
-    with pytest.raises(CutError):
-        train(stop=3)
+    with pytest.raises(toy.CutError):
+        toy.train(steps=6, stop=3, tensorboard=True)
     assert not (folder / "events.out.tfevents.1.old").exists()
-    _, history = train()
+    _, history, _ = toy.train(steps=6, tensorboard=True)
     events = EventAccumulator(str(folder))
     events.Reload()
     assert {"loss", "lr", "collage"} <= set(events.Tags()["scalars"])
@@ -140,10 +117,10 @@ def test_event_files_without_their_package(monkeypatch):
     monkeypatch.setenv("SCALEWISE_TENSORBOARD", "1")
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="package is missing; pip install tensorboard, or set it to false"):
-        train()
+        toy.train(steps=6, tensorboard=True)
 
 
 def test_no_event_files_unless_asked_for():
-    train()
+    toy.train(steps=6)
     assert not PUBLISHED.with_suffix("").exists()
     assert step_log.SMOOTHING < 1

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.spec import Spec
+from pipeline.training import loop
 from pipeline.training.history import History
-from pipeline.training.loop import train
 
 CPU = torch.device("cpu")
 
@@ -52,5 +52,36 @@ def run(
 ) -> tuple[dict[str, Any], History]:
     """Train below the current folder and return facts and history."""
     history = History(steps, rows)
-    facts = train(found, model, step_loss, steps, Path("scratch"), history, precision, CPU)
+    facts = loop.train(found, model, step_loss, steps, Path("scratch"), history, precision, CPU)
     return facts, history
+
+
+class CutError(Exception):
+    """Ends a training from within a step."""
+
+
+def train(
+    stop: int | None = None,
+    steps: int = 8,
+    precision: str = "fp32",
+    batches: Callable[[int], list[float]] = lambda number: [1.0 + number],
+    **training: Any,
+) -> tuple[dict[str, Any], History, float]:
+    """Train a line with a checkpoint after every second step, up to a CutError in batch `stop`.
+
+    Returns:
+        Facts, history and the weight.
+    """
+    model = line()
+    mean = Mean(model, batches)
+
+    def step_loss(number: int) -> tuple[dict[str, Tensor], dict[str, float | None]]:
+        if number == stop:
+            raise CutError
+        found = mean(number)
+        step_loss.info = mean.info
+        return found
+
+    found = spec(**{"lr": 0.125, "checkpoint_rows": steps // 2, **training})
+    facts, history = run(found, step_loss, model, steps, precision)
+    return facts, history, model.weight.item()

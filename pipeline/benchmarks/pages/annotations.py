@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pipeline import markdown as md
 from pipeline.published.tables import load_published
-from pipeline.reporting import markdown as md
 
 AGREES, DIFFERS, NOT_MEASURED = "agrees", "differs", "not measured"
 COMMAND = "python -m pipeline.benchmarks.annotation_statistics --labels DIR"
@@ -88,25 +88,38 @@ def annotations_page(result: dict[str, Any]) -> str:
 def table(rows: list[dict[str, Any]], section: str) -> str:
     """Return one section's rows, with a column for every data set and definition."""
     shown = [row for row in rows if row["section"] == section]
-    columns = list(dict.fromkeys(column for row in shown for column in row["ours"]))
-    cells = []
-    for row in shown:
-        digits = row["digits"]
-        rule = "above" if row["rule"] == "above" else f"± {row['tolerance']:g}"
-        values = [md.number(row["ours"].get(column), digits) for column in columns]
-        cells.append([row["what"], f"{row['published']:g}", *values, rule, row["verdict"]])
-    return md.table(["", "printed", *columns, "tolerance", "verdict"], cells, "lr" + "r" * len(columns) + "rl")
+    columns = [
+        md.Column("", lambda row: row["what"]),
+        md.Column("printed", lambda row: f"{row['published']:g}", "r"),
+        *(
+            md.Column(name, lambda row, name=name: md.number(row["ours"].get(name), row["digits"]), "r")
+            for name in dict.fromkeys(name for row in shown for name in row["ours"])
+        ),
+        md.Column("tolerance", lambda row: "above" if row["rule"] == "above" else f"± {row['tolerance']:g}", "r"),
+        md.Column("verdict", lambda row: row["verdict"]),
+    ]
+    return md.table(columns, shown)
 
 
 def labels_part(labels: dict[str, dict]) -> str:
     """Say what was counted on."""
-    rows = []
-    for name, found in labels.items():
-        annotated, objects = found["mask_areas_annotated"], found["objects"]
-        areas = "annotated" if annotated == objects else f"{annotated:,} annotated, others estimated from the box"
-        left_out = md.listing([f"{count:,} {reason}" for reason, count in found["left_out"].items() if count])
-        rows.append([name, f"`{found['source']}`", f"{found['images']:,}", f"{objects:,}", areas, left_out])
-    return md.table(["labels", "file", "images", "objects", "mask areas", "left out"], rows, "llrrll")
+
+    def areas(name: str) -> str:
+        annotated, objects = (labels[name][key] for key in ("mask_areas_annotated", "objects"))
+        return "annotated" if annotated == objects else f"{annotated:,} annotated, others estimated from the box"
+
+    def left_out(name: str) -> str:
+        return md.listing([f"{count:,} {reason}" for reason, count in labels[name]["left_out"].items() if count])
+
+    columns = [
+        md.Column("labels", lambda name: name),
+        md.Column("file", lambda name: f"`{labels[name]['source']}`"),
+        md.Column("images", lambda name: f"{labels[name]['images']:,}", "r"),
+        md.Column("objects", lambda name: f"{labels[name]['objects']:,}", "r"),
+        md.Column("mask areas", areas),
+        md.Column("left out", left_out),
+    ]
+    return md.table(columns, labels)
 
 
 def chips_part(chips: dict[str, Any]) -> str:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from pipeline.benchmarks.pages.layers import machine_line
-from pipeline.reporting.markdown import cell, number, plural, table
-
-HEADER = [
-    "experiment",
-    "network",
-    "input",
-    "parameters, M",
-    "training, {unit}",
-    "GiB",
-    "inference, {unit}",
-    "GiB",
-    "loss",
-    "rows",
-]
+from pipeline.benchmarks.pages.parts import heading
+from pipeline.markdown import Column, number, plural, table
 
 
 def architectures_page(result: dict[str, Any]) -> str:
     """Return the Markdown page of one device."""
-    device = {"cpu": "a CPU", "cuda": "a GPU"}[result["device"]]
     rows = result["rows"]
     # Other work on a machine stretches a CPU's wall time and hardly the time that its cores spend on a process.
     clock, unit = {"cpu": ("core_seconds", "core s"), "cuda": ("seconds", "s")}[result["device"]]
@@ -31,8 +18,7 @@ def architectures_page(result: dict[str, Any]) -> str:
     missing = result["networks"] - len(rows)
     older = sum(row["code"] != result["code"] for row in rows)
     parts = [
-        f"# Every network on {device}\n",
-        machine_line(result["machine"], {"memory_format": "channels_last"}) + "\n",
+        heading("Every network", result),
         f"One image of noise (classifiers: two) at the recipe's size, preset `{result['preset']}`, random weights, "
         f"{result['precision']}. A training step goes forward, back and through the optimiser; an inference keeps "
         "boxes of every score, so it also pays for heads that run on detections. Memory is the most that tensors hold "
@@ -42,30 +28,37 @@ def architectures_page(result: dict[str, Any]) -> str:
         f"failed, {missing} not run yet; {older} ran with an earlier state of the code (`--again` repeats those).\n",
     ]
     if failed:
-        lines = [[f"`{row['experiment']}`", cell(row["failure"])] for row in failed]
-        parts += ["## Failures\n", table(["experiment", "message"], lines, "ll")]
+        parts += ["## Failures\n", table(FAILURES, failed)]
+    columns = measured(clock, unit)
     for detector in dict.fromkeys(row["detector"] for row in done):
-        lines = [line(row, clock) for row in done if row["detector"] == detector]
-        parts += [f"## {detector}\n", table([name.format(unit=unit) for name in HEADER], lines, "lllrrrrrrr")]
+        parts += [f"## {detector}\n", table(columns, [row for row in done if row["detector"] == detector])]
     parts.append(f"Made by `python -m pipeline.benchmarks.architectures --device {result['device']}`.\n")
     return "\n".join(parts)
 
 
-def line(row: dict[str, Any], clock: str) -> list[str]:
-    """Return the cells of one network."""
-    found = row["found"]
-    training, inference = found["training"], found["inference"]
+FAILURES = (Column("experiment", lambda row: f"`{row['experiment']}`"), Column("message", lambda row: row["failure"]))
+
+
+def measured(clock: str, unit: str) -> list[Column]:
+    """Return the columns of networks that ran; their times are read by one of the clocks."""
+
+    def seconds(part: str, row: dict[str, Any]) -> str:
+        return number(row["found"][part][clock], 2)
+
+    def memory(part: str, row: dict[str, Any]) -> str:
+        return number((row["found"][part]["peak_mib"] + row["found"]["weights_mib"]) / 1024, 2)
+
     return [
-        f"`{row['experiment']}`",
-        cell(network(row)),
-        "x".join(str(side) for side in found["input"]),
-        number(found["parameters"] / 1e6, 2),
-        number(training[clock], 2),
-        number((training["peak_mib"] + found["weights_mib"]) / 1024, 2),
-        number(inference[clock], 2),
-        number((inference["peak_mib"] + found["weights_mib"]) / 1024, 2),
-        number(sum(training["losses"].values()), 2),
-        str(len(row["experiments"])),
+        Column("experiment", lambda row: f"`{row['experiment']}`"),
+        Column("network", network),
+        Column("input", lambda row: "x".join(str(side) for side in row["found"]["input"])),
+        Column("parameters, M", lambda row: number(row["found"]["parameters"] / 1e6, 2), "r"),
+        Column(f"training, {unit}", partial(seconds, "training"), "r"),
+        Column("GiB", partial(memory, "training"), "r"),
+        Column(f"inference, {unit}", partial(seconds, "inference"), "r"),
+        Column("GiB", partial(memory, "inference"), "r"),
+        Column("loss", lambda row: number(sum(row["found"]["training"]["losses"].values()), 2), "r"),
+        Column("rows", lambda row: len(row["experiments"]), "r"),
     ]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.files import write_json, write_text
+from pipeline.markdown import Column, gain, percent, table
 from pipeline.preset import Preset
 from pipeline.published.tables import find_table
 from pipeline.reporting.figures import plotting
-from pipeline.reporting.markdown import number, percent, table
 
 Runs = dict[str, list[dict[str, Any]]]
 ERRORS = {
@@ -73,14 +73,10 @@ def page(preset: Preset, result: dict[str, Any], paper: list[tuple[float, float]
     """Return the Markdown page."""
     networks = list(result["networks"].values())
     chance = 1 - 1 / result["classes"]
-    rows = []
-    for error, title in ERRORS.items():
-        gap = result["differences"][error]
-        rows.append([title, *(spread(entry[error]) for entry in networks), difference(gap)])
-    seeds = [
-        [f"seed {seed}", *(percent(entry["top1_error_last"]["values"][i]) for entry in networks)]
-        for i, seed in enumerate(networks[0]["seeds"])
-    ]
+    named = list(zip(NAMES, networks, strict=True))
+    errors = [Column(name, lambda error, own=own: spread(own[error]), "r") for name, own in named]
+    runs = [Column(name, lambda i, own=own: percent(own["top1_error_last"]["values"][i]), "r") for name, own in named]
+    seeds = networks[0]["seeds"]
     lines = [
         "# PS-ResNeXt-29 against ResNeXt-29 on CIFAR-100 images",
         "",
@@ -91,7 +87,14 @@ def page(preset: Preset, result: dict[str, Any], paper: list[tuple[float, float]
         "parameters. The paper trains the full width for 300 epochs of 50,000 images in 100 classes. "
         "**A small number is a small number.**",
         "",
-        table(["percent, mean ± sd over seeds", *NAMES, "difference [95 %, Welch]"], rows, "lrrr"),
+        table(
+            [
+                Column("percent, mean ± sd over seeds", ERRORS.__getitem__),
+                *errors,
+                Column("difference [95 %, Welch]", lambda error: difference(result["differences"][error]), "r"),
+            ],
+            ERRORS,
+        ),
         verdict(result["differences"]["top1_error_last"], networks, chance),
         "",
         f"Guessing has an error of {percent(chance)} %. The paper prints {paper[0][0]:.3f} ± {paper[0][1]:.3f} and "
@@ -99,7 +102,7 @@ def page(preset: Preset, result: dict[str, Any], paper: list[tuple[float, float]
         "",
         "![Training loss and test error of every run](figures/cifar.png)",
         "",
-        table(["top-1 error, last epoch", *NAMES], seeds, "lrr"),
+        table([Column("top-1 error, last epoch", lambda i: f"seed {seeds[i]}"), *runs], range(len(seeds))),
         "Seeds differ in initial weights, shuffles and crops; test images are the same. The interval is for the seeds "
         "only: other test images would add to it.",
         "",
@@ -130,10 +133,7 @@ def spread(entry: dict[str, Any]) -> str:
 
 def difference(gap: dict[str, float | None]) -> str:
     """Return a signed difference in points with its interval."""
-    value = number(100 * gap["difference"], sign=True)
-    if gap["low"] is None:
-        return value
-    return f"{value} [{number(100 * gap['low'], sign=True)}, {number(100 * gap['high'], sign=True)}]"
+    return gain(*(None if gap[key] is None else 100 * gap[key] for key in ("difference", "low", "high")))
 
 
 def draw(runs: Runs, names: tuple[str, str], path: Path) -> None:

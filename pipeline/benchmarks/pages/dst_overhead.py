@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.benchmarks.pages.layers import machine_line
-from pipeline.reporting.markdown import cell, number, percent, plural, table
+from pipeline.benchmarks.pages.parts import bracketed, heading, spread
+from pipeline.markdown import Column, number, percent, plural, table
 
 NAMES = {"baseline": "without DST", "dst": "DST", "all_collage": "collages in every step"}
 PARTS = {"step": "step only", "total": "step and loading"}
@@ -14,11 +14,9 @@ PAPER = 9.0 / 8.7  # hours of DST over the baseline's in table 2
 
 def dst_overhead_page(result: dict[str, Any]) -> str:
     """Return the Markdown page of one device."""
-    device = {"cpu": "a CPU", "cuda": "a GPU"}[result["device"]]
     settings, limit = result["settings"], result["limit"]
     found = result["ratios"]["dst"]["step"]["median"]
     loaded = result["ratios"]["dst"]["total"]["median"]
-    small = "**Not at the papers' size: networks and images are those of this preset.**\n"
     where = (
         "in the training's own process, so it is on the critical path"
         if settings["workers"] == 0
@@ -29,19 +27,16 @@ def dst_overhead_page(result: dict[str, Any]) -> str:
     shares = {name: percent(one["collage_share"], 0) for name, one in result["trainings"].items()}
     return "\n".join(
         [
-            f"# What dynamic scale training costs on {device}\n",
-            *([] if result["preset"] == "full" else [small]),
-            machine_line(result["machine"], {"memory_format": "channels_last"}) + "\n",
+            heading("What dynamic scale training costs", result, "networks and images are those of this preset"),
             f"Three live trainings of Faster R-CNN R50-FPN at preset `{result['preset']}`, batch "
             f"{settings['batch']}, {settings['precision']}, learning rate {settings['learning_rate']:g}, in one "
             f"process: {plural(settings['rounds'], 'round')} of {plural(settings['block'], 'step')} of each in turn, "
             "in an order drawn anew. Ratios divide by the training without DST; brackets are "
             f"{percent(settings['level'], 0)} % intervals of a bootstrap over rounds. The median is that of a step; "
             "the mean decides how long a training takes.\n",
-            f"Per step, DST's median is **{number(found['ratio'], 3)}** [{number(found['low'], 3)}, "
-            f"{number(found['high'], 3)}] times the baseline's; wanted is at most {limit:g}: "
-            f"**{verdict(found, limit)}**. With loading it is {number(loaded['ratio'], 3)} "
-            f"[{number(loaded['low'], 3)}, {number(loaded['high'], 3)}]: {verdict(loaded, limit)}. "
+            f"Per step, DST's median is {bracketed(found, '**')} times the baseline's; wanted is at "
+            f"most {limit:g}: **{verdict(found, limit)}**. With loading it is {bracketed(loaded)}: "
+            f"{verdict(loaded, limit)}. "
             f"DST's feedback drew collages in {shares['dst']} % of these steps. "
             f"The paper's hours are {number(PAPER, 3)} times the baseline's.\n",
             ratios_table(result),
@@ -53,7 +48,7 @@ def dst_overhead_page(result: dict[str, Any]) -> str:
             "Operators that a step with collages spends most more time in, ms a step (profiled, loading included). "
             "Those on boxes (`minimum`, `maximum`, `sub`, `clamp`) match anchors and proposals to four times as many "
             "objects:\n",
-            operators_table(result["added"]),
+            table(OPERATORS, result["added"]),
             collage_line(result["collage"]),
             f"Made by `python -m pipeline.benchmarks.dst_overhead --preset {result['preset']} "
             f"--device {result['device']}`.\n",
@@ -69,37 +64,32 @@ def verdict(found: dict[str, float], limit: float) -> str:
 
 def ratios_table(result: dict[str, Any]) -> str:
     """Return times over the baseline's: step only, and with loading."""
-    rows = []
-    for name, parts in result["ratios"].items():
-        for part, kinds in parts.items():
-            cells = [
-                f"{number(one['ratio'], 3)} [{number(one['low'], 3)}, {number(one['high'], 3)}]"
-                for one in (kinds["median"], kinds["mean"])
-            ]
-            share = percent(result["trainings"][name]["collage_share"], 0)
-            rows.append([NAMES[name], share, PARTS[part], *cells])
-    return table(["training", "collage steps, %", "time of", "median step", "mean step"], rows, "lrlrr")
+    columns = [
+        Column("training", lambda line: NAMES[line[0]]),
+        Column("collage steps, %", lambda line: percent(result["trainings"][line[0]]["collage_share"], 0), "r"),
+        Column("time of", lambda line: PARTS[line[1]]),
+        Column("median step", lambda line: bracketed(line[2]["median"]), "r"),
+        Column("mean step", lambda line: bracketed(line[2]["mean"]), "r"),
+    ]
+    return table(columns, [(name, *part) for name, parts in result["ratios"].items() for part in parts.items()])
 
 
 def times_table(result: dict[str, Any]) -> str:
     """Return ms of regular and collage steps of each training."""
-    rows = []
-    for name, training in result["trainings"].items():
-        for kind in ("regular", "collage"):
-            if kind not in training["ms"]:
-                continue
-            cells = [
-                f"{number(one['median'], 1)} ({number(one['low'], 1)} to {number(one['high'], 1)})"
-                for one in (training["ms"][kind][part] for part in ("step", "data", "total"))
-            ]
-            rows.append([NAMES[name], kind, *cells])
-    return table(["training", "steps", "step", "loading", "both"], rows, "llrrr")
+    columns = [Column("training", lambda line: NAMES[line[0]]), Column("steps", lambda line: line[1])]
+    for title, part in (("step", "step"), ("loading", "data"), ("both", "total")):
+        columns.append(Column(title, lambda line, part=part: spread(line[2][part], 1), "r"))
+    kinds = ("regular", "collage")
+    trainings = [(name, training["ms"]) for name, training in result["trainings"].items()]
+    return table(columns, [(name, kind, ms[kind]) for name, ms in trainings for kind in kinds if kind in ms])
 
 
-def operators_table(added: list[dict[str, Any]]) -> str:
-    """Return the operators that collages add most to."""
-    rows = [[f"`{cell(one['name'])}`", *(number(one[key], 1) for key in ("without", "with", "added"))] for one in added]
-    return table(["operator", "without", "with collages", "more"], rows, "lrrr")
+OPERATORS = (  # those that collages add most to
+    Column("operator", lambda one: f"`{one['name']}`"),
+    Column("without", lambda one: number(one["without"], 1), "r"),
+    Column("with collages", lambda one: number(one["with"], 1), "r"),
+    Column("more", lambda one: number(one["added"], 1), "r"),
+)
 
 
 def collage_line(collage: dict[str, Any]) -> str:

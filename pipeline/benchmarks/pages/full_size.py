@@ -4,51 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.benchmarks.pages.layers import machine_line
-from pipeline.reporting.markdown import number, table
+from pipeline.benchmarks.pages.parts import DEVICES, machine_line
+from pipeline.markdown import Column, number, percent, table
 
-HEADER = ["experiment", "input", "batch", "killed at", "steps", "loss", "detections", "AP", "train, s", "predict, s"]
+COLUMNS = (
+    Column("experiment", lambda row: f"`{row['experiment']}`"),
+    Column("input", lambda row: "x".join(str(side) for side in row["input"])),
+    Column("batch", lambda row: row["batch"], "r"),
+    Column("killed at", lambda row: row["killed_after"], "r"),
+    Column("steps", lambda row: row["steps"], "r"),
+    Column("loss", lambda row: f"{number(row['loss_first'], 3)} to {number(row['loss_last'], 3)}", "r"),
+    Column("detections", lambda row: row["detections"], "r"),
+    Column("AP", lambda row: percent(row["ap"]), "r"),
+    Column("train, s", lambda row: seconds(row, "killed_training", "resumed_training"), "r"),
+    Column("predict, s", lambda row: seconds(row, "predict", "evaluate"), "r"),
+)
+
+
+def seconds(row: dict[str, Any], *parts: str) -> str:
+    return number(sum(row["seconds"][part] for part in parts), 0)
 
 
 def full_size_page(result: dict[str, Any]) -> str:
     """Return the Markdown page."""
     rows = result["rows"]
-    device = {"cpu": "a CPU", "cuda": "a GPU"}[result["device"]]
-    lines = [line(row) for row in rows]
     notes = [note for row in rows for note in remarks(row)]
     return "\n".join(
         [
             "# One experiment a paper at the papers' own size\n",
-            f"On {device}. " + machine_line(result["machine"], {"memory_format": "channels_last"}) + "\n",
+            f"On {DEVICES[result['device']]}. {machine_line(result['machine'])}\n",
             f"Preset `{result['preset']}`: full networks and full input sizes on real photographs that are enlarged "
             "for it, from briefly pre-trained backbones. Every stage is the command that the graph runs. Each training "
             "is killed (SIGKILL) at the step shown, started again, and goes on from its checkpoint; then it detects "
             "and is scored. **So few steps teach a detector nothing: this page shows that the full size runs, and no "
             "result.**\n",
-            table(HEADER, lines, "llrrrrrrrr"),
+            table(COLUMNS, rows),
             *([*(f"- {note}" for note in notes), ""] if notes else []),
             f"The largest stage held {number(max(row['peak_gib'] for row in rows), 1)} GiB. Seconds of training are "
             "those of both starts together, reading and checkpoints included.\n",
             "Made by `python -m pipeline.benchmarks.full_size`.\n",
         ]
     )
-
-
-def line(row: dict[str, Any]) -> list[str]:
-    """Return the cells of one experiment."""
-    seconds = row["seconds"]
-    return [
-        f"`{row['experiment']}`",
-        "x".join(str(side) for side in row["input"]),
-        str(row["batch"]),
-        str(row["killed_after"]),
-        str(row["steps"]),
-        f"{number(row['loss_first'], 3)} to {number(row['loss_last'], 3)}",
-        str(row["detections"]),
-        "n/a" if row["ap"] is None else number(100 * row["ap"], 1),
-        number(seconds["killed_training"] + seconds["resumed_training"], 0),
-        number(seconds["predict"] + seconds["evaluate"], 0),
-    ]
 
 
 def remarks(row: dict[str, Any]) -> list[str]:

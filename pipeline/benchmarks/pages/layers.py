@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from pipeline.reporting.markdown import NOT_RUN, number, percent, plural, table
+from pipeline.benchmarks.pages.parts import DEVICES, machine_line, ratio_cell, spread
+from pipeline.markdown import NOT_RUN, Column, number, percent, table
 
 NAMES = {
     "plain": "plain",
@@ -23,10 +26,9 @@ GROUPS = {"layer": "3x3 layers", "network": "ResNet-50 networks", "onnx": "ResNe
 
 def benchmark_page(result: dict[str, Any]) -> str:
     """Return the Markdown page of one device."""
-    device = {"cpu": "a CPU", "cuda": "a GPU"}[result["device"]]
     parts = [
-        f"# Layers and networks on {device}\n",
-        machine_line(result["machine"], result["settings"]) + "\n",
+        f"# Layers and networks on {DEVICES[result['device']]}\n",
+        machine_line(result["machine"], result["settings"]["memory_format"]) + "\n",
         "Counterparts are timed in interleaved rounds. A ratio divides the times of one round by the plain "
         "counterpart's of the same round; cells show the median with the quartiles of all rounds. Forward is "
         "evaluation mode without gradients, backward goes to the input and all weights. Peak memory is what one call "
@@ -34,7 +36,7 @@ def benchmark_page(result: dict[str, Any]) -> str:
     ]
     if result["settings"]["quick"]:
         parts.append("**A quick run: it shows that everything runs; its times are not results.**\n")
-    parts += [*(f"{line}\n" for line in result["absent"]), "## Marks\n", marks_table(result["marks"])]
+    parts += [*(f"{line}\n" for line in result["absent"]), "## Marks\n", table(MARKS, result["marks"])]
     for profile in result["profiles"]:
         parts.append(profile_text(profile))
     for group, dtype, mode in dict.fromkeys((row["group"], row["dtype"], row["mode"]) for row in result["rows"]):
@@ -47,32 +49,22 @@ def benchmark_page(result: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def machine_line(machine: dict[str, Any], settings: dict[str, Any]) -> str:
-    """Return what the benchmark ran on, in one sentence or two."""
-    gpu = ""
-    if machine.get("gpu"):
-        tf32 = "on" if machine["tf32"] else "off"
-        gpu = f"{machine['gpu']}, CUDA {machine['cuda']}, cuDNN {machine['cudnn']}, TF32 {tf32} in fp32; "
-    text = (
-        f"{gpu}{machine['cpu']} ({machine['instructions']}), {plural(machine['threads'], 'thread')} on "
-        f"{plural(machine['cores'], 'core')}, torch {machine['torch']}, {settings['memory_format']}."
-    )
-    load = machine.get("load_before")
-    return text if load is None else f"{text} Load of the machine before the run: {load:.2f}."
+def _of_worst(show: Callable[[dict[str, Any]], str], mark: dict[str, Any]) -> str:
+    return show(mark) if mark["worst"] else NOT_RUN
 
 
-def marks_table(marks: list[dict[str, Any]]) -> str:
-    """Return one row a mark: its limit, the worst case and the verdict."""
-    lines = []
-    for mark in marks:
-        worst = mark["worst"]
-        found = [NOT_RUN, NOT_RUN, NOT_RUN]
-        if worst:
-            found = [number(mark["typical"], 2), f"{ratio_cell(worst['ratio'])} at {size_text(worst['case'])}"]
-            found.append(f"{mark['cases_met']} of {mark['cases']}")
-        lines.append([mark["mark"], f"{mark['limit']:g}", *found, f"**{mark['verdict']}**"])
-    header = ["times the plain counterpart", "at most", "median of cases", "worst case", "cases met", "verdict"]
-    return table(header, lines, "lrrlrl")
+def _worst_case(mark: dict[str, Any]) -> str:
+    return f"{ratio_cell(mark['worst']['ratio'])} at {size_text(mark['worst']['case'])}"
+
+
+MARKS = (
+    Column("times the plain counterpart", lambda mark: mark["mark"]),
+    Column("at most", lambda mark: f"{mark['limit']:g}", "r"),
+    Column("median of cases", partial(_of_worst, lambda mark: number(mark["typical"], 2)), "r"),
+    Column("worst case", partial(_of_worst, _worst_case)),
+    Column("cases met", partial(_of_worst, lambda mark: f"{mark['cases_met']} of {mark['cases']}"), "r"),
+    Column("verdict", lambda mark: f"**{mark['verdict']}**"),
+)
 
 
 def profile_text(profile: dict[str, Any]) -> str:
@@ -89,33 +81,36 @@ def profile_text(profile: dict[str, Any]) -> str:
         f"In units of the plain time, its convolutions add {number(more_convolution, 2, sign=True)} and everything "
         f"else adds {number(more_else, 2, sign=True)}.\n",
     ]
-    rows = [
-        [NAMES[key], f"`{entry['name']}`", number(entry["calls"]), number(entry["ms"], 3), percent(entry["share"])]
-        for key, shares in profile["shares"].items()
-        for entry in shares["operators"]
-    ]
-    lines.append(table(["counterpart", "operator", "calls", "ms", "% of its time"], rows, "llrrr"))
-    return "\n".join(lines)
+    entries = [(key, entry) for key, shares in profile["shares"].items() for entry in shares["operators"]]
+    return "\n".join([*lines, table(OPERATORS, entries)])
+
+
+OPERATORS = (  # of (counterpart, operator)
+    Column("counterpart", lambda line: NAMES[line[0]]),
+    Column("operator", lambda line: f"`{line[1]['name']}`"),
+    Column("calls", lambda line: number(line[1]["calls"]), "r"),
+    Column("ms", lambda line: number(line[1]["ms"], 3), "r"),
+    Column("% of its time", lambda line: percent(line[1]["share"]), "r"),
+)
 
 
 def times_table(rows: list[dict[str, Any]]) -> str:
     """Return one line a size: the plain counterpart in ms, the others as ratios."""
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    lines = []
-    for size, found in by_size(rows):
-        plain = found[names[0]]
-        ms = f"{number(plain['ms']['median'], 2)} ({number(plain['ms']['low'], 2)}–{number(plain['ms']['high'], 2)})"
-        ratios = [ratio_cell(found[name]["ratio"]) for name in names[1:]]
-        lines.append([size, ms, *ratios, str(plain["rounds"])])
-    header = ["size", f"{NAMES[names[0]]}, ms", *(NAMES[name] for name in names[1:]), "rounds"]
-    return table(header, lines, "l" + "r" * (len(header) - 1))
+    first, *others = dict.fromkeys(row["name"] for row in rows)
+    columns = [
+        Column("size", lambda line: line[0]),
+        Column(f"{NAMES[first]}, ms", lambda line: spread(line[1][first]["ms"], 2, "–"), "r"),
+        *(Column(NAMES[name], lambda line, name=name: ratio_cell(line[1][name]["ratio"]), "r") for name in others),
+        Column("rounds", lambda line: line[1][first]["rounds"], "r"),
+    ]
+    return table(columns, by_size(rows))
 
 
 def memory_table(rows: list[dict[str, Any]]) -> str:
     """Return one line a size: peak memory of every counterpart in MiB."""
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    lines = [[size, *(number(found[name]["peak_mib"], 2) for name in names)] for size, found in by_size(rows)]
-    return table(["size", *(NAMES[name] for name in names)], lines, "l" + "r" * len(names))
+    names = dict.fromkeys(row["name"] for row in rows)
+    columns = [Column(NAMES[name], lambda line, name=name: number(line[1][name]["peak_mib"], 2), "r") for name in names]
+    return table([Column("size", lambda line: line[0]), *columns], by_size(rows))
 
 
 def by_size(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, dict[str, Any]]]]:
@@ -131,8 +126,3 @@ def size_text(case: dict[str, int]) -> str:
     if "channels" in case:
         return f"{case['channels']} channels, {case['pixels']}x{case['pixels']} px, batch {case['batch']}"
     return f"{case['height']}x{case['width']} px, batch {case['batch']}"
-
-
-def ratio_cell(ratio: dict[str, float]) -> str:
-    """Return `1.12 (1.10–1.15)`: median and quartiles."""
-    return f"{ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.benchmarks.pages.layers import machine_line
-from pipeline.reporting.markdown import cell, number, percent, plural, table
+from pipeline.benchmarks.pages.parts import machine_line
+from pipeline.markdown import Column, number, percent, plural, table
 
 
 def rehearsal_page(result: dict[str, Any]) -> str:
@@ -16,8 +16,7 @@ def rehearsal_page(result: dict[str, Any]) -> str:
     failed = [row for row in current if row["failure"]]
     seconds = sorted(row["seconds"] for row in current)
     tests = sum(len(row["tests"]) for row in done)
-    machine = machine_line(result["machine"], {"memory_format": "channels_last"})
-    text = f"# Rehearsal of every experiment\n\n{machine}\n\n"
+    text = f"# Rehearsal of every experiment\n\n{machine_line(result['machine'])}\n\n"
     text += f"Preset `{result['preset']}`: {result['title']}. Every stage of an experiment ran as `dvc repro` runs it, "
     text += "in a scratch folder. The numbers below say that something was computed, not how good it is.\n\n"
     text += f"**{len(done)} of {plural(result['experiments'], 'experiment')} of the papers ran through all their "
@@ -29,20 +28,26 @@ def rehearsal_page(result: dict[str, Any]) -> str:
     if older:
         text += f"{plural(older, 'row')} of an earlier state of the code left out.\n\n"
     if failed:
-        lines = [[f"`{row['name']}`", cell(row["failure"])] for row in failed]
-        text += f"## Failures\n\n{table(['Experiment', 'Message'], lines, 'll')}\n"
-    header = ["Experiment", "Stages", "Steps", "Losses", "Tests: detections on images", "Seconds"]
+        text += f"## Failures\n\n{table(FAILURES, failed)}\n"
     for detector in sorted({row["detector"] for row in current}):
-        lines = [line(row) for row in current if row["detector"] == detector]
-        text += f"## {detector}\n\n{table(header, lines, 'lrrllr')}\n"
+        text += f"## {detector}\n\n{table(COLUMNS, [row for row in current if row['detector'] == detector])}\n"
     return text + "Made by `python -m pipeline.benchmarks.rehearsal`, which goes on where it stopped.\n"
 
 
-def line(row: dict[str, Any]) -> list[str]:
-    """Return the cells of one experiment; of a classifier, its error in the place of detections."""
-    losses = " → ".join(number(loss, 3) for loss in row["losses"])
+def tests_of(row: dict[str, Any]) -> str:
+    """Return what every test found; of a classifier, its error in the place of detections."""
     tests = [f"{name}: {found['detections']} on {found['images']}" for name, found in row["tests"].items()]
     if row["top1_error"] is not None:
         tests.append(f"top-1 error {percent(row['top1_error'])} %")
-    name = f"`{row['name']}`" + ("" if row["of_the_papers"] else " (no row of a paper)")
-    return [name, str(len(row["stages"])), str(row["steps"] or ""), losses, "<br>".join(tests), number(row["seconds"])]
+    return "<br>".join(tests)
+
+
+FAILURES = (Column("Experiment", lambda row: f"`{row['name']}`"), Column("Message", lambda row: row["failure"]))
+COLUMNS = (
+    Column("Experiment", lambda row: f"`{row['name']}`" + ("" if row["of_the_papers"] else " (no row of a paper)")),
+    Column("Stages", lambda row: len(row["stages"]), "r"),
+    Column("Steps", lambda row: row["steps"] or "", "r"),
+    Column("Losses", lambda row: " → ".join(number(loss, 3) for loss in row["losses"])),
+    Column("Tests: detections on images", tests_of),
+    Column("Seconds", lambda row: number(row["seconds"]), "r"),
+)

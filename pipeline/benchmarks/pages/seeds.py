@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline import markdown as md
 from pipeline.benchmarks.seed_groups import METRICS
 from pipeline.published.columns import name_of
-from pipeline.reporting import markdown as md
 from pipeline.verdicts.results import PRETRAINING, Results
-from pipeline.verdicts.seed_gains import seed_gain
+from pipeline.verdicts.trainings import seed_gain
 
 
 def page(results: Results) -> str:
@@ -29,21 +29,20 @@ def page(results: Results) -> str:
         median = statistics.median(entry["values"][metrics[1]])
         lines += [f"## {group}: `{entry['experiment']}`", ""]
         lines += [f"Median {name_of(metrics[1])} of {entry['seeds']} seeds: **{100 * median:.1f}** %.", ""]
-        lines += runs(entry, metrics)
+        lines.append(runs(entry, metrics))
         for method in (name for name, found in results.seed_methods.items() if found["group"] == group):
-            lines += [f"## {group}: `{method}`", "", *runs(results.seed_methods[method], metrics)]
+            lines += [f"## {group}: `{method}`", "", runs(results.seed_methods[method], metrics)]
             lines += gains(results, method, metrics)
     lines.append(f"Made by `python -m pipeline.benchmarks.seeds --preset {preset.name} --seeds N`.")
     return "\n".join(lines) + "\n"
 
 
-def runs(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:
-    """Return the lines of a table with a row for every training and one for their deviation."""
-    lines = ["| run | " + " | ".join(metrics) + " |", "| --- |" + " ---: |" * len(metrics)]
-    for number in range(entry["seeds"]):
-        cells = [percent(entry["values"][name][number]) for name in metrics]
-        lines.append(f"| seed {number + 1} | " + " | ".join(cells) + " |")
-    return [*lines, "| sd | " + " | ".join(percent(entry["sd"][name]) for name in metrics) + " |", ""]
+def runs(entry: dict[str, Any], metrics: Sequence[str]) -> str:
+    """Return a table with a row for every training and one for their deviation."""
+    rows = {f"seed {n + 1}": {name: entry["values"][name][n] for name in metrics} for n in range(entry["seeds"])}
+    rows["sd"] = entry["sd"]
+    columns = [md.Column(name, lambda run, name=name: md.percent(rows[run][name]), "r") for name in metrics]
+    return md.table([md.Column("run", lambda run: run), *columns], rows)
 
 
 def gains(results: Results, method: str, metrics: Sequence[str]) -> list[str]:
@@ -52,20 +51,13 @@ def gains(results: Results, method: str, metrics: Sequence[str]) -> list[str]:
     if not found:
         return []
     first = next(iter(found.values()))
-    lines = [
-        f"Gain of the mean of {md.plural(first.runs[1], 'training')} over that of `{first.baseline}` "
-        f"({first.runs[0]}), in points; the 95 % interval holds the trainings' deviation and the images' sampling.",
-        "",
-        "| metric | baseline | method | gain | verdict |",
-        "| --- | ---: | ---: | ---: | --- |",
+    columns = [
+        md.Column("metric", lambda metric: metric),
+        md.Column("baseline", lambda metric: md.percent(found[metric].base), "r"),
+        md.Column("method", lambda metric: md.percent(found[metric].ours), "r"),
+        md.Column("gain", lambda metric: found[metric].judged.text, "r"),
+        md.Column("verdict", lambda metric: found[metric].judged.word),
     ]
-    for metric, gain in found.items():
-        ends = [None if end is None else 100 * end for end in (gain.verdict.low, gain.verdict.high)]
-        cells = [percent(gain.base), percent(gain.ours), md.gain(100 * gain.gain, *ends)]
-        lines.append(f"| {metric} | {' | '.join(cells)} | {gain.verdict.word} |")
-    return [*lines, ""]
-
-
-def percent(value: float | None) -> str:
-    """Return a fraction as percent with one decimal, n/a where it does not exist."""
-    return "n/a" if value is None else f"{100 * value:.1f}"
+    text = f"Gain of the mean of {md.plural(first.runs[1], 'training')} over that of `{first.baseline}` "
+    text += f"({first.runs[0]}), in points; the 95 % interval holds the trainings' deviation and the images' sampling."
+    return [text, "", md.table(columns, found)]

@@ -68,14 +68,8 @@ def draw_loss_share_histogram(results: Results, path: Path) -> None:
         ax.bar(places, [100 * part for part in parts], width=0.9 / BINS, color=COLOURS[0] if name == DST else GREY)
         ax.axvline(threshold, color="black", linewidth=0.9, linestyle="--")
         below = sum(counts[: round(100 * threshold)]) / sum(counts)
-        ax.annotate(
-            f"{100 * below:.0f} % of the steps below {threshold:g}",
-            (threshold, 0.95),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="top",
-        )
+        text, place = f"{100 * below:.0f} % of the steps below {threshold:g}", ("data", "axes fraction")
+        ax.annotate(text, (threshold, 0.95), xycoords=place, xytext=(4, 0), textcoords="offset points", va="top")
         ax.set_xlim(0, 1)
         ax.set_xlabel("small objects' share of the regression loss")
         data += [
@@ -168,7 +162,7 @@ def draw_thresholds(results: Results, path: Path) -> None:
 
 def run_sd(results: Results, experiment: str) -> float | None:
     """Return the deviation of equal trainings' AP in points of 100, None where nobody measured it."""
-    deviation, _ = results.run_noise(experiment, "ap")
+    deviation = results.run_noise(experiment, "ap").sd
     return None if deviation is None else 100 * deviation
 
 

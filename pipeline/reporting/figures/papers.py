@@ -11,18 +11,12 @@ from pipeline import paths
 from pipeline.published.tables import load_published
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY, rounded
-from pipeline.reporting.summary import read_table
 from pipeline.verdicts.claim_numbers import CNN_B, CNN_FT, CNN_S, GSL
 from pipeline.verdicts.results import Results
+from pipeline.verdicts.table_lines import Line, read_table
 
-ABLATIONS = (
-    "msfm_t2_scales",
-    "msfm_t2_ratios",
-    "msfm_t2_norm_group",
-    "msfm_t2_conv_num",
-    "msfm_t2_fusion",
-    "msfm_t3",
-)
+ABLATIONS = (*(f"msfm_t2_{part}" for part in ("scales", "ratios", "norm_group", "conv_num", "fusion")), "msfm_t3")
+DIAMOND = {"marker": "D", "color": "white", "markeredgecolor": "black", "ls": ""}  # of printed numbers
 RECALL_SIZES = {"recall50_0_25": "0-25 px", "recall50_25_50": "25-50 px", "recall50_50_100": "50-100 px"}
 
 
@@ -30,17 +24,15 @@ def draw_speed_accuracy(results: Results, path: Path) -> bool:
     """POD, figure 1: AP over the cost of an image; published in milliseconds, ours in multiply-adds."""
     published, rows = load_published("pod"), []
     times = {row.experiments[-1]: row.values.get("ms_per_image") for row in published.table("pod_t4").rows}
-    for line in read_table(results.name, "pod_t5"):
-        if line["kind"] != "row" or line["metric"] != "ap":
-            continue
-        row = published.table("pod_t5").row(line["row"])
-        size = results.size(line["evaluation"])
-        detector, method = f"{row.factors['detector']} {row.factors['neck']}", row.factors["method"]
+    for line in _rows_of(results, "pod_t5", "ap"):
+        row, name = published.table("pod_t5").row(line.row), line.evaluation
+        size = results.size(name)
+        found = {"experiment": name, "detector": f"{row.factors['detector']} {row.factors['neck']}"}
+        found["method"] = row.factors["method"]
         # table 4 times the 1x networks: the same ones
-        time = times.get(line["evaluation"]) or times.get(line["evaluation"].replace("_2x", "_1x").replace("_wt", ""))
-        found = {"experiment": line["evaluation"], "detector": detector, "method": method}
-        found |= {"published_ms": time or "", "published_ap": line["published"]}
-        rows.append(found | {"macs_g": rounded(size["macs"] / 1e9) if size else "", "ap": line["ours"]})
+        found["published_ms"] = times.get(name) or times.get(name.replace("_2x", "_1x").replace("_wt", "")) or ""
+        found["published_ap"] = line.text["published"]
+        rows.append(found | {"macs_g": rounded(size["macs"] / 1e9) if size else "", "ap": line.text["ours"]})
     here = [row["detector"] for row in rows if row["ap"]]
     if len(here) == len(set(here)):  # one point of a detector compares nothing
         return False
@@ -103,28 +95,27 @@ def draw_learnt_scales(results: Results, path: Path) -> bool:
 
 def draw_ablations(results: Results, path: Path) -> bool:
     """MSFM, tables 2 and 3 as bars: gain in AP over the baseline, ours with its interval, published as a diamond."""
-    tables = {name: _rows_of(results, name, "ap") for name in ABLATIONS}
-    lines = [line | {"table": name} for name, own in tables.items() for line in own if line["baseline"]]
-    if not any(line["our_gain"] for line in lines):
+    tables = {name: [x for x in _rows_of(results, name, "ap") if x.compared] for name in ABLATIONS}
+    if all(line.our_gain is None for own in tables.values() for line in own):
         return False
     drawn, axes = plotting.figure(2, 3, (12.0, 7.5))
-    for ax, name in zip(axes, ABLATIONS, strict=True):
-        own = [line for line in lines if line["table"] == name]
+    for ax, (name, own) in zip(axes, tables.items(), strict=True):
         for place, line in enumerate(own):
-            if line["published_gain"]:
-                ax.plot(place, float(line["published_gain"]), marker="D", color="white", markeredgecolor="black", ls="")
-            if line["our_gain"]:
-                ax.bar(place, float(line["our_gain"]), color=COLOURS[0], width=0.6)
-            if line["low"]:
-                ax.vlines(place, float(line["low"]), float(line["high"]), color=GREY)
+            if line.published_gain is not None:
+                ax.plot(place, line.published_gain, **DIAMOND)
+            if line.our_gain is not None:
+                ax.bar(place, line.our_gain, color=COLOURS[0], width=0.6)
+            if line.low is not None:
+                ax.vlines(place, line.low, line.high, color=GREY)
         ax.axhline(0, color="black", linewidth=0.9)
-        ax.set_xticks(range(len(own)), [line["row"] for line in own], rotation=60, ha="right", fontsize=6.5)
+        ax.set_xticks(range(len(own)), [line.row for line in own], rotation=60, ha="right", fontsize=6.5)
         ax.set_title(name)
         ax.set_ylabel("gain in AP, points")
     title = "MSFM's ablations: bar ours with 95 % interval, diamond published"
     drawn.suptitle(f"{title}, preset {results.name}", x=0.01, ha="left", fontsize=9.5)
     fields = ("table", "row", "evaluation", "published_gain", "our_gain", "low", "high", "verdict")
-    plotting.save(drawn, path, fields, [{key: line[key] for key in fields} for line in lines])
+    rows = [{"table": name} | {k: line.text[k] for k in fields[1:]} for name, own in tables.items() for line in own]
+    plotting.save(drawn, path, fields, rows)
     return True
 
 
@@ -156,32 +147,32 @@ def draw_resolutions(results: Results, path: Path) -> bool:
 def draw_recall_by_size(results: Results, path: Path) -> bool:
     """SNIP, table 3 as bars: recall of proposals at an overlap of 50 % by object size, ours and published."""
     lines = [line for metric in RECALL_SIZES for line in _rows_of(results, "snip_t3", metric)]
-    if not any(line["ours"] for line in lines):
+    if all(line.ours is None for line in lines):
         return False
-    names = list(dict.fromkeys(line["row"] for line in lines))
+    names = list(dict.fromkeys(line.row for line in lines))
     drawn, axes = plotting.figure(1, 3, (11.0, 3.6), sharey=True)
     for ax, (metric, title) in zip(axes, RECALL_SIZES.items(), strict=True):
-        for line in (line for line in lines if line["metric"] == metric):
-            place = names.index(line["row"])
-            if line["ours"]:
-                bar = 2 * float(line["sd"]) if line["sd"] else None
-                ax.bar(place, float(line["ours"]), color=COLOURS[0], width=0.6, yerr=bar, ecolor=GREY)
-            if line["published"]:
-                ax.plot(place, float(line["published"]), marker="D", color="white", markeredgecolor="black", ls="")
+        for line in (line for line in lines if line.metric == metric):
+            place = names.index(line.row)
+            if line.ours is not None:
+                bar = None if line.sd is None else 2 * line.sd
+                ax.bar(place, line.ours, color=COLOURS[0], width=0.6, yerr=bar, ecolor=GREY)
+            if line.published is not None:
+                ax.plot(place, line.published, **DIAMOND)
         ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
         ax.set_title(title)
         ax.set_ylim(0, 105)  # bars of noise know no bounds, shares do
     axes[0].set_ylabel("recall at 50 % overlap")
-    noise = " with two deviations of equal trainings" if any(line["sd"] for line in lines) else ""
+    noise = " with two deviations of equal trainings" if any(line.sd is not None for line in lines) else ""
     title = f"SNIP, table 3: bar ours{noise}, diamond published"
     drawn.suptitle(f"{title}, preset {results.name}", x=0.01, ha="left", fontsize=9.5)
     fields = ("row", "evaluation", "metric", "published", "ours", "sd")
-    plotting.save(drawn, path, fields, [{key: line[key] for key in fields} for line in lines])
+    plotting.save(drawn, path, fields, [{key: line.text[key] for key in fields} for line in lines])
     return True
 
 
-def _rows_of(results: Results, table: str, metric: str) -> list[dict[str, str]]:
-    return [line for line in read_table(results.name, table) if line["kind"] == "row" and line["metric"] == metric]
+def _rows_of(results: Results, table: str, metric: str) -> list[Line]:
+    return [line for line in read_table(results.name, table) if (line.kind, line.metric) == ("row", metric)]
 
 
 def inputs(preset: str) -> list[Path]:

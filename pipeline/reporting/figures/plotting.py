@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.files import replacing, write_text
-from pipeline.reporting.markdown import csv_text
+from pipeline.markdown import csv_text
 
 # Okabe and Ito's palette without its yellow, which is too light for lines; grey is for baselines
 GREY = "#6b6b6b"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY, rounded
-from pipeline.reporting.summary import methods_of, read_table
 from pipeline.verdicts.comparison import headline_experiments, headline_tables
 from pipeline.verdicts.results import Results, load_experiment
-from pipeline.verdicts.rule import DECIDED
+from pipeline.verdicts.table_lines import Line, methods_of, read_headlines
 
 SIZES = {"ap_small": "small objects", "ap_medium": "medium objects", "ap_large": "large objects"}
 
@@ -50,15 +48,14 @@ def draw_scales(results: Results, path: Path) -> None:
 
 def draw_ap_by_size(results: Results, path: Path) -> None:
     """Gain of each method over its baseline by object size: ours with its interval, and the published one."""
-    lines = [line for name in headline_tables() for line in read_table(results.name, name, True)]
-    lines = [line for line in lines if line["kind"] == "row" and line["metric"] in SIZES and line["baseline"]]
-    order = list(dict.fromkeys((line["evaluation"], line["baseline"]) for line in lines))
+    lines = [x for x in read_headlines(results.name, headline_tables()) if x.compared and x.metric in SIZES]
+    order = list(dict.fromkeys((line.evaluation, line.baseline) for line in lines))
     drawn, axes = plotting.figure(1, 3, (11.0, 1.5 + 0.42 * max(3, len(order))), sharex=True, sharey=True)
     for ax, (metric, title) in zip(axes, SIZES.items(), strict=True):
-        chosen = [line for line in lines if line["metric"] == metric]
+        chosen = [line for line in lines if line.metric == metric]
         ax.axvline(0, color="black", linewidth=0.9)
         for line in chosen:
-            place = len(order) - order.index((line["evaluation"], line["baseline"]))
+            place = len(order) - order.index((line.evaluation, line.baseline))
             _draw_gain(ax, line, place)
         ax.set_title(f"AP of {title}")
         ax.set_xlabel("gain over baseline (AP points)")
@@ -71,42 +68,23 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
         labels = {(item.evaluation, item.baseline): item.name.replace(" (", "\n(") for item in methods}
         axes[0].set_yticks(range(len(order), 0, -1), [labels[key] for key in order])
     note = "dot: ours, with 95 % interval (blue up, orange down, grey not decided); hollow diamond below: published"
-    if lines and not any(line["low"] for line in lines):
+    if lines and all(line.low is None for line in lines):
         note = "dot: ours, without interval (run-to-run noise not measured); hollow diamond below: published"
     drawn.suptitle(f"Gain by object size, preset {results.name}\n{note}", x=0.01, ha="left", fontsize=9.5)
-    fields = (
-        "method",
-        "evaluation",
-        "baseline",
-        "metric",
-        "ours",
-        "published_gain",
-        "our_gain",
-        "low",
-        "high",
-        "verdict",
-    )
-    plotting.save(drawn, path, fields, [{key: line[key] for key in fields} for line in lines])
+    fields = ("method", "evaluation", "baseline", "metric", "ours", "published_gain", "our_gain")
+    fields += ("low", "high", "verdict")
+    plotting.save(drawn, path, fields, [{key: line.text[key] for key in fields} for line in lines])
 
 
-def _draw_gain(ax: plotting.Axes, line: dict[str, Any], place: float) -> None:
-    if line["published_gain"]:
-        ax.plot(
-            float(line["published_gain"]),
-            place - 0.28,
-            marker="D",
-            markersize=5,
-            color="white",
-            markeredgecolor="black",
-        )
-    if not line["our_gain"]:
-        ax.annotate(line["verdict"], (0, place), xytext=(6, 0), textcoords="offset points", color=GREY, va="center")
+def _draw_gain(ax: plotting.Axes, line: Line, place: float) -> None:
+    if line.published_gain is not None:
+        style = {"marker": "D", "markersize": 5, "color": "white", "markeredgecolor": "black"}
+        ax.plot(line.published_gain, place - 0.28, **style)
+    told = line.judged
+    if told.gain is None:
+        ax.annotate(told.word, (0, place), xytext=(6, 0), textcoords="offset points", color=GREY, va="center")
         return
-    gain = float(line["our_gain"])
-    decided = line["verdict"] in DECIDED
-    colour = (COLOURS[0] if gain > 0 else COLOURS[1]) if decided else GREY
-    if line["low"]:
-        ax.plot(
-            [float(line["low"]), float(line["high"])], [place, place], color=colour, linewidth=2, solid_capstyle="butt"
-        )
-    ax.plot(gain, place, marker="o", markersize=6, color=colour)
+    colour = COLOURS[0] if told.up else COLOURS[1] if told.word.decided else GREY
+    if told.low is not None:
+        ax.plot([told.low, told.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+    ax.plot(told.gain, place, marker="o", markersize=6, color=colour)

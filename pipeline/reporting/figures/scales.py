@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pipeline import paths
@@ -18,18 +17,16 @@ LEARNER, DEFORMABLE = "pod_frcnn_r50_fpn_1x_gsl", "dst_frcnn_r101_dcn_fpn_1x"
 FIELDS = ("experiment", "kind", "layer", "direction", "split", "mean", "std", "spread_percent")
 
 
-def draw_scale_stability(
-    results: Results, path: Path, learner: str = LEARNER, deformable: str | None = DEFORMABLE
-) -> None:
+def draw_scale_stability(preset: str, learner: str = LEARNER, deformable: str | None = DEFORMABLE) -> None:
     """Draw the scales of a GSL experiment on training and validation images, and every layer's relative spread.
 
     Args:
-        results: of a preset.
-        path: of the PNG; its data goes beside it.
+        preset: whose results are drawn, with their data beside the figure.
         learner: the GSL experiment.
         deformable: an experiment with deformable convolutions, whose effective dilations stand beside where they
             were measured.
     """
+    results = Results(preset)
     rows = scale_rows(results, learner) + (offset_rows(results, deformable) if deformable else [])
     drawn, (left, right) = plotting.figure(1, 2, (11.0, 3.8))
     own = [row for row in rows if row["kind"] == "global scale"]
@@ -42,8 +39,8 @@ def draw_scale_stability(
             plotting.say_empty(ax, "not run")
     left.set_title(f"{learner}: filled on training, hollow on validation images")
     right.set_title("Deviation over images (and positions, of deformable layers)")
-    drawn.suptitle(f"POD: how stable learnt scales are, preset {results.name}", x=0.01, ha="left")
-    plotting.save(drawn, path, FIELDS, rows)
+    drawn.suptitle(f"POD: how stable learnt scales are, preset {preset}", x=0.01, ha="left")
+    plotting.save(drawn, paths.figure(preset, "scale_stability"), FIELDS, rows)
 
 
 def scale_rows(results: Results, experiment: str) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.markdown import statistic_name
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY
-from pipeline.reporting.markdown import statistic_name
 
 FIELDS = ("kind", "split", "name", "from", "to", "achieved", "wanted", "tolerance")
 
@@ -40,14 +40,9 @@ def plot_statistics(stats: dict[str, Any], path: str | Path) -> None:
 
 def _lines(stats: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what is drawn, a line a dot or a bin: shares of objects, scales as sqrt(box area / image area)."""
-    lines = [
-        {
-            "kind": "comparison",
-            "split": "train",
-            **{key: row[key] for key in ("name", "achieved", "wanted", "tolerance")},
-        }
-        for row in stats.get("comparison", [])
-    ]
+    keys = ("name", "achieved", "wanted", "tolerance")
+    about = {"kind": "comparison", "split": "train"}
+    lines = [about | {key: row[key] for key in keys} for row in stats.get("comparison", [])]
     for name, split in sorted(stats.get("splits", {}).items()):
         histogram = split["histogram_log2_relative_scale"]
         total = max(1, sum(histogram["counts"]))

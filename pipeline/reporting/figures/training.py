@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import paths
+from pipeline.published.papers import NAMES
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY, missing_to_nan, rounded
-from pipeline.verdicts.comparison import QUICKSTART, headline_experiments
+from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.results import Results, load_experiment
 
 SHORT = {"ms_train_600_1000": "multi-scale", "single_scale": "single scale", "fd_wt": "fd-wt", "": "baseline"}
@@ -33,7 +34,7 @@ def draw_loss(results: Results, path: Path) -> None:
     """Training loss over optimiser steps, one panel a paper, one line an experiment."""
     drawn, axes = plotting.figure(2, 3, (10.5, 5.6))
     data = []
-    for ax, paper in zip(axes, QUICKSTART, strict=False):
+    for ax, paper in zip(axes, paths.PAPERS, strict=False):
         experiments = [name for name in headline_experiments() if paths.paper_of(name) == paper]
         ends = []
         for name, colour in colours_of(experiments).items():
@@ -44,7 +45,7 @@ def draw_loss(results: Results, path: Path) -> None:
             ax.plot(steps, losses, color=colour)
             ends.append((steps[-1], losses[-1], short_name(name), colour))
             data += [{"experiment": name, "step": int(r["step"]), "loss": rounded(r["loss"])} for r in history]
-        ax.set_title(paper.upper() if paper != "psconv" else "PSConv")
+        ax.set_title(NAMES[paper])
         if not ends:
             plotting.say_empty(ax, "not run")
             continue
@@ -53,12 +54,11 @@ def draw_loss(results: Results, path: Path) -> None:
         ax.set_ylabel("training loss (sum of parts)")
         _room_right(ax)
         plotting.label_ends(ax, ends)
-    for ax in axes[len(QUICKSTART) :]:
+    for ax in axes[len(paths.PAPERS) :]:
         ax.axis("off")
         ax.text(0, 0.9, "Each point is the mean of a window of steps.\n", va="top", color=GREY)
-        ax.text(
-            0, 0.75, "Losses are comparable inside a panel only:\nrecipes differ between papers.", va="top", color=GREY
-        )
+        text = "Losses are comparable inside a panel only:\nrecipes differ between papers."
+        ax.text(0, 0.75, text, va="top", color=GREY)
     drawn.suptitle(f"Training loss by paper, preset {results.name}", x=0.01, ha="left")
     plotting.save(drawn, path, ("experiment", "step", "loss"), data)
 

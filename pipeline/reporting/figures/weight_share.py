@@ -50,17 +50,11 @@ def draw_weight_share(result: dict[str, Any], preset: str, path: Path) -> None:
 
 def rows(result: dict[str, Any]) -> list[dict[str, object]]:
     """Return the figure's data, one row a layer and rate."""
+    shares = ("share", "untrained_share", "untrained_deviation")
     return [
-        {
-            "experiment": result["experiment"],
-            "layer": name,
-            "stride": layer["stride"],
-            "rate": int(rate),
-            "kernels": entry["kernels"],
-            "share": rounded(entry["share"]),
-            "untrained_share": rounded(entry["untrained_share"]),
-            "untrained_deviation": rounded(entry["untrained_deviation"]),
-        }
+        {"experiment": result["experiment"], "layer": name, "stride": layer["stride"], "rate": int(rate)}
+        | {"kernels": entry["kernels"]}
+        | {key: rounded(entry[key]) for key in shares}
         for name, layer in result["layers"].items()
         for rate, entry in layer["rates"].items()
     ]

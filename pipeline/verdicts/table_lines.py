@@ -1,0 +1,158 @@
+"""Tables read back from their CSV, the only reader there is: typed lines, counts of verdicts, and one line a method."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from dataclasses import dataclass
+
+from pipeline import markdown as md
+from pipeline import paths
+from pipeline.errors import InputError
+from pipeline.files import read_text
+from pipeline.verdicts.rule import Judged, Word
+
+TEXTS = ("kind", "row", "label", "method", "evaluation", "baseline", "metric", "unit", "why")
+FIELDS = (
+    *TEXTS[:-1],
+    *("published", "ours", "published_gain", "our_gain", "low", "high", "verdict", "why", "seeds", "sd"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: a row and metric, a cost, a claim; numbers in the CSV's unit, None where a cell is empty."""
+
+    kind: str
+    row: str
+    label: str
+    method: str
+    evaluation: str
+    baseline: str
+    metric: str
+    unit: str
+    published: float | None
+    ours: float | None
+    published_gain: float | None
+    our_gain: float | None
+    low: float | None
+    high: float | None
+    verdict: Word | None
+    why: str
+    seeds: float | None
+    sd: float | None
+    text: dict[str, str]  # its cells as they are written
+
+    @property
+    def judged(self) -> Judged:
+        return Judged(self.our_gain, self.low, self.high, self.verdict)
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is a row whose gain over a baseline is judged."""
+        return self.kind == "row" and bool(self.baseline)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a table, or of several: compared ones, decided ones, and each word's number."""
+
+    compared: int
+    decided: int
+    not_run: int  # the paper's own rows that this preset does not have, and rows without a result
+    words: dict[Word, int]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {word}" for word, count in self.words.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """One compared row of the quickstart's tables."""
+
+    name: str
+    table: str
+    evaluation: str
+    baseline: str
+    ap: float | None
+    gains: dict[str, Judged]  # by metric
+    costs: dict[str, str]  # parameters_total_ratio, macs_ratio
+    stand_in: bool = False  # the baseline is another than the paper's
+    trainings: int = 1  # behind `ap` and the gains; several are means
+
+    @property
+    def cost(self) -> str:
+        """Parameters and multiply-adds as multiples of the baseline's."""
+        ratios = [self.costs.get(f"{key}_ratio") for key in ("parameters_total", "macs")]
+        return ", ".join(f"{ratio}x" if ratio else md.MISSING for ratio in ratios)
+
+
+def read_table(preset: str, name: str, headline: bool = False) -> list[Line]:
+    """Return the lines of a table's CSV, none where the table does not exist.
+
+    `headline` takes the table of the quickstart's rows in the place of the full one.
+    """
+    path = (paths.headline if headline else paths.table)(preset, name, "csv")
+    if not path.is_file():
+        return []
+    try:
+        return [_typed(cells) for cells in csv.DictReader(io.StringIO(read_text(path)))]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no table of this version ({error}); make it again.") from error
+
+
+def _typed(cells: dict[str, str]) -> Line:
+    found = {name: cells[name] if name in TEXTS else float(cells[name]) if cells[name] else None
+             for name in FIELDS if name != "verdict"}  # fmt: skip
+    return Line(**found, verdict=Word(cells["verdict"]) if cells["verdict"] else None, text=cells)
+
+
+def read_headlines(preset: str, tables: list[str]) -> list[Line]:
+    """Return the lines of several tables of the quickstart."""
+    return [line for name in tables for line in read_table(preset, name, headline=True)]
+
+
+def main_metric(lines: list[Line]) -> str:
+    """Return the metric that decides a table: that of its first row."""
+    return next((line.metric for line in lines if line.kind == "row"), "ap")
+
+
+def count_verdicts(lines: list[Line], metric: str) -> Counts:
+    """Count the verdicts of one metric."""
+    words = Counter(line.verdict for line in lines if line.compared and line.metric == metric)
+    decided = sum(count for word, count in words.items() if word.decided)
+    not_run = sum(line.kind == "not run" for line in lines) + words[Word.NOT_RUN]
+    return Counts(words.total(), decided, not_run, dict(sorted(words.items())))
+
+
+def methods_of(preset: str, tables: list[str], headline: bool = False) -> list[Method]:
+    """Return every compared row of some tables, in order; a name says what the gain is over where that is not plain."""
+    return [
+        _method(name, lines, row)
+        for name in tables
+        for lines in [read_table(preset, name, headline)]
+        for row in dict.fromkeys(line.row for line in lines if line.compared)
+    ]
+
+
+def _method(table: str, lines: list[Line], row: str) -> Method:
+    own = {(line.kind, line.metric): line for line in lines if line.row == row}
+    first, several = own["row", "ap"], own.get(("seeds", "ap"))
+    names = {line.evaluation: line.method for line in lines if line.compared}
+    stand_in = any(line.evaluation == first.baseline and line.row.startswith("stand_in__") for line in lines)
+    trainings = int(several.seeds) if several else 1
+    label = first.method
+    label += f" (over {names[first.baseline]})" if first.baseline in names else ""
+    label += " (over a stand-in baseline)" if stand_in else ""
+    label += f" (means of {trainings} trainings)" if trainings > 1 else ""
+    gains = {metric: line.judged for (kind, metric), line in own.items() if kind == "row"}
+    costs = {metric: line.text["ours"] for (kind, metric), line in own.items() if kind == "cost" and "_ratio" in metric}
+    ours = (several or first).ours
+    return Method(label, table, first.evaluation, first.baseline, ours, gains, costs, stand_in, trainings)
+
+
+def baseline_ap50(preset: str, tables: list[str]) -> list[float]:
+    """Return the AP50 of every baseline row of the quickstart's tables that was run, each evaluation once."""
+    lines = [x for x in read_headlines(preset, tables) if (x.kind, x.metric, x.verdict) == ("row", "ap50", "baseline")]
+    return sorted({line.evaluation: line.ours for line in lines if line.ours is not None}.values())

@@ -1,0 +1,77 @@
+"""Results of a preset, written by hand, and the CSV that is made of them, read back."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from pipeline import config, paths
+from pipeline.files import write_json, write_text
+from pipeline.verdicts.results import preset_digest
+
+METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+
+
+class Fake:
+    """Writes the files that stages leave for preset mini."""
+
+    preset = "mini"
+
+    def evaluation(self, name: str, ap: float, spread: tuple[float, ...] = (0.0, 0.0), **others: float | None) -> None:
+        """Write metrics, every one equal to `ap` but for `others`, and replicates that differ from it by `spread`."""
+        values = dict.fromkeys(METRICS, ap) | {"ap50": 0.5} | others
+        write_json(paths.metrics(self.preset, name), {"experiment": name, "images": 300, **values})
+        replicates = {m: [None if v is None else v + s for s in spread] for m, v in values.items()}
+        write_json(paths.bootstrap(self.preset, name), {"draws": len(spread), **replicates})
+
+    def training(self, name: str, collage: float | None = None, valid: dict | None = None) -> None:
+        summary = {"experiment": name, "steps": 300, "images_seen": 2400, "collage_share": collage}
+        write_json(paths.training_summary(self.preset, name), summary | {"valid_objects": valid})
+
+    def history(self, name: str, rows: list[str]) -> None:
+        header = "step,loss,small_share,collage"
+        write_text(paths.history(self.preset, name), "\n".join([header, *rows]) + "\n")
+
+    def scales(self, name: str, shift: float) -> None:
+        layers = {
+            f"layer{stage}.{block}": {"mean_h": 1 + shift, "mean_w": 1.0, "std_h": 0.02, "std_w": 0.01}
+            for stage in (2, 3, 4)
+            for block in (0, 1)
+        }
+        value = {"experiment": name, "images": 500, "layers": layers, "largest_shift": abs(shift)}
+        write_json(paths.scales(self.preset, name), value)
+
+    def size(self, name: str, parameters: int, macs: int) -> None:
+        value = {"parameters_total": parameters, "macs": macs, "scales": None, "input": [240, 400]}
+        write_json(paths.size(self.preset, name), value)
+
+    def noise(
+        self, sd: float = 0.005, dof: int = 4, digest: str | None = None, pretraining: float | None = None
+    ) -> None:
+        group = {"seeds": dof + 1, "dof": dof, "sd": dict.fromkeys(METRICS, sd)}
+        groups = {"fpn": group, "none": group}
+        if pretraining is not None:
+            groups["pretraining"] = group | {"sd": dict.fromkeys(METRICS, pretraining)}
+        digest = digest or preset_digest(config.load_preset(self.preset))
+        write_json(paths.NOISE, {self.preset: {"preset_digest": digest, "groups": groups}})
+
+    def dst(self, gain: float = 0.03, collage: float | None = 0.4, **others: float | None) -> None:
+        """Write DST's baseline (AP 20) and DST itself, `gain` above it in every replicate."""
+        self.evaluation("dst_frcnn_r50_fpn_1x", 0.20)
+        self.evaluation("dst_frcnn_r50_fpn_1x_dst", 0.20 + gain, **others)
+        self.training("dst_frcnn_r50_fpn_1x")
+        self.training("dst_frcnn_r50_fpn_1x_dst", collage)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def figure_rows(name: str) -> list[dict[str, str]]:
+    return read_csv(paths.figure("mini", name).with_suffix(".csv"))
+
+
+def table_line(table: str, row: str, metric: str = "ap", kind: str = "row", place=paths.table) -> dict[str, str]:
+    lines = read_csv(place("mini", table, "csv"))
+    return next(x for x in lines if (x["row"], x["metric"], x["kind"]) == (row, metric, kind))

@@ -1,0 +1,199 @@
+"""Claims by hand: parts from the tables' checks, readings of results, and which verdict a claim takes of its parts."""
+
+import pytest
+from fake_results import read_csv
+
+from pipeline import paths
+from pipeline.files import write_json
+from pipeline.published.tables import load_published
+from pipeline.reporting.claims_page import write_claims
+from pipeline.reporting.tables import write_table
+from pipeline.verdicts.claim_numbers import NUMBERS, number, rank_correlation
+from pipeline.verdicts.claims import LABELS, Bound, Part, judge_claims, readings
+from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import CLAIM_WORDS, Word, worst
+
+GSL = "pod_frcnn_r50_fpn_1x_gsl"
+
+
+def claim(paper: str, name: str) -> list[Part]:
+    return judge_claims(Results("mini"), paper)[name]
+
+
+def test_every_claim_has_a_check_or_a_reading_and_every_reading_a_claim():
+    claims = {c.id: c for paper in paths.PAPERS for c in load_published(paper).claims}
+    assert len(claims) == 123
+    unchecked = {name for name, found in claims.items() if not found.check}
+    assert set(readings()) == unchecked
+    assert {reading.number for reading in readings().values() if reading.number} == set(NUMBERS)
+
+
+def test_readings_name_rows_that_exist_and_tests_that_exist():
+    for name, reading in readings().items():
+        cells = [*reading.gains, *(f"{row}/{best.metric}" for best in reading.best for row in best.rows)]
+        published = load_published(name.split("_")[0])
+        for cell in cells:
+            table, row, column = cell.split("/")
+            assert column in published.table(table).columns
+            assert published.table(table).row(row) is not None, cell
+        for word in reading.reason.replace(",", " ").split():
+            if word.startswith("tests/"):
+                assert (paths.ROOT / word).is_file(), (name, word)
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        ("holds, contradicted, undecided", "contradicted"),
+        ("holds, undecided, not run", "undecided"),
+        ("holds, not run", "not run"),
+        ("holds, cannot be checked here", "holds"),
+        ("cannot be checked here", "cannot be checked here"),
+    ],
+)
+def test_a_claim_takes_the_worst_of_its_parts(words, verdict):
+    assert worst(map(Word, words.split(", "))) == verdict
+
+
+def test_a_gain_decided_as_printed_holds_and_the_other_way_contradicts(fake):
+    name, base = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x_ms_train_600_1000"
+    fake.dst(gain=0.05)
+    fake.evaluation(base, 0.21)
+    fake.noise()
+    write_table("dst_t2", "mini")
+    found = claim("dst", "dst_c27_beats_ms_m")
+    small = next(p for p in found if p.what == "AP small, frcnn_r50_fpn_1x__dst")
+    assert (small.published, small.ours, small.verdict) == ("+2.4", "+4.0 [+2.0, +6.0]", "holds")
+    assert small.sources == ("tables/dst_t2.md",)
+    assert claim("dst", "dst_c1_abstract")[0].verdict == "holds"
+    fake.evaluation(name, 0.10)
+    write_table("dst_t2", "mini")
+    found = claim("dst", "dst_c27_beats_ms_m")
+    assert worst(part.verdict for part in found) == "contradicted"
+    assert claim("dst", "dst_c1_abstract")[0].verdict == "contradicted"
+
+
+def test_without_noise_nothing_holds_and_without_results_nothing_was_run(fake):
+    write_table("dst_t2", "mini")
+    assert claim("dst", "dst_c1_abstract")[0].verdict == "not run"
+    fake.dst(gain=0.05)
+    write_table("dst_t2", "mini")
+    assert claim("dst", "dst_c1_abstract")[0].verdict == "undecided"
+
+
+def test_a_comparison_with_quoted_numbers_cannot_be_checked(fake):
+    write_table("pod_t1", "mini")
+    (found,) = claim("pod", "pod_c1_onestage_gain")
+    assert found.verdict == "cannot be checked here"
+    assert "quoted" in found.why
+
+
+def test_learnt_scales_against_their_bounds(fake):
+    # Every scale has mean 1.25 (height) or 1 (width) and deviations of 0.02 and 0.01: 1.6 % of the mean at most.
+    fake.scales(GSL, 0.25)
+    spread, images = (claim("pod", name)[0] for name in ("pod_c11_scale_std", "pod_c13_samples"))
+    assert (spread.ours, spread.verdict) == ("1.6", "holds")
+    assert (images.ours, images.verdict) == ("500", "holds")
+    assert spread.sources == (f"metrics/{GSL}_scales.json",)
+    stride2, stride1 = (claim("pod", name)[0] for name in ("pod_c21_stride2_fpn", "pod_c23_stride1_large"))
+    assert (stride2.ours, stride2.verdict) == ("1.25", "contradicted")  # the claim: below 1
+    assert (stride1.ours, stride1.verdict) == ("50", "holds")  # heights above 1, widths at 1
+    assert claim("pod", "pod_c22_fpn_smaller")[0].verdict == "not run"
+
+
+def test_scales_of_two_sets_of_images(fake):
+    name = "pod_frcnn_r50_c4_1x_gsl"
+    layers = {"layer3.1": {"mean_h": 2.0, "mean_w": 2.0, "std_h": 0.01, "std_w": 0.01}}
+    val = {"layer3.1": {"mean_h": 2.04, "mean_w": 2.5, "std_h": 0.01, "std_w": 0.01}}
+    scales = {"experiment": name, "images": 9, "layers": layers, "val": {"layers": val}, "largest_shift": 1.0}
+    write_json(paths.scales("mini", name), scales)
+    write_table("pod_t3", "mini")
+    height, width = claim("pod", "pod_c19_split_stability")
+    assert (height.ours, height.verdict) == ("-0.040", "holds")
+    assert (width.ours, width.verdict) == ("-0.500", "contradicted")
+
+
+def test_the_best_of_rows_needs_a_lead_beyond_noise(fake):
+    for group, ap in (("g4", 0.30), ("g1", 0.25), ("g8", 0.24)):
+        fake.evaluation(f"msfm_frcnn_r50_fpn_1x_msfm_pos2_s3s_r16_32_64_{group}_c1_add", ap)
+    fake.noise(sd=0.005)
+    write_table("msfm_t2_norm_group", "mini")
+    found = claim("msfm", "msfm_c10_best_groups")
+    assert [p.verdict for p in found] == ["not run", "holds", "not run"]
+    assert (found[1].published, found[1].ours) == ("ng4__pos2", "ng4__pos2")
+    fake.noise(sd=0.05)  # a lead of 5 points is within 2 sqrt(2) deviations of 5
+    write_table("msfm_t2_norm_group", "mini")
+    assert claim("msfm", "msfm_c10_best_groups")[1].verdict == "undecided"
+
+
+def test_claims_of_cocos_labels_hold_where_one_definition_agrees(fake):
+    ours = {"boxes": 31.5, "masks": 40.4}
+    rows = [
+        {"claim": "dst_c2_small_share", "what": "small, %", "published": 41, "rule": "within", "ours": ours},
+        {"claim": "snip_c1_median_scale", "what": "of ImageNet", "published": 0.554, "rule": "within", "ours": {}},
+        {"claim": "snip_c14_anchor_match", "what": "IoU 0.5", "published": 58, "rule": "above", "ours": {"a": 50.0}},
+    ]
+    for row, fits in zip(rows, (["masks"], [], []), strict=True):
+        row["fits"] = fits
+    write_json(LABELS, {"rows": rows})
+    small, median, anchors = (
+        claim(name.split("_")[0], name)[0] for name in (row["claim"] for row in rows)
+    )  # fmt: skip
+    assert (small.published, small.ours, small.verdict) == ("41", "40.4 (masks)", "holds")
+    assert small.sources == ("../benchmarks/annotation_statistics.md",)
+    assert (median.ours, median.verdict) == ("", "cannot be checked here")
+    assert (anchors.published, anchors.ours, anchors.verdict) == ("above 58", "50 (a)", "contradicted")
+    assert claim("snip", "snip_c8_chips")[0].verdict == "not run"
+
+
+def test_orders_of_classifiers_at_low_resolutions(fake):
+    def write(name: str, **sides: float) -> None:
+        found = {side[1:]: {"top1_error": error} for side, error in sides.items()}
+        write_json(paths.training_summary("mini", name), {"experiment": name, "resolutions": found})
+
+    write("snip_cls_r101_cnn_b", _48=0.6, _96=0.4, _224=0.2)
+    assert number(Results("mini"), "cnn_b_drops").value == 100
+    assert number(Results("mini"), "cnn_order").value is None
+    write("snip_cls_r101_cnn_s_48px_stride1_3x3", _48=0.5)
+    write("snip_cls_r101_cnn_s_96px_stride2_5x5", _96=0.5)  # worse than CNN-B: one order of four fails
+    write("snip_cls_r101_cnn_b_ft_48px_up", _48=0.3)
+    write("snip_cls_r101_cnn_b_ft_96px_up", _96=0.3)
+    assert number(Results("mini"), "cnn_order").value == 75
+
+
+def test_weights_of_large_dilations(fake):
+    shares = {"layer2.0": (2, 0.1), "layer2.1": (1, 0.3), "layer3.0": (2, 0.2), "layer3.1": (1, 0.3)}
+    layers = {
+        name: {"stride": stride, "rates": {"1": {"share": 1 - share}, "4": {"share": share}}}
+        for name, (stride, share) in shares.items()
+    }
+    write_json(paths.weight_share("mini", "psconv_frcnn_r50_fpn_1x_psconv"), {"layers": layers})
+    assert number(Results("mini"), "stride2_large_rates").value == pytest.approx(50)
+    # ranks of 0.1, 0.3, 0.2, 0.3 are 0, 2.5, 1, 2.5 against 0, 1, 2, 3
+    wanted = (1.5 * 1.5 - 1 * 0.5 - 0.5 * 0.5 + 1 * 1.5) / (4.5 * 5) ** 0.5
+    assert number(Results("mini"), "large_rates_by_depth").value == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("ranked", "wanted"), [((1, 5, 9), 1), ((9, 5, 1), -1), ((1, 1, 1), 0)])
+def test_rank_correlation_of_orders_and_of_a_constant(ranked, wanted):
+    assert rank_correlation(ranked, [2, 3, 4]) == pytest.approx(wanted)
+
+
+def test_bounds_are_closed():
+    assert [Bound(least=2).holds(value) for value in (2, 1.9)] == [True, False]
+    assert [Bound(most=2).holds(value) for value in (2, 2.1)] == [True, False]
+    assert [Bound(about=5, within=1).holds(value) for value in (4, 6, 6.1)] == [True, True, False]
+
+
+def test_the_pages_count_every_claim_once(fake):
+    fake.scales(GSL, 0.25)
+    write_claims("mini")
+    page = paths.claims("mini").read_text()
+    assert "123 claims of five papers" in page
+    assert "[pod_c13_samples](claims/pod.md)" in page
+    rows = read_csv(paths.claims("mini").with_suffix(".csv"))
+    assert len({row["claim"] for row in rows}) == 123
+    assert {row["verdict"] for row in rows} <= set(CLAIM_WORDS)
+    assert all(row["why"] for row in rows if row["part_verdict"] == "cannot be checked here")
+    own = paths.claims("mini", "pod").read_text()
+    assert "[pod_frcnn_r50_fpn_1x_gsl_scales](../metrics/pod_frcnn_r50_fpn_1x_gsl_scales.json)" in own

@@ -1,0 +1,207 @@
+"""Rules of columns that are no AP: errors, counts, times; how many trainings stand behind a number."""
+
+import pytest
+from fake_results import read_csv
+from msgspec import structs
+
+from pipeline import config, paths
+from pipeline.files import read_json, write_json
+from pipeline.published.columns import kind_of, name_of, sign_of
+from pipeline.published.tables import load_published
+from pipeline.reporting.context import spread_cell
+from pipeline.reporting.tables import write_table
+from pipeline.verdicts.comparison import independent_sd, judge_gain
+from pipeline.verdicts.networks import network
+from pipeline.verdicts.results import Results, chosen, load_experiment, preset_digest
+from pipeline.verdicts.rule import judge_count, judge_ratio
+from pipeline.verdicts.times import Ratio
+from pipeline.verdicts.trainings import Spread, spread
+
+PLAIN, PS = "psconv_cls_x29_8x64d_300ep", "psconv_cls_x29_8x64d_300ep_psconv"
+
+
+def errors(name: str, *values: float, images: int = 1000) -> None:
+    """Write a classifier's summary with the errors of its seeds."""
+    mean = sum(values) / len(values)
+    sd = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else None
+    seeds = {"count": len(values), "top1_error": {"values": list(values), "mean": mean, "sd": sd}}
+    summary = {"experiment": name, "steps": 9, "val_images": images, "top1_error": values[0], "top5_error": 0.1}
+    write_json(paths.training_summary("mini", name), summary | ({"seeds": seeds} if len(values) > 1 else {}))
+
+
+def test_every_column_of_every_table_has_a_kind_and_a_name():
+    columns = {c for paper in paths.PAPERS for table in load_published(paper).tables for c in table.columns}
+    kinds = {kind: sorted(c for c in columns if kind_of(c) == kind) for kind in ("error", "count", "time", "other")}
+    assert kinds["error"] == ["top1_err", "top5_err"]
+    assert kinds["count"] == ["gflops", "params_m"]
+    assert kinds["time"] == ["hours", "ms_per_image"]
+    assert all(c == "value" or c.startswith("scale_") or c.endswith("_std") for c in kinds["other"])
+    assert (name_of("ap50_bottle"), name_of("params_m")) == ("AP50 bottle", "parameters, M")
+    assert (sign_of("top1_err"), sign_of("ap_small"), sign_of("hours")) == (-1, 1, -1)
+
+
+def test_a_lower_error_is_a_gain_and_its_interval_holds_seeds_and_test_images(fake):
+    # Means 20.0 and 18.0 %: a gain of 2.0 points. Pooled variance (2 * 0.01^2 + 2 * 0.01^2) / 4 = 0.01^2 with 4
+    # degrees of freedom; images: 0.2 * 0.8 / 1000 + 0.18 * 0.82 / 1000 of the means as independent.
+    errors(PLAIN, 0.19, 0.20, 0.21)
+    errors(PS, 0.17, 0.18, 0.19)
+    gain = judge_gain(Results("mini"), PS, PLAIN, "top1_err", 1.0)
+    assert gain.ours == pytest.approx(0.02)
+    images = (0.20 * 0.80 + 0.18 * 0.82) / 1000
+    half = 2.7764 * (images + 0.01**2 * 2 / 3) ** 0.5
+    assert gain.verdict.low == pytest.approx(0.02 - half, abs=1e-5)
+    assert gain.verdict.word == "undecided"
+    errors(PS, 0.07, 0.08, 0.09)
+    assert judge_gain(Results("mini"), PS, PLAIN, "top1_err", 1.0).verdict.word == "agrees"
+    assert judge_gain(Results("mini"), PS, PLAIN, "top1_err", -1.0).verdict.word == "contradicts"
+
+
+def test_a_classifier_of_several_seeds_has_their_mean(fake):
+    errors(PLAIN, 0.19, 0.20, 0.24)
+    assert Results("mini").metrics(PLAIN) == {"images": 1000, "top1_err": pytest.approx(0.21), "top5_err": 0.1}
+    errors(PLAIN, 0.19)
+    assert Results("mini").metrics(PLAIN)["top1_err"] == 0.19
+
+
+def test_crops_that_were_held_out_count_as_test_images(fake):
+    from pipeline.training.classification.pretraining import HELD_OUT
+
+    for crops in (10, 1234, 10_000):  # which is how many the classifier was given
+        images = crops - int(crops * HELD_OUT)
+        write_json(paths.training_summary("mini", PLAIN), {"experiment": PLAIN, "images": images, "top1_error": 0.2})
+        assert Results("mini").metrics(PLAIN)["images"] == pytest.approx(crops * HELD_OUT, abs=1)
+    write_json(paths.training_summary("mini", PLAIN), {"experiment": PLAIN, "top1_error": 0.2})
+    assert Results("mini").metrics(PLAIN)["images"] is None
+
+
+def test_one_training_of_a_classifier_decides_nothing(fake):
+    errors(PLAIN, 0.20)
+    errors(PS, 0.05)
+    gain = judge_gain(Results("mini"), PS, PLAIN, "top1_err", 1.0)
+    assert (gain.ours, gain.verdict.word) == (pytest.approx(0.15), "undecided")
+    assert "run-to-run noise is unknown" in gain.verdict.sentence
+
+
+def test_test_images_of_two_networks_count_as_independent():
+    ours, base = {"images": 100, "top1_err": 0.5}, {"images": 400, "top1_err": 0.2}
+    assert independent_sd(ours, base, "top1_err") == pytest.approx((0.25 / 100 + 0.16 / 400) ** 0.5)
+    assert independent_sd(ours, {"top1_err": 0.2}, "top1_err") is None
+
+
+def test_the_table_of_errors_prints_gains_as_reductions(fake):
+    errors(PLAIN, 0.19, 0.20, 0.21)
+    errors(PS, 0.07, 0.08, 0.09)
+    write_table("psconv_t6", "mini")
+    rows = read_csv(paths.table("mini", "psconv_t6", "csv"))
+    row = next(r for r in rows if r["row"] == "resnext29_8x64d__psconv" and r["metric"] == "top1_err")
+    assert (row["published_gain"], row["our_gain"], row["verdict"]) == ("0.936", "12.0", "agrees")
+    assert (row["seeds"], row["sd"]) == ("3", "1.00")
+    page = paths.table("mini", "psconv_t6").read_text()
+    assert "| 3: 8.0 ± 1.0 | agrees |" in page
+    assert "| 17.138 → 8.0 |" in page  # the mean, which the gain is of
+    assert "bootstrap" not in page
+    assert "Errors: lower is better" in page
+    claim = next(r for r in rows if r["kind"] == "claim" and r["row"] == "psconv_c11_cifar_own")
+    assert (claim["published_gain"], claim["our_gain"], claim["verdict"]) == ("0.936", "12.0", "agrees")
+
+
+def test_the_spread_of_a_detector_is_its_own_seeds_or_the_presets_noise(fake):
+    values = {"ap": [0.20, 0.22, 0.21]}
+    group = {"experiment": "dst_frcnn_r50_fpn_1x", "seeds": 3, "dof": 2, "sd": {"ap": 0.01}, "values": values}
+    digest = preset_digest(config.load_preset("mini"))
+    write_json(paths.NOISE, {"mini": {"preset_digest": digest, "groups": {"fpn": group}}})
+    results = Results("mini")
+    own = spread(results, "dst_frcnn_r50_fpn_1x", "ap")
+    assert own == Spread((0.20, 0.22, 0.21), pytest.approx(0.21), 0.01)
+    assert spread_cell(own) == "3: 21.0 ± 1.0"
+    assert spread_cell(spread(results, "dst_frcnn_r50_fpn_1x_dst", "ap")) == "1, ± 1.0"
+    assert spread_cell(spread(results, "dst_frcnn_r50_fpn_1x__ms_test_m", "ap")) == "1, ± 1.0"  # not its own test
+    assert spread_cell(spread(results, "snip_drfcn_r50_7ep_snip__ms_test", "ap")) == "1"
+
+
+@pytest.mark.parametrize(
+    ("printed", "ours", "decimals", "word"),
+    [
+        (41.5, 41.527712, 1, "equal"),
+        (43.9, 43.84644, 1, "close"),  # rounds to 43.8
+        (25.557, 25.557032, 3, "equal"),
+        (40.0, 41.0, 1, "differs"),
+        (None, 41.0, 1, "not printed"),
+        (40.0, None, 1, "not counted"),
+    ],
+)
+def test_counts_are_equal_when_they_round_to_the_print(printed, ours, decimals, word):
+    assert judge_count(printed, ours, decimals).word == word
+
+
+@pytest.mark.parametrize(
+    ("printed", "ours", "word"),
+    [
+        (1.70, (1.3, 1.2, 1.4), "agrees"),
+        (1.01, (0.97, 0.96, 1.04), "agrees"),  # all within 5 % of 1
+        (1.01, (0.97, 0.94, 1.04), "undecided"),  # a quartile is more than 5 % below 1
+        (1.01, (1.20, 1.10, 1.30), "contradicts"),
+        (0.6, (1.2, 1.1, 1.3), "contradicts"),
+        (1.0, (1.0, None, None), "agrees"),  # exact
+        (1.7, None, "not timed"),
+        (None, (1.0, None, None), "not printed"),
+        (None, None, "no baseline"),
+    ],
+)
+def test_times_are_compared_by_the_side_of_one_that_their_ratio_lies_on(printed, ours, word):
+    assert judge_ratio(printed, ours and Ratio(*ours, "Timed.")).word == word
+
+
+def test_networks_trained_differently_are_one_network():
+    plain, dynamic = (network(load_experiment(f"msfm_{name}_rcnn_r50_fpn_1x")) for name in ("dynamic", "cascade"))
+    assert plain["detector"] == "faster_rcnn"  # the same network, trained dynamically
+    assert dynamic["detector"] == "cascade_rcnn"
+
+
+def test_counts_of_networks_stand_beside_the_printed_ones(fake):
+    rows = [
+        {"name": "a", "network": network(load_experiment("msfm_frcnn_r50_fpn_1x")), "parameters": 41_527_712},
+        {"name": "b", "network": network(load_experiment("msfm_frcnn_r50_fpn_1x_msfm")), "parameters": 43_846_440},
+    ]
+    write_json(paths.metrics("mini", "identities"), {"rows": rows})
+    write_table("msfm_t4", "mini")
+    page = paths.table("mini", "msfm_t4").read_text()
+    assert "| Faster R-CNN | parameters, M | 41.5 | 41.528 |  |  | equal |" in page
+    assert "| Faster R-CNN* | parameters, M | 43.9 | 43.846 | 1.06x | 1.06x | close |" in page
+    assert "| RetinaNet | parameters, M | 37.7 |  |  |  | not counted |" in page
+    lines = read_csv(paths.table("mini", "msfm_t4", "csv"))
+    claims = [r for r in lines if r["kind"] == "claim" and r["metric"] == "params_m"]
+    assert (claims[0]["published_gain"], claims[0]["our_gain"], claims[0]["verdict"]) == ("2.4", "2.319", "agrees")
+    assert claims[1]["verdict"] == "cannot be checked here"
+
+
+def test_the_digest_of_a_preset_changes_with_values_and_not_with_new_options():
+    mini = config.load_preset("mini")
+    digest = preset_digest(mini)
+    training = structs.replace(mini.training, steps=581)
+    assert preset_digest(structs.replace(mini, training=training)) != digest
+    assert preset_digest(structs.replace(mini, title="another", name="other")) == digest
+    assert preset_digest(structs.replace(mini, data=structs.replace(mini.data, val_images=299))) != digest
+    # what an option added later looks like: not in the file, its default in the preset
+    left_out = chosen(mini)
+    assert "workers" not in left_out["training"]
+    assert left_out["training"]["steps"] == mini.training.steps
+
+
+def test_the_committed_noise_is_that_of_the_mini_preset():
+    noise = read_json(paths.ROOT / paths.NOISE)
+    assert noise["mini"]["preset_digest"] == preset_digest(config.load_preset("mini"))
+
+
+def test_a_table_of_classifiers_says_what_they_saw(fake):
+    summary = {"steps": 1300, "batch": 48, "images": 9000, "top1_error": 0.05, "top5_error": 0.01}
+    write_json(paths.training_summary("mini", PLAIN), {"experiment": PLAIN, **summary})
+    write_table("psconv_t6", "mini")
+    page = paths.table("mini", "psconv_t6").read_text()
+    sentence = "- Classifiers of 9,000 training images, judged on others held out; 1,300 steps of 48 images.\n"
+    assert sentence in page
+    assert "Nothing evaluated yet" not in page
+    write_json(paths.training_summary("mini", PS), {"experiment": PS, **summary, "steps": 900, "val_images": 500})
+    write_table("psconv_t6", "mini")
+    page = paths.table("mini", "psconv_t6").read_text()
+    assert "- Classifiers of 9,000 training images and 500 test images; 900 to 1,300 steps of 48 images.\n" in page

@@ -1,0 +1,26 @@
+"""One rule for each kind of stage that the dvc.yaml files declare: what a stage reads and writes is said there alone."""
+
+for kind in KINDS:
+
+    rule:
+        name:
+            kind.name
+        input:
+            inputs(kind),
+        output:
+            outputs(kind),
+        log:
+            kind.log,
+        wildcard_constraints:
+            **{name: "|".join(sorted(values)) for name, values in kind.values.items()},
+        # Long jobs first: what is short fills the gap beside the last of them.
+        priority: int(kind.name == "train")
+        conda:
+            "../envs/reproduce.yaml"
+        threads: THREADS if kind.name in RESOURCES else 1
+        resources:
+            **RESOURCES.get(kind.name, {}),
+        params:
+            stage=lambda wildcards, maker=maker(kind): maker(wildcards).address,
+        shell:
+            "python -m pipeline.graph.job {params.stage} --log {log}"
