@@ -247,14 +247,3 @@ def test_always_and_random_ignore_the_losses() -> None:
     assert 0.46 < sum(before) / 2000 < 0.54
     other = CollageSchedule(CollageOptions(feedback="random"), seed=2)
     assert 0.4 < sum(other.collage(step) == row for step, row in enumerate(before)) / 2000 < 0.6
-
-
-@pytest.mark.parametrize(("area", "decision"), [(9000.0, True), (1.0, False)])
-def test_a_schedule_starts_with_a_collage_and_resumes(area: float, decision: bool) -> None:
-    schedule, resumed = (CollageSchedule(CollageOptions(), seed=1) for _ in range(2))
-    assert schedule.collage(0) is True
-    schedule.observe(POSITIVES._replace(areas=torch.full((3,), area)), [torch.ones(1)])
-    state = schedule.state_dict()
-    assert state == {"collage_next": decision}
-    resumed.load_state_dict(json.loads(json.dumps(state)))
-    assert resumed.collage(1) is schedule.collage(1) is decision
