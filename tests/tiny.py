@@ -82,6 +82,11 @@ def with_detector(found: Spec, detector: str) -> Spec:
     return changed(found, experiment={"detector": detector})
 
 
+def plain(flip: float = 0.0, batch: int = 2, **method: Any) -> Spec:
+    """Return a DST experiment with this probability of flips and this method."""
+    return changed(with_method(spec("dst_frcnn_r50_fpn_1x", batch=batch), **method), recipe={"flip": flip})
+
+
 def c4(experiment: str, **training: Any) -> Spec:
     """Return an experiment of SNIP's, trained end to end in a C4 Faster R-CNN instead of on given proposals."""
     found = spec(experiment, **training)

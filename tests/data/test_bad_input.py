@@ -93,11 +93,7 @@ STRUCTURE = [
     ("images.1.height", -24, "images[1] (id 3) has height -24, but it must be a whole number of pixels"),
     ("images.0.file_name", "sub", "image 7: 'sub' in images is not a file"),
     ("images.0.file_name", "sub\\b.png", "(write sub-folders with /)"),
-    (
-        "images.0.width",
-        41,
-        "train_source.json: image 7: 'b.png' is 40x30 pixels, but its entry says 41x30;",
-    ),
+    ("images.0.width", 41, "train_source.json: image 7: 'b.png' is 40x30 pixels, but its entry says 41x30;"),
     ("images.1.id", 7, "train_source.json: images[1] repeats the image id 7; give every image its own id."),
     ("annotations.0.id", 11, "annotations[1] repeats the annotation id 11 of annotations[0]; give every annotation"),
     ("annotations.0.id", "a", "annotations[0] has id 'a', but it must be a whole number below 2^53; correct it."),

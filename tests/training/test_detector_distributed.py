@@ -171,11 +171,6 @@ def worlds(size: int) -> list[World]:
     return [World(rank, size) for rank in range(size)]
 
 
-def plain(**options) -> Spec:
-    found = tiny.with_method(tiny.spec("dst_frcnn_r50_fpn_1x", batch=4), **options)
-    return tiny.changed(found, recipe={"flip": 0.5})
-
-
 def images(count: int = 24) -> tiny.FakeSet:
     """Return images of several sizes with one box each."""
     sizes = [(40 + row % 3, 60 + row % 5) for row in range(count)]
@@ -188,7 +183,7 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_share_a_batch_and_augment_as_one_would(size):
-    spec, data = plain(short_sides=(600, 800, 1000)), images()
+    spec, data = tiny.plain(0.5, 4, short_sides=(600, 800, 1000)), images()
     whole = RegularBatches(spec, data, 4, REGULAR)
     parts = [RegularBatches(spec, data, 4, REGULAR, world) for world in worlds(size)]
     flips = set()
@@ -206,7 +201,7 @@ def test_processes_share_a_batch_and_augment_as_one_would(size):
 
 @pytest.mark.parametrize("k", [4, 9])
 def test_collages_do_not_depend_on_the_number_of_processes(k):
-    spec, data = plain(collage=CollageOptions(components=k)), images(40)
+    spec, data = tiny.plain(0.5, 4, collage=CollageOptions(components=k)), images(40)
 
     def collages(world: World) -> CollageBatches:
         return CollageBatches(RegularBatches(spec, data, 4 * k, COLLAGE, world), k, spec)
@@ -238,7 +233,7 @@ def test_processes_agree_on_resolutions():
 def test_a_batch_that_processes_cannot_share_is_named():
     for method in ({}, {"collage": CollageOptions()}):
         with pytest.raises(InputError, match="batch of 4 cannot be shared by 3 processes"):
-            build_feeder(plain(**method), images(), 4, World(0, 3))
+            build_feeder(tiny.plain(0.5, 4, **method), images(), 4, World(0, 3))
 
 
 def test_norms_over_processes_need_gpus():

@@ -227,13 +227,6 @@ def test_detectors_remember_what_every_feedback_reads(family: str) -> None:
     assert shares["input_ratio"] == 0.5
 
 
-def test_the_area_threshold_is_the_networks_own() -> None:
-    for small_area, next_one in ((99.0, True), (101.0, False)):
-        schedule = CollageSchedule(CollageOptions(), seed=1, small_area=small_area)
-        schedule.observe(POSITIVES, [torch.ones(1)])
-        assert schedule.collage(1) is next_one
-
-
 def test_always_and_random_ignore_the_losses() -> None:
     always = CollageSchedule(CollageOptions(feedback="always"), seed=1)
     random = CollageSchedule(CollageOptions(feedback="random"), seed=1)

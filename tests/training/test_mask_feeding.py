@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from pipeline.options import CollageOptions
-from pipeline.spec import Spec
 from pipeline.training.collage_feeding import CollageFeeder
 from pipeline.training.feeding import COLLAGE, REGULAR, RegularBatches, build_feeder
 from pipeline.training.pyramid import PyramidBatches, Unit
@@ -34,11 +33,6 @@ def fill(mask: Tensor, box: list[int]) -> None:
     mask[y1 : (y1 + y2) // 2, x1 : (x1 + x2) // 2] = 0
 
 
-def spec(flip: float = 0.0, batch: int = 2, **method) -> Spec:
-    found = tiny.with_method(tiny.spec("dst_frcnn_r50_fpn_1x", batch=batch), **method)
-    return tiny.changed(found, recipe={"flip": flip})
-
-
 def masked(count: int, size: tuple[int, int] = SIZE) -> MaskedSet:
     return MaskedSet([size] * count, [[[4, 8, 20, 24], [30, 10, 50, 30]]] * count)
 
@@ -54,7 +48,7 @@ def expected(box: Tensor, size: tuple[int, int], flipped: bool = False) -> Tenso
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_masks_lie_in_their_boxes_at_every_drawn_scale(flip):
     sizes = set()
-    batches = RegularBatches(spec(flip, short_sides=(800, 1200, 1600), batch=3), masked(3), 3, REGULAR)
+    batches = RegularBatches(tiny.plain(flip, short_sides=(800, 1200, 1600), batch=3), masked(3), 3, REGULAR)
     for index in range(6):
         images, targets, _ = batches[index]
         for image, target in zip(images, targets, strict=True):
@@ -67,7 +61,7 @@ def test_masks_lie_in_their_boxes_at_every_drawn_scale(flip):
 
 
 def test_masks_change_nothing_else_in_a_batch():
-    for source in (spec(0.5), spec(0.5, collage=CollageOptions())):
+    for source in (tiny.plain(0.5), tiny.plain(0.5, collage=CollageOptions())):
         plain = tiny.FakeSet([SIZE] * 8, [[[4, 8, 20, 24], [30, 10, 50, 30]]] * 8)
         with_masks, without = build_feeder(source, masked(8), 8), build_feeder(source, plain, 8)
         for step in range(2):
@@ -82,7 +76,7 @@ def test_masks_change_nothing_else_in_a_batch():
 @pytest.mark.parametrize("keep_aspect", [False, True])
 def test_masks_of_collages(keep_aspect):
     # 80x120 images in cells of 48x64 (stretched), or 43x64 (aspect kept).
-    source = spec(batch=1, collage=CollageOptions(keep_aspect=keep_aspect))
+    source = tiny.plain(batch=1, collage=CollageOptions(keep_aspect=keep_aspect))
     (collage,), (target,), _ = CollageFeeder(source, masked(4), 4).batch(0)
     assert target["masks"].shape == (8, *collage.shape[1:]) == (8, 96, 128)
     height = 43 if keep_aspect else 48
