@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from pipeline import config, paths
@@ -58,33 +58,41 @@ PRESET = Preset(
 
 def preset(**training: Any) -> Preset:
     """Return the tiny preset, with some of its `training` options changed."""
-    return msgspec.structs.replace(PRESET, training=msgspec.structs.replace(PRESET.training, **training))
+    return replace(PRESET, training=replace(PRESET.training, **training))
+
+
+def changed(found: Spec, **parts: dict[str, Any]) -> Spec:
+    """Return a specification with other values in its `experiment`, `recipe` or `preset`."""
+    return replace(found, **{part: replace(getattr(found, part), **values) for part, values in parts.items()})
 
 
 def spec(experiment: str, **training: Any) -> Spec:
     """Return an experiment under the tiny preset; its recipe counts 12 epochs, so it takes the preset's steps."""
     found = config.resolve(experiment, "mini")
-    recipe = msgspec.structs.replace(found.recipe, epochs=12.0, iterations=None)
-    return msgspec.structs.replace(found, preset=preset(**training), recipe=recipe)
+    return replace(changed(found, recipe={"epochs": 12.0, "iterations": None}), preset=preset(**training))
 
 
 def with_method(found: Spec, **method: Any) -> Spec:
     """Return a specification with another method."""
-    experiment = msgspec.structs.replace(found.experiment, method=Method(**method))
-    return msgspec.structs.replace(found, experiment=experiment)
+    return changed(found, experiment={"method": Method(**method)})
 
 
 def with_detector(found: Spec, detector: str) -> Spec:
     """Return a specification with another detector family."""
-    return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, detector=detector))
+    return changed(found, experiment={"detector": detector})
+
+
+def plain(flip: float = 0.0, batch: int = 2, **method: Any) -> Spec:
+    """Return a DST experiment with this probability of flips and this method."""
+    return changed(with_method(spec("dst_frcnn_r50_fpn_1x", batch=batch), **method), recipe={"flip": flip})
 
 
 def c4(experiment: str, **training: Any) -> Spec:
     """Return an experiment of SNIP's, trained end to end in a C4 Faster R-CNN instead of on given proposals."""
     found = spec(experiment, **training)
-    method = msgspec.structs.replace(found.experiment.method, deformable=None)
+    method = replace(found.experiment.method, deformable=None)
     changes = {"detector": "faster_rcnn", "neck": "c4", "region": None, "proposals": None, "method": method}
-    return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, **changes))
+    return changed(found, experiment=changes)
 
 
 def make_files() -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_sets import instances, normalised, verify_one, write_images
 
-from pipeline.data.images import locate
+from pipeline.data.verify import Source, verify
 from pipeline.errors import InputError
 
 
@@ -61,8 +61,6 @@ def test_malformed_json(folder, text, expected):
 
 
 def test_missing_instances_file(folder):
-    from pipeline.data.verify import Source, verify
-
     with pytest.raises(InputError, match=r"nowhere\.json does not exist; make it, or correct the path"):
         verify("x", "coco", {"train": Source(folder / "nowhere.json", folder / "images")}, 1.0, folder / "out")
 
@@ -90,19 +88,14 @@ STRUCTURE = [
     ("images.1.file_name", ..., "train_source.json: images[1] (id 3) has no file_name; add it, or remove the entry."),
     ("images.1.file_name", 5, "train_source.json: images[1] (id 3) has file_name 5, but it must be text; correct it."),
     ("images.1.file_name", "", "train_source.json: images[1] (id 3) has file_name '', but it must be text"),
-    (
-        "images.1.width",
-        "32",
-        "images[1] (id 3) has width '32', but it must be a whole number of pixels from 1 to 1000000",
-    ),
+    ("images.1.width", "32", "(id 3) has width '32', but it must be a whole number of pixels from 1 to 1000000"),
     ("images.1.width", 0, "images[1] (id 3) has width 0, but it must be a whole number of pixels"),
     ("images.1.height", -24, "images[1] (id 3) has height -24, but it must be a whole number of pixels"),
+    ("images.0.file_name", "sub", "image 7: 'sub' in images is not a file"),
+    ("images.0.file_name", "sub\\b.png", "(write sub-folders with /)"),
+    ("images.0.width", 41, "train_source.json: image 7: 'b.png' is 40x30 pixels, but its entry says 41x30;"),
     ("images.1.id", 7, "train_source.json: images[1] repeats the image id 7; give every image its own id."),
-    (
-        "annotations.0.id",
-        11,
-        "annotations[1] repeats the annotation id 11 of annotations[0]; give every annotation its",
-    ),
+    ("annotations.0.id", 11, "annotations[1] repeats the annotation id 11 of annotations[0]; give every annotation"),
     ("annotations.0.id", "a", "annotations[0] has id 'a', but it must be a whole number below 2^53; correct it."),
     ("annotations.0.image_id", ..., "annotations[0] (id 12) has no image_id; add it, or remove the entry."),
     ("annotations.0.image_id", 8, "annotations[0] (id 12) is for image 8, which is not in 'images'; add the image or"),
@@ -114,16 +107,8 @@ STRUCTURE = [
         "train_source.json: annotations[0] (id 12) has category_id 8, but the 2 categories of the file have ids from 4 "
         "to 9 (nearest: 9); add the category or correct the annotation.",
     ),
-    (
-        "annotations.0.bbox",
-        ...,
-        "annotations[0] (id 12) has no bbox; add [x, y, width, height], or remove the annotation",
-    ),
-    (
-        "annotations.0.bbox",
-        [1, 2, 3],
-        "annotations[0] (id 12) has bbox [1, 2, 3], but a box is four numbers [x, y, width",
-    ),
+    ("annotations.0.bbox", ..., "annotations[0] (id 12) has no bbox; add [x, y, width, height], or remove the"),
+    ("annotations.0.bbox", [1, 2, 3], "(id 12) has bbox [1, 2, 3], but a box is four numbers [x, y, width"),
     ("annotations.0.bbox", [1, 2, 3, "4"], "has bbox [1, 2, 3, '4'], but a box is four numbers"),
     ("annotations.0.bbox", [1, 2, 3, None], "has bbox [1, 2, 3, None], but a box is four numbers"),
     ("annotations.0.bbox", [1, 2, 3, True], "has bbox [1, 2, 3, True], but a box is four numbers"),
@@ -144,21 +129,16 @@ def test_structural_mistakes(folder, path, value, expected):
     assert expected in sentence(folder, edited(path, value))
 
 
-@pytest.mark.parametrize("annotations", [[], "crowd", "degenerate"])
+@pytest.mark.parametrize(
+    "annotations", [[], instances()["annotations"][2:], [instances()["annotations"][0] | {"bbox": [1, 1, 0, 0]}]]
+)
 def test_no_usable_box_in_train(folder, annotations):
-    content = instances()
-    if annotations == "crowd":
-        content["annotations"] = content["annotations"][2:]
-    elif annotations == "degenerate":
-        content["annotations"] = [content["annotations"][0] | {"bbox": [1, 1, 0, 0]}]
-    else:
-        content["annotations"] = []
-    text = sentence(folder, content)
+    text = sentence(folder, instances() | {"annotations": annotations})
     assert text.startswith("train_source.json has no usable box (")
     assert text.endswith("so there is nothing to train on; check the annotations.")
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "sub/../../secret.png"])
+@pytest.mark.parametrize("name", ["../secret.png", "sub/../../secret.png", "../images2/a.png"])
 def test_path_that_leaves_the_folder(folder, name):
     write_images(folder, {"images": [{"file_name": "secret.png", "width": 40, "height": 30}]})
     text = sentence(folder, edited("images.0.file_name", name))
@@ -186,19 +166,9 @@ def test_link_inside_the_folder_is_fine(folder):
     assert verify_one(folder, instances())["splits"]["train"]["images"] == 2
 
 
-def test_names_that_share_a_prefix_with_the_folder_are_outside(tmp_path):
-    (tmp_path / "images").mkdir()
-    with pytest.raises(InputError, match="leaves the image folder"):
-        locate(tmp_path / "images", "../images2/a.png", "x")
-
-
 @pytest.mark.parametrize("name", ["a\0.png", "\ud800.png"])
 def test_names_that_no_file_can_have(folder, name):
     assert re.search(r"images\[0\] \(id 7\) has file.name '.*', ", sentence(folder, edited("images.0.file_name", name)))
-
-
-def test_folder_as_image(folder):
-    assert "image 7: 'sub' in images is not a file" in sentence(folder, edited("images.0.file_name", "sub"))
 
 
 def test_missing_image(folder):
@@ -207,10 +177,6 @@ def test_missing_image(folder):
         "train_source.json: image 7: image file 'b.png' does not exist in images; restore it, correct file_name, or "
         "set missing_images to 'exclude'."
     )
-
-
-def test_missing_image_with_backslashes(folder):
-    assert "(write sub-folders with /)" in sentence(folder, edited("images.0.file_name", "sub\\b.png"))
 
 
 def test_all_images_missing(folder):
@@ -245,13 +211,6 @@ def test_truncated_image(folder, name, kept):
 def test_file_that_is_no_image(folder, content, problem):
     (folder / "images" / "b.png").write_bytes(content)
     assert f"image 7: image file 'b.png' {problem}" in sentence(folder, instances())
-
-
-def test_size_that_differs(folder):
-    assert sentence(folder, edited("images.0.width", 41)) == (
-        "train_source.json: image 7: 'b.png' is 40x30 pixels, but its entry says 41x30; correct width and height, or "
-        "restore the image that was annotated."
-    )
 
 
 def test_misspelt_option(folder):
@@ -324,12 +283,10 @@ def fuzz_folder(tmp_path_factory):
 
 
 def verify_or_refuse(folder, content, **options):
-    refusal = None
     try:
         manifest = verify_one(folder, content, **options)
     except InputError as error:
         refusal = str(error)
-    if refusal is not None:
         assert "\n" not in refusal
         assert refusal.encode("utf-8")
         return

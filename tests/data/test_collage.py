@@ -161,11 +161,14 @@ def test_a_collage_of_four_full_images_costs_little_more_than_shrinking_them(col
 
 def test_boxes_areas_and_flags_by_hand() -> None:
     images = [torch.full((3, 64, 32), float(i)) for i in range(4)]
+    of_image = {"image_id": torch.tensor([7]), "size": torch.tensor([64, 32]), "file": "a"}
     targets = [
-        objects((8, 8, 16, 40), label=i, area=torch.tensor([200.0]), valid_head=torch.tensor([i % 2 == 0]))
+        objects((8, 8, 16, 40), label=i, area=torch.tensor([200.0]), valid_head=torch.tensor([i % 2 == 0]), **of_image)
         for i in range(4)
     ]
     image, target = make_collage(images, targets, canvas_size=(64, 64))  # cells 32x32: x stays, y halves
+    assert sorted(target) == ["area", "boxes", "labels", "valid_head"]  # what describes the image is dropped
+    assert (targets[0]["boxes"].tolist(), targets[0]["area"].tolist()) == ([[8, 8, 16, 40]], [200])  # inputs stay
     assert image[0, ::32, ::32].tolist() == [[0, 1], [2, 3]]
     assert target["boxes"].tolist() == [[8, 4, 16, 20], [40, 4, 48, 20], [8, 36, 16, 52], [40, 36, 48, 52]]
     assert target["area"].tolist() == [100, 100, 100, 100]
@@ -256,23 +259,10 @@ def test_images_without_objects() -> None:
     assert target["labels"].shape == (0,)
 
 
-def test_what_describes_the_image_is_dropped() -> None:
-    targets = [objects((0, 0, 9, 9), image_id=torch.tensor([i]), size=torch.tensor([9, 9]), file="a") for i in range(4)]
-    _, target = make_collage([torch.zeros(3, 9, 9)] * 4, targets)
-    assert sorted(target) == ["boxes", "labels"]
-
-
 def test_whole_numbered_boxes_are_scaled_too() -> None:
     targets = [{"boxes": torch.tensor([[1, 2, 6, 9]]), "labels": torch.ones(1)}] * 4
     _, target = make_collage([torch.zeros(3, 32, 32)] * 4, targets)
     assert target["boxes"][0].tolist() == [0.5, 1, 3, 4.5]
-
-
-def test_inputs_stay_as_they_are() -> None:
-    targets = [objects((8, 8, 16, 40), area=torch.tensor([200.0])) for _ in range(4)]
-    make_collage([torch.zeros(3, 64, 64)] * 4, targets)
-    assert targets[0]["boxes"].tolist() == [[8, 8, 16, 40]]
-    assert targets[0]["area"].tolist() == [200]
 
 
 @pytest.mark.parametrize(

@@ -96,28 +96,50 @@ def test_a_server_without_ranges_that_always_breaks_is_given_up(server, target):
     assert len(served.requests) == 4  # the first one brought new bytes
 
 
-def test_a_file_that_changes_between_two_attempts_is_taken_anew(server, target):
+@pytest.mark.parametrize(
+    ("tagged", "checksum", "asked"),
+    [
+        (True, None, [None, "bytes=100000-"]),  # no checksum: the ETag alone shows it
+        (False, SHA256, [None, "bytes=100000-", None]),  # pieces of two versions are found out by the checksum
+    ],
+)
+def test_a_file_that_changes_between_two_attempts_is_taken_anew(server, target, tagged, checksum, asked):
     old = random.Random(1).randbytes(len(CONTENT))
 
     def change(served):
         served.content = CONTENT
 
-    served = server.add("file.zip", old, breaks_after=[100_000], change=change)
-    get(server, target, checksum=None)  # no checksum: the ETag alone shows it
+    served = server.add("file.zip", old, breaks_after=[100_000], tagged=tagged, change=change)
+    get(server, target, checksum=checksum)
     assert target.read_bytes() == CONTENT
-    assert len(served.requests) == 2
+    assert [request.get("Range") for request in served.requests] == asked
 
 
-def test_pieces_of_two_versions_are_found_out_by_the_checksum(server, target):
-    old = random.Random(1).randbytes(len(CONTENT))
+LOGIN = b"<!DOCTYPE html><html>Please log in</html>"
 
-    def change(served):
-        served.content = CONTENT
 
-    served = server.add("file.zip", old, breaks_after=[100_000], tagged=False, change=change)
-    get(server, target)
-    assert target.read_bytes() == CONTENT
-    assert [request.get("Range") for request in served.requests] == [None, "bytes=100000-", None]
+@pytest.mark.parametrize(
+    ("content", "given", "size", "match", "most"),
+    [
+        (CONTENT, {"length": SIZE + 5000}, SIZE, "offers 305000 bytes where 300000 are expected", 1),
+        (CONTENT, {"length": SIZE - 5000}, SIZE, "offers 295000 bytes where 300000 are expected", 1),
+        (CONTENT, {"length": SIZE + 5000}, None, "no byte after those|broke the connection", 8),
+        (CONTENT, {"length": SIZE - 5000}, None, "gave a wrong file .SHA256", 1),
+        (CONTENT * 20, {"announce": False}, SIZE, "sends more than the 300000 bytes", 1),
+        # In one piece: asking again would give the same.
+        (CONTENT[::-1], {}, SIZE, "gave a wrong file .SHA256 [0-9a-f]{64} where [0-9a-f]{64} is expected", 1),
+        (LOGIN, {"kind": "text/html; charset=utf-8"}, None, "sent a web page", 1),
+        (b"\n<HTML>Please log in</HTML>", {"kind": "application/octet-stream"}, None, "sent a web page", 1),
+        (None, {}, SIZE, "answered 404 Not Found", 0),
+        (CONTENT, {"status": [503] * 20}, SIZE, "answered 503 Service Unavailable, 3 times in a row", 3),
+    ],
+)
+def test_what_is_not_the_file_is_refused(server, target, content, given, size, match, most):
+    served = server.add("file.zip", content, **given) if content else None
+    refused(server, target, match, size=size)
+    assert len(served.requests if served else []) <= most
+    if "wrong file" in match:
+        assert left(target) == []
 
 
 def test_without_tag_and_checksum_nothing_is_continued(server, target):
@@ -125,52 +147,6 @@ def test_without_tag_and_checksum_nothing_is_continued(server, target):
     get(server, target, checksum=None)
     assert target.read_bytes() == CONTENT
     assert [request.get("Range") for request in served.requests] == [None, None]
-
-
-@pytest.mark.parametrize("length", [len(CONTENT) + 5000, len(CONTENT) - 5000])
-def test_a_length_that_is_not_the_expected_one_is_refused_before_the_download(server, target, length):
-    server.add("file.zip", CONTENT, length=length)
-    refused(server, target, f"offers {length} bytes where 300000 are expected")
-
-
-def test_a_length_too_long_without_a_known_one_ends_in_a_sentence(server, target):
-    served = server.add("file.zip", CONTENT, length=len(CONTENT) + 5000)
-    refused(server, target, "no byte after those|broke the connection", size=None)
-    assert len(served.requests) <= 8
-
-
-def test_a_length_too_short_is_found_out_by_the_checksum(server, target):
-    server.add("file.zip", CONTENT, length=len(CONTENT) - 5000)
-    refused(server, target, "gave a wrong file .SHA256", size=None)
-    assert left(target) == []
-
-
-def test_a_body_that_does_not_end_is_cut_off(server, target):
-    server.add("file.zip", CONTENT * 20, announce=False)
-    refused(server, target, "sends more than the 300000 bytes")
-
-
-def test_a_wrong_file_of_the_right_size_is_refused_and_removed(server, target):
-    served = server.add("file.zip", CONTENT[::-1])
-    refused(server, target, "gave a wrong file .SHA256 [0-9a-f]{64} where [0-9a-f]{64} is expected")
-    assert left(target) == []
-    assert len(served.requests) == 1  # one piece: asking again would give the same
-
-
-def test_a_login_page_is_named(server, target):
-    server.add("file.zip", b"<!DOCTYPE html><html>Please log in</html>", kind="text/html; charset=utf-8")
-    refused(server, target, "sent a web page", size=None)
-    server.add("file.zip", b"\n<HTML>Please log in</HTML>", kind="application/octet-stream")
-    refused(server, target, "sent a web page", size=None)
-
-
-def test_a_missing_file_is_not_asked_for_twice(server, target):
-    refused(server, target, "answered 404 Not Found")
-
-
-def test_a_server_that_stays_busy_is_given_up(server, target):
-    server.add("file.zip", CONTENT, status=[503] * 20)
-    refused(server, target, "answered 503 Service Unavailable, 3 times in a row")
 
 
 def test_the_next_address_is_taken_where_one_fails(server, target):

@@ -53,23 +53,15 @@ LISTS = zipped({"lists/val.txt": b"0 1 2", "lists/other.txt": b""})
 
 
 def described(server: Server, name: str, content: bytes, **options) -> Archive:
-    values = {
-        "urls": (server.url(name),),
-        "bytes": len(content),
-        "unpack": ("val/*.jpg",),
-        "most_bytes": 1000,
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-    return Archive(name=name, **values | options)
+    values = {"urls": (server.url(name),), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return Archive(name=name, **values | {"unpack": ("val/*.jpg",), "most_bytes": 1000} | options)
 
 
-def small(server: Server, **options) -> RemoteSet:
+def small(server: Server) -> RemoteSet:
     """Return a data set of two archives, which the server has."""
-    archives = (
-        described(server, "lists.zip", LISTS, unpack=("lists/val.txt",), files=1),
-        described(server, "images.zip", IMAGES, files=3),
-    )
-    return msgspec.structs.replace(RemoteSet("Small", "data/small", ("val", "lists/val.txt"), archives), **options)
+    lists = described(server, "lists.zip", LISTS, unpack=("lists/val.txt",), files=1)
+    images = described(server, "images.zip", IMAGES, files=3)
+    return RemoteSet("Small", "data/small", ("val", "lists/val.txt"), (lists, images))
 
 
 def files(folder: str) -> list[str]:
@@ -80,12 +72,9 @@ def test_a_data_set_comes_into_place_and_is_remembered(server):
     lists, images = server.add("lists.zip", LISTS), server.add("images.zip", IMAGES, breaks_after=[200])
     found = fetch({"small": small(server)}, WAYS)
     assert files("data/small") == ["lists/val.txt", "val/0.jpg", "val/1.jpg", "val/2.jpg"]
-    assert found["small"]["archives"]["images.zip"] == {
-        "bytes": len(IMAGES),
-        "sha256": hashlib.sha256(IMAGES).hexdigest(),
-        "files": 3,
-        "source": server.url("images.zip"),
-    }
+    digest = hashlib.sha256(IMAGES).hexdigest()
+    entry = {"bytes": len(IMAGES), "sha256": digest, "files": 3, "source": server.url("images.zip")}
+    assert found["small"]["archives"]["images.zip"] == entry
     assert files("data/archives") == ["unpacked.json"]  # archives go when they are unpacked
     assert (len(lists.requests), len(images.requests)) == (1, 2)
     assert fetch({"small": small(server)}, WAYS) == found

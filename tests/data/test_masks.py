@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from pipeline.data import masks
 from pipeline.data.detection_set import DetectionSet, scaled_masks
 from pipeline.data.masks import check_masks, decode, encode, encode_window, scorable
 from pipeline.errors import InputError
@@ -63,11 +62,6 @@ def test_codes_of_windows_equal_pycocotools(data):
     assert found == {"size": [height, width], "counts": expected["counts"].decode()}
 
 
-def test_codes_of_full_columns_are_one_run():
-    code = encode_window(np.ones((3, 2), dtype=bool), 0, 1, (3, 4))
-    assert code == {"size": [3, 4], "counts": encode({"size": [3, 4], "counts": [3, 6, 3]}, 3, 4)["counts"].decode()}
-
-
 def test_data_set_gives_masks_of_its_objects():
     data = DetectionSet(split([SQUARE], [TALL], [TALL, SQUARE], crowds=(1,)), masks=True)
     assert data.has_masks
@@ -112,12 +106,9 @@ def test_objects_without_mask_are_refused_with_the_first_of_them():
     )
 
 
-def test_crowds_need_no_mask():
-    check_masks(split([SQUARE], None, crowds=(1,)))
-
-
 def test_few_objects_without_mask_are_left_out():
     content = split(*[[SQUARE]] * 99, None)
+    check_masks(split([SQUARE], None, crowds=(1,)))  # crowds need none
     data = DetectionSet(content, masks=True)
     assert len(data.boxes[0]) == len(data.labels[0]) == len(data.masks(0)) == 99
     with pytest.raises(InputError, match="2 of the 101 objects"):
@@ -147,7 +138,3 @@ def test_verified_polygons_become_masks(tmp_path: Path):
     assert by_id[3].all()
     assert by_id[7].sum() == 50
     assert by_id[7][0, 3:8, 2:12].all()
-
-
-def test_masks_need_no_torch():
-    assert "torch" not in vars(masks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pipeline.data.manifest import load_split
 from pipeline.data.sources import verify_preset
 from pipeline.errors import InputError
 from pipeline.preset import Data, Source
+from pipeline.stages import verify
 
 
 @pytest.fixture
@@ -23,23 +25,14 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Return a preset with two COCO images, and two VOC images to train on and one to test."""
     monkeypatch.chdir(tmp_path)
     root = write_images(tmp_path / "images")
-    files = {}
-    for split in ("train2017", "val2017"):
-        files[split] = str(write_instances(tmp_path / f"instances_{split}.json", INSTANCES))
-    objects = {name: [voc_object("boat", 1, 1, 9, 9)] for name in ("a", "b", "c")}
-    write_voc(tmp_path / "voc/VOC2007", {"trainval": ["a"], "test": ["c"]}, {k: objects[k] for k in ("a", "c")})
-    write_voc(tmp_path / "voc/VOC2012", {"trainval": ["b"]}, {"b": objects["b"]})
-    coco = Data(
-        kind="coco",
-        train=Source(images=str(root), annotations=files["train2017"]),
-        val=Source(images=str(root), annotations=files["val2017"]),
-    )
-    voc = Data(
-        kind="voc",
-        train=Source(voc=str(tmp_path / "voc"), split="trainval", years=("2007", "2012")),
-        val=Source(voc=str(tmp_path / "voc"), split="test", years=("2007",)),
-    )
-    return replace(tiny.PRESET, data=coco, datasets={"voc": voc}, factor=1.0)
+    files = [str(write_instances(tmp_path / f"instances_{name}2017.json", INSTANCES)) for name in ("train", "val")]
+    boat, folder = [voc_object("boat", 1, 1, 9, 9)], str(tmp_path / "voc")
+    write_voc(tmp_path / "voc/VOC2007", {"trainval": ["a"], "test": ["c"]}, {"a": boat, "c": boat})
+    write_voc(tmp_path / "voc/VOC2012", {"trainval": ["b"]}, {"b": boat})
+    train, val = (Source(images=str(root), annotations=file) for file in files)
+    voc_train = Source(voc=folder, split="trainval", years=("2007", "2012"))
+    voc = Data(kind="voc", train=voc_train, val=Source(voc=folder, split="test", years=("2007",)))
+    return replace(tiny.PRESET, data=Data(kind="coco", train=train, val=val), datasets={"voc": voc}, factor=1.0)
 
 
 def test_each_data_set_is_verified_into_its_own_place(both):
@@ -105,17 +98,10 @@ def test_a_whole_split_agrees_and_unknown_ones_are_not_compared(both):
 
 
 def test_the_stage_warns_and_shows_it_on_the_page(both, monkeypatch, capsys):
-    from pipeline.stages import verify
-
     monkeypatch.setattr(config, "load_preset", lambda name: both)
-    parser = __import__("argparse").ArgumentParser()
-    verify.extend(parser)
-    options = parser.parse_args(["--dataset", "voc"])
-    options.preset = "tiny"
-    verify.main(options)
-    assert capsys.readouterr().err.startswith(
-        "warning: VOC 2007+2012 trainval has 2 images; its publisher counts 16551"
-    )
+    verify.main(Namespace(preset="tiny", dataset="voc"))
+    said = capsys.readouterr().err
+    assert said.startswith("warning: VOC 2007+2012 trainval has 2 images; its publisher counts 16551")
     page = paths.data_page("tiny", "voc").read_text()
     assert page.index("## Categories") < page.index("## Against the publishers' counts")
     assert json.loads(paths.manifest("tiny", "voc").read_text())["kind"] == "voc"

@@ -25,7 +25,7 @@ def flat(batches: list[list[int]]) -> list[int]:
 def test_an_epoch_shows_every_row_at_most_once(rows, size, seed, number):
     stream = BatchStream(rows, size, seed)
     batches = epoch(stream, number)
-    seen = [row for batch in batches for row in batch]
+    seen = flat(batches)
     assert all(len(batch) == size for batch in batches)
     if len(rows) >= size:
         assert len(batches) == len(rows) // size

@@ -88,13 +88,8 @@ def test_compare_shows_what_is_off():
     statistics["image_share_large"] = 0.79
     rows = {row["name"]: row for row in compare(statistics)}
     assert rows["object_share_small"]["within"]
-    assert rows["image_share_large"] == {
-        "name": "image_share_large",
-        "wanted": 0.83,
-        "tolerance": 0.03,
-        "achieved": 0.79,
-        "within": False,
-    }
+    off = {"wanted": 0.83, "tolerance": 0.03, "achieved": 0.79, "within": False}
+    assert rows["image_share_large"] == off | {"name": "image_share_large"}
 
 
 @given(

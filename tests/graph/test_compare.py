@@ -109,19 +109,17 @@ def test_complaints_come_before_anything_is_changed(project, capsys, words, sent
     assert printed.count("\n") == 1
 
 
-def test_a_stage_that_fails_ends_with_code_1(capsys):
+def test_what_fails_is_named_and_ends_with_code_1(monkeypatch, capsys):
+    monkeypatch.setattr(compare.doors, "environment", lambda: {})
+    monkeypatch.setattr(compare.subprocess, "run", lambda *words, **how: type("Done", (), {"returncode": 3}))
+    with pytest.raises(BuildError, match=r"`python -m pipeline.benchmarks.seeds --preset own --seeds 2` ended with"):
+        compare.run_module("pipeline.benchmarks.seeds", None, "own", seeds=2)
+
     def fail(options):
         raise BuildError("train x failed.")
 
     assert compare.main(fail, WORDS) == 1
     assert "train x failed." in capsys.readouterr().err
-
-
-def test_a_module_that_fails_is_named(monkeypatch):
-    monkeypatch.setattr(compare.doors, "environment", lambda: {})
-    monkeypatch.setattr(compare.subprocess, "run", lambda *words, **how: type("Done", (), {"returncode": 3}))
-    with pytest.raises(BuildError, match=r"`python -m pipeline.benchmarks.seeds --preset own --seeds 2` ended with"):
-        compare.run_module("pipeline.benchmarks.seeds", None, "own", seeds=2)
 
 
 @pytest.mark.slow

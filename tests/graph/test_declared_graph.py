@@ -42,11 +42,8 @@ def test_every_stage_depends_on_its_digest_and_pages_on_the_preset():
 def test_every_experiment_depends_on_what_its_file_names_and_on_nothing_else():
     known = {address.rpartition(":")[2]: stage for address, stage in declared.stages().items()}
     made = {out for stage in known.values() for out in stage.outs}
-    for name in [
-        *config.experiments(),
-        *config.combinations(),
-        *(path.stem for path in Path("workflow/inits").iterdir()),
-    ]:
+    inits = (path.stem for path in Path("workflow/inits").iterdir())
+    for name in [*config.experiments(), *config.combinations(), *inits]:
         experiment = load_experiment(name)
         manifest = config.resolve(name, PRESET).manifest
         inits = [experiment.init, experiment.region and experiment.region.second_init]

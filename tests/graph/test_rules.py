@@ -81,9 +81,8 @@ def test_both_doors_show_one_graph(project):
     rules = project.root / "workflow/rules/stages.smk"
     rules.write_text(rules.read_text().replace("            kind.name\n", '            f"some_{kind.name}"\n'))
     table = project.root / "workflow/papers/dst/tables/dvc.yaml"
-    table.write_text(
-        table.read_text().replace("wdir: ../../../..\n", "wdir: .\n", 1)
-    )  # which `declared` takes for the root
+    # `declared` takes it for the root
+    table.write_text(table.read_text().replace("wdir: ../../../..\n", "wdir: .\n", 1))
     drifted = project.run("python", "-m", "pipeline.graph", "check", check=False)
     assert drifted.returncode == 1
     assert "made by rule report in pipeline.graph.declared, by rule some_report in Snakemake" in drifted.stdout

@@ -57,9 +57,8 @@ def test_records_stay_and_locks_name_the_new_bytes(root):
     (said,) = stand_ins.make([INIT], pretrain(root))
     assert said.strip().startswith("init.safetensors came out with other bytes")
     assert (root / "history.csv").read_text() == "then\n"
-    assert (root / "dvc.lock").read_text() == LOCK.format(
-        init=NEW, size=12, history=RECORD, used=NEW, used_size=12
-    )  # the committed training stands: its lock names the stand-in
+    # The committed training stands: its lock names the stand-in.
+    assert (root / "dvc.lock").read_text() == LOCK.format(init=NEW, size=12, history=RECORD, used=NEW, used_size=12)
     assert (root / "init.safetensors").read_text() == "weights"
     assert not (root / stand_ins.KEPT).exists()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import tiny
+from msgspec.structs import replace
 from PIL import Image
 
 from pipeline import config
@@ -33,8 +33,5 @@ def spec(name: str = BASE, root: Path = Path("images"), recipe: dict[str, Any] |
     """Return a classifier under a tiny preset with the folders' images, 16 pixels where the paper has 224."""
     source = LabelledSource(kind="folder", train=str(root / "train"), val=str(root / "val"))
     options = {"pretrain_size": 16, "pretrain_steps": 6, "pretrain_batch": 8, "pretrain_lr": 0.02, "log_rows": 6}
-    preset = tiny.preset(**{**options, **training})
-    preset = msgspec.structs.replace(preset, labelled={"imagenet": source, "cifar100": source})
-    found = config.resolve(name, "mini")
-    changed = msgspec.structs.replace(found.recipe, **(recipe or {}))
-    return msgspec.structs.replace(found, preset=preset, recipe=changed)
+    preset = replace(tiny.preset(**{**options, **training}), labelled={"imagenet": source, "cifar100": source})
+    return tiny.changed(replace(config.resolve(name, "mini"), preset=preset), recipe=recipe or {})

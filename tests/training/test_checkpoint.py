@@ -129,14 +129,6 @@ def test_nothing_but_data_is_unpickled(tmp_path):
     assert checkpoints.load()["step"] == 2
 
 
-def test_finished_trainings_leave_nothing(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "run")
-    checkpoints.save(state(2))
-    checkpoints.remove()
-    checkpoints.remove()
-    assert not (tmp_path / "run").exists()
-
-
 def test_weights_and_their_metadata(tmp_path):
     path = tmp_path / "deep" / "weights.safetensors"
     tensor = torch.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=torch.channels_last)

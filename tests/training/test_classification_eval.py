@@ -9,7 +9,6 @@ from torch import nn
 from pipeline.training.classification.evaluation import (
     EpochErrors,
     batch_errors,
-    by_resolution,
     count_errors,
     over_seeds,
     seeds_summary,
@@ -72,30 +71,21 @@ def test_seeds_have_mean_and_sample_deviation():
     assert summary == {"count": 2, "top1_error": {"values": [0.1, 0.3], "mean": 0.2, "sd": 0.141421}}
 
 
-def test_welch_interval_by_hand():
-    # Variances 1 and 4 of 3 values each: error sqrt(1/3 + 4/3), dof (5/3)^2 / ((1/9 + 16/9) / 2) = 2.94, taken as 2.
-    found = welch_interval([9.0, 10.0, 11.0], [10.0, 12.0, 14.0])
-    assert found["difference"] == pytest.approx(2.0)
-    assert found["dof"] == 2
-    half = 4.302653 * (5 / 3) ** 0.5
+@pytest.mark.parametrize(
+    ("one", "other", "dof", "half"),
+    [
+        # Variances 1 and 4 of 3 values: error sqrt(1/3 + 4/3), dof (5/3)^2 / ((1/9 + 16/9) / 2) = 2.94, taken as 2.
+        ([9.0, 10.0, 11.0], [10.0, 12.0, 14.0], 2, 4.302653 * (5 / 3) ** 0.5),
+        ([1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 5.0, 6.0], 6, 2.446912 * (2 * (5 / 3) / 4) ** 0.5),  # Student's
+    ],
+)
+def test_welch_interval_by_hand(one, other, dof, half):
+    found = welch_interval(one, other)
+    assert (found["dof"], found["difference"]) == (dof, pytest.approx(2.0))
     assert (found["low"], found["high"]) == pytest.approx((2 - half, 2 + half), abs=1e-5)
-
-
-def test_welch_interval_of_equal_spreads_is_students():
-    found = welch_interval([1.0, 2.0, 3.0, 4.0], [2.0, 3.0, 4.0, 5.0])
-    assert found["dof"] == 6
-    half = 2.446912 * (2 * (5 / 3) / 4) ** 0.5
-    assert found["high"] - found["difference"] == pytest.approx(half, abs=1e-5)
 
 
 def test_no_spread_or_one_value():
     assert welch_interval([1.0], [2.0, 3.0])["low"] is None
     same = welch_interval([1.0, 1.0], [2.0, 2.0])
     assert (same["low"], same["high"]) == (1.0, 1.0)
-
-
-def test_resolutions_are_named_as_in_the_paper():
-    assert by_resolution(lambda low: (low / 100, 0.0), {"48": 14}) == {
-        "resolutions": {"48": {"top1_error": 0.14, "top5_error": 0.0}}
-    }
-    assert by_resolution(lambda low: (0.0, 0.0), {}) == {}

@@ -7,16 +7,16 @@ import signal
 from pathlib import Path
 
 import labelled_sets
-import msgspec
 import processes
 import pytest
 import tiny
 import torch
+from msgspec.structs import replace
 
 from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.files import write_json, write_text
-from pipeline.models import build_classifier
+from pipeline.models import build_classifier, pretrained
 from pipeline.preset import LabelledSource
 from pipeline.training.checkpoint import load_weights, save_weights
 from pipeline.training.classification import crops
@@ -29,10 +29,9 @@ from pipeline.training.schedule import learning_rate
 
 
 @pytest.fixture
-def images(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    labelled_sets.make_folders(tmp_path / "images")
-    return tmp_path / "images"
+def images(empty_folder):
+    labelled_sets.make_folders(empty_folder / "images")
+    return empty_folder / "images"
 
 
 def outputs(spec) -> list[bytes]:
@@ -182,8 +181,7 @@ def test_snips_classifiers_are_tested_at_reduced_resolutions(images):
     assert torch.allclose(before["classifier.fc.weight"], after["classifier.fc.weight"], atol=1e-6)
 
 
-def test_the_study_runs_on_crops_where_a_preset_has_no_images(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_study_runs_on_crops_where_a_preset_has_no_images(empty_folder):
     for name in ("snip_cls_r101_cnn_b", "snip_cls_r101_cnn_b_ft_96px_up", "snip_cls_r101_cnn_s_96px_stride2_5x5"):
         spec = tiny.spec(name, pretrain_steps=1, pretrain_size=64, pretrain_images=30)
         pretrain(spec)
@@ -193,7 +191,7 @@ def test_the_study_runs_on_crops_where_a_preset_has_no_images(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("name", "side"), [("psconv_cls_x29_8x64d_300ep", 9), ("psconv_cls_r50_120ep_cos", 64)])
-def test_crops_have_the_size_of_the_experiments_images(name, side, tmp_path, monkeypatch):
+def test_crops_have_the_size_of_the_experiments_images(name, side, empty_folder, monkeypatch):
     seen = []
 
     def watched(*args):
@@ -201,7 +199,6 @@ def test_crops_have_the_size_of_the_experiments_images(name, side, tmp_path, mon
         model.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape[-2:])))
         return model
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(crops, "build_classifier", watched)
     pretrain(tiny.spec(name, pretrain_steps=2, pretrain_size=64, pretrain_images=30))
     assert seen[-1] == (side, side)  # the test: CIFAR's 32 pixels where 224 are 64, round(9.14)
@@ -222,29 +219,21 @@ def test_limits_belong_to_folders(images):
     train, val = read_labelled(source)
     assert (len(train), len(val), train.classes) == (6, 8, ("class_0", "class_1"))
     with pytest.raises(InputError, match="take rows out of it instead of setting limits"):
-        read_labelled(msgspec.structs.replace(source, kind="split"))
+        read_labelled(replace(source, kind="split"))
 
 
 def test_colour_augmentation_ends_after_70_of_90_epochs(images):
     spec = labelled_sets.spec("snip_cls_r101_cnn_b", pretrain_size=224, pretrain_steps=9)
     data, _ = read_labelled(spec.preset.labelled["imagenet"])
-    plain = msgspec.structs.replace(
-        spec,
-        recipe=msgspec.structs.replace(spec.recipe, labelled=msgspec.structs.replace(spec.recipe.labelled, colour=0.0)),
-    )
+    plain = tiny.changed(spec, recipe={"labelled": replace(spec.recipe.labelled, colour=0.0)})
     for step, coloured in ((0, True), (6, True), (7, False), (8, False)):
         pair = [TrainingBatches(data, s, 2, 9)[step][0] for s in (spec, plain)]
         assert torch.equal(*pair) != coloured, step
 
 
-def test_published_weights_are_for_shared_inits_only(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    from pipeline.models import pretrained
-
-    asked = []
-    monkeypatch.setattr(
-        pretrained, "published_state", lambda name: asked.append(name) or {"conv1.weight": torch.ones(1)}
-    )
+def test_published_weights_are_for_shared_inits_only(empty_folder, monkeypatch):
+    asked, published = [], {"conv1.weight": torch.ones(1)}
+    monkeypatch.setattr(pretrained, "published_state", lambda name: asked.append(name) or published)
     monkeypatch.setattr(classification, "train_classifier", lambda spec, world: asked.append(f"train {spec.name}"))
     for name in ("resnet50", "psconv_cls_r50_120ep_cos", "psconv_cls_r50_step_psconv"):
         pretrain(config.resolve(name, "full"))
@@ -252,8 +241,7 @@ def test_published_weights_are_for_shared_inits_only(tmp_path, monkeypatch):
     assert list(load_weights(paths.init("full", "resnet50"))[0]) == ["backbone.body.conv1.weight"]
 
 
-def test_a_deeper_init_of_cut_depth_takes_the_shallower_ones_weights(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_deeper_init_of_cut_depth_takes_the_shallower_ones_weights(empty_folder, monkeypatch):
     monkeypatch.setattr(classification, "train_classifier", lambda spec, world: pytest.fail("trained"))
     save_weights(paths.init("mini", "resnet50"), {"backbone.body.conv1.weight": torch.arange(3.0)}, {"made": "here"})
     write_text(paths.history("mini", "resnet50"), "step,loss,lr,top1\n1,2.5,0.1,0.2\n")
@@ -264,18 +252,12 @@ def test_a_deeper_init_of_cut_depth_takes_the_shallower_ones_weights(tmp_path, m
     assert tensors["backbone.body.conv1.weight"].tolist() == [0, 1, 2]
     assert metadata == {"made": "here"}
     assert paths.history("mini", "resnet101").read_text().endswith("1,2.5,0.1,0.2\n")
-    assert summary(spec) == {
-        "experiment": "resnet101", "steps": 1, "top1_error": 0.25, "taken_over_from": "resnet50",
-    }  # fmt: skip
-
-
-def test_an_init_is_trained_where_depth_tells_it_from_the_shallower_one():
-    whole = msgspec.structs.replace(config.load_preset("mini").model, max_blocks=None)
-    spec = config.resolve("resnet101", "mini")
+    taken = {"experiment": "resnet101", "steps": 1, "top1_error": 0.25, "taken_over_from": "resnet50"}
+    assert summary(spec) == taken
     assert not is_trained(spec)
     assert is_trained(config.resolve("resnet50", "mini"))
-    preset = msgspec.structs.replace(spec.preset, model=whole)
-    assert is_trained(msgspec.structs.replace(spec, preset=preset))
+    whole = replace(spec.preset.model, max_blocks=None)  # depth tells it from the shallower one
+    assert is_trained(tiny.changed(spec, preset={"model": whole}))
 
 
 def test_rates_of_the_papers_classifiers():

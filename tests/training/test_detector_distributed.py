@@ -9,11 +9,11 @@ import os
 import signal
 from pathlib import Path
 
-import msgspec
 import processes
 import pytest
 import tiny
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from pipeline import paths
@@ -57,8 +57,7 @@ train_detector(t.training_spec(json.loads(sys.argv[1])))
 def roomy(family: str) -> Spec:
     """Return a detector whose samplers have room for every anchor and RoI, so that nothing is drawn."""
     found = tiny.with_detector(tiny.spec("dst_frcnn_r50_fpn_1x", norm="frozen", frozen_stages=-1), family)
-    size = msgspec.structs.replace(found.preset.model, rpn_batch=100_000, roi_batch=4000)
-    return msgspec.structs.replace(found, preset=msgspec.structs.replace(found.preset, model=size))
+    return tiny.changed(found, preset={"model": replace(found.preset.model, rpn_batch=100_000, roi_batch=4000)})
 
 
 def joint_batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
@@ -103,10 +102,7 @@ def test_gradients_are_those_of_the_joint_batch_with_a_reduced_normaliser(family
     one = gradients(family, ALONE, reduced=False)
     reduced, local = two_processes[family, True], two_processes[family, False]
     scale = max(float(value.abs().max()) for value in one.values())
-    for name, wanted in one.items():
-        torch.testing.assert_close(
-            reduced[name], wanted, rtol=1e-3, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}"
-        )
+    torch.testing.assert_close({name: reduced[name] for name in one}, one, rtol=1e-3, atol=1e-5 * scale)
     # The images hold different numbers of objects (and proposals): normalised by each process alone, they are others.
     assert max(float((local[name] - wanted).abs().max()) for name, wanted in one.items()) > 1e-4 * scale
 
@@ -175,11 +171,6 @@ def worlds(size: int) -> list[World]:
     return [World(rank, size) for rank in range(size)]
 
 
-def plain(**options) -> Spec:
-    found = tiny.with_method(tiny.spec("dst_frcnn_r50_fpn_1x", batch=4), **options)
-    return msgspec.structs.replace(found, recipe=msgspec.structs.replace(found.recipe, flip=0.5))
-
-
 def images(count: int = 24) -> tiny.FakeSet:
     """Return images of several sizes with one box each."""
     sizes = [(40 + row % 3, 60 + row % 5) for row in range(count)]
@@ -192,7 +183,7 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_share_a_batch_and_augment_as_one_would(size):
-    spec, data = plain(short_sides=(600, 800, 1000)), images()
+    spec, data = tiny.plain(0.5, 4, short_sides=(600, 800, 1000)), images()
     whole = RegularBatches(spec, data, 4, REGULAR)
     parts = [RegularBatches(spec, data, 4, REGULAR, world) for world in worlds(size)]
     flips = set()
@@ -210,7 +201,7 @@ def test_processes_share_a_batch_and_augment_as_one_would(size):
 
 @pytest.mark.parametrize("k", [4, 9])
 def test_collages_do_not_depend_on_the_number_of_processes(k):
-    spec, data = plain(collage=CollageOptions(components=k)), images(40)
+    spec, data = tiny.plain(0.5, 4, collage=CollageOptions(components=k)), images(40)
 
     def collages(world: World) -> CollageBatches:
         return CollageBatches(RegularBatches(spec, data, 4 * k, COLLAGE, world), k, spec)
@@ -242,7 +233,7 @@ def test_processes_agree_on_resolutions():
 def test_a_batch_that_processes_cannot_share_is_named():
     for method in ({}, {"collage": CollageOptions()}):
         with pytest.raises(InputError, match="batch of 4 cannot be shared by 3 processes"):
-            build_feeder(plain(**method), images(), 4, World(0, 3))
+            build_feeder(tiny.plain(0.5, 4, **method), images(), 4, World(0, 3))
 
 
 def test_norms_over_processes_need_gpus():
@@ -305,9 +296,7 @@ def results(spec: Spec) -> tuple[dict[str, Tensor], list[dict[str, float]], dict
 
 
 @pytest.mark.parametrize("stop", [None, pytest.param(5, marks=pytest.mark.slow)])
-def test_two_processes_train_as_one_does(stop, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tiny.make_files()
+def test_two_processes_train_as_one_does(stop, tiny_project):
     options = {
         "detector": "retinanet",
         "collage": {"threshold": 0.47, "reduce": True},
@@ -316,7 +305,7 @@ def test_two_processes_train_as_one_does(stop, tmp_path, monkeypatch):
     spec = training_spec(options)
     train_detector(spec)
     one, history, summary = results(spec)
-    train_in_two(tmp_path, options, stop)
+    train_in_two(tiny_project, options, stop)
     two, other_history, other_summary = results(spec)
     assert one.keys() == two.keys()
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
@@ -335,25 +324,21 @@ def test_two_processes_train_as_one_does(stop, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_processes_that_decide_alone_resume_to_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tiny.make_files()
+def test_processes_that_decide_alone_resume_to_the_same_bytes(tiny_project):
     options = {"detector": "faster_rcnn", "collage": {"threshold": 0.5}, "training": {"batch": 4}}
     spec = training_spec(options)
-    train_in_two(tmp_path, options)
+    train_in_two(tiny_project, options)
     whole = paths.weights("tiny", spec.name).read_bytes()
     history = paths.history("tiny", spec.name).read_bytes()
-    train_in_two(tmp_path, options, stop=4)
+    train_in_two(tiny_project, options, stop=4)
     assert paths.weights("tiny", spec.name).read_bytes() == whole
     assert paths.history("tiny", spec.name).read_bytes() == history
 
 
 @pytest.mark.slow
-def test_one_process_goes_on_where_two_stopped(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    tiny.make_files()
+def test_one_process_goes_on_where_two_stopped(tiny_project, capsys):
     options = {"detector": "faster_rcnn", "collage": {"threshold": 0.5}, "training": {"batch": 4}}
-    done = processes.run_two(tmp_path, TRAINING, json.dumps(options), STOP_AT="4")
+    done = processes.run_two(tiny_project, TRAINING, json.dumps(options), STOP_AT="4")
     assert "stopped after step 5 of 8" in done.stderr
     train_detector(training_spec(options))
     told = capsys.readouterr().err

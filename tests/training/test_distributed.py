@@ -78,15 +78,14 @@ def test_gradients_are_those_of_the_whole_batch(tmp_path):
     assert (found["agreed"], found["buffer"]) == ("main", [5.0, 5.0])
 
 
-def test_a_classifier_trained_by_two_processes_equals_one(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    labelled_sets.make_folders(tmp_path / "images")
+def test_a_classifier_trained_by_two_processes_equals_one(empty_folder):
+    labelled_sets.make_folders(empty_folder / "images")
     spec = labelled_sets.spec(recipe={"norm": "frozen"}, precision="fp32")
     pretrain(spec)
     one, _ = load_weights(paths.init("tiny", spec.name))
     losses = paths.history("tiny", spec.name).read_text().splitlines()
     summary = json.loads(paths.training_summary("tiny", spec.name).read_bytes())
-    done = processes.run_two(tmp_path, TRAINING)
+    done = processes.run_two(empty_folder, TRAINING)
     assert done.returncode == 0, done.stderr
     two, _ = load_weights(paths.init("tiny", spec.name))
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)

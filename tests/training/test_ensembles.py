@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 import tiny
 import torch
+from msgspec.structs import replace
 
 from pipeline import paths
 from pipeline.data.proposals import write_proposals
@@ -28,16 +28,9 @@ def spec(name: str, members: tuple[str, ...] = (), flip: bool = False, proposals
     """Return a tiny classifier of regions whose test `ensemble` has these members."""
     found = tiny.spec(name)
     test = TestOptions(short_sides=(800, 480), long_sides=(1200, 800), merge="soft_nms")
-    test = msgspec.structs.replace(test, members=members, flip=flip, proposals=proposals)
-    experiment = msgspec.structs.replace(
-        found.experiment,
-        detector="d_rfcn_rcn",
-        neck="none",
-        region=RegionClassifier(nms=0.3),
-        proposals=RPN,
-        tests={"ensemble": test},
-    )
-    return msgspec.structs.replace(found, experiment=experiment)
+    test = replace(test, members=members, flip=flip, proposals=proposals)
+    region = {"detector": "d_rfcn_rcn", "neck": "none", "region": RegionClassifier(nms=0.3), "proposals": RPN}
+    return tiny.changed(found, experiment=region | {"tests": {"ensemble": test}})
 
 
 def validation() -> dict:
@@ -119,11 +112,8 @@ def test_a_member_without_weights_is_named(networks) -> None:
 
 
 def test_detectors_that_propose_for_themselves_are_refused(networks) -> None:
-    found = spec(HOST, (SECOND,))
-    experiment = msgspec.structs.replace(
-        found.experiment, detector="faster_rcnn", neck="fpn", region=None, proposals=None
-    )
-    own = msgspec.structs.replace(found, experiment=experiment)
+    own = {"detector": "faster_rcnn", "neck": "fpn", "region": None, "proposals": None}
+    own = tiny.changed(spec(HOST, (SECOND,)), experiment=own)
     torch.manual_seed(0)
     save_weights(paths.weights("tiny", HOST), build_detector(own, 6).state_dict())
     with pytest.raises(InputError, match="Only d_rfcn_rcn experiments look at the same regions"):

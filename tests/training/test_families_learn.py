@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
+import tiny
+from msgspec.structs import replace
 
 from pipeline import config, paths
 from pipeline.data.sources import synthesize, verify_preset
@@ -18,11 +19,9 @@ from pipeline.training.proposing import propose
 pytestmark = pytest.mark.slow
 
 MINI = config.load_preset("mini")
-PRESET = msgspec.structs.replace(  # in a folder of its own, so that its name may stay
-    MINI,
-    data=msgspec.structs.replace(MINI.data, train_images=400, val_images=100),
-    training=msgspec.structs.replace(MINI.training, steps=300, pretrain_steps=500, pretrain_images=4000),
-)
+DATA = replace(MINI.data, train_images=400, val_images=100)
+TRAINING = replace(MINI.training, steps=300, pretrain_steps=500, pretrain_images=4000)
+PRESET = replace(MINI, data=DATA, training=TRAINING)  # in a folder of its own, so that its name may stay
 FAMILIES = {  # AP50 in per cent that each must pass, about half of what it reached when the test was written
     "msfm_frcnn_r50_fpn_1x": 9,
     "msfm_mask_rcnn_r50_fpn_1x": 10,
@@ -39,10 +38,8 @@ PROPOSING, REGIONS = "snip_rpn_r101_6ep_single_scale_800", "snip_drfcn_r50_7ep_s
 
 def resolved(name: str) -> Spec:
     """Return an experiment under this module's preset, with 12 epochs' steps."""
-    spec = config.resolve(name, "mini")
-    recipe = msgspec.structs.replace(spec.recipe, epochs=12.0, iterations=None)
-    experiment = msgspec.structs.replace(spec.experiment, length=1.0)
-    return msgspec.structs.replace(spec, preset=PRESET, recipe=recipe, experiment=experiment)
+    spec = replace(config.resolve(name, "mini"), preset=PRESET)
+    return tiny.changed(spec, recipe={"epochs": 12.0, "iterations": None}, experiment={"length": 1.0})
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +50,7 @@ def project(tmp_path_factory):
         synthesize(PRESET)
         verify_preset(PRESET)
         for init in ("resnet50", "resnet101"):
-            pretrain(msgspec.structs.replace(config.resolve(init, "mini"), preset=PRESET))
+            pretrain(replace(config.resolve(init, "mini"), preset=PRESET))
         yield
 
 

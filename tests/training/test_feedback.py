@@ -227,13 +227,6 @@ def test_detectors_remember_what_every_feedback_reads(family: str) -> None:
     assert shares["input_ratio"] == 0.5
 
 
-def test_the_area_threshold_is_the_networks_own() -> None:
-    for small_area, next_one in ((99.0, True), (101.0, False)):
-        schedule = CollageSchedule(CollageOptions(), seed=1, small_area=small_area)
-        schedule.observe(POSITIVES, [torch.ones(1)])
-        assert schedule.collage(1) is next_one
-
-
 def test_always_and_random_ignore_the_losses() -> None:
     always = CollageSchedule(CollageOptions(feedback="always"), seed=1)
     random = CollageSchedule(CollageOptions(feedback="random"), seed=1)
@@ -247,14 +240,3 @@ def test_always_and_random_ignore_the_losses() -> None:
     assert 0.46 < sum(before) / 2000 < 0.54
     other = CollageSchedule(CollageOptions(feedback="random"), seed=2)
     assert 0.4 < sum(other.collage(step) == row for step, row in enumerate(before)) / 2000 < 0.6
-
-
-@pytest.mark.parametrize(("area", "decision"), [(9000.0, True), (1.0, False)])
-def test_a_schedule_starts_with_a_collage_and_resumes(area: float, decision: bool) -> None:
-    schedule, resumed = (CollageSchedule(CollageOptions(), seed=1) for _ in range(2))
-    assert schedule.collage(0) is True
-    schedule.observe(POSITIVES._replace(areas=torch.full((3,), area)), [torch.ones(1)])
-    state = schedule.state_dict()
-    assert state == {"collage_next": decision}
-    resumed.load_state_dict(json.loads(json.dumps(state)))
-    assert resumed.collage(1) is schedule.collage(1) is decision

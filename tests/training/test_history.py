@@ -36,9 +36,6 @@ def test_window_rounds_up_and_the_rest_is_flushed():
     history.flush()
     assert [row["step"] for row in history.rows] == [3, 6, 7]
     assert history.rows[-1]["loss"] == 6.0
-
-
-def test_fewer_steps_than_rows():
     assert [row["step"] for row in fill(History(2, 60), 2).rows] == [1, 2]
 
 
@@ -51,12 +48,9 @@ def test_quantities_that_do_not_exist_are_left_out_of_means():
     assert history.mean("small_share") == 0.5
     assert history.mean("valid_800") is None
     assert history.mean("nothing") is None
-
-
-def test_zero_is_a_value():
     history = History(2, 1)
-    history.add({"small_share": 0.0})
-    history.add({"small_share": None})
+    for share in (0.0, None):
+        history.add({"small_share": share})
     assert history.mean("small_share") == 0.0
 
 
@@ -96,13 +90,7 @@ def test_histogram_by_hand():
     histogram = history.histogram("small_share")
     assert len(histogram) == 30  # the empty ones at the end are left out
     assert {place: count for place, count in enumerate(histogram) if count} == {0: 2, 1: 1, 5: 1, 10: 1, 29: 2}
-
-
-def test_the_last_hundredth_holds_one():
-    assert counted([1.0, 0.995]).histogram("small_share") == [0] * 99 + [2]
-
-
-def test_absent_shares_have_no_histogram():
+    assert counted([1.0, 0.995]).histogram("small_share") == [0] * 99 + [2]  # the last hundredth holds one
     assert counted([None, float("nan")]).histogram("small_share") is None
     assert counted([]).histogram("small_share") is None
     assert counted([0.5]).histogram("large_share") is None  # of small objects alone

@@ -112,15 +112,6 @@ def test_a_kill_after_a_full_disk_goes_on_from_the_checkpoint_before(monkeypatch
     assert train() == whole
 
 
-def test_other_errors_of_the_disk_are_not_hidden(monkeypatch):
-    def broken(self, state):
-        raise PermissionError(13, "no")
-
-    monkeypatch.setattr(Checkpoints, "save", broken)
-    with pytest.raises(PermissionError):
-        train()
-
-
 @pytest.mark.parametrize("damage", ["cut", "flip", "both"])
 def test_damaged_checkpoints_cost_steps_and_nothing_else(capsys, damage):
     whole = train()
@@ -167,14 +158,15 @@ class Deadly(Dataset):
         return torch.tensor([[1.0 + number]])
 
 
-def train_with_worker(signal_number: int, note=lambda number: None) -> None:
+def train_with_worker(signal_number: int, preempted: int | None = None) -> None:
+    """Train from a worker that gets a signal; the training itself gets SIGTERM within step `preempted`."""
     model = toy.line()
-    loader = iter(
-        DataLoader(Deadly(signal_number), batch_size=None, sampler=range(8), num_workers=1, prefetch_factor=1)
-    )
+    loader = DataLoader(Deadly(signal_number), batch_size=None, sampler=range(8), num_workers=1, prefetch_factor=1)
+    loader = iter(loader)
 
     def step_loss(number: int):
-        note(number)
+        if number == preempted:
+            os.kill(os.getpid(), signal.SIGTERM)
         return {"loss": model(next(loader)).mean()}, {}
 
     try:
@@ -199,32 +191,25 @@ def test_a_worker_that_dies_names_cause_and_remedy():
 
 
 def test_a_cluster_that_ends_workers_too_is_a_stop():
-    def preempt(number: int) -> None:
-        if number == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with pytest.raises(Stopped, match="stopped after step 5 of 8") as error:
-        train_with_worker(signal.SIGTERM, preempt)
+        train_with_worker(signal.SIGTERM, 4)
     assert error.value.code == 143
     assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL  # a worker's death must not disturb the end either
     assert Checkpoints(Path("scratch")).load()["step"] == 5
 
 
 def test_a_worker_that_is_ended_while_the_step_waits_for_it_is_a_stop():
-    def preempt(number: int) -> None:
-        if number == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with pytest.raises(Stopped, match="stopped together with its workers; the next start goes on from the last"):
-        train_with_worker(signal.SIGKILL, preempt)
+        train_with_worker(signal.SIGKILL, 5)
     assert Checkpoints(Path("scratch")).load()["step"] == 4
 
 
-def test_other_runtime_errors_stay_what_they_are():
-    model = toy.line()
-
-    def step_loss(number: int):
-        raise RuntimeError("size mismatch")
+def test_other_errors_stay_what_they_are(monkeypatch):
+    def fail(error: Exception):
+        raise error
 
     with pytest.raises(RuntimeError, match=r"^size mismatch$"):
-        toy.run(toy.spec(), step_loss, model, 1)
+        toy.run(toy.spec(), lambda number: fail(RuntimeError("size mismatch")), toy.line(), 1)
+    monkeypatch.setattr(Checkpoints, "save", lambda self, state: fail(PermissionError(13, "no")))
+    with pytest.raises(PermissionError):
+        train()

@@ -26,23 +26,18 @@ train_detector(tiny.spec({!r}, **{!r}))
 
 def first_step(process: subprocess.Popen, patience: float = 120.0) -> None:
     """Wait until a training has logged a step of its own, or is done."""
-    logs = list(Path("data/scratch").glob("*/log.jsonl"))
-    before = {path: path.stat().st_mtime_ns for path in logs}
+    scratch = Path("data/scratch")
+    before = {path: path.stat().st_mtime_ns for path in scratch.glob("*/log.jsonl")}
     end = time.monotonic() + patience
     while process.poll() is None and time.monotonic() < end:
-        if any(
-            p.stat().st_size and p.stat().st_mtime_ns != before.get(p) for p in Path("data/scratch").glob("*/log.jsonl")
-        ):
+        states = {path: path.stat() for path in scratch.glob("*/log.jsonl")}
+        if any(state.st_size and state.st_mtime_ns != before.get(path) for path, state in states.items()):
             return
         time.sleep(0.01)
 
 
 def outputs() -> dict[str, bytes]:
-    files = (
-        paths.weights("tiny", EXPERIMENT),
-        paths.history("tiny", EXPERIMENT),
-        paths.training_summary("tiny", EXPERIMENT),
-    )
+    files = [place("tiny", EXPERIMENT) for place in (paths.weights, paths.history, paths.training_summary)]
     return {path.name: path.read_bytes() for path in files}
 
 

@@ -6,7 +6,6 @@ import json
 import math
 from pathlib import Path
 
-import msgspec
 import pytest
 import tiny
 import torch
@@ -21,7 +20,7 @@ from pipeline.training.averaging import WeightAverage
 from pipeline.training.history import History
 from pipeline.training.loop import train
 from pipeline.training.precision import autocast
-from pipeline.training.step_values import Batch, mean, read
+from pipeline.training.step_values import mean
 
 FAMILIES = (
     "msfm_frcnn_r50_fpn_1x",
@@ -69,12 +68,6 @@ def test_quantities_of_a_step_are_means_over_the_batches_that_have_them():
     rows = [{"images": 2.0, "share": 0.25, "gone": None}, {"images": 2.0, "share": math.nan}, {"images": 4.0, "low": 1}]
     assert mean(rows) == {"images": 8.0, "share": 0.25, "gone": None, "low": 1.0}
     assert mean(rows[:1]) is rows[0]
-
-
-def test_tensors_are_read_with_the_losses():
-    losses = {"loss_a": torch.tensor(1.0), "loss_b": torch.tensor(2.0, dtype=torch.bfloat16)}
-    found = read([Batch(torch.tensor(3.0), losses, {"share": torch.tensor(0.5), "n": 2.0, "none": None}, {})] * 2)
-    assert found == [({"loss": 3.0, "loss_a": 1.0, "loss_b": 2.0}, {"share": 0.5, "n": 2.0, "none": None})] * 2
 
 
 # The learning rate is never silent
@@ -136,15 +129,10 @@ def test_average_is_applied_and_taken_back():
 
 
 def test_evaluation_within_the_training_sees_the_average():
-    model, seen = toy.line(1.0), []
+    model, seen, found = toy.line(1.0), [], toy.spec(lr=1.0, ema=0.5)
     step_loss = toy.Mean(model, lambda number: [1.0])
-
-    def after(step: int) -> dict[str, float]:
-        seen.append(model.weight.item())
-        return {"val": 1.0}
-
-    scratch, found = Path("scratch"), toy.spec(lr=1.0, ema=0.5)
-    train(found, model, step_loss, 2, scratch, History(2, 2), "fp32", toy.CPU, after_step=after)
+    note = {"after_step": lambda step: seen.append(model.weight.item()) or {"val": 1.0}}
+    train(found, model, step_loss, 2, Path("scratch"), History(2, 2), "fp32", toy.CPU, **note)
     assert seen == pytest.approx([0.1, 0.1 * 2 / 11 - 9 / 11])
 
 
@@ -163,13 +151,9 @@ def test_losses_are_fp32_under_bf16(experiment):
         "proposals": torch.tensor([[4.0, 4, 40, 41], [10, 10, 20, 22], [30, 30, 50, 50]]),
     }
     kinds: set[torch.dtype] = set()
-
-    def note(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        kinds.add(output.dtype)
-
     for module in model.modules():
         if type(module) is nn.Conv2d:
-            module.register_forward_hook(note)
+            module.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
     with autocast("bf16", toy.CPU):
         losses = model(images, [dict(target) for _ in images])
     assert torch.bfloat16 in kinds  # the network itself computes in bf16
@@ -268,8 +252,7 @@ def test_a_step_without_facts_can_be_lost_too():
 @pytest.mark.parametrize("times", [1, 2, 3, 4, 5, 6])
 def test_long_schedules_stretch_iterations_and_epochs(times):
     def stretched(name: str) -> Spec:
-        found = config.resolve(name, "full")
-        return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, length=float(times)))
+        return tiny.changed(config.resolve(name, "full"), experiment={"length": float(times)})
 
     assert stretched("dst_frcnn_r50_fpn_1x").steps == 90_000 * times
     assert epoch_steps(stretched("msfm_frcnn_r50_fpn_1x"), 117_266) == round(117_266 * 12 * times / 16)

@@ -131,8 +131,7 @@ def test_a_setting_of_the_machine_that_changes_keeps_the_checkpoint(tiny_project
     else:
         monkeypatch.setenv(f"SCALEWISE_{change.upper()}", "1")
     seen: list[int] = []
-    original = DetectorStep.__call__
-    monkeypatch.setattr(DetectorStep, "__call__", lambda self, n: seen.append(n) or original(self, n))
+    before_step(monkeypatch, seen.append)
     train_detector(spec)
     assert seen == [2, 3]
     assert json.loads(paths.training_summary("tiny", spec.name).read_bytes())["precision"] == found[0]
@@ -141,10 +140,9 @@ def test_a_setting_of_the_machine_that_changes_keeps_the_checkpoint(tiny_project
 def test_accumulated_batches_and_averaged_weights_train_another_network(tiny_project):
     found = set()
     for options in ({}, {"accumulate": 2}, {"ema": 0.9}):
-        spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst", steps=3, **options)
-        train_detector(spec)
-        found.add(paths.weights("tiny", spec.name).read_bytes())
-        summary = json.loads(paths.training_summary("tiny", spec.name).read_bytes())
+        weights, _, summary = trained(tiny.spec(DST, steps=3, **options))
+        found.add(weights)
+        summary = json.loads(summary)
         assert summary["images_seen"] == 2 * 3 * options.get("accumulate", 1)
         assert (summary["batch"], summary["lr_rule"]) == (2 * options.get("accumulate", 1), "preset")
     assert len(found) == 3
@@ -191,13 +189,11 @@ def test_same_seed_gives_the_same_metrics_file(tiny_project, experiment):
 
 
 def test_worker_processes_change_nothing(tiny_project, monkeypatch):
-    weights = []
+    found = []
     for workers in "01":
         monkeypatch.setenv("SCALEWISE_WORKERS", workers)
-        spec = tiny.spec("dst_frcnn_r50_fpn_1x_dst")
-        train_detector(spec)
-        weights.append(paths.weights("tiny", spec.name).read_bytes())
-    assert weights[0] == weights[1]
+        found.append(trained(tiny.spec(DST)))
+    assert found[0] == found[1]
 
 
 def test_valid_objects_count_only_steps_with_ranges(tiny_project):
@@ -233,8 +229,7 @@ def test_loss_that_is_not_finite_ends_in_one_sentence(tiny_project):
     assert found["file_names"] == [names[number] for number in found["image_ids"]]
 
 
-def test_checkpoints_are_keyed_by_settings_code_and_files(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_checkpoints_are_keyed_by_settings_code_and_files(empty_folder):
     spec, manifest = tiny.spec("dst_frcnn_r50_fpn_1x"), Path("manifest.json")
     computed = checkpoint_folder(spec, "train", manifest)
     assert checkpoint_folder(spec, "train") == computed  # a missing manifest is left out

@@ -9,7 +9,6 @@ import pytest
 import toy
 
 from pipeline.errors import InputError
-from pipeline.training import step_log
 from pipeline.training.history import History
 from pipeline.training.step_log import StepLog, kept_lines
 
@@ -24,7 +23,7 @@ def lines(path: Path) -> list[dict]:
 
 
 def test_a_line_a_step_with_losses_rate_and_timing():
-    toy.train(steps=6)
+    facts, history, _ = toy.train(steps=6)
     found = lines(PUBLISHED)
     assert [line["step"] for line in found] == [1, 2, 3, 4, 5, 6]
     assert [line["loss"] for line in found[:2]] == [1.0, 1.75]
@@ -32,24 +31,16 @@ def test_a_line_a_step_with_losses_rate_and_timing():
     assert {line["waited"] for line in found} == {0.25}
     assert {line["lr"] for line in found} == {0.125}
     assert found[3]["images_per_second"] == pytest.approx(1 / found[3]["seconds"], rel=1e-4)
-
-
-def test_timing_is_no_part_of_a_result():
-    facts, history, _ = toy.train(steps=6)
-    timing = {"seconds", "waited", "images_per_second"}
+    timing = {"seconds", "waited", "images_per_second"}  # no part of a result
     assert not timing & {*facts, *history.sums, *history.rows[0]}
-
-
-def test_lines_are_there_while_the_training_runs():
-    with pytest.raises(toy.CutError):
-        toy.train(steps=6, stop=3)
-    assert [line["step"] for line in lines(Path("scratch/log.jsonl"))] == [1, 2, 3]
-    assert not PUBLISHED.exists()
+    assert not PUBLISHED.with_suffix("").exists()  # no event files unless asked for
 
 
 def test_a_resumed_training_has_every_step_once():
     with pytest.raises(toy.CutError):
         toy.train(steps=6, stop=3)
+    assert [line["step"] for line in lines(Path("scratch/log.jsonl"))] == [1, 2, 3]  # while the training runs
+    assert not PUBLISHED.exists()
     with open("scratch/log.jsonl", "a") as stream:
         stream.write('{"step": 4, "lo')  # killed within a write
     toy.train(steps=6)
@@ -102,9 +93,9 @@ def test_event_files_hold_the_history(monkeypatch):
     folder.mkdir(parents=True)
     (folder / "events.out.tfevents.1.old").write_bytes(b"")
     with pytest.raises(toy.CutError):
-        toy.train(steps=6, stop=3, tensorboard=True)
+        toy.train(steps=6, stop=3)
     assert not (folder / "events.out.tfevents.1.old").exists()
-    _, history, _ = toy.train(steps=6, tensorboard=True)
+    _, history, _ = toy.train(steps=6)
     events = EventAccumulator(str(folder))
     events.Reload()
     assert {"loss", "lr", "collage"} <= set(events.Tags()["scalars"])
@@ -117,10 +108,4 @@ def test_event_files_without_their_package(monkeypatch):
     monkeypatch.setenv("SCALEWISE_TENSORBOARD", "1")
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="package is missing; pip install tensorboard, or set it to false"):
-        toy.train(steps=6, tensorboard=True)
-
-
-def test_no_event_files_unless_asked_for():
-    toy.train(steps=6)
-    assert not PUBLISHED.with_suffix("").exists()
-    assert step_log.SMOOTHING < 1
+        toy.train(steps=6)

@@ -22,12 +22,10 @@ from pipeline.training.submission import submit
 
 
 @pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def trained(empty_folder: Path):
     """Return an experiment with random weights that detects everything, on categories with other ids than 1 to K."""
-    monkeypatch.chdir(tmp_path)
     spec = tiny.spec("dst_frcnn_r50_fpn_1x")
-    size = replace(spec.preset.model, score_threshold=0.0)
-    spec = replace(spec, preset=replace(spec.preset, model=size))
+    spec = tiny.changed(spec, preset={"model": replace(spec.preset.model, score_threshold=0.0)})
     synthesize(spec.preset)
     for split in ("train", "val"):
         path = paths.raw("tiny") / f"annotations/instances_{split}.json"
@@ -42,7 +40,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     model = build_detector(spec, len(read_json(spec.manifest)["categories"]))
     save_weights(paths.weights("tiny", spec.name), model.state_dict())
     blind = read_json(paths.raw("tiny") / "annotations/instances_val.json") | {"annotations": []}
-    write_json(tmp_path / "blind.json", blind)
+    write_json(empty_folder / "blind.json", blind)
     return spec
 
 

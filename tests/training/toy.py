@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import tiny
 import torch
 from torch import Tensor, nn
@@ -21,8 +20,7 @@ CPU = torch.device("cpu")
 def spec(**training: Any) -> Spec:
     """Return a specification of plain SGD: no momentum, decay, warm-up, clipping or milestones unless given."""
     found = tiny.spec("dst_frcnn_r50_fpn_1x", **{"warmup_steps": 0, "checkpoint_rows": 1, **training})
-    recipe = msgspec.structs.replace(found.recipe, momentum=0.0, weight_decay=0.0, milestones=(), gradient_clip=None)
-    return msgspec.structs.replace(found, recipe=recipe)
+    return tiny.changed(found, recipe={"momentum": 0.0, "weight_decay": 0.0, "milestones": (), "gradient_clip": None})
 
 
 def line(weight: float = 1.0) -> nn.Linear:
