@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
-from pipeline.benchmarks.invented import write_results
+from pipeline.graph.invented import write_results
 from pipeline.errors import InputError
 from pipeline.files import read_json, read_yaml, write_text
 from pipeline.graph import declared

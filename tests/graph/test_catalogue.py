@@ -9,7 +9,7 @@ import yaml
 from graph_project import ROOT, copy_project
 
 from pipeline import paths
-from pipeline.benchmarks.invented import write_results
+from pipeline.graph.invented import write_results
 from pipeline.graph import declared
 from pipeline.published.tables import load_published
 

@@ -1,4 +1,4 @@
-"""Invented results of every stage of the graph: to time the report, and to see what its stages read."""
+"""Invented results of every stage of the graph: what the report's stages read is seen on them."""
 
 from __future__ import annotations
 
