@@ -176,9 +176,11 @@ def in_order(stages: Mapping[str, Stage]) -> Iterator[Stage]:
     """Yield all stages, each after those that it needs."""
     waiting, done = list(stages.values()), set()
     maker = {out: stage.address for stage in waiting for out in stage.outs}
-    needs = {stage.address: {maker[place] for place in places(stage) if place in maker} for stage in waiting}
+    needs = {s.address: {maker[place] for place in places(s) if place in maker} - {s.address} for s in waiting}
     while waiting:
         ready = [stage for stage in waiting if needs[stage.address] <= done]
+        if not ready:
+            raise InputError(f"Stages need each other: {', '.join(stage.address for stage in waiting)}; part them.")
         yield from ready
         done |= {stage.address for stage in ready}
         waiting = [stage for stage in waiting if stage.address not in done]

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
-from pipeline.graph.invented import write_results
 from pipeline.errors import InputError
 from pipeline.files import read_json, read_yaml, write_text
 from pipeline.graph import declared
 from pipeline.graph.declared import Stage
+from pipeline.graph.invented import write_results
 from pipeline.reporting.modules import NAMED
 
 STAGES = Path("workflow/stages.yaml")

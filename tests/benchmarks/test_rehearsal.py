@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -92,11 +93,13 @@ def test_every_family_runs_through(tmp_path):
     assert {"ensemble", "flip", "rpn_without_snip"} <= set(rows["snip_drfcn_dpn98_7ep_snip"]["tests"])
 
 
-def test_a_failure_and_a_stuck_process_are_told():
-    assert rehearsal.in_child(lambda: None, 60.0) == {"failure": None}
-    failed = rehearsal.in_child(lambda: [][1], 60.0)["failure"]
+def test_a_failure_and_a_stuck_process_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert rehearsal.in_child(lambda: None) is None
+    failed = rehearsal.in_child(lambda: [][1])
     assert failed.startswith("IndexError: list index out of range (test_rehearsal.py, line ")
-    assert rehearsal.in_child(lambda: time.sleep(60), 0.2) == {"failure": "not done after 0.2 s"}
+    assert rehearsal.in_child(lambda: time.sleep(60), 0.2) == "not done after 0.2 s"
+    assert rehearsal.in_child(lambda: os._exit(3)) == "its process died"
 
 
 def test_an_unknown_experiment_is_said_in_one_sentence():
