@@ -62,7 +62,7 @@ def planned() -> dict[str, list[declared.Stage]]:
     """Return the stages of every experiment and init, each after those that it needs; experiments likewise."""
     own: dict[str, list[declared.Stage]] = {}
     for stage in declared.in_order(declared.stages()):
-        if module(stage) in KINDS:
+        if stage.script in KINDS:
             own.setdefault(experiment(stage), []).append(stage)
     return {whole.address: own[whole.address] for whole in declared.in_order(joined(own))}
 
@@ -82,13 +82,8 @@ def chosen(names: Iterable[str] | None, plan: dict[str, list[declared.Stage]]) -
     for name in names or ():
         if name not in plan:
             raise InputError(f"Unknown experiment {name!r}; `dvc stage list --all` shows what is trained.")
-    wanted = set().union(*(declared.ancestors(name, known) for name in names or plan))
+    wanted = declared.ancestors(names or plan, known)
     return [name for name in plan if name in wanted]
-
-
-def module(stage: declared.Stage) -> str:
-    """Return the name of a stage's script."""
-    return stage.command.split()[2].rpartition(".")[2]
 
 
 def experiment(stage: declared.Stage) -> str:
@@ -120,7 +115,7 @@ def rehearse_data(folder: Path, code: str) -> None:
     mark = folder / "data.json"
     if mark.is_file() and read_json(mark)["code"] == code:
         return
-    stages = [stage for stage in declared.stages().values() if module(stage) in DATA]
+    stages = [stage for stage in declared.stages().values() if stage.script in DATA]
     failure = in_child(lambda: run_stages(stages, folder), 240.0, os.devnull)
     if failure:
         raise InputError(f"The scenes could not be made: {failure}")
@@ -153,7 +148,7 @@ def outcome(name: str, own: list[declared.Stage], folder: Path) -> dict[str, Any
     losses = [summary[key] for key in ("loss_first", "loss_last") if key in summary]
     tests = {}
     for stage in own:
-        if module(stage) == "evaluate":
+        if stage.script == "evaluate":
             evaluation = stage.command.split()[3]
             metrics = _read(folder / paths.metrics(PRESET, evaluation)) or {}
             first = next((key for key in ("ap", "ar") if key in metrics), None)

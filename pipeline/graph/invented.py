@@ -20,7 +20,7 @@ def write_results(preset: str, known: Mapping[str, declared.Stage]) -> None:
     """Write believable results of every experiment and evaluation of a preset below the working folder."""
     for stage in known.values():
         name = stage.address.rpartition("@")[2]
-        script = stage.command.split()[2].rpartition(".")[2]
+        script = stage.script
         if script == "evaluate":
             value = 0.2 + 0.2 * fraction(name)
             numbers = dict.fromkeys((*METRICS, *RANGES), round(value, 6))

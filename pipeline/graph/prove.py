@@ -74,7 +74,7 @@ def prove(base: str, say: Any = print) -> bool:
     chosen = choose(groups, known, there)
     order = [stage.address for stage in declared.in_order(known)]
     light = [name for name in order if name in chosen and reads_committed_files(known[name], trees[0])]
-    needed = set().union(*(declared.ancestors(name, known) for name in set(chosen) - set(light)))
+    needed = declared.ancestors(set(chosen) - set(light), known)
     heavy = [name for name in order if name in needed and name != "code" and name in there]
     compared, differing = [], []
     for names, short in ((light, False), (heavy, True)):

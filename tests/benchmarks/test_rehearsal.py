@@ -38,7 +38,7 @@ def test_all_experiments_of_the_papers_are_planned_after_what_they_need():
     assert place["pod_frcnn_r50_fpn_1x_gsl"] < place["pod_frcnn_r50_fpn_1x_fd"]
     assert place["snip_rpn_r101_6ep_single_scale_800"] < place["snip_drfcn_r50_7ep_snip"]
     assert place["snip_drfcn_dpn92_7ep_snip"] < place["snip_drfcn_dpn98_7ep_snip"]  # a member of its ensemble
-    kinds = [rehearsal.module(stage) for stage in PLAN["pod_frcnn_r50_fpn_1x_gsl"]]
+    kinds = [stage.script for stage in PLAN["pod_frcnn_r50_fpn_1x_gsl"]]
     assert set(kinds) == {"train", "learn_scales", "decompose", "predict", "evaluate", "measure"}
     assert kinds.index("train") < kinds.index("learn_scales") < kinds.index("decompose")
     assert kinds.index("predict") < kinds.index("evaluate")
@@ -47,7 +47,7 @@ def test_all_experiments_of_the_papers_are_planned_after_what_they_need():
 def test_every_test_of_every_experiment_is_evaluated():
     for name in PAPERS:
         experiment = config.resolve(name, rehearsal.PRESET).experiment
-        scripts = [rehearsal.module(stage) for stage in PLAN[name]]
+        scripts = [stage.script for stage in PLAN[name]]
         if experiment.detector == "classifier":
             assert scripts.count("pretrain") == 1, name
         else:
