@@ -80,6 +80,11 @@ class Closure:
                 self.hashed[module] = (path, f"{self.sha256(module)}  {path}")
         return [line for _, line in sorted(self.hashed[module] for module in modules)]
 
+    def digest(self, *modules: str) -> str:
+        """Return the hash of all code that some modules can load."""
+        found = sorted({name for module in modules for name in self.of(module)})
+        return hashlib.sha256("".join(f"{self.sha256(name)} {name}\n" for name in found).encode()).hexdigest()
+
     def file(self, module: str) -> Path | None:
         """Return the file of a module or package of ours, None for any other name."""
         if module not in self.files:

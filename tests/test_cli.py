@@ -72,27 +72,11 @@ def test_what_a_stage_cannot_do(project, monkeypatch, capsys, name, arguments, s
     assert sentence in refusal(monkeypatch, capsys, name, *arguments)
 
 
-def test_misspelt_key_in_params(project, monkeypatch, capsys):
-    (project / "params.yaml").write_text("presett: mini\n")
-    assert "params.yaml must hold `preset: NAME`" in refusal(monkeypatch, capsys, "train", "dst_frcnn_r50_fpn_1x")
-
-
 def test_own_data_without_its_paths(project, monkeypatch, capsys):
     preset = "name: own\ntitle: own\nfactor: 1\ndata: {kind: coco, train: {images: here}}\n"
     (project / "workflow/presets/own.yaml").write_text(preset)
     text = refusal(monkeypatch, capsys, "verify", "--preset", "own")
     assert "workflow/presets/own.yaml: data.train must name `images` (a folder) and `annotations`" in text
-
-
-@pytest.mark.parametrize("flag", ["-v", "--verbose"])
-def test_verbose_shows_the_traceback(project, monkeypatch, capsys, flag):
-    with pytest.raises(SystemExit) as ended:
-        stage(monkeypatch, "train", "nothing", flag)
-    assert ended.value.code == 2
-    text = capsys.readouterr().err
-    assert text.startswith("Traceback")
-    assert "in resolve" in text
-    assert text.splitlines()[-1].startswith("error: Unknown experiment 'nothing'")
 
 
 def test_missing_name_is_a_usage_error(project, monkeypatch, capsys):

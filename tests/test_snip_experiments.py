@@ -7,7 +7,6 @@ from functools import cache
 import pytest
 
 from pipeline import config, paths
-from pipeline.files import read_yaml
 from pipeline.options import PyramidLevel, Test
 from pipeline.published.tables import find_table
 from pipeline.spec import Spec
@@ -103,21 +102,6 @@ def test_rows_train_and_test_at_their_resolutions_on_their_proposals(table, row,
     assert options.merge == ("soft_nms" if "soft_nms" in words else "nms")
     assert options.flip == ("flip" in words)
     assert bool(options.members) == ("ensemble" in words)
-
-
-@pytest.mark.parametrize(("table", "row", "name", "proposals", "train", "test"), CASES)
-def test_rows_have_stages_from_training_to_evaluation(table, row, name, proposals, train, test) -> None:
-    from pipeline.graph import declared
-
-    known = declared.stages()
-    made = {out: stage.address for stage in known.values() for out in stage.outs}
-    preset = read_yaml(paths.ROOT / paths.PARAMS)["preset"]
-    address = made[paths.metrics(preset, name).as_posix()]
-    behind = {a.rpartition(":")[2] for a in declared.ancestors(address, known)}
-    spec, options = evaluation(name)
-    trained = {spec.name, *options.members, *({proposals} if proposals else ())}
-    assert {f"train@{network}" for network in trained} <= behind
-    assert (f"propose@{proposals}" in behind) == bool(proposals)
 
 
 def test_valid_ranges_are_the_papers_wherever_snip_is_on() -> None:

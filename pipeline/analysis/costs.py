@@ -242,9 +242,7 @@ class Counted:
     """Networks that were counted before with the same code; counting all of them takes minutes."""
 
     def __init__(self, folder: Path = Path("data/scratch/networks")) -> None:
-        closure = Closure(paths.ROOT)
-        lines = [f"{closure.sha256(module)} {module}\n" for module in sorted(closure.of("pipeline.models.measure"))]
-        self.path = folder / f"{hashlib.sha256(''.join(lines).encode()).hexdigest()[:16]}.json"
+        self.path = folder / f"{Closure(paths.ROOT).digest('pipeline.models.measure')[:16]}.json"
         self.known: dict[str, Any] = read_json(self.path) if self.path.is_file() else {}
 
     def of(self, spec: Spec) -> Network:

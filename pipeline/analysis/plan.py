@@ -78,7 +78,7 @@ Counter = Callable[[Spec], Network]
 def job_of(stage: Stage, resolve: Callable[[str], Spec], count: Counter, rates: Rates) -> Job | None:
     """Return the job of a stage, None where it needs no GPU."""
     words = stage.command.split()
-    kind = words[2].rpartition(".")[2]
+    kind = stage.script
     if kind not in ("train", "pretrain", "predict", "propose", "learn_scales", "offsets", "search_ranges"):
         return None
     name, test = paths.split_evaluation(words[3])
@@ -137,7 +137,7 @@ def jobs_of(
     rates: Rates,
 ) -> dict[str, Job]:
     """Return every job that some stages need, by address, each with the jobs that come before it."""
-    needed = set().union(*(ancestors(address, known) for address in wanted))
+    needed = ancestors(wanted, known)
     jobs = {}
     for address in sorted(needed):
         job = job_of(known[address], resolve, count, rates)

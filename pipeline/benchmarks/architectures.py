@@ -111,9 +111,7 @@ def digest(network: dict[str, Any], *circumstances: str) -> str:
 
 def code_digest() -> str:
     """Return the hash of all code of ours that a measurement can run."""
-    closure = Closure(paths.ROOT)
-    lines = [f"{closure.sha256(module)} {module}\n" for module in sorted(closure.of(WORKER))]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return Closure(paths.ROOT).digest(WORKER)
 
 
 def machine_kind(machine: dict[str, Any]) -> str:

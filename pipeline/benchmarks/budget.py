@@ -58,7 +58,8 @@ def work_of(kind: str, key: str, preset: str, images: dict[str, int]) -> Work:
         spec = resolve(name, preset)
         if kind == "pretrain":
             batch = spec.preset.training.pretrain_batch or spec.batch
-            return Work(kind, name, float(batch * pretrain_steps(spec, images["train"])) if is_trained(spec) else 0.0)
+            steps = spec.preset.training.pretrain_steps or epoch_steps(spec, images["train"])
+            return Work(kind, name, float(batch * steps) if is_trained(spec) else 0.0)
         return Work(kind, name, epoch_steps(spec, images["train"]) * spec.batch * pyramid_area(spec))
     if kind in ("predict", "propose"):
         spec = resolve(name, preset)
@@ -69,11 +70,6 @@ def work_of(kind: str, key: str, preset: str, images: dict[str, int]) -> Work:
     if kind == "learn_scales":
         return Work(kind, name, inferred=2.0 * min(resolve(name, preset).preset.training.scale_images, images["train"]))
     return Work(kind, "")
-
-
-def pretrain_steps(spec: Spec, images: int) -> int:
-    """Return the steps of a classifier's training."""
-    return spec.preset.training.pretrain_steps or epoch_steps(spec, images)
 
 
 def pyramid_area(spec: Spec) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.benchmarks.command import command_line, run_command
 from pipeline.benchmarks.timing.memory import peak_bytes
 from pipeline.config import resolve
-from pipeline.errors import InputError
 from pipeline.models import build_classifier, build_detector
 from pipeline.models.measure import CLASSES, classifier_input, parameters, printed_scales
 from pipeline.spec import Spec
@@ -205,25 +204,14 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("experiment")
-    found.add_argument("--preset", default="full")
-    found.add_argument("--device", choices=tuple(REPEATS), default="cpu")
-    found.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    found.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: torch's own choice)")
-    return found
+def main(options: argparse.Namespace) -> None:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    spec = resolve(options.experiment, options.preset)
+    print(json.dumps(measure_network(spec, options.device, options.precision)))
 
 
 if __name__ == "__main__":
-    options = parser().parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        print(
-            json.dumps(measure_network(resolve(options.experiment, options.preset), options.device, options.precision))
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    parser = command_line(__doc__, preset="full", precision="fp32", threads=0)
+    parser.add_argument("experiment")
+    run_command(main, parser)

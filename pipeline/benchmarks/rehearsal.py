@@ -12,14 +12,12 @@ import hashlib
 import importlib
 import json
 import math
-import multiprocessing
 import os
-import runpy
+import re
 import sys
 import time
-import traceback
 from collections.abc import Iterable
-from contextlib import redirect_stderr, redirect_stdout
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,9 @@ from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.pages.rehearsal import rehearsal_page
 from pipeline.closure import Closure
 from pipeline.errors import InputError
-from pipeline.files import read_json, read_yaml, write_json, write_text
+from pipeline.files import read_json, read_yaml, sha256, write_json, write_text
 from pipeline.graph import declared
+from pipeline.graph.stage_runner import in_child, run_stage
 from pipeline.reporting.catalogue import CATALOGUE
 
 PRESET = "rehearsal"
@@ -59,49 +58,32 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def catalogue() -> dict[str, dict[str, Any]]:
-    """Return the papers' experiments by name, with what they are."""
-    return read_yaml(paths.ROOT / CATALOGUE)
-
-
 def planned() -> dict[str, list[declared.Stage]]:
     """Return the stages of every experiment and init, each after those that it needs; experiments likewise."""
-    known = declared.stages()
     own: dict[str, list[declared.Stage]] = {}
-    needs: dict[str, set[str]] = {}
-    for stage in declared.in_order(known):
-        if module(stage) in KINDS:
-            name = experiment(stage)
-            own.setdefault(name, []).append(stage)
-            needed = (known[address] for address in declared.ancestors(stage.address, known))
-            others = {experiment(one) for one in needed if module(one) in KINDS}
-            needs.setdefault(name, set()).update(others - {name})
-    result: dict[str, list[declared.Stage]] = {}
-    while len(result) < len(own):
-        found = [name for name in own if name not in result and needs[name] <= result.keys()]
-        if not found:
-            raise InputError(f"Experiments need each other: {', '.join(sorted(own.keys() - result.keys()))}.")
-        result |= {name: own[name] for name in found}
+    for stage in declared.in_order(declared.stages()):
+        if stage.script in KINDS:
+            own.setdefault(experiment(stage), []).append(stage)
+    return {whole.address: own[whole.address] for whole in declared.in_order(joined(own))}
+
+
+def joined(plan: dict[str, list[declared.Stage]]) -> dict[str, declared.Stage]:
+    """Return every experiment as one stage, with all that its stages need and write."""
+    result = {}
+    for name, own in plan.items():
+        deps, outs = (tuple(chain(*files)) for files in zip(*((stage.deps, stage.outs) for stage in own), strict=True))
+        result[name] = declared.Stage(name, "", deps, outs)
     return result
 
 
 def chosen(names: Iterable[str] | None, plan: dict[str, list[declared.Stage]]) -> list[str]:
     """Return the experiments to run, prerequisites first; by default all. Raises InputError for an unknown name."""
-    if not names:
-        return list(plan)
-    known = declared.stages()
-    wanted: set[str] = set()
-    for name in names:
+    known = joined(plan)
+    for name in names or ():
         if name not in plan:
             raise InputError(f"Unknown experiment {name!r}; `dvc stage list --all` shows what is trained.")
-        for stage in plan[name]:
-            wanted |= {experiment(known[a]) for a in declared.ancestors(stage.address, known)}
+    wanted = declared.ancestors(names or plan, known)
     return [name for name in plan if name in wanted]
-
-
-def module(stage: declared.Stage) -> str:
-    """Return the name of a stage's script."""
-    return stage.command.split()[2].rpartition(".")[2]
 
 
 def experiment(stage: declared.Stage) -> str:
@@ -112,15 +94,13 @@ def experiment(stage: declared.Stage) -> str:
 
 def code_digest() -> str:
     """Return the hash of everything that a rehearsal runs: code, preset, experiments and recipes."""
-    closure = Closure(paths.ROOT)
-    modules = {module for name in (*KINDS, *DATA) for module in closure.of(f"pipeline.stages.{name}")}
-    lines = [f"{closure.sha256(name)} {name}\n" for name in sorted(modules)]
     folders = ("papers", "inits", "combinations", "schedules")
     texts = [paths.ROOT / paths.preset_file(PRESET)]
     texts += sorted(file for folder in folders for file in (paths.ROOT / "workflow" / folder).rglob("*.yaml"))
     inside = [file for file in texts if file.name not in ("dvc.yaml", "rows.yaml")]
-    lines += [f"{hashlib.sha256(file.read_bytes()).hexdigest()} {file.relative_to(paths.ROOT)}\n" for file in inside]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    lines = [f"{sha256(file)} {file.relative_to(paths.ROOT)}\n" for file in inside]
+    code = Closure(paths.ROOT).digest(*(f"pipeline.stages.{name}" for name in (*KINDS, *DATA)))
+    return hashlib.sha256("".join([code, *lines]).encode()).hexdigest()
 
 
 def kept(rows: Path, name: str, code: str) -> dict[str, Any] | None:
@@ -135,19 +115,18 @@ def rehearse_data(folder: Path, code: str) -> None:
     mark = folder / "data.json"
     if mark.is_file() and read_json(mark)["code"] == code:
         return
-    for stage in declared.stages().values():
-        if module(stage) in DATA:
-            said = in_child(lambda stage=stage: run_stage(stage, folder), 120.0)
-            if said.get("failure"):
-                raise InputError(f"The scenes could not be made: {said['failure']}")
+    stages = [stage for stage in declared.stages().values() if stage.script in DATA]
+    failure = in_child(lambda: run_stages(stages, folder), 240.0, os.devnull)
+    if failure:
+        raise InputError(f"The scenes could not be made: {failure}")
     write_json(mark, {"code": code})
 
 
 def rehearse(name: str, own: list[declared.Stage], folder: Path, seconds: float) -> dict[str, Any]:
     """Run all stages of one experiment in a process of its own, and return what they left."""
     begin = time.perf_counter()
-    said = in_child(lambda: [run_stage(stage, folder) for stage in own], seconds)
-    row = {"name": name, "stages": [stage.address.rpartition(":")[2] for stage in own], "failure": said.get("failure")}
+    failure = in_child(lambda: run_stages(own, folder), seconds, os.devnull)
+    row = {"name": name, "stages": [stage.name for stage in own], "failure": failure}
     row["seconds"] = round(time.perf_counter() - begin, 2)
     found = outcome(name, own, folder)
     if not row["failure"]:
@@ -156,42 +135,11 @@ def rehearse(name: str, own: list[declared.Stage], folder: Path, seconds: float)
     return row | found
 
 
-def run_stage(stage: declared.Stage, folder: Path) -> None:
-    """Run one stage's script as its command would, under this preset, in `folder`."""
-    words = stage.command.split()[2:]
-    words[words.index("--preset") + 1] = PRESET
+def run_stages(stages: Iterable[declared.Stage], folder: Path) -> None:
+    """Run stages' scripts as their commands would, under this preset, in `folder`."""
     os.chdir(folder)
-    sys.argv = words
-    try:
-        runpy.run_module(words[0], run_name="__main__")
-    except SystemExit as ended:
-        if ended.code:
-            raise RuntimeError(f"`{' '.join(words)}` ended with code {ended.code}") from ended
-
-
-def in_child(work: Any, seconds: float) -> dict[str, Any]:
-    """Run something in a forked process, and return {"failure": what it said last} where it failed or took too long."""
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(work, there))
-    process.start()
-    there.close()
-    said = here.recv() if here.poll(seconds) else None
-    if said is None:
-        process.kill()
-    process.join()
-    return said if said is not None else {"failure": f"not done after {seconds:g} s"}
-
-
-def _child(work: Any, pipe: Any) -> None:
-    with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):
-        try:
-            work()
-            pipe.send({"failure": None})
-        except BaseException as error:  # a stage may end in any way; all of them are told
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{Path(last.filename).name}, line {last.lineno}"
-            pipe.send({"failure": f"{type(error).__name__}: {error} ({place})"})
+    for stage in stages:
+        run_stage(re.sub(r"--preset \S+", f"--preset {PRESET}", stage.command))
 
 
 def outcome(name: str, own: list[declared.Stage], folder: Path) -> dict[str, Any]:
@@ -200,7 +148,7 @@ def outcome(name: str, own: list[declared.Stage], folder: Path) -> dict[str, Any
     losses = [summary[key] for key in ("loss_first", "loss_last") if key in summary]
     tests = {}
     for stage in own:
-        if module(stage) == "evaluate":
+        if stage.script == "evaluate":
             evaluation = stage.command.split()[3]
             metrics = _read(folder / paths.metrics(PRESET, evaluation)) or {}
             first = next((key for key in ("ap", "ar") if key in metrics), None)
@@ -228,7 +176,7 @@ def report(rows: Path, code: str) -> dict[str, Any]:
     """Return the result: the papers' experiments first, then inits and further ones, each by name."""
     from pipeline.benchmarks.timing.machine import describe
 
-    papers = catalogue()
+    papers = read_yaml(paths.ROOT / CATALOGUE)
     found = {path.stem: read_json(path) for path in sorted(rows.glob("*.json"))}
     for name, row in found.items():
         row["of_the_papers"] = name in papers

@@ -13,7 +13,6 @@ _HOME = {
     "greedy_chip_cover": "chips",
     "make_collage": "collage",
     "sample_chips": "chips",
-    "shrink_batch": "collage",
 }
 __all__ = sorted(_HOME)
 

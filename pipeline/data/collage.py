@@ -74,33 +74,6 @@ def make_collage(
     return canvas, join(placed, keys, min_area)
 
 
-def shrink_batch(
-    images: list[Tensor],
-    targets: list[Target],
-    k: int = 4,
-    size_divisor: int = 32,
-    interpolation: Interpolation = "nearest",
-    min_area: float = 0.0,
-) -> tuple[list[Tensor], list[Target]]:
-    """Return images [C, h, w] of one small size and their targets: the collage along the batch (Stitcher's read-me).
-
-    Every image is stretched to ceil(H / sqrt k) x ceil(W / sqrt k) of the largest height and width, each divided
-    without remainder and rounded up to `size_divisor`. k times a batch's images so cost what its regular images do.
-
-    Differs from the paper, which has spatial collages only.
-
-    Raises:
-        ValueError: k is no square number, or images and targets do not fit each other.
-    """
-    grid = grid_side(k)
-    size = canvas_of([[side // grid for side in image.shape[1:]] for image in images], size_divisor)
-    found = [
-        make_collage([image], [target], 1, size_divisor, size, interpolation, min_area=min_area)
-        for image, target in zip(images, targets, strict=True)
-    ]
-    return [image for image, _ in found], [target for _, target in found]
-
-
 def grid_side(k: int) -> int:
     """Return sqrt(k). Raises ValueError where k is no square number."""
     grid = math.isqrt(max(k, 0))

@@ -10,7 +10,6 @@ from typing import Any
 
 # No module may have the name of a function here: importing it would put the module in the place of the function.
 _HOME = {
-    "average_recall": "proposals",
     "bootstrap_ap": "bootstrap",
     "bootstrap_voc": "voc",
     "evaluate_detections": "coco",

@@ -28,34 +28,6 @@ def scaled_size_ranges(factor: float = 1.0) -> SizeRanges:
     }
 
 
-def average_recall(
-    gt_boxes: Sequence[Any],
-    proposals: Sequence[Any],
-    limits: Sequence[int] = (300, 900),
-    size_ranges: SizeRanges | None = None,
-) -> dict[int, dict[str, float | None]]:
-    """Return recall over all objects of all images, as COCO's AR with categories left aside.
-
-    In order of score, each proposal takes the free object of the highest IoU at or above the threshold; recall is the
-    share of objects taken.
-
-    Args:
-        gt_boxes: [n, 4] an image, half-open xyxy in px (tensors or arrays), without crowds.
-        proposals: [m, 4] an image, best score first.
-        limits: how many proposals an image count.
-        size_ranges: name -> (lo, hi), lo <= sqrt(w * h) < hi, so that each object falls in one; None: SNIP's.
-
-    Returns:
-        limit -> `ar` (mean over IoU .50:.05:.95), `ar50`, `ar75`, and `recall50_<name>` and `ar_<name>` for each
-        range; fractions of 1, `None` where there is no object.
-
-    Raises:
-        ValueError: different numbers of images, or boxes that are not [n, 4].
-    """
-    counts = count_recall(gt_boxes, proposals, limits, size_ranges)
-    return {limit: recall_of(counts, limit) for limit in limits}
-
-
 @dataclass(frozen=True)
 class RecallCounts:
     """How many objects of every image and range there are and are found; the first range holds all objects."""
@@ -71,7 +43,19 @@ def count_recall(
     limits: Sequence[int] = (300, 900),
     size_ranges: SizeRanges | None = None,
 ) -> RecallCounts:
-    """Match proposals to objects image by image; arguments and errors are those of `average_recall`."""
+    """Match proposals to objects image by image, with categories left aside.
+
+    In order of score, each proposal takes the free object of the highest IoU at or above the threshold.
+
+    Args:
+        gt_boxes: [n, 4] an image, half-open xyxy in px (tensors or arrays), without crowds.
+        proposals: [m, 4] an image, best score first.
+        limits: how many proposals an image count.
+        size_ranges: name -> (lo, hi), lo <= sqrt(w * h) < hi, so that each object falls in one; None: SNIP's.
+
+    Raises:
+        ValueError: different numbers of images, or boxes that are not [n, 4].
+    """
     if len(gt_boxes) != len(proposals):
         raise ValueError(f"Each image needs boxes and proposals, got {len(gt_boxes)} and {len(proposals)} images.")
     ranges = scaled_size_ranges() if size_ranges is None else size_ranges
@@ -98,7 +82,11 @@ def count_recall(
 
 
 def recall_of(counts: RecallCounts, limit: int, weights: np.ndarray | None = None) -> dict[str, float | None]:
-    """Return recall at one limit by `average_recall`'s names, with each image taken as often as `weights` [I] say."""
+    """Return recall over all objects at one limit, with each image taken as often as `weights` [I] say.
+
+    Its names are `ar` (mean over IoU .50:.05:.95), `ar50`, `ar75`, and `recall50_<name>` and `ar_<name>` for each
+    range; fractions of 1, `None` where there is no object.
+    """
     taken = np.ones(len(counts.total), dtype=np.int64) if weights is None else weights
     total = taken @ counts.total
     found = np.tensordot(taken, counts.found[limit], axes=1)

@@ -58,7 +58,7 @@ def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_mi
     stale = stale_stages(addresses, known, allow_missing)
     named = ", ".join(targets)
     if stale:
-        needed = ancestors(stages, known)
+        needed = declared.ancestors(addresses, known)
         say(f"{len(stale)} of the {len(needed)} stages of {named} are out of date; building with {cores} cores.")
         settle(out for name in needed for out in known[name].outs)
         if allow_missing:
@@ -88,11 +88,6 @@ def stale_stages(addresses: Sequence[str], known: dict[str, declared.Stage], all
         doors.dvc("repro", "--single-item", "code")
         reasons = doors.status(*addresses)
     return [n for n, why in reasons.items() if n in known and not (allow_missing and missing.only_missing(why))]
-
-
-def ancestors(stages: Sequence[declared.Stage], known: dict[str, declared.Stage]) -> set[str]:
-    """Return the addresses of stages and of all that they need."""
-    return set().union(*(declared.ancestors(stage.address, known) for stage in stages))
 
 
 def make_stand_ins(stale: Sequence[str], known: dict[str, declared.Stage], cores: int) -> None:
@@ -131,7 +126,7 @@ def agree(stages: Sequence[declared.Stage], known: dict[str, declared.Stage]) ->
     files = [stage.outs[0] for stage in stages]
     if doors.nothing_to_do(*files):
         return
-    settle(out for name in ancestors(stages, known) for out in known[name].outs)
+    settle(out for name in declared.ancestors([stage.address for stage in stages], known) for out in known[name].outs)
     if not doors.nothing_to_do(*files):
         doors.touch(*files)
 

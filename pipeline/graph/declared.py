@@ -39,6 +39,11 @@ class Stage:
         """The address without the file."""
         return self.address.rpartition(":")[2]
 
+    @property
+    def script(self) -> str:
+        """The module in pipeline/stages: `train`."""
+        return self.command.split()[2].rpartition(".")[2]
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -160,10 +165,10 @@ def one(name: str, known: Mapping[str, Stage]) -> Stage:
     return known[found[0]]
 
 
-def ancestors(address: str, known: Mapping[str, Stage]) -> set[str]:
-    """Return a stage's address and those of all stages that it needs, directly or not."""
+def ancestors(addresses: str | Iterable[str], known: Mapping[str, Stage]) -> set[str]:
+    """Return the address of a stage, or several, and those of all stages that they need, directly or not."""
     maker = {out: stage.address for stage in known.values() for out in stage.outs}
-    seen, waiting = set(), [address]
+    seen, waiting = set(), [addresses] if isinstance(addresses, str) else list(addresses)
     while waiting:
         current = waiting.pop()
         if current not in seen:
@@ -176,9 +181,11 @@ def in_order(stages: Mapping[str, Stage]) -> Iterator[Stage]:
     """Yield all stages, each after those that it needs."""
     waiting, done = list(stages.values()), set()
     maker = {out: stage.address for stage in waiting for out in stage.outs}
-    needs = {stage.address: {maker[place] for place in places(stage) if place in maker} for stage in waiting}
+    needs = {s.address: {maker[place] for place in places(s) if place in maker} - {s.address} for s in waiting}
     while waiting:
         ready = [stage for stage in waiting if needs[stage.address] <= done]
+        if not ready:
+            raise InputError(f"Stages need each other: {', '.join(stage.address for stage in waiting)}; part them.")
         yield from ready
         done |= {stage.address for stage in ready}
         waiting = [stage for stage in waiting if stage.address not in done]

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
-from pipeline.benchmarks.invented import write_results
 from pipeline.errors import InputError
 from pipeline.files import read_json, read_yaml, write_text
 from pipeline.graph import declared
 from pipeline.graph.declared import Stage
+from pipeline.graph.invented import write_results
 from pipeline.reporting.modules import NAMED
 
 STAGES = Path("workflow/stages.yaml")
@@ -55,7 +55,7 @@ def observe(texts: Mapping[Path, str]) -> dict[str, list[str]]:
 def main() -> None:
     known = declared.stages(Path.cwd())
     write_results(PRESET, known)
-    made = sorted((stage for stage in known.values() if script(stage) in SCRIPTS), key=lambda s: script(s) != "table")
+    made = sorted((stage for stage in known.values() if stage.script in SCRIPTS), key=lambda s: s.script != "table")
     sys.addaudithook(listen)
     is_file = Path.is_file
     Path.is_file = lambda path: (listen("open", [path]), is_file(path))[1]
@@ -70,15 +70,10 @@ def main() -> None:
             out = next((out for out in (target, str(Path(target).parent)) if out in makers), None)
             if out and makers[out] not in made[place:] and not found.intersection(makers[out].outs):
                 found.add(out)
-        key = stage.command.split()[3] if script(stage) in NAMED else ""
-        digest = paths.code_digest("${preset}", script(stage), key).as_posix()
+        key = stage.command.split()[3] if stage.script in NAMED else ""
+        digest = paths.code_digest("${preset}", stage.script, key).as_posix()
         result[stage.address] = [digest, *sorted(name.replace(f"/{PRESET}", "/${preset}") for name in found)]
     write_text("observed.json", json.dumps(result))
-
-
-def script(stage: Stage) -> str:
-    """Return the module of a stage: `train`."""
-    return stage.command.split()[2].rpartition(".")[2]
 
 
 def listen(event: str, arguments: Any) -> None:

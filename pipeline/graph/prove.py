@@ -72,12 +72,12 @@ def prove(base: str, say: Any = print) -> bool:
     trees = checkouts(base)
     here, there = (stages_of(tree) for tree in trees)
     chosen = choose(groups, known, there)
-    light = [name for name in chosen if reads_committed_files(known[name], trees[0])]
-    rest = [name for name in chosen if name not in light]
-    needed = set().union(*(declared.ancestors(name, known) for name in rest)) if rest else set()
-    heavy = [name for name in ordered(needed, known) if name != "code" and name in there]
+    order = [stage.address for stage in declared.in_order(known)]
+    light = [name for name in order if name in chosen and reads_committed_files(known[name], trees[0])]
+    needed = declared.ancestors(set(chosen) - set(light), known)
+    heavy = [name for name in order if name in needed and name != "code" and name in there]
     compared, differing = [], []
-    for names, short in ((ordered(light, known), False), (heavy, True)):
+    for names, short in ((light, False), (heavy, True)):
         if short and names:
             for tree in trees:
                 shorten(tree)
@@ -178,13 +178,6 @@ def shorten(tree: Path) -> None:
         skipped = ("limit_train", "limit_val") if given.get("kind") == "scaleworld" else ("train_images", "val_images")
         given.update({key: value for key, value in values.items() if key not in skipped})
     write_text(file, yaml.safe_dump(preset, sort_keys=False))
-
-
-def ordered(names: Iterable[str], known: Mapping[str, declared.Stage]) -> list[str]:
-    """Return stages, each after those that it needs."""
-    names = set(names)
-    depth = {name: len(declared.ancestors(name, known)) for name in names}
-    return sorted(names, key=lambda name: (depth[name], name))
 
 
 def run_both(

@@ -42,11 +42,11 @@ def run_stage(command: str) -> None:
             raise RuntimeError(f"`{command}` ended with code {ended.code}") from ended
 
 
-def in_child(work: Any, seconds: float = 600.0) -> str | None:
+def in_child(work: Any, seconds: float = 600.0, log: str = "stage_runner.log") -> str | None:
     """Run something in a forked process and return what it said last where it failed or took too long."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(work, there))
+    process = context.Process(target=_child, args=(work, there, log))
     process.start()
     there.close()
     try:
@@ -58,8 +58,8 @@ def in_child(work: Any, seconds: float = 600.0) -> str | None:
     return said
 
 
-def _child(work: Any, pipe: Any) -> None:
-    with open("stage_runner.log", "a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+def _child(work: Any, pipe: Any, log: str) -> None:
+    with open(log, "a", encoding="utf-8") as output, redirect_stdout(output), redirect_stderr(output):
         try:
             work()
             pipe.send(None)

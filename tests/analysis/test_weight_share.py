@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline import paths
-from pipeline.analysis.weight_share import block_name, layer_shares, share_weights, untrained_shares, weight_shares
+from pipeline.analysis.weight_share import layer_shares, share_weights, untrained_shares, weight_shares
 from pipeline.errors import InputError
 from pipeline.layers import PSConv2d
 from pipeline.models import build_classifier, build_detector
@@ -87,12 +87,6 @@ def test_layers_of_a_network_are_found_by_block_with_their_kernels():
     assert {entry["share"] for entry in found["layer3.0"]["rates"].values()} == {round(1 / 3, 6)}
     with pytest.raises(ValueError, match=r"hold no layer3\.0\.conv2\.weight"):
         layer_shares(model, {})
-
-
-def test_block_names():
-    assert block_name("backbone.body.layer2.0.conv2") == "layer2.0"
-    assert block_name("roi_heads.box_head.layer4.11.conv2") == "layer4.11"
-    assert block_name("backbone.fpn.layer_blocks.0") == "backbone.fpn.layer_blocks.0"
 
 
 def strengthen_rate_4(layer: PSConv2d) -> None:

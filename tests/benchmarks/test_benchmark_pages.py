@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from pipeline import paths
-from pipeline.benchmarks import dummy_graph
 from pipeline.benchmarks.pages.annotations import annotations_page
 from pipeline.benchmarks.pages.architectures import architectures_page
 from pipeline.benchmarks.pages.detector_times import detector_times_page
@@ -29,7 +28,6 @@ PAGES = {
     "cpu_loading": loading_page,
     "cpu_throughput": throughput_page,
     "full_size": full_size_page,
-    "graph": dummy_graph.page,
     "rehearsal": rehearsal_page,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_all_experiments_of_the_papers_are_planned_after_what_they_need():
     assert place["pod_frcnn_r50_fpn_1x_gsl"] < place["pod_frcnn_r50_fpn_1x_fd"]
     assert place["snip_rpn_r101_6ep_single_scale_800"] < place["snip_drfcn_r50_7ep_snip"]
     assert place["snip_drfcn_dpn92_7ep_snip"] < place["snip_drfcn_dpn98_7ep_snip"]  # a member of its ensemble
-    kinds = [rehearsal.module(stage) for stage in PLAN["pod_frcnn_r50_fpn_1x_gsl"]]
+    kinds = [stage.script for stage in PLAN["pod_frcnn_r50_fpn_1x_gsl"]]
     assert set(kinds) == {"train", "learn_scales", "decompose", "predict", "evaluate", "measure"}
     assert kinds.index("train") < kinds.index("learn_scales") < kinds.index("decompose")
     assert kinds.index("predict") < kinds.index("evaluate")
@@ -46,7 +47,7 @@ def test_all_experiments_of_the_papers_are_planned_after_what_they_need():
 def test_every_test_of_every_experiment_is_evaluated():
     for name in PAPERS:
         experiment = config.resolve(name, rehearsal.PRESET).experiment
-        scripts = [rehearsal.module(stage) for stage in PLAN[name]]
+        scripts = [stage.script for stage in PLAN[name]]
         if experiment.detector == "classifier":
             assert scripts.count("pretrain") == 1, name
         else:
@@ -92,11 +93,13 @@ def test_every_family_runs_through(tmp_path):
     assert {"ensemble", "flip", "rpn_without_snip"} <= set(rows["snip_drfcn_dpn98_7ep_snip"]["tests"])
 
 
-def test_a_failure_and_a_stuck_process_are_told():
-    assert rehearsal.in_child(lambda: None, 60.0) == {"failure": None}
-    failed = rehearsal.in_child(lambda: [][1], 60.0)["failure"]
+def test_a_failure_and_a_stuck_process_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert rehearsal.in_child(lambda: None) is None
+    failed = rehearsal.in_child(lambda: [][1])
     assert failed.startswith("IndexError: list index out of range (test_rehearsal.py, line ")
-    assert rehearsal.in_child(lambda: time.sleep(60), 0.2) == {"failure": "not done after 0.2 s"}
+    assert rehearsal.in_child(lambda: time.sleep(60), 0.2) == "not done after 0.2 s"
+    assert rehearsal.in_child(lambda: os._exit(3)) == "its process died"
 
 
 def test_an_unknown_experiment_is_said_in_one_sentence():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shared_folder import shared
 from torch import Tensor
 
-from pipeline.data import make_collage, shrink_batch
+from pipeline.data import make_collage
 
 
 def load(case: str) -> tuple[dict[str, np.ndarray], list[Tensor], list[dict[str, Tensor]]]:
@@ -52,14 +52,14 @@ def test_the_default_canvas_is_the_official_one() -> None:
     assert torch.equal(image, torch.from_numpy(arrays["out_images"][0]).float())
 
 
-def test_a_small_batch_equals_the_official_batch_stitcher() -> None:
+def test_collages_of_one_image_equal_the_official_batch_stitcher() -> None:
     arrays, images, targets = load("batchstitch_01")
-    small, moved = shrink_batch(images, targets)
-    assert len(small) == len(moved) == len(arrays["out_images"]) == 4
-    for j, (image, target) in enumerate(zip(small, moved, strict=True)):
-        assert torch.equal(image, torch.from_numpy(arrays["out_images"][j]).float())
-        torch.testing.assert_close(target["boxes"], torch.from_numpy(arrays[f"out_boxes{j}"]), rtol=1e-6, atol=1e-5)
-        assert target["labels"].tolist() == arrays[f"out_labels{j}"].tolist()
+    assert len(images) == len(arrays["out_images"]) == 4
+    for j, (image, target) in enumerate(zip(images, targets, strict=True)):
+        small, moved = make_collage([image], [target], k=1, canvas_size=arrays["out_images"].shape[2:])
+        assert torch.equal(small, torch.from_numpy(arrays["out_images"][j]).float())
+        torch.testing.assert_close(moved["boxes"], torch.from_numpy(arrays[f"out_boxes{j}"]), rtol=1e-6, atol=1e-5)
+        assert moved["labels"].tolist() == arrays[f"out_labels{j}"].tolist()
 
 
 @pytest.mark.parametrize("case", ["collage4_01", "collage4_03"])

@@ -9,8 +9,8 @@ import yaml
 from graph_project import ROOT, copy_project
 
 from pipeline import paths
-from pipeline.benchmarks.invented import write_results
 from pipeline.graph import declared
+from pipeline.graph.invented import write_results
 from pipeline.published.tables import load_published
 
 pytestmark = pytest.mark.slow

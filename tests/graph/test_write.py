@@ -59,7 +59,7 @@ def test_a_paper_more_is_its_experiments_its_published_file_and_its_name(tmp_pat
     assert stages <= declared.ancestors("report", known)
     listed = project.run("dvc", "stage", "list", "--all", "--name-only").stdout.split()
     assert stages <= set(listed)
-    invent = "from pipeline.benchmarks.invented import write_results; from pipeline.graph import declared; "
+    invent = "from pipeline.graph.invented import write_results; from pipeline.graph import declared; "
     project.run("python", "-c", f"{invent}write_results('mini', declared.stages())")
     project.run(*known["workflow/papers/sixth/tables/dvc.yaml:sixth_t1"].command.split())
     project.run(*known["page_sixth"].command.split())

@@ -11,7 +11,7 @@ import torch
 from batches import learn, picture, rpn_spec, target
 from torchvision.models.detection.image_list import ImageList
 
-from pipeline.evaluation.proposals import average_recall
+from pipeline.evaluation.proposals import count_recall, recall_of
 from pipeline.models import build_detector
 from pipeline.models.detectors.proposal_network import ProposalDetector
 from pipeline.models.measure import measure
@@ -154,4 +154,4 @@ def test_overfits_eight_images(features):
         with torch.inference_mode():
             outputs = model.eval()(images)
     truth, found = ([row["boxes"] for row in rows] for rows in (targets, outputs))
-    assert average_recall(truth, found, limits=(100,))[100]["ar"] > 0.9
+    assert recall_of(count_recall(truth, found, limits=(100,)), 100)["ar"] > 0.9

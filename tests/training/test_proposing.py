@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pipeline import paths
 from pipeline.data.proposals import Proposals, join_resolutions, read_proposals, scaled_proposals, write_proposals
 from pipeline.errors import InputError
-from pipeline.evaluation.proposals import average_recall, scaled_size_ranges
+from pipeline.evaluation.proposals import count_recall, recall_of, scaled_size_ranges
 from pipeline.evaluation.scoring import score
 from pipeline.files import read_json, write_json
 from pipeline.models import build_detector
@@ -287,7 +287,7 @@ def test_the_chain_from_proposals_to_detections(tiny_project, sides, classifier)
         objects[a["image_id"]] += [] if a["iscrowd"] else [[x, y, x + w, y + h]]
     # The file of proposals and the evaluated detections are the same boxes.
     boxes = [made["val"].of(number, 0) for number in objects]
-    expected = average_recall(list(objects.values()), boxes, (900,), scaled_size_ranges(0.1))[900]
+    expected = recall_of(count_recall(list(objects.values()), boxes, (900,), scaled_size_ranges(0.1)), 900)
     assert metrics["ar50"] == pytest.approx(expected["ar50"], abs=0.02)  # thousandths of a pixel in the JSON
     assert metrics["detections"] == len(made["val"].scores)
 

@@ -80,9 +80,3 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
         loss = F.binary_cross_entropy_with_logits(objectness[sampled], torch.cat(labels)[sampled], reduction="none")
         regression = F.smooth_l1_loss(deltas[positive], wanted[positive], beta=BETA, reduction="none").sum(dim=1)
         return AnchorLosses(loss, regression, positive, self.normaliser(len(sampled)))
-
-
-def count_anchors(labels: list[Tensor]) -> tuple[int, int, int]:
-    """Return how many anchors are objects, background and ignored."""
-    joined = torch.cat(labels)
-    return int((joined == 1).sum()), int((joined == 0).sum()), int((joined < 0).sum())

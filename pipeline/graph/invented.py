@@ -1,4 +1,4 @@
-"""Invented results of every stage of the graph: to time the report, and to see what its stages read."""
+"""Invented results of every stage of the graph: what the report's stages read is seen on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_results(preset: str, known: Mapping[str, declared.Stage]) -> None:
     """Write believable results of every experiment and evaluation of a preset below the working folder."""
     for stage in known.values():
         name = stage.address.rpartition("@")[2]
-        script = stage.command.split()[2].rpartition(".")[2]
+        script = stage.script
         if script == "evaluate":
             value = 0.2 + 0.2 * fraction(name)
             numbers = dict.fromkeys((*METRICS, *RANGES), round(value, 6))
