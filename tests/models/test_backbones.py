@@ -49,9 +49,6 @@ def small(name: str, method: str = "plain") -> nn.Module:
     return body
 
 
-# Whole networks
-
-
 @pytest.mark.parametrize(
     ("name", "theirs"),
     [
@@ -132,9 +129,6 @@ def test_squeeze_and_excitation_scales_the_residual_by_channel():
     assert block.se.fc1.out_channels == 64 // 16
 
 
-# Sizes
-
-
 @pytest.mark.parametrize("width", [1.0, 0.5, 0.25, 0.125])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_width_builds_with_psconv(name, width):
@@ -195,9 +189,6 @@ def test_every_method_runs_forward_and_backward_in_every_small_backbone(name, me
     ]
     sum(value.square().mean() for value in features.values()).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in body.parameters())
-
-
-# Methods
 
 
 @pytest.mark.parametrize("method", ["gsl", "fd", "dcn", "msfm", "dcn_msfm"])
@@ -287,9 +278,6 @@ def test_the_stage_of_a_c4_head_is_the_backbones_own():
     assert {key: value.shape for key, value in stage.state_dict().items()} == own
 
 
-# Norms and freezing
-
-
 @pytest.mark.parametrize(
     ("norm", "trained", "moves"), [("frozen", 0, False), ("frozen_statistics", 1, False), ("batch", 1, True)]
 )
@@ -319,9 +307,6 @@ def test_freezing_covers_the_stem_and_the_first_stages(name):
     assert frozen == ({"conv1", "bn1", "layer1"} if name == "resnet50" else {"conv1", "conv2"})
     free = [key for key, p in body.named_parameters() if p.requires_grad]
     assert not any("layer1" in key or "conv2_" in key for key in free)
-
-
-# Wrong options
 
 
 def test_errors_name_the_rule_and_the_place():

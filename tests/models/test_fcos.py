@@ -38,9 +38,6 @@ def assign(points: list[list[float]], boxes: list[list[float]], low: float = 0, 
     return assign_points(found, *bounds, torch.tensor(boxes).reshape(-1, 4)).tolist()
 
 
-# Size
-
-
 def test_the_published_size():
     size = measure(full("fcos"))
     # By hand. ResNet-50 without its classifier, laterals and outputs of three levels, P6 and P7 on P5; two towers of
@@ -52,9 +49,6 @@ def test_the_published_size():
     # Without the affine parameters of norms, which MMDetection's FCOS freezes: 32.02 M, as its tools print.
     norms = 53_120 - 704
     assert size["parameters_trainable"] - norms == pytest.approx(32.02e6, abs=5e3)
-
-
-# Assignment
 
 
 def test_points_strictly_inside():
@@ -100,9 +94,6 @@ def test_iou_loss_by_hand():
     assert iou_loss(torch.zeros(1, 4), wanted[:1]).item() == pytest.approx(-math.log(1e-6))
 
 
-# Losses
-
-
 def test_losses_by_hand():
     found = outputs()
     found["logits"][0][0, :, 0, 0] = 0.0  # at (4, 4): both classes a half
@@ -143,9 +134,6 @@ def test_an_image_without_objects():
     assert [len(part) for part in model.positives[:3]] == [0, 0, 0]
 
 
-# Network
-
-
 def test_the_start_knows_nothing():
     found = head()([torch.zeros(1, 16, 2, 2) for _ in range(5)])
     assert found["logits"][0].sigmoid().unique().tolist() == pytest.approx([0.01])
@@ -162,9 +150,6 @@ def test_each_level_has_its_scale_and_no_distance_is_infinite():
     for level, scale in ((0, 1.0), (1, 0.5), (2, 2.0)):
         wanted = [math.exp(scale), math.exp(2 * scale), math.exp(-scale), math.exp(9)]
         assert found[level].flatten().tolist() == pytest.approx(wanted)
-
-
-# Detection
 
 
 def test_decoding_by_hand():

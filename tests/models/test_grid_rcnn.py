@@ -18,9 +18,6 @@ from pipeline.models.measure import measure
 ROI = torch.tensor([[100.0, 100.0, 156.0, 128.0]])  # its doubled box is (72, 86, 184, 142): 2 and 1 pixels a map pixel
 
 
-# Parameters
-
-
 def test_parameters_are_the_printed_ones():
     found = measure(full("grid_rcnn"))
     assert (found["parameters_total"], found["parameters_trainable"]) == (64_548_201, 64_322_857)
@@ -38,9 +35,6 @@ def test_grid_head_has_mmdetections_parameters():
 @pytest.mark.parametrize(("channels", "wanted"), [(256, 64), (64, 16), (16, 4), (8, 4)])
 def test_points_features_are_a_quarter_of_the_pyramids(channels, wanted):
     assert GridHead(channels).point_channels == wanted
-
-
-# Geometry
 
 
 def test_points_count_column_by_column():
@@ -132,9 +126,6 @@ def test_choice_is_without_repetition():
     assert len(set(chosen)) == 40
     assert chosen == sorted(chosen)
     assert max(chosen) < 100
-
-
-# Head and losses
 
 
 def test_fusion_by_hand():

@@ -26,9 +26,6 @@ def rpn_model(**options: Any) -> ProposalDetector:
     return build_detector(rpn_spec(**options))
 
 
-# Parameters
-
-
 def test_parameters_by_hand():
     conv4 = measure(rpn_spec("full"))
     both = measure(rpn_spec("full", features="conv45", anchors=SEVEN))
@@ -60,9 +57,6 @@ def test_limits_of_the_papers():
     with torch.device("meta"):
         rpn = build_detector(rpn_spec("full")).rpn.eval()
     assert (rpn.pre_nms_top_n(), rpn.post_nms_top_n(), rpn.nms_thresh) == (6000, 300, 0.7)
-
-
-# Targets and losses
 
 
 def test_anchors_beyond_the_border_do_not_train():
@@ -136,9 +130,6 @@ def test_wrong_targets():
         model([picture()])
     with pytest.raises(ValueError, match=r"\[n, 4\], got \[4\] in image 0"):
         model([picture()], [{"boxes": torch.zeros(4), "labels": torch.zeros(1)}])
-
-
-# Learning
 
 
 @pytest.mark.slow

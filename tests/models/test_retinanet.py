@@ -36,9 +36,6 @@ def one_position() -> dict[str, list[Tensor]]:
     }
 
 
-# Size
-
-
 def test_the_printed_parameters():
     size = measure(full("retinanet"))
     assert (size["parameters_total"], size["parameters_trainable"]) == (37_968_692, 37_743_348)
@@ -66,9 +63,6 @@ def test_methods_add_what_they_add_to_faster_rcnn(method, total):
         assert parameters(build_retinanet(full("retinanet", **method))) == total
 
 
-# Anchors
-
-
 def test_nine_anchors_of_three_octaves():
     # Ratios are height over width: 0.5 is lying. A side of 32 at ratio 0.5 is 45.25 x 22.63.
     cells = torch.tensor(cell_anchors((32, 64), (0.5, 1.0, 2.0)))
@@ -89,9 +83,6 @@ def test_anchors_go_position_by_position():
     wanted = [[0, 0], [16, 0], [32, 0], [0, 16], [16, 16], [32, 16]]
     torch.testing.assert_close(centres[::9], torch.tensor(wanted, dtype=torch.float32))
     assert found[9 * 5 + 3].tolist() == [0, -16, 64, 48]  # ratio 1, a side of 64
-
-
-# Matching
 
 
 def test_thresholds_and_best_anchors():
@@ -125,8 +116,6 @@ def test_matching_equals_torchvisions(monkeypatch):
     monkeypatch.setattr(anchor_file, "CHUNK", 7)  # crowds are matched in parts
     assert torch.equal(match_anchors(anchors, objects), wanted)
 
-
-# Losses
 
 # The object is the anchor of P3 with ratio 1 and the first octave (number 3). In order: anchors 0 and 1 (lying, IoU
 # 0.55 and 0.52), 3 (1), 4 (second octave, 0.63), 6 and 7 (standing); the third octave has 0.397.
@@ -191,9 +180,6 @@ def test_the_start_knows_nothing():
         [0.01]
     )
     assert all(bool((level == 0).all()) for level in outputs["deltas"])
-
-
-# Detection
 
 
 def test_decoding_by_hand():

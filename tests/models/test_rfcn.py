@@ -46,8 +46,6 @@ def target(*boxes: list[float], proposals: Tensor = PROPOSALS) -> dict[str, Tens
     return batches.target(*boxes) | {"proposals": proposals}
 
 
-# Parameters
-
 BODY = 23_508_032 + 3 * (512 * 9 * 72 + 72)  # ResNet-50; offsets of four groups for the three 3x3 of conv5
 MAPS = 2048 * 1024 + 1024 + (1024 + 1) * 49 * 81 + (1024 + 1) * 49 * 4
 OFFSETS = (1024 + 1) * 49 * 2 * 81 + (1024 + 1) * 49 * 2
@@ -95,9 +93,6 @@ def test_maps_have_the_stride_of_conv4(stride, side):
     assert model.backbone(torch.zeros(1, 3, 64, 64))["0"].shape == (1, 256, side, side)
     assert model.roi_heads.box_head[0].stride == stride
     assert model.backbone.body.layer4[0].conv2.dilation == (2, 2)
-
-
-# Losses
 
 
 def heads_of(logits: Tensor, limit: int | None) -> RegionHeads:
@@ -165,9 +160,6 @@ def test_snip_leaves_out_rois_and_objects_out_of_range():
     model([picture()], [one])
     # RoIs of 35, 30, 78 and 28 pixels and the objects' own of 36 and 32, of which the second is out of range.
     assert counted == [[1, 0, 1]]
-
-
-# Contract
 
 
 def test_deformable_pooling_starts_as_bilinear():
@@ -279,9 +271,6 @@ def test_bf16(pooling):
 @pytest.mark.parametrize("backbone", ["dpn92", "dpn98", "resnet101"])
 def test_other_backbones(backbone):
     train_losses([picture()], [target([4.0, 4, 40, 40])], backbone=backbone, pooling="deformable")
-
-
-# Learning
 
 
 def overfit_proposals(boxes: Tensor, shape: tuple[int, int], random: torch.Generator) -> Tensor:

@@ -156,11 +156,6 @@ def assemble_cascade(spec: Spec, backbone: FPNBackbone, roi_heads: CascadeRoIHea
 def build_cascade_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
     """Build the Cascade R-CNN of a specification; 69,169,422 trainable parameters at ResNet-50.
 
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-
     Returns:
         A model under torchvision's detection contract, with the losses of every stage.
     """

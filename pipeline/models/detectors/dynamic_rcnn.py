@@ -125,11 +125,6 @@ def ranked_target(targets: Tensor, rank: int) -> Tensor:
 def build_dynamic_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
     """Build the Dynamic R-CNN of a specification, under torchvision's detection contract.
 
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-
     K_I shrinks with the RoIs that a preset samples of an image, or no small preset would reach it. K_beta does not: the
     objects themselves, proposals with targets of 0, are among the smallest, and a preset has no fewer of them. Nor does
     the interval: an update waits for as many steps as its histories need to be steady.

@@ -58,11 +58,6 @@ class C5Head(nn.Module):
 def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
     """Build the Faster R-CNN of a specification.
 
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-
     Returns:
         A model under torchvision's detection contract: `model(images, targets)` gives named losses in training, a list
         of dicts `boxes`, `labels`, `scores` in evaluation; images are [3, H, W] in 0-1, boxes half-open xyxy in the

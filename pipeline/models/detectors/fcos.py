@@ -170,11 +170,6 @@ def iou_loss(distances: Tensor, wanted: Tensor) -> Tensor:
 def build_fcos(spec: Spec, classes: int = 80, scales: Scales | None = None) -> DenseDetector:
     """Build the FCOS of a specification, under torchvision's detection contract.
 
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-
     Without later improvements, as when DST was written: positives anywhere in an object, centerness beside the classes,
     -log IoU, distances in pixels.
     """

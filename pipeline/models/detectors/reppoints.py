@@ -152,11 +152,6 @@ class RepPointsHead(FocalHead):
 def build_reppoints(spec: Spec, classes: int = 80, scales: Scales | None = None) -> DenseDetector:
     """Build the RepPoints of a specification, under torchvision's detection contract.
 
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-
     Differs from the paper: towers without group normalisation and L1's smooth form with beta 0.11, as MSFM's printed
     parameter count and MMDetection have them.
     """

@@ -108,11 +108,6 @@ class RetinaNetHead(FocalHead):
 def build_retinanet(spec: Spec, classes: int = 80, scales: Scales | None = None) -> DenseDetector:
     """Build the RetinaNet of a specification, under torchvision's detection contract.
 
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-
     Differs from the paper: its smooth L1 is the recipe's box loss, which is L1 in MMDetection.
     """
     size = spec.preset.model
