@@ -8,19 +8,17 @@ how much of them each object size carried.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 from pipeline.models.backbones.build import Scales, build_backbone, build_stage, freeze_stages
 from pipeline.models.batching import Batching
 from pipeline.models.heads.roi_heads import RoIHeads
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.two_stage import (
-    FPN_RESOLUTION,
     BoxPredictor,
     TwoStageDetector,
-    build_fpn_rpn,
+    assemble_fpn,
     build_rpn,
-    fpn_pool,
+    fpn_parts,
     roi_arguments,
     set_losses,
 )
@@ -65,16 +63,9 @@ def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = Non
     """
     if spec.experiment.neck != "fpn":
         return build_c4(spec, classes, scales)
-    size = spec.preset.model
     backbone = build_fpn(spec, scales)
-    roi_heads = RoIHeads(
-        fpn_pool(spec),
-        TwoMLPHead(backbone.out_channels * FPN_RESOLUTION**2, size.head_channels),
-        BoxPredictor(size.head_channels, classes),
-        **roi_arguments(spec),
-    )
-    set_losses(roi_heads, spec)
-    return TwoStageDetector(backbone, build_fpn_rpn(spec, backbone.out_channels), roi_heads, Batching(size.pad_divisor))
+    roi_heads = RoIHeads(**fpn_parts(spec, backbone.out_channels, classes), **roi_arguments(spec))
+    return assemble_fpn(spec, backbone, roi_heads)
 
 
 def build_c4(spec: Spec, classes: int, scales: Scales | None) -> TwoStageDetector:
