@@ -32,12 +32,6 @@ def outputs() -> dict[str, list[Tensor]]:
     }
 
 
-def assign(points: list[list[float]], boxes: list[list[float]], low: float = 0, high: float = 64) -> list[int]:
-    found = torch.tensor(points)
-    bounds = (torch.full((len(points),), float(limit)) for limit in (low, high))
-    return assign_points(found, *bounds, torch.tensor(boxes).reshape(-1, 4)).tolist()
-
-
 def test_the_published_size():
     size = measure(full("fcos"))
     # By hand. ResNet-50 without its classifier, laterals and outputs of three levels, P6 and P7 on P5; two towers of
@@ -51,28 +45,27 @@ def test_the_published_size():
     assert size["parameters_trainable"] - norms == pytest.approx(32.02e6, abs=5e3)
 
 
-def test_points_strictly_inside():
-    points = [[5.0, 5.0], [0.0, 5.0], [10.0, 5.0], [5.0, 20.0], [9.9, 19.9]]
-    assert assign(points, [[0.0, 0, 10, 20]]) == [0, -1, -1, -1, 0]
+WIDE, INF = [[0.0, 0, 100, 20]], math.inf
+NESTED = [[0.0, 0, 30, 30], [2, 2, 12, 12], [1, 1, 20, 20]]
 
 
-def test_the_smallest_object_wins():
-    boxes = [[0.0, 0, 30, 30], [2, 2, 12, 12], [1, 1, 20, 20]]
-    assert assign([[5.0, 5.0], [15, 15], [25, 25]], boxes) == [1, 2, 0]
-
-
-def test_levels_take_their_range_of_the_longest_distance():
-    box = [[0.0, 0, 100, 20]]
-    points = [[36.0, 10.0], [35.9, 10.0], [50.0, 10.0]]  # longest: 64, 64.1, 50
-    assert assign(points, box, 0, 64) == [0, -1, 0]
-    assert assign(points, box, 64, 128) == [0, 0, -1]
-    assert assign([[600.0, 5.0]], [[0.0, 0, 1300, 10]], 512, math.inf) == [0]
-    assert assign([[5.0, 5.0]], []) == [-1]
-    assert assign([[5.0, 5.0]], [[5.0, 0, 5, 9]]) == [-1]  # no area
-
-
-def test_a_big_object_that_does_not_suit_leaves_the_point_to_another():
-    assert assign([[5.0, 5.0]], [[0.0, 0, 10, 10], [0, 0, 200, 200]], 128, 256) == [1]
+@pytest.mark.parametrize(
+    ("points", "boxes", "low", "high", "expected"),
+    [
+        ([[5, 5], [0, 5], [10, 5], [5, 20], [9.9, 19.9]], [[0.0, 0, 10, 20]], 0, 64, [0, -1, -1, -1, 0]),  # inside
+        ([[5, 5], [15, 15], [25, 25]], NESTED, 0, 64, [1, 2, 0]),  # the smallest object wins
+        ([[36, 10], [35.9, 10], [50, 10]], WIDE, 0, 64, [0, -1, 0]),  # longest distances: 64, 64.1, 50
+        ([[36, 10], [35.9, 10], [50, 10]], WIDE, 64, 128, [0, 0, -1]),
+        ([[600, 5]], [[0.0, 0, 1300, 10]], 512, INF, [0]),
+        ([[5, 5]], [], 0, 64, [-1]),
+        ([[5, 5]], [[5.0, 0, 5, 9]], 0, 64, [-1]),  # no area
+        ([[5, 5]], [[0.0, 0, 10, 10], [0, 0, 200, 200]], 128, 256, [1]),  # the smaller does not suit the level
+    ],
+)
+def test_points_of_objects(points, boxes, low, high, expected):
+    limits = (torch.full((len(points),), float(limit)) for limit in (low, high))
+    found = assign_points(torch.tensor(points).float(), *limits, torch.tensor(boxes).reshape(-1, 4))
+    assert found.tolist() == expected
 
 
 def test_ranges_follow_the_presets_factor():
@@ -125,13 +118,6 @@ def test_every_level_takes_its_objects():
     # Around (8, 8), the position of P4, and (64, 64), that of P7; the small one's other positions are of P3.
     model.losses(outputs(), image_list(), [target([-80, -80, 90, 90], [-500, -500, 600, 600])])
     assert model.positives.areas.tolist() == [170.0**2, 1100.0**2]
-
-
-def test_an_image_without_objects():
-    model = head()
-    losses = model.losses(outputs(), image_list(), [target()])
-    assert [losses[name].item() for name in ("loss_box_reg", "loss_centerness")] == [0.0, 0.0]
-    assert [len(part) for part in model.positives[:3]] == [0, 0, 0]
 
 
 def test_the_start_knows_nothing():

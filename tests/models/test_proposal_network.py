@@ -124,14 +124,6 @@ def test_dual_path_network():
     learn(model, [picture()], [target([4.0, 4, 40, 40])])
 
 
-def test_wrong_targets():
-    model = rpn_model().train()
-    with pytest.raises(ValueError, match="Training needs targets"):
-        model([picture()])
-    with pytest.raises(ValueError, match=r"\[n, 4\], got \[4\] in image 0"):
-        model([picture()], [{"boxes": torch.zeros(4), "labels": torch.zeros(1)}])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("features", ["conv4", "conv45"])
 def test_overfits_eight_images(features):

@@ -13,11 +13,10 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from pipeline.models.detectors.retinanet import RetinaNetHead, build_retinanet
+from pipeline.models.detectors.retinanet import RetinaNetHead
 from pipeline.models.heads import anchors as anchor_file
 from pipeline.models.heads.anchors import BACKGROUND, IGNORED, cell_anchors, match_anchors
-from pipeline.models.measure import measure, on_meta, parameters
-from pipeline.options import DeformableOptions, FusionOptions
+from pipeline.models.measure import measure
 
 LN2 = math.log(2)
 NEVER = -30.0  # a logit whose sigmoid costs nothing as background, and 30 / 4 as an object
@@ -47,20 +46,6 @@ def test_the_printed_parameters():
     coarse = 13 * 21 * 9 * 2048 * 256 + 7 * 11 * 9 * 256 * 256
     heads = positions * 9 * 256 * (8 * 256 + 9 * 80 + 9 * 4)
     assert size["macs"] == trunk + lateral + smooth + coarse + heads
-
-
-@pytest.mark.parametrize(
-    ("method", "total"),
-    [
-        ({"fusion": FusionOptions()}, 40_062_076 + 225_344),  # MSFM, table 4: 40.1 M
-        ({"global_scale": True}, 37_975_886),
-        ({"decomposed": True}, 37_968_692),
-        ({"deformable": DeformableOptions()}, 37_968_692 + 580_842),
-    ],
-)
-def test_methods_add_what_they_add_to_faster_rcnn(method, total):
-    with on_meta():
-        assert parameters(build_retinanet(full("retinanet", **method))) == total
 
 
 def test_nine_anchors_of_three_octaves():
