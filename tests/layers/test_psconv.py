@@ -125,6 +125,7 @@ def test_lattices_by_hand():
     assert torch.equal(paper, block[order][:, order])
     assert PSConv2d(4, 4, axes="input", layout="interleaved").dilation_lattice().tolist() == [[1, 2, 1, 4]] * 4
     assert PSConv2d(4, 4, axes="output").dilation_lattice().T.tolist() == [[1, 2, 1, 4]] * 4
+    assert PSConv2d(8, 6, axes="input").dilation_lattice()[5].tolist() == [1, 1, 2, 2, 1, 1, 4, 4]
     assert PSConv2d(6, 6, groups=6).dilation_lattice().flatten().tolist() == [1, 2, 1, 4, 1, 2]
     grouped = PSConv2d(16, 16, groups=2).dilation_lattice()
     assert torch.equal(grouped[:8], block)
@@ -189,10 +190,6 @@ def test_parameters_are_a_standard_convolutions():
     assert shapes == {key: value.shape for key, value in plain.state_dict().items()}
     torch.manual_seed(0)
     assert PSConv2d(256, 256).weight.std().item() == pytest.approx((2 / (9 * 256)) ** 0.5, rel=0.01)
-
-
-def test_fewer_channels_out_than_the_pattern_has_are_no_matter_along_the_input():
-    assert PSConv2d(8, 6, axes="input").dilation_lattice()[5].tolist() == [1, 1, 2, 2, 1, 1, 4, 4]
 
 
 def test_tiny_maps_empty_batches_and_meta():

@@ -49,9 +49,6 @@ def small(name: str, method: str = "plain") -> nn.Module:
     return body
 
 
-# Whole networks
-
-
 @pytest.mark.parametrize(
     ("name", "theirs"),
     [
@@ -83,16 +80,6 @@ def test_a_resnext_computes_what_torchvisions_does():
     with torch.inference_mode():
         logits = theirs.fc(own(images(48, 1))["3"].mean((2, 3)))
         torch.testing.assert_close(logits, theirs(images(48, 1)), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(("name", "count"), [("dpn92", 37_668_392), ("dpn98", 61_570_728)])
-def test_dual_path_networks_have_timms_parameters(name, count):
-    timm = pytest.importorskip("timm")
-    with on_meta():
-        own, theirs = build_backbone(name, FULL, "batch", PLAIN), timm.create_model(name)
-    assert parameters(theirs) == count
-    assert parameters(own) + own.out_channels[-1] * 1000 + 1000 == count
-    assert own.out_channels == [info["num_chs"] for info in theirs.feature_info[1:]]
 
 
 def test_a_dual_path_network_computes_what_timms_does():
@@ -130,9 +117,6 @@ def test_squeeze_and_excitation_scales_the_residual_by_channel():
         wanted = torch.relu(residual * torch.sigmoid(block.se.fc2(squeezed)) + block.downsample(x))
         torch.testing.assert_close(block(x), wanted)
     assert block.se.fc1.out_channels == 64 // 16
-
-
-# Sizes
 
 
 @pytest.mark.parametrize("width", [1.0, 0.5, 0.25, 0.125])
@@ -195,9 +179,6 @@ def test_every_method_runs_forward_and_backward_in_every_small_backbone(name, me
     ]
     sum(value.square().mean() for value in features.values()).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in body.parameters())
-
-
-# Methods
 
 
 @pytest.mark.parametrize("method", ["gsl", "fd", "dcn", "msfm", "dcn_msfm"])
@@ -287,9 +268,6 @@ def test_the_stage_of_a_c4_head_is_the_backbones_own():
     assert {key: value.shape for key, value in stage.state_dict().items()} == own
 
 
-# Norms and freezing
-
-
 @pytest.mark.parametrize(
     ("norm", "trained", "moves"), [("frozen", 0, False), ("frozen_statistics", 1, False), ("batch", 1, True)]
 )
@@ -319,9 +297,6 @@ def test_freezing_covers_the_stem_and_the_first_stages(name):
     assert frozen == ({"conv1", "bn1", "layer1"} if name == "resnet50" else {"conv1", "conv2"})
     free = [key for key, p in body.named_parameters() if p.requires_grad]
     assert not any("layer1" in key or "conv2_" in key for key in free)
-
-
-# Wrong options
 
 
 def test_errors_name_the_rule_and_the_place():

@@ -44,9 +44,6 @@ def after(iou: float, target: float, steps: int, roi_heads: DynamicRoIHeads) -> 
     return round(roi_heads.iou_threshold.item(), 5), round(roi_heads.beta.item(), 5)
 
 
-# What is recorded
-
-
 def test_the_ranked_iou_is_the_mean_over_images_with_objects():
     assert mean_ranked_iou([ROIS], [BOX], 2).item() == pytest.approx(0.8)
     assert mean_ranked_iou([ROIS, ROIS[2:]], [BOX, BOX], 2).item() == pytest.approx((0.8 + 0.2) / 2)
@@ -72,9 +69,6 @@ def test_beta_ranks_ten_targets_an_image():
     wanted = torch.tensor([[0.5, 0.5, 0, 0], [0.1, 0.1, 0, 0], [0.3, 0.3, 0, 0]])
     roi_heads.box_losses(wanted, wanted)
     assert roi_heads.beta_history[-1].item() == pytest.approx(0.3)  # the second smallest
-
-
-# What follows from it
 
 
 def test_threshold_and_beta_move_at_a_hundred_steps():
@@ -120,9 +114,6 @@ def test_the_box_loss_by_hand():
     assert losses.tolist() == pytest.approx([0.04 + 0.75 + 0.25, 0.01])
     losses.sum().backward()
     torch.testing.assert_close(deltas.grad, torch.tensor([[0.4, -1, 0, 1], [0, 0, 0, 0.2]]))
-
-
-# The detector
 
 
 def detector() -> nn.Module:

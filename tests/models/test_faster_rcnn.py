@@ -1,39 +1,16 @@
-"""Faster R-CNN: where a method's layers go, what is frozen, norms, anchors and the batch that a network sees."""
+"""Faster R-CNN: what is frozen, norms, anchors and the batch that a network sees."""
 
 from __future__ import annotations
 
 import pytest
 import tiny
 import torch
-from batches import picture, target
 from torch import nn
 
-from pipeline import config
 from pipeline.errors import InputError
-from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusion, PSConv2d
 from pipeline.models import build_classifier, build_detector
 from pipeline.models.backbones.norms import FrozenBatchNorm2d, FrozenStatisticsBatchNorm2d
 from pipeline.models.batching import Batching
-
-
-@pytest.mark.parametrize(
-    ("experiment", "layer", "stages"),
-    [
-        ("pod_frcnn_r50_fpn_1x_gsl", GlobalScaleConv2d, {2: 4, 3: 6, 4: 3}),
-        ("pod_frcnn_r50_fpn_1x_fd", DecomposedConv2d, {2: 4, 3: 6, 4: 3}),
-        ("psconv_frcnn_r50_fpn_1x_psconv", PSConv2d, {1: 3, 2: 4, 3: 6, 4: 3}),
-        ("msfm_frcnn_r50_fpn_1x_msfm", MultiScaleFusion, {2: 8, 3: 12, 4: 6}),
-    ],
-)
-def test_layers_of_a_method_are_in_the_papers_stages(experiment, layer, stages):
-    with torch.device("meta"):
-        model = build_detector(config.resolve(experiment, "full"))
-    found: dict[int, int] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, layer):
-            stage = int(name.split("layer")[1][0])
-            found[stage] = found.get(stage, 0) + 1
-    assert found == stages
 
 
 def test_stem_and_first_stage_are_frozen():
@@ -48,21 +25,12 @@ def test_stem_and_first_stage_are_frozen():
 
 
 @pytest.mark.parametrize(
-    ("norm", "kind", "trained", "moves"),
-    [
-        ("frozen", FrozenBatchNorm2d, False, False),
-        ("frozen_statistics", FrozenStatisticsBatchNorm2d, True, False),
-        ("batch", nn.BatchNorm2d, True, True),
-    ],
+    ("norm", "kind"),
+    [("frozen", FrozenBatchNorm2d), ("frozen_statistics", FrozenStatisticsBatchNorm2d), ("batch", nn.BatchNorm2d)],
 )
-def test_norms(norm, kind, trained, moves):
-    model = build_detector(tiny.spec("msfm_frcnn_r50_fpn_1x", norm=norm), 3).train()
-    layer = model.backbone.body.layer2[0].bn1
-    assert type(layer) is kind
-    assert layer.weight.requires_grad is trained
-    before = layer.running_mean.clone()
-    model([picture()], [target([8, 8, 40, 40])])
-    assert torch.equal(before, layer.running_mean) is not moves
+def test_norms(norm, kind):
+    body = build_detector(tiny.spec("msfm_frcnn_r50_fpn_1x", norm=norm), 3).backbone.body
+    assert type(body.layer2[0].bn1) is kind
 
 
 def test_kinds_are_not_mixed_up():

@@ -32,15 +32,6 @@ def outputs() -> dict[str, list[Tensor]]:
     }
 
 
-def assign(points: list[list[float]], boxes: list[list[float]], low: float = 0, high: float = 64) -> list[int]:
-    found = torch.tensor(points)
-    bounds = (torch.full((len(points),), float(limit)) for limit in (low, high))
-    return assign_points(found, *bounds, torch.tensor(boxes).reshape(-1, 4)).tolist()
-
-
-# Size
-
-
 def test_the_published_size():
     size = measure(full("fcos"))
     # By hand. ResNet-50 without its classifier, laterals and outputs of three levels, P6 and P7 on P5; two towers of
@@ -54,31 +45,27 @@ def test_the_published_size():
     assert size["parameters_trainable"] - norms == pytest.approx(32.02e6, abs=5e3)
 
 
-# Assignment
+WIDE, INF = [[0.0, 0, 100, 20]], math.inf
+NESTED = [[0.0, 0, 30, 30], [2, 2, 12, 12], [1, 1, 20, 20]]
 
 
-def test_points_strictly_inside():
-    points = [[5.0, 5.0], [0.0, 5.0], [10.0, 5.0], [5.0, 20.0], [9.9, 19.9]]
-    assert assign(points, [[0.0, 0, 10, 20]]) == [0, -1, -1, -1, 0]
-
-
-def test_the_smallest_object_wins():
-    boxes = [[0.0, 0, 30, 30], [2, 2, 12, 12], [1, 1, 20, 20]]
-    assert assign([[5.0, 5.0], [15, 15], [25, 25]], boxes) == [1, 2, 0]
-
-
-def test_levels_take_their_range_of_the_longest_distance():
-    box = [[0.0, 0, 100, 20]]
-    points = [[36.0, 10.0], [35.9, 10.0], [50.0, 10.0]]  # longest: 64, 64.1, 50
-    assert assign(points, box, 0, 64) == [0, -1, 0]
-    assert assign(points, box, 64, 128) == [0, 0, -1]
-    assert assign([[600.0, 5.0]], [[0.0, 0, 1300, 10]], 512, math.inf) == [0]
-    assert assign([[5.0, 5.0]], []) == [-1]
-    assert assign([[5.0, 5.0]], [[5.0, 0, 5, 9]]) == [-1]  # no area
-
-
-def test_a_big_object_that_does_not_suit_leaves_the_point_to_another():
-    assert assign([[5.0, 5.0]], [[0.0, 0, 10, 10], [0, 0, 200, 200]], 128, 256) == [1]
+@pytest.mark.parametrize(
+    ("points", "boxes", "low", "high", "expected"),
+    [
+        ([[5, 5], [0, 5], [10, 5], [5, 20], [9.9, 19.9]], [[0.0, 0, 10, 20]], 0, 64, [0, -1, -1, -1, 0]),  # inside
+        ([[5, 5], [15, 15], [25, 25]], NESTED, 0, 64, [1, 2, 0]),  # the smallest object wins
+        ([[36, 10], [35.9, 10], [50, 10]], WIDE, 0, 64, [0, -1, 0]),  # longest distances: 64, 64.1, 50
+        ([[36, 10], [35.9, 10], [50, 10]], WIDE, 64, 128, [0, 0, -1]),
+        ([[600, 5]], [[0.0, 0, 1300, 10]], 512, INF, [0]),
+        ([[5, 5]], [], 0, 64, [-1]),
+        ([[5, 5]], [[5.0, 0, 5, 9]], 0, 64, [-1]),  # no area
+        ([[5, 5]], [[0.0, 0, 10, 10], [0, 0, 200, 200]], 128, 256, [1]),  # the smaller does not suit the level
+    ],
+)
+def test_points_of_objects(points, boxes, low, high, expected):
+    limits = (torch.full((len(points),), float(limit)) for limit in (low, high))
+    found = assign_points(torch.tensor(points).float(), *limits, torch.tensor(boxes).reshape(-1, 4))
+    assert found.tolist() == expected
 
 
 def test_ranges_follow_the_presets_factor():
@@ -98,9 +85,6 @@ def test_iou_loss_by_hand():
     expected = [0.0, LN2, LN2, -math.log(24 / (200 + 40 - 24))]
     assert iou_loss(distances, wanted).tolist() == pytest.approx(expected, abs=1e-6)
     assert iou_loss(torch.zeros(1, 4), wanted[:1]).item() == pytest.approx(-math.log(1e-6))
-
-
-# Losses
 
 
 def test_losses_by_hand():
@@ -136,16 +120,6 @@ def test_every_level_takes_its_objects():
     assert model.positives.areas.tolist() == [170.0**2, 1100.0**2]
 
 
-def test_an_image_without_objects():
-    model = head()
-    losses = model.losses(outputs(), image_list(), [target()])
-    assert [losses[name].item() for name in ("loss_box_reg", "loss_centerness")] == [0.0, 0.0]
-    assert [len(part) for part in model.positives[:3]] == [0, 0, 0]
-
-
-# Network
-
-
 def test_the_start_knows_nothing():
     found = head()([torch.zeros(1, 16, 2, 2) for _ in range(5)])
     assert found["logits"][0].sigmoid().unique().tolist() == pytest.approx([0.01])
@@ -162,9 +136,6 @@ def test_each_level_has_its_scale_and_no_distance_is_infinite():
     for level, scale in ((0, 1.0), (1, 0.5), (2, 2.0)):
         wanted = [math.exp(scale), math.exp(2 * scale), math.exp(-scale), math.exp(9)]
         assert found[level].flatten().tolist() == pytest.approx(wanted)
-
-
-# Detection
 
 
 def test_decoding_by_hand():

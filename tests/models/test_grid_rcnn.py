@@ -7,23 +7,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from batches import full, learn, model, target
+from batches import learn, model, target
 
 from pipeline.models.detectors.grid_rcnn import GridRoIHeads, choose, jittered
 from pipeline.models.heads.grid_head import GridHead, neighbours
 from pipeline.models.heads.grid_points import decode_boxes, grid_points, grid_targets, window_origins
 from pipeline.models.heads.two_stage import TwoStageDetector
-from pipeline.models.measure import measure
 
 ROI = torch.tensor([[100.0, 100.0, 156.0, 128.0]])  # its doubled box is (72, 86, 184, 142): 2 and 1 pixels a map pixel
-
-
-# Parameters
-
-
-def test_parameters_are_the_printed_ones():
-    found = measure(full("grid_rcnn"))
-    assert (found["parameters_total"], found["parameters_trainable"]) == (64_548_201, 64_322_857)
 
 
 def test_grid_head_has_mmdetections_parameters():
@@ -40,19 +31,10 @@ def test_points_features_are_a_quarter_of_the_pyramids(channels, wanted):
     assert GridHead(channels).point_channels == wanted
 
 
-# Geometry
-
-
 def test_points_count_column_by_column():
     points = grid_points(torch.tensor([[0.0, 10.0, 4.0, 30.0]]))[0].tolist()
     assert points == [[0, 10], [0, 20], [0, 30], [2, 10], [2, 20], [2, 30], [4, 10], [4, 20], [4, 30]]
-
-
-def test_windows_are_the_halves_that_points_lie_in():
-    assert window_origins().tolist() == [[x, y] for x in (0, 14, 28) for y in (0, 14, 28)]
-
-
-def test_neighbours_by_hand():
+    assert window_origins().tolist() == [[x, y] for x in (0, 14, 28) for y in (0, 14, 28)]  # halves they lie in
     assert [neighbours(point) for point in (0, 1, 4, 8)] == [[1, 3], [0, 2, 4], [1, 3, 5, 7], [5, 7]]
     assert sum(len(neighbours(point)) for point in range(9)) == 24
 
@@ -132,9 +114,6 @@ def test_choice_is_without_repetition():
     assert len(set(chosen)) == 40
     assert chosen == sorted(chosen)
     assert max(chosen) < 100
-
-
-# Head and losses
 
 
 def test_fusion_by_hand():

@@ -6,7 +6,7 @@ import pytest
 from shared_folder import shared
 
 from pipeline.files import read_yaml
-from pipeline.models.identities import Counted, Identity, count_identities, load_identities, print_status
+from pipeline.models.identities import Counted, count_identities, load_identities, print_status
 from pipeline.reporting.identities import identities_page
 
 ROWS = {row.name: row for row in load_identities()}
@@ -29,10 +29,9 @@ def test_a_network_has_the_worked_out_numbers(name, counted):
     assert found.status == row.status
 
 
-def test_only_detectors_of_other_families_are_not_counted_whole(counted):
-    waiting = {row.row.detector for row in counted.values() if row.parameters is None}
-    assert waiting <= {"retinanet", "cascade_rcnn", "grid_rcnn", "reppoints", "mask_rcnn"}
-    assert all(row.exact for row in counted.values() if row.parameters is not None or row.row.base)
+def test_every_network_is_counted_whole_and_as_worked_out(counted):
+    assert len(load_identities()) == len(ROWS)
+    assert all(row.parameters is not None and row.exact for row in counted.values())
 
 
 def test_cells_that_no_design_reproduces_stay_mismatches(counted):
@@ -85,9 +84,3 @@ def test_the_committed_rows_are_the_design_notes():
         assert ROWS[f"pod.{name}.fd"].parameters == wanted["fd_total_params"]
     several = 4 * len(notes["pod"])
     assert len(ROWS) == len(notes["baselines"]) + len(notes["msfm"]) + len(notes["psconv"]) + several
-
-
-def test_rows_are_unique_and_bases_exist():
-    rows: tuple[Identity, ...] = load_identities()
-    assert len(rows) == len(ROWS)
-    assert all(row.base in ROWS for row in rows if row.base)

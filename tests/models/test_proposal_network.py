@@ -26,9 +26,6 @@ def rpn_model(**options: Any) -> ProposalDetector:
     return build_detector(rpn_spec(**options))
 
 
-# Parameters
-
-
 def test_parameters_by_hand():
     conv4 = measure(rpn_spec("full"))
     both = measure(rpn_spec("full", features="conv45", anchors=SEVEN))
@@ -60,9 +57,6 @@ def test_limits_of_the_papers():
     with torch.device("meta"):
         rpn = build_detector(rpn_spec("full")).rpn.eval()
     assert (rpn.pre_nms_top_n(), rpn.post_nms_top_n(), rpn.nms_thresh) == (6000, 300, 0.7)
-
-
-# Targets and losses
 
 
 def test_anchors_beyond_the_border_do_not_train():
@@ -128,17 +122,6 @@ def test_dual_path_network():
     torch.manual_seed(0)
     model = build_detector(rpn_spec(backbone="dpn92", features="conv45", anchors=SEVEN))
     learn(model, [picture()], [target([4.0, 4, 40, 40])])
-
-
-def test_wrong_targets():
-    model = rpn_model().train()
-    with pytest.raises(ValueError, match="Training needs targets"):
-        model([picture()])
-    with pytest.raises(ValueError, match=r"\[n, 4\], got \[4\] in image 0"):
-        model([picture()], [{"boxes": torch.zeros(4), "labels": torch.zeros(1)}])
-
-
-# Learning
 
 
 @pytest.mark.slow

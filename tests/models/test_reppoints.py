@@ -17,9 +17,6 @@ GRID = torch.cartesian_prod(torch.arange(-1.0, 2), torch.arange(-1.0, 2)).flatte
 STD = math.sqrt(6 / 8)  # of -1, 0, 1, three times each, over n - 1
 
 
-# Boxes of point sets
-
-
 def test_a_grid_of_points_by_hand():
     points = torch.tensor([2.0, 5.0]).repeat(9) + GRID * torch.tensor([2.0, 1.0]).repeat(9)  # centre y 2, x 5
     box = moment_boxes(points, torch.zeros(2))
@@ -48,9 +45,6 @@ def test_places_are_in_pixels():
     boxes = torch.tensor([[[-1.0, -2, 1, 2], [0, 0, 3, 3]]])
     placed = place(boxes, torch.tensor([[8.0, 16], [64, 32]]), torch.tensor([8.0, 32]))
     assert placed.tolist() == [[[0, 0, 16, 32], [64, 32, 160, 128]]]
-
-
-# First positives
 
 
 def positions(*levels: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -92,9 +86,6 @@ def test_a_position_goes_to_the_nearest_of_its_objects():
     assert first_positives([near, far]) == {(16, 16, 8): 0}
     assert first_positives([near, near]) == {(16, 16, 8): 0}
     assert first_positives([]) == {}
-
-
-# Losses
 
 
 def head(classes: int = 2) -> RepPointsHead:
@@ -158,9 +149,6 @@ def test_ignored_positions_have_no_focal_loss():
     assert losses["loss_classifier"].item() == pytest.approx(focal, rel=1e-4)
 
 
-# Layers
-
-
 def test_points_on_the_grid_make_a_plain_convolution():
     torch.manual_seed(0)
     layer, x = PointConv(8), torch.randn(2, 8, 5, 6)
@@ -193,9 +181,6 @@ def test_first_points_learn_a_tenth_from_what_reads_them():
     bias.grad = None
     refined.sum().backward()
     torch.testing.assert_close(bias_grad, bias.grad / 10, rtol=1e-3, atol=1e-8)  # none through the sum itself
-
-
-# The detector
 
 
 def test_lengths_follow_the_presets_factor():

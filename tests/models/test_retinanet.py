@@ -13,11 +13,10 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from pipeline.models.detectors.retinanet import RetinaNetHead, build_retinanet
+from pipeline.models.detectors.retinanet import RetinaNetHead
 from pipeline.models.heads import anchors as anchor_file
 from pipeline.models.heads.anchors import BACKGROUND, IGNORED, cell_anchors, match_anchors
-from pipeline.models.measure import measure, on_meta, parameters
-from pipeline.options import DeformableOptions, FusionOptions
+from pipeline.models.measure import measure
 
 LN2 = math.log(2)
 NEVER = -30.0  # a logit whose sigmoid costs nothing as background, and 30 / 4 as an object
@@ -36,9 +35,6 @@ def one_position() -> dict[str, list[Tensor]]:
     }
 
 
-# Size
-
-
 def test_the_printed_parameters():
     size = measure(full("retinanet"))
     assert (size["parameters_total"], size["parameters_trainable"]) == (37_968_692, 37_743_348)
@@ -50,23 +46,6 @@ def test_the_printed_parameters():
     coarse = 13 * 21 * 9 * 2048 * 256 + 7 * 11 * 9 * 256 * 256
     heads = positions * 9 * 256 * (8 * 256 + 9 * 80 + 9 * 4)
     assert size["macs"] == trunk + lateral + smooth + coarse + heads
-
-
-@pytest.mark.parametrize(
-    ("method", "total"),
-    [
-        ({"fusion": FusionOptions()}, 40_062_076 + 225_344),  # MSFM, table 4: 40.1 M
-        ({"global_scale": True}, 37_975_886),
-        ({"decomposed": True}, 37_968_692),
-        ({"deformable": DeformableOptions()}, 37_968_692 + 580_842),
-    ],
-)
-def test_methods_add_what_they_add_to_faster_rcnn(method, total):
-    with on_meta():
-        assert parameters(build_retinanet(full("retinanet", **method))) == total
-
-
-# Anchors
 
 
 def test_nine_anchors_of_three_octaves():
@@ -89,9 +68,6 @@ def test_anchors_go_position_by_position():
     wanted = [[0, 0], [16, 0], [32, 0], [0, 16], [16, 16], [32, 16]]
     torch.testing.assert_close(centres[::9], torch.tensor(wanted, dtype=torch.float32))
     assert found[9 * 5 + 3].tolist() == [0, -16, 64, 48]  # ratio 1, a side of 64
-
-
-# Matching
 
 
 def test_thresholds_and_best_anchors():
@@ -125,8 +101,6 @@ def test_matching_equals_torchvisions(monkeypatch):
     monkeypatch.setattr(anchor_file, "CHUNK", 7)  # crowds are matched in parts
     assert torch.equal(match_anchors(anchors, objects), wanted)
 
-
-# Losses
 
 # The object is the anchor of P3 with ratio 1 and the first octave (number 3). In order: anchors 0 and 1 (lying, IoU
 # 0.55 and 0.52), 3 (1), 4 (second octave, 0.63), 6 and 7 (standing); the third octave has 0.397.
@@ -191,9 +165,6 @@ def test_the_start_knows_nothing():
         [0.01]
     )
     assert all(bool((level == 0).all()) for level in outputs["deltas"])
-
-
-# Detection
 
 
 def test_decoding_by_hand():

@@ -134,7 +134,3 @@ def test_detection_suppresses_within_a_class_and_cuts():
     torch.testing.assert_close(found["scores"], torch.tensor([0.5, 0.45, 0.3]))
     assert found["labels"].tolist() == [1, 1, 2]
     torch.testing.assert_close(found["boxes"], proposals[[0, 2, 1]])
-
-
-def test_box_area_is_half_open():
-    assert box_area(torch.tensor([[0.0, 0, 32, 32], [5, 5, 5, 9]])).tolist() == [1024.0, 0.0]

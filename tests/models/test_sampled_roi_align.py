@@ -83,11 +83,7 @@ boxes = st.lists(st.tuples(*[st.floats(-50, 50, width=32)] * 4), max_size=6).map
 def test_overlaps_are_torchvisions_bit_for_bit_in_blocks_of_any_size(first, second, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overlap, "BLOCK", block)
-        check_overlaps(first, second)
-
-
-def check_overlaps(first: Tensor, second: Tensor) -> None:
-    assert torch.equal(pairwise_iou(first, second).nan_to_num(-1), box_iou(first, second).nan_to_num(-1))
+        assert torch.equal(pairwise_iou(first, second).nan_to_num(-1), box_iou(first, second).nan_to_num(-1))
 
 
 def test_overlap_by_hand():

@@ -29,8 +29,6 @@ def target(boxes: list[list[float]], valid: list[bool] | None = None, head_range
     return plain | {"valid_head": flags, "valid_proposal": flags, "head_range": torch.tensor(head_range)}
 
 
-# Matching by hand
-
 ANCHORS = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [5, 0, 15, 10], [50, 50, 60, 60]])
 OBJECTS = [[0.0, 0, 10, 10], [50.0, 50, 60, 60]]  # IoU with the anchors: 1, 8/12, 5/15, 0, and the second only the last
 
@@ -107,9 +105,6 @@ def test_a_small_object_on_a_large_one_keeps_its_points():
     assert losses["loss_classifier"].item() == pytest.approx((0.25 + 0.75) * one + 4 * 2 * 0.75 * one)
     head.losses(outputs, pictures, [target(both, [True, False])])
     assert head.positives.areas.tolist() == [256.0] * 3
-
-
-# Every family
 
 
 def losses_and_areas(family: str, one: dict[str, Tensor], wired: bool = True) -> tuple[dict[str, float], set[float]]:

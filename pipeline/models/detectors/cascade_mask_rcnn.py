@@ -30,11 +30,6 @@ class CascadeMaskRoIHeads(CascadeRoIHeads):
 def build_cascade_mask_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
     """Build the Cascade Mask R-CNN of a specification; 77,099,262 trainable parameters at ResNet-50.
 
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-
     Returns:
         A model under torchvision's detection contract. Its targets need `masks` [n, H, W] in network-input pixels, its
         detections carry `mask_probs` [D, 1, 28, 28], not pasted into the image.

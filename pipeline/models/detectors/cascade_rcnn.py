@@ -7,18 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.ops import clip_boxes_to_image
 
 from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
 from pipeline.models.heads.roi_heads import PositiveLosses, RoIFilter, RoIHeads, SampledRoIs
 from pipeline.models.heads.two_stage import (
-    FPN_RESOLUTION,
-    BoxPredictor,
     TwoStageDetector,
     build_fpn_rpn,
-    fpn_pool,
+    fpn_parts,
     roi_arguments,
     set_losses,
 )
@@ -131,13 +128,10 @@ def not_objects(sampled: SampledRoIs) -> list[Tensor]:
 
 def stage_arguments(spec: Spec, number: int, channels: int, classes: int) -> dict[str, Any]:
     """Return the arguments of the RoI head of stage `number` (0 to 2), on RoI features of `channels` channels."""
-    width = spec.preset.model.head_channels
     return {
         **roi_arguments(spec, IOUS[number]),
         "bbox_reg_weights": tuple(1 / deviation for deviation in DEVIATIONS[number]),
-        "box_roi_pool": fpn_pool(spec),
-        "box_head": TwoMLPHead(channels * FPN_RESOLUTION**2, width),
-        "box_predictor": BoxPredictor(width, classes, class_agnostic=True),
+        **fpn_parts(spec, channels, classes, class_agnostic=True),
     }
 
 
@@ -155,11 +149,6 @@ def assemble_cascade(spec: Spec, backbone: FPNBackbone, roi_heads: CascadeRoIHea
 
 def build_cascade_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
     """Build the Cascade R-CNN of a specification; 69,169,422 trainable parameters at ResNet-50.
-
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
     Returns:
         A model under torchvision's detection contract, with the losses of every stage.

@@ -10,21 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 from pipeline.models.backbones.build import Scales
-from pipeline.models.batching import Batching
 from pipeline.models.heads.overlap import pairwise_iou
 from pipeline.models.heads.roi_heads import RoIHeads
-from pipeline.models.heads.two_stage import (
-    FPN_RESOLUTION,
-    BoxPredictor,
-    TwoStageDetector,
-    build_fpn_rpn,
-    fpn_pool,
-    roi_arguments,
-    set_losses,
-)
+from pipeline.models.heads.two_stage import TwoStageDetector, assemble_fpn, fpn_parts, roi_arguments
 from pipeline.models.necks import build_fpn
 from pipeline.spec import Spec
 
@@ -125,25 +115,16 @@ def ranked_target(targets: Tensor, rank: int) -> Tensor:
 def build_dynamic_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
     """Build the Dynamic R-CNN of a specification, under torchvision's detection contract.
 
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-
     K_I shrinks with the RoIs that a preset samples of an image, or no small preset would reach it. K_beta does not: the
     objects themselves, proposals with targets of 0, are among the smallest, and a preset has no fewer of them. Nor does
     the interval: an update waits for as many steps as its histories need to be steady.
     """
-    size = spec.preset.model
     backbone = build_fpn(spec, scales)
     arguments = roi_arguments(spec, INITIAL_IOU)
     share = arguments["batch_size_per_image"] / FULL_ROIS
     roi_heads = DynamicRoIHeads(
         iou_rank=max(1, round(IOU_RANK * share)),
-        box_roi_pool=fpn_pool(spec),
-        box_head=TwoMLPHead(backbone.out_channels * FPN_RESOLUTION**2, size.head_channels),
-        box_predictor=BoxPredictor(size.head_channels, classes),
+        **fpn_parts(spec, backbone.out_channels, classes),
         **arguments,
     )
-    set_losses(roi_heads, spec)
-    return TwoStageDetector(backbone, build_fpn_rpn(spec, backbone.out_channels), roi_heads, Batching(size.pad_divisor))
+    return assemble_fpn(spec, backbone, roi_heads)

@@ -8,19 +8,17 @@ how much of them each object size carried.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 from pipeline.models.backbones.build import Scales, build_backbone, build_stage, freeze_stages
 from pipeline.models.batching import Batching
 from pipeline.models.heads.roi_heads import RoIHeads
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.two_stage import (
-    FPN_RESOLUTION,
     BoxPredictor,
     TwoStageDetector,
-    build_fpn_rpn,
+    assemble_fpn,
     build_rpn,
-    fpn_pool,
+    fpn_parts,
     roi_arguments,
     set_losses,
 )
@@ -58,11 +56,6 @@ class C5Head(nn.Module):
 def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
     """Build the Faster R-CNN of a specification.
 
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-
     Returns:
         A model under torchvision's detection contract: `model(images, targets)` gives named losses in training, a list
         of dicts `boxes`, `labels`, `scores` in evaluation; images are [3, H, W] in 0-1, boxes half-open xyxy in the
@@ -70,16 +63,9 @@ def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = Non
     """
     if spec.experiment.neck != "fpn":
         return build_c4(spec, classes, scales)
-    size = spec.preset.model
     backbone = build_fpn(spec, scales)
-    roi_heads = RoIHeads(
-        fpn_pool(spec),
-        TwoMLPHead(backbone.out_channels * FPN_RESOLUTION**2, size.head_channels),
-        BoxPredictor(size.head_channels, classes),
-        **roi_arguments(spec),
-    )
-    set_losses(roi_heads, spec)
-    return TwoStageDetector(backbone, build_fpn_rpn(spec, backbone.out_channels), roi_heads, Batching(size.pad_divisor))
+    roi_heads = RoIHeads(**fpn_parts(spec, backbone.out_channels, classes), **roi_arguments(spec))
+    return assemble_fpn(spec, backbone, roi_heads)
 
 
 def build_c4(spec: Spec, classes: int, scales: Scales | None) -> TwoStageDetector:

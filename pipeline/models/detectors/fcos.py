@@ -8,10 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import sigmoid_focal_loss
 
 from pipeline.models.backbones.build import Scales
-from pipeline.models.heads.anchors import IGNORED
 from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
 from pipeline.models.heads.focal import LEVELS, PRIOR, FocalHead, build_pyramid, level_positions, prediction, tower
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
@@ -81,11 +79,7 @@ class FCOSHead(FocalHead):
         for row, target in enumerate(targets):
             assign = partial(assign_points, points, low, high)
             matched = assign_points_in_range(assign, target, self.ignore_iou)
-            positive = torch.where(matched >= 0)[0]
-            boxes = target["boxes"][matched[positive]]
-            wanted = torch.zeros_like(logits[row])
-            wanted[positive, target["labels"][matched[positive]] - 1] = 1
-            focal = sigmoid_focal_loss(logits[row], wanted).sum(dim=1) * (matched != IGNORED)
+            positive, boxes, focal = self.focal_losses(logits[row], matched, target)
             total.append(focal.sum())
             classification.append(focal[positive])
             sides = distances_to_sides(points[positive], boxes)
@@ -169,11 +163,6 @@ def iou_loss(distances: Tensor, wanted: Tensor) -> Tensor:
 
 def build_fcos(spec: Spec, classes: int = 80, scales: Scales | None = None) -> DenseDetector:
     """Build the FCOS of a specification, under torchvision's detection contract.
-
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
     Without later improvements, as when DST was written: positives anywhere in an object, centerness beside the classes,
     -log IoU, distances in pixels.

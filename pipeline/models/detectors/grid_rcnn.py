@@ -11,19 +11,11 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.ops import clip_boxes_to_image
 
 from pipeline.models.backbones.build import Scales
-from pipeline.models.batching import Batching
 from pipeline.models.heads.grid_head import GridHead
 from pipeline.models.heads.grid_points import GRID, decode_boxes, grid_targets
 from pipeline.models.heads.roi_heads import RoIHeads, SampledRoIs
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
-from pipeline.models.heads.two_stage import (
-    FPN_RESOLUTION,
-    TwoStageDetector,
-    build_fpn_rpn,
-    fpn_pool,
-    roi_arguments,
-    set_losses,
-)
+from pipeline.models.heads.two_stage import FPN_RESOLUTION, TwoStageDetector, assemble_fpn, fpn_pool, roi_arguments
 from pipeline.models.necks import build_fpn
 from pipeline.spec import Spec
 
@@ -129,25 +121,23 @@ class GridRoIHeads(RoIHeads):
 
 
 def build_grid_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
-    """Build the Grid R-CNN of a specification; arguments and contract are Faster R-CNN's.
+    """Build the Grid R-CNN of a specification; its contract is Faster R-CNN's.
 
     Differs from the paper, as MMDetection's does: a last NMS at 0.3 with the preset's score threshold (0.05, there
     0.03), and the papers' 1x schedules where Grid R-CNN's own has 25 epochs.
     """
-    size = spec.preset.model
     backbone = build_fpn(spec, scales)
-    channels = backbone.out_channels
+    channels, width = backbone.out_channels, spec.preset.model.head_channels
     roi_heads = GridRoIHeads(
         fpn_pool(spec),
-        TwoMLPHead(channels * FPN_RESOLUTION**2, size.head_channels),
-        ClassPredictor(size.head_channels, classes),
+        TwoMLPHead(channels * FPN_RESOLUTION**2, width),
+        ClassPredictor(width, classes),
         grid_pool=fpn_pool(spec, RESOLUTION),
         grid_head=GridHead(channels),
         **roi_arguments(spec) | {"nms_thresh": NMS},
     )
-    set_losses(roi_heads, spec)
     roi_heads.least_side = GRID * spec.preset.factor
-    return TwoStageDetector(backbone, build_fpn_rpn(spec, channels), roi_heads, Batching(size.pad_divisor))
+    return assemble_fpn(spec, backbone, roi_heads)
 
 
 def choose(counts: list[int], limit: int, device: torch.device) -> Tensor:

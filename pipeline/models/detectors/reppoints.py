@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import sigmoid_focal_loss
 
 from pipeline.models.backbones.build import Scales
 from pipeline.models.backbones.deformable import deformable_conv2d
-from pipeline.models.heads.anchors import IGNORED
 from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
 from pipeline.models.heads.focal import PRIOR, FocalHead, build_pyramid, level_positions, prediction, start, tower
 from pipeline.models.heads.point_sets import POINTS, match_positions, moment_boxes, place
@@ -109,12 +107,8 @@ class RepPointsHead(FocalHead):
             first_areas.append(box_area(boxes))
 
             matched = match_anchors_in_range(first_boxes[row], target, self.ignore_iou)
-            positive = torch.where(matched >= 0)[0]
-            boxes = target["boxes"][matched[positive]]
+            positive, boxes, focal = self.focal_losses(logits[row], matched, target)
             regression.append(self.box_losses(refined[row, positive], positions[positive], strides[positive], boxes))
-            wanted = torch.zeros_like(logits[row])
-            wanted[positive, target["labels"][matched[positive]] - 1] = 1
-            focal = sigmoid_focal_loss(logits[row], wanted).sum(dim=1) * (matched != IGNORED)
             total.append(focal.sum())
             classification.append(focal[positive])
             areas.append(box_area(boxes))
@@ -151,11 +145,6 @@ class RepPointsHead(FocalHead):
 
 def build_reppoints(spec: Spec, classes: int = 80, scales: Scales | None = None) -> DenseDetector:
     """Build the RepPoints of a specification, under torchvision's detection contract.
-
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
     Differs from the paper: towers without group normalisation and L1's smooth form with beta 0.11, as MSFM's printed
     parameter count and MMDetection have them.

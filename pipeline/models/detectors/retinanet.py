@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import sigmoid_focal_loss
 
 from pipeline.models.backbones.build import Scales
-from pipeline.models.heads.anchors import IGNORED, cell_anchors
+from pipeline.models.heads.anchors import cell_anchors
 from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
 from pipeline.models.heads.focal import PRIOR, FocalHead, build_pyramid, level_positions, prediction, tower
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
@@ -71,11 +70,7 @@ class RetinaNetHead(FocalHead):
         total, regression, classification, areas = [], [], [], []
         for row, target in enumerate(targets):
             matched = match_anchors_in_range(anchors, target, self.ignore_iou)
-            positive = torch.where(matched >= 0)[0]
-            boxes = target["boxes"][matched[positive]]
-            wanted = torch.zeros_like(logits[row])
-            wanted[positive, target["labels"][matched[positive]] - 1] = 1
-            focal = sigmoid_focal_loss(logits[row], wanted).sum(dim=1) * (matched != IGNORED)
+            positive, boxes, focal = self.focal_losses(logits[row], matched, target)
             total.append(focal.sum())
             classification.append(focal[positive])
             encoded = self.box_coder.encode_single(boxes, anchors[positive])
@@ -107,11 +102,6 @@ class RetinaNetHead(FocalHead):
 
 def build_retinanet(spec: Spec, classes: int = 80, scales: Scales | None = None) -> DenseDetector:
     """Build the RetinaNet of a specification, under torchvision's detection contract.
-
-    Args:
-        spec: the resolved experiment.
-        classes: object categories, without the background.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
     Differs from the paper: its smooth L1 is the recipe's box loss, which is L1 in MMDetection.
     """

@@ -240,7 +240,7 @@ def given_proposals(
 
 
 def build_rfcn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> RFCN:
-    """Build the region classifier of a specification; arguments as `build_faster_rcnn`."""
+    """Build the region classifier of a specification."""
     size = spec.preset.model
     region = spec.experiment.region or RegionClassifier()
     names = [spec.experiment.backbone, *([region.second_backbone] if region.second_backbone else [])]

@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import sigmoid_focal_loss
 
 from pipeline.models.backbones.build import Scales
+from pipeline.models.heads.anchors import IGNORED
 from pipeline.models.heads.dense import DenseHead, Outputs
 from pipeline.models.heads.suppression import suppress
 from pipeline.models.necks import Extra, FPNBackbone, build_fpn
@@ -44,6 +46,20 @@ class FocalHead(DenseHead):
             size.rpn_pre_nms_test,
             size.detections,
         )
+
+    def focal_losses(self, logits: Tensor, matched: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the rows of an image's positives [P], their objects' boxes [P, 4] and every row's focal loss [L].
+
+        Args:
+            logits: [L, K].
+            matched: object [L] of every row; `IGNORED` ones cost nothing.
+            target: `boxes` [G, 4] and `labels` [G] from 1.
+        """
+        positive = torch.where(matched >= 0)[0]
+        wanted = torch.zeros_like(logits)
+        wanted[positive, target["labels"][matched[positive]] - 1] = 1
+        focal = sigmoid_focal_loss(logits, wanted).sum(dim=1) * (matched != IGNORED)
+        return positive, target["boxes"][matched[positive]], focal
 
     def level_candidates(self, level: int, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the best boxes [n, 4], their scores [n] and classes [n] of one image's level, not yet suppressed.

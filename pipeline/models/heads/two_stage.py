@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import Conv2dNormActivation
 
+from pipeline.models.batching import Batching
 from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads, weigh_small_objects
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.rpn import RegionProposalNetwork
 from pipeline.spec import Spec
+
+if TYPE_CHECKING:
+    from pipeline.models.necks import FPNBackbone
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size a level, on the papers' 800-pixel scale
@@ -125,6 +130,23 @@ def set_losses(roi_heads: RoIHeads, spec: Spec) -> None:
     """Tell RoI heads the recipe's box loss and the method's weight of small objects, at the preset's lengths."""
     roi_heads.box_loss = spec.recipe.box_loss
     weigh_small_objects(roi_heads, spec)
+
+
+def assemble_fpn(spec: Spec, backbone: FPNBackbone, roi_heads: RoIHeads) -> TwoStageDetector:
+    """Return the detector around RoI heads on a pyramid, with the recipe's losses and an RPN."""
+    set_losses(roi_heads, spec)
+    rpn = build_fpn_rpn(spec, backbone.out_channels)
+    return TwoStageDetector(backbone, rpn, roi_heads, Batching(spec.preset.model.pad_divisor))
+
+
+def fpn_parts(spec: Spec, channels: int, classes: int, class_agnostic: bool = False) -> dict[str, nn.Module]:
+    """Return the network of RoI heads on a pyramid of `channels` channels: RoIAlign, two linear layers, predictor."""
+    width = spec.preset.model.head_channels
+    return {
+        "box_roi_pool": fpn_pool(spec),
+        "box_head": TwoMLPHead(channels * FPN_RESOLUTION**2, width),
+        "box_predictor": BoxPredictor(width, classes, class_agnostic),
+    }
 
 
 class BoxPredictor(nn.Module):
