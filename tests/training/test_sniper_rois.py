@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from official_numbers import load_case
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import clip_boxes_to_image, nms
 
 from pipeline.training.scale_ranges import box_sizes, valid_objects
 
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "sniper" / "proposal_target"
 HALF_OPEN = torch.tensor([0.0, 0, 1, 1])  # official boxes count inclusive pixels
 FILLER = torch.tensor([0.0, 0, 100, 100])
 
 
 @pytest.mark.parametrize("case", ["pt_01", "pt_03"])
 def test_rois_equal_the_official_ones(case: str) -> None:
-    if not (FIXTURES / f"{case}.npz").is_file():
-        pytest.skip("official SNIPER fixtures are not beside this checkout")
-    facts, arrays = json.loads((FIXTURES / f"{case}.json").read_text()), dict(np.load(FIXTURES / f"{case}.npz"))
+    arrays, facts = load_case(f"sniper/proposal_target/{case}")
     count, rows, columns = arrays["fg_score"].shape
     stride, places = facts["feature_stride"], facts["post_nms"]
     y, x = np.meshgrid(np.arange(rows) * stride, np.arange(columns) * stride, indexing="ij")
