@@ -1,4 +1,4 @@
-"""A tiny preset and its rendered data, for tests that train: seconds instead of minutes, on any CPU."""
+"""A tiny preset and its rendered data, for tests that train in seconds on any CPU; skips are held to a short list."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -141,8 +141,6 @@ def test_broken_code_and_unknown_stages_are_said_in_one_sentence(root):
 
 def test_report_code_is_in_no_closure_of_training_or_prediction():
     for stage in ("train", "predict", "pretrain", "learn_scales", "decompose"):
-        if stage not in stages():
-            pytest.skip(f"stage {stage} is not written yet")
         assert "pipeline/reporting/" not in digest(stage)
         assert "pipeline/graph/" not in digest(stage)
     assert "pipeline/training/loop.py" in digest("train")

@@ -6,6 +6,7 @@ import functools
 
 import msgspec
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torchvision import models as tv
@@ -73,7 +74,7 @@ def small(name: str, method: str = "plain") -> nn.Module:
 )
 def test_names_and_shapes_are_torchvisions_or_timms(name, theirs):
     if isinstance(theirs, str):
-        theirs = functools.partial(pytest.importorskip("timm").create_model, theirs)
+        theirs = functools.partial(timm.create_model, theirs)
     with on_meta():
         own, wanted = build_backbone(name, FULL, "batch", PLAIN).state_dict(), theirs().state_dict()
     assert {key: value.shape for key, value in own.items()} == {
@@ -93,7 +94,6 @@ def test_a_resnext_computes_what_torchvisions_does():
 
 @pytest.mark.parametrize(("name", "count"), [("dpn92", 37_668_392), ("dpn98", 61_570_728)])
 def test_dual_path_networks_have_timms_parameters(name, count):
-    timm = pytest.importorskip("timm")
     with on_meta():
         own, theirs = build_backbone(name, FULL, "batch", PLAIN), timm.create_model(name)
     assert parameters(theirs) == count
@@ -102,7 +102,6 @@ def test_dual_path_networks_have_timms_parameters(name, count):
 
 
 def test_a_dual_path_network_computes_what_timms_does():
-    timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     theirs = timm.create_model("dpn92").eval()
     own = build_backbone("dpn92", FULL, "batch", PLAIN).eval()

@@ -117,7 +117,6 @@ def test_a_full_disk_ends_the_log_and_not_the_training(capsys, monkeypatch):
 
 
 def test_event_files_hold_the_history():
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = PUBLISHED.with_suffix("")
