@@ -1,4 +1,4 @@
-"""A tiny preset and its rendered data, for tests that train, and made-up results, for tests of reports."""
+"""A tiny preset with rendered data, for tests that train; made-up results, for reports; a short list of skips."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 from fake_results import Fake
+from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 
 
 @pytest.fixture(scope="session")

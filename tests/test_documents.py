@@ -30,12 +30,13 @@ def test_every_module_and_target_that_documents_name_exists():
 
 
 def test_readme_says_what_the_report_says():
-    """Both as committed: a quickstart on another processor writes other numbers."""
-    shows = [["git", "show", f"HEAD:{path}"] for path in ("README.md", "reports/mini/index.md")]
-    shown = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True) for command in shows]
-    if any(result.returncode for result in shown):
-        pytest.skip("no git repository")
-    readme, report = (result.stdout for result in shown)
+    """Both as committed, where git knows: a build on another processor writes other numbers."""
+
+    def text(path):
+        shown = subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, text=True)
+        return (ROOT / path).read_text("utf-8") if shown.returncode else shown.stdout
+
+    readme, report = text("README.md"), text("reports/mini/index.md")
     lines = readme.partition("<!-- results:start -->\n")[2].partition("<!-- results:end -->")[0].splitlines()
     assert lines
     assert [line for line in lines if line not in report.splitlines()] == []

@@ -6,6 +6,7 @@ import os
 import sys
 
 import pytest
+import torch
 
 from pipeline import launch
 from pipeline.errors import InputError
@@ -44,7 +45,6 @@ def test_several_processes_are_started_by_torchrun_with_the_same_arguments(start
 
 @pytest.mark.parametrize(("seen", "expected"), [(0, 1), (1, 1), (4, 4)])
 def test_gpus_are_counted(started, monkeypatch, seen, expected):
-    torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
     monkeypatch.setenv(launch.VARIABLE, "gpus")
     assert launch.processes() == expected

@@ -69,10 +69,11 @@ def prepare(steps: int | None) -> Path:
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
-    shared = project.parent / "shared"
-    if not shared.is_symlink():
-        # The preset names its photographs as lying beside the project.
-        shared.symlink_to((paths.ROOT / ".." / "shared").resolve(), target_is_directory=True)
+    shared, beside = project.parent / "shared", (paths.ROOT / ".." / "shared").resolve()
+    if beside.is_dir() and not shared.exists():
+        # The preset names its photographs as lying beside the project. A link that led nowhere is laid anew.
+        shared.unlink(missing_ok=True)
+        shared.symlink_to(beside, target_is_directory=True)
     if steps is not None:
         if steps < 2:
             raise InputError(f"--steps is {steps}, but a training that is killed half-way needs at least 2.")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_folder import shared
+from official_numbers import load_case
 
 from pipeline.analysis.anchor_match import anchor_shapes, best_overlaps, resized
 
@@ -17,7 +17,7 @@ def test_shapes_are_rounded_at_the_base_size() -> None:
 
 
 def test_shapes_are_those_of_the_official_anchors() -> None:
-    base = np.load(shared("fixtures/sniper/anchor_labels/al_00_full.npz"))["base_anchors"]
+    base = load_case("sniper/anchor_labels/al_00_full")[0]["base_anchors"]
     sides = base[:, 2:] - base[:, :2] + 1  # inclusive pixels
     assert anchor_shapes([32, 64, 112, 160, 208, 256, 384]).tolist() == sides.tolist()
 

@@ -75,6 +75,26 @@ def test_the_copy_trains_as_long_as_asked(tmp_path, monkeypatch):
         full_size.prepare(1)
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_photographs_beside_the_project_are_linked_where_there_are_any(tmp_path, monkeypatch, there):
+    """Absent they are no error, and a link that leads nowhere, as an earlier run may have left it, is laid anew."""
+    project, copy = tmp_path / "clone", tmp_path / "work"
+    (project / "data").mkdir(parents=True)
+    photograph = tmp_path / "shared/a.jpg"
+    if there:
+        photograph.parent.mkdir()
+        photograph.touch()
+    link = copy / "data/scratch/full_size/shared"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "nowhere")
+    monkeypatch.chdir(copy)
+    monkeypatch.setattr(full_size.paths, "ROOT", project)
+    monkeypatch.setattr(full_size, "COPIED", ("data",))
+    for _ in range(2):
+        full_size.prepare(None)
+        assert (link / "a.jpg").exists() == there
+
+
 def test_the_experiments_are_one_a_paper_at_the_papers_size():
     specs = [config.resolve(name, "full_subset") for name in full_size.EXPERIMENTS]
     assert [spec.paper for spec in specs] == list(paths.PAPERS)

@@ -35,8 +35,6 @@ def test_cases_are_a_classifier_both_ways_and_a_detectors_backbone():
 
 
 def test_onnx_runtime_computes_the_network_and_profiles_its_convolutions():
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
     from pipeline.benchmarks.onnx_runtime import OnnxCall, node_times
 
     events = [

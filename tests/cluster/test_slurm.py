@@ -20,10 +20,6 @@ from pipeline.graph import declared
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "graph"))
 from graph_project import Project, copy_project
 
-pytest.importorskip(
-    "snakemake_executor_plugin_slurm", reason="snakemake-executor-plugin-slurm is not installed (requirements.txt)"
-)
-
 BIN = Path(__file__).resolve().parent / "bin"
 PROFILE = paths.ROOT / "workflow/profiles/slurm/profile.yaml"
 WEIGHTS = "data/runs/mini/dst_frcnn_r50_fpn_1x/weights.safetensors"

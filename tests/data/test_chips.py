@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_folder import shared
+from official_numbers import load_case
 from torch import Tensor
 
 from pipeline.data import greedy_chip_cover, sample_chips
 from pipeline.data.chips import assign_to_chips, chip_grid, grid_chips, inside
-
-
-def load(folder: str, case: str) -> tuple[dict[str, np.ndarray], dict]:
-    path = shared(f"fixtures/sniper/{folder}/{case}.npz")
-    return dict(np.load(path)), json.loads(path.with_suffix(".json").read_text())
 
 
 def half_open(boxes: np.ndarray) -> Tensor:
@@ -31,7 +24,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("case", ["chips_01", "chips_03", "chips_05", "chips_08"])
 def test_greedy_cover_equals_the_official_one(case: str) -> None:
-    arrays, facts = load("chips", case)
+    arrays, facts = load_case(f"sniper/chips/{case}")
     boxes, candidates = half_open(arrays["clipped_boxes"]), half_open(arrays["candidates"][arrays["perm"]])
     chosen = greedy_chip_cover(boxes, candidates)
     assert torch.equal(candidates[chosen], half_open(arrays["py_chips"]))
@@ -42,7 +35,7 @@ def test_greedy_cover_equals_the_official_one(case: str) -> None:
 
 @pytest.mark.parametrize("case", ["cw_01", "cw_03", "cw_05_neg"])
 def test_greedy_cover_gives_the_official_crops(case: str) -> None:
-    arrays, facts = load("chip_worker", case)
+    arrays, facts = load_case(f"sniper/chip_worker/{case}")
     for j in range(facts["n_generator_calls_extractor"]):
         candidates = arrays[f"gen{j}_candidates_shuffled"]
         chosen = greedy_chip_cover(half_open(arrays[f"gen{j}_boxes"]), half_open(candidates))
@@ -148,7 +141,7 @@ def test_greedy_cover_takes_the_first_maximum_until_nothing_is_coverable(seed: i
 @pytest.mark.parametrize("case", ["chips_01", "chips_03", "chips_05", "chips_08"])
 def test_the_grid_is_the_official_one_but_for_its_chips_on_the_border(case: str) -> None:
     """The official chips along the right and lower border are a pixel larger."""
-    arrays, facts = load("chips", case)
+    arrays, facts = load_case(f"sniper/chips/{case}")
     height, width, size = facts["height"], facts["width"], facts["chip_size"]
     ours = {tuple(chip) for chip in chip_grid((height, width), size, facts["chip_stride"]).tolist()}
     official = {tuple(chip) for chip in half_open(arrays["candidates"]).tolist()}
@@ -206,7 +199,7 @@ def test_a_grid_reaches_every_border_and_never_further(data: st.DataObject, heig
 @pytest.mark.parametrize("case", ["cw_01", "cw_03", "cw_05_neg"])
 def test_boxes_go_to_the_official_chips(case: str) -> None:
     """SNIPER's filters by size, before and after boxes are cut, are applied here; the choice of the chip is ours."""
-    arrays, facts = load("chip_worker", case)
+    arrays, facts = load_case(f"sniper/chip_worker/{case}")
     boxes, crops = (torch.from_numpy(arrays[name]).double() for name in ("boxes", "crop_boxes"))
     sides = boxes[:, 2:] - boxes[:, :2]
     assigned = 0

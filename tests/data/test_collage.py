@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_folder import shared
+from official_numbers import load_case
 from torch import Tensor
 
 from pipeline.data import make_collage
 
 
 def load(case: str) -> tuple[dict[str, np.ndarray], list[Tensor], list[dict[str, Tensor]]]:
-    arrays = dict(np.load(shared(f"fixtures/stitcher/collage/{case}.npz")))
+    arrays, _ = load_case(f"stitcher/collage/{case}")
     count = sum(key.startswith("in_img") for key in arrays)
     images = [torch.from_numpy(arrays[f"in_img{i}"]).float() for i in range(count)]
     targets = [

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 
-import numpy as np
 import pytest
 import torch
-from shared_folder import shared
+from official_numbers import load_case
 
 from pipeline.evaluation import merge_pyramid
 from pipeline.evaluation.pyramid import _of_valid_size
@@ -29,8 +27,7 @@ def square(side, x=0.0):
 @pytest.mark.parametrize("image", [0, 1])
 @pytest.mark.parametrize("case", ["agg_01", "agg_03"])
 def test_official_cases(case, image):
-    folder = shared("fixtures/sniper/aggregate")
-    arrays, config = np.load(folder / f"{case}.npz"), json.loads((folder / f"{case}.json").read_text())
+    arrays, config = load_case(f"sniper/aggregate/{case}")
     detections = []
     for scale in range(config["n_scales"]):
         classes = range(1, config["n_classes_incl_bg"])

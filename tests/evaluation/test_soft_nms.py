@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import time
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_folder import shared
+from official_numbers import load_case
 from torchvision.ops import nms
 
 from pipeline.evaluation import soft_nms
@@ -28,7 +27,7 @@ SETTINGS = {
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("case", ["01", "02", "05", "07"])
 def test_official_cases_in_pick_order(case, setting):
-    arrays = np.load(shared(f"fixtures/sniper/soft_nms/softnms_{case}.npz"))
+    arrays, _ = load_case(f"sniper/soft_nms/softnms_{case}")
     detections = torch.from_numpy(arrays["dets"])
     boxes = detections[:, :4] + torch.tensor([0.0, 0, 1, 1])  # inclusive pixels to half-open
     kept, scores = soft_nms(boxes, detections[:, 4], **SETTINGS[setting])

@@ -1,22 +1,21 @@
 """Scale decomposition: every printed pair, the text's examples, rounding, weight transfer."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_folder import shared
+from official_numbers import load_derived
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.files import read_json, read_yaml
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, SubConv, decompose, fractional_dilation_conv2d
 
 SCALES = st.floats(0, 4, allow_nan=False)
 
 
-def printed():
-    """Return the decompositions that POD prints, as the design notes hold them."""
-    return read_yaml(shared("design/decompositions.yaml"))
+TABLE_3 = load_derived("pod_table_3")
 
 
 def as_dict(sub):
@@ -29,56 +28,41 @@ def as_dict(sub):
 
 
 def test_derived_cases():
-    for case in read_json(shared("fixtures/derived/pod_decomposition/cases.json")):
+    for case in load_derived("pod_decomposition"):
         got = [as_dict(sub) for sub in decompose(*case["d"], case["out_channels"])]
         assert got == case["convs"], case["source"]
 
 
 def test_every_printed_pair_of_table_3():
-    seen = 0
-    for name, detector in printed()["detectors"].items():
-        for layer, row in detector["layers"].items():
-            got = [as_dict(sub) for sub in decompose(*row["scale"], row["channels"])]
-            expected = [{key: row[part][key] for key in got[0]} for part in ("lower", "upper") if row.get(part)]
-            assert got == expected, (name, layer)
-            weights = sum(
-                sub.out_channels * sub.kernel[0] * sub.kernel[1] * row["channels"]
-                for sub in decompose(*row["scale"], row["channels"])
-            )
-            assert weights == row["params_fd"]
-            seen += 1
-    assert seen == 24
+    assert len(TABLE_3) == 24
+    for row in TABLE_3:
+        subs = decompose(*row["scale"], row["channels"])
+        assert [as_dict(sub) for sub in subs] == row["parts"], row
+        assert sum(sub.out_channels * math.prod(sub.kernel) * row["channels"] for sub in subs) == row["weights"]
 
 
 def test_ambiguous_pairs_and_examples_of_the_text():
-    data = printed()
-    alternatives = [
-        (row, entry["alternative"])
-        for detector in data["detectors"].values()
-        for row in detector["layers"].values()
-        for entry in row["ambiguous"]
-    ]
-    assert len(alternatives) == 2
-    for row, alternative in alternatives:
+    ambiguous = [row for row in TABLE_3 if "alternative" in row]
+    assert len(ambiguous) == 2
+    for row in ambiguous:
         # A bare |0.95 - 1| <= 0.05 is false in binary; a tolerance just below 0.05 gives that reading.
         got = [as_dict(sub) for sub in decompose(*row["scale"], row["channels"], tolerance=0.0499)]
-        assert got == [{key: alternative[part][key] for key in got[0]} for part in ("lower", "upper")]
-    for pair, check in data["text_example_checks"].items():
-        lower, upper = decompose(*map(float, pair.strip("()").split(",")), 1000)
-        assert [list(lower.padding), list(upper.padding)] == [check["lower"], check["upper"]]
-        assert upper.out_channels == round(1000 * check["alpha"])
+        assert got == row["alternative"]
+    for pair, lower, upper, alpha in (((1.7, 2.9), (1, 2), (2, 3), 0.8), ((2.02, 1.7), (2, 1), (2, 2), 0.7)):
+        subs = decompose(*pair, 1000)
+        assert [sub.padding for sub in subs] == [lower, upper]
+        assert subs[1].out_channels == round(1000 * alpha)
 
 
 def test_parameters_of_the_learner_by_network():
-    gsl = printed()["gsl"]
-    for blocks, name in (((4, 6, 3), "r50"), ((4, 23, 3), "r101")):
+    for blocks, expected in (((4, 6, 3), 7194), ((4, 23, 3), 15932)):  # ResNet-50 and ResNet-101
         added = 0
         for width, repeats in zip((128, 256, 512), blocks, strict=True):
             with torch.device("meta"):
                 layer, plain = GlobalScaleConv2d(width, width), torch.nn.Conv2d(width, width, 3, bias=False)
             extra = [sum(p.numel() for p in module.parameters()) for module in (layer, plain)]
             added += repeats * (extra[0] - extra[1])
-        assert (sum(blocks), added) == (gsl[name]["layers"], gsl[name]["params"])
+        assert added == expected
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -1,13 +1,10 @@
 """GSL: the derived fixtures, torchvision's deformable convolution, gradients, and the start at scale 1."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_folder import shared
+from official_numbers import load_case
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
@@ -28,11 +25,10 @@ def deformable(x, weight, scales, stride=1, groups=1):
 
 @pytest.mark.parametrize("name", ["gsl_01", "gsl_02"])
 def test_naive_sampling_fixture(name):
-    folder = shared("fixtures/derived/pod_gsl")
-    stride = json.loads((folder / f"{name}.json").read_text())["stride"]
-    with np.load(folder / f"{name}.npz") as arrays:
-        x, weight, scales, y = (torch.from_numpy(arrays[key]).double() for key in ("x", "w", "scales_hw", "y"))
-    torch.testing.assert_close(fractional_dilation_conv2d(x, weight, scales, stride), y, atol=1e-12, rtol=1e-12)
+    arrays, facts = load_case(f"derived/{name}")
+    x, weight, scales, y = (torch.from_numpy(arrays[key]).double() for key in ("x", "w", "scales_hw", "y"))
+    found = fractional_dilation_conv2d(x, weight, scales, facts["stride"])
+    torch.testing.assert_close(found, y, atol=1e-12, rtol=1e-12)
 
 
 def test_one_row_by_hand():

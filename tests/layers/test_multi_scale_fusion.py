@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_folder import shared
+from official_numbers import load_derived
 from torch.nn import functional as F
 
-from pipeline.files import read_json, read_yaml
 from pipeline.layers import MultiScaleFusion
+from pipeline.models.identities import load_identities
 
 BLOCKS = {"r50": (4, 6, 3), "r101": (4, 23, 3), "faster_r50": (4, 6, 3)}
 
@@ -31,7 +31,7 @@ def inserted(positions, ratios, scales, convs, groups, fusion, blocks):
 
 
 def test_printed_parameter_counts():
-    data = read_json(shared("fixtures/derived/msfm_params/rows.json"))
+    data = load_derived("msfm_parameters")
     for row in data["rows"]:
         scales = (0.5, 0.7, 1.0, 1.4, 2.0)[: row["n_branches"]]
         fusion = {"add": "add", "cat": "concat"}[row["fusion"]]
@@ -43,16 +43,12 @@ def test_printed_parameter_counts():
 
 def test_exact_deltas_of_every_row():
     """All 48 cells of MSFM's tables, to the integer; test_identities compares them with the printed values."""
-    rows = read_yaml(shared("design/parameter-identities.yaml"))["msfm"]
+    rows = [row for row in load_identities() if row.method.fusion is not None]
     assert len(rows) == 48
-    for name, row in rows.items():
-        config = row["config"]
-        positions = [int(position[-1]) for position in config["positions"]]
-        fusion = {"add": "add", "cat": "concat", "concat": "concat"}[config["fusion"]]
-        groups = config["norm_group"] if isinstance(config["norm_group"], int) else 4
-        blocks = BLOCKS["r101" if "r101" in config["base"] else "r50"]
-        added = inserted(positions, config["ratios"], config["scales"], config["conv_num"], groups, fusion, blocks)
-        assert added == row["expected_delta"], name
+    for row in rows:
+        fusion, blocks = row.method.fusion, BLOCKS[row.backbone.replace("resnet", "r")]
+        sizes = (fusion.scales, fusion.convs, fusion.norm_groups[0], fusion.fusion)
+        assert inserted(fusion.positions, fusion.ratios, *sizes, blocks) == row.delta, row.name
 
 
 SCALE_SETS = {

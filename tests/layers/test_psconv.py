@@ -1,14 +1,12 @@
 """PSConv: the official fixtures, hand-written lattices, and the identity with a masked sum of dilated convolutions."""
 
 import copy
-import json
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_folder import shared
+from official_numbers import load_case as load_official
 from torch.nn import functional as F
 
 from pipeline.layers import PSConv2d, ThreeBranchPSConv2d
@@ -30,10 +28,8 @@ def set_group_width(monkeypatch, width):
 
 
 def load_case(name):
-    folder = shared("fixtures/psconv")
-    settings_ = json.loads((folder / f"{name}.json").read_text())
-    with np.load(folder / f"{name}.npz") as arrays:
-        tensors = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+    arrays, settings_ = load_official(f"psconv/{name}")
+    tensors = {key: torch.from_numpy(value) for key, value in arrays.items()}
     state = {key[3:]: value for key, value in tensors.items() if key.startswith("sd.")}
     return settings_["kwargs"], tensors, state
 

@@ -6,6 +6,7 @@ import functools
 
 import msgspec
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torchvision import models as tv
@@ -64,7 +65,7 @@ def small(name: str, method: str = "plain") -> nn.Module:
 )
 def test_names_and_shapes_are_torchvisions_or_timms(name, theirs):
     if isinstance(theirs, str):
-        theirs = functools.partial(pytest.importorskip("timm").create_model, theirs)
+        theirs = functools.partial(timm.create_model, theirs)
     with on_meta():
         own, wanted = build_backbone(name, FULL, "batch", PLAIN).state_dict(), theirs().state_dict()
     assert {key: value.shape for key, value in own.items()} == {
@@ -83,7 +84,6 @@ def test_a_resnext_computes_what_torchvisions_does():
 
 
 def test_a_dual_path_network_computes_what_timms_does():
-    timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     theirs = timm.create_model("dpn92").eval()
     own = build_backbone("dpn92", FULL, "batch", PLAIN).eval()

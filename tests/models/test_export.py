@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import onnx
 import pytest
 import tiny
 import torch
@@ -13,10 +14,6 @@ from torchvision.ops import DeformConv2d
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, MultiScaleFusion, PSConv2d, decompose
 from pipeline.models import build_detector
 from pipeline.models.export import deployable, describe, export_onnx, named_outputs, run_onnx
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
 
 SCALES = {"layer2.0": (0.6, 0.97), "layer3.0": (1.7, 2.9), "layer4.0": (2.02, 3.4)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor
@@ -43,7 +44,6 @@ def test_torchvision_checks_hashes_and_loads_tensors_only(name, monkeypatch):
 
 
 def test_timm_gives_its_published_network(monkeypatch):
-    timm = pytest.importorskip("timm")
     asked = []
 
     class Network:
@@ -56,7 +56,6 @@ def test_timm_gives_its_published_network(monkeypatch):
 
 
 def test_timm_publishes_what_is_named():
-    timm = pytest.importorskip("timm")
     names = [name for library, name in PUBLISHED.values() if library == "timm"]
     assert names
     assert all(timm.get_pretrained_cfg(name).has_weights for name in names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import onnx
 import pytest
 import tiny
 import torch
@@ -14,9 +15,6 @@ from pipeline.files import read_json
 from pipeline.models import build_detector
 from pipeline.training.checkpoint import load_weights, save_weights
 from pipeline.training.deploy import export_experiment, load_network
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 
 SCALES = {"layer2.0": [1.5, 1.5], "layer3.0": [0.4, 1.0], "layer4.0": [3.0, 3.0]}
 

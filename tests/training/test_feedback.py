@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from official_numbers import load_case
 from torch import Tensor
 
 from pipeline.models import build_detector
@@ -21,8 +20,6 @@ from pipeline.models.normaliser import set_normaliser
 from pipeline.options import CollageOptions
 from pipeline.training import ScaleFeedback, small_loss_share
 from pipeline.training.feedback import CollageSchedule, feedback_share, small_object_share
-
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "stitcher" / "loss_ratio"
 
 
 class Positives(NamedTuple):
@@ -43,11 +40,8 @@ POSITIVES = Positives(
 
 
 def load(case: str) -> tuple[dict[str, Tensor], dict]:
-    path = FIXTURES / f"{case}.npz"
-    if not path.is_file():
-        pytest.skip("official loss-ratio fixtures are not beside this checkout")
-    arrays = {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(path).items()}
-    return arrays, json.loads(path.with_suffix(".json").read_text())
+    arrays, facts = load_case(f"stitcher/loss_ratio/{case}")
+    return {key: torch.from_numpy(np.asarray(value)) for key, value in arrays.items()}, facts
 
 
 def box_area(boxes: Tensor) -> Tensor:

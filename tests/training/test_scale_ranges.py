@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from official_numbers import load_case
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import clip_boxes_to_image, nms
@@ -17,22 +15,14 @@ from torchvision.ops import clip_boxes_to_image, nms
 from pipeline.training import label_anchors_snip
 from pipeline.training.scale_ranges import box_sizes, pairwise_iou, roi_takes_part, valid_objects
 
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "sniper"
 FULL = ["al_00_full", "al_02_full", "al_03_full", "al_08_full", "al_10_full", "al_11_full"]
 HALF_OPEN = torch.tensor([0, 0, 1, 1])  # official boxes count inclusive pixels
 FILLER = torch.tensor([0.0, 0, 100, 100])
 
 
-def load(folder: str, case: str) -> tuple[dict[str, np.ndarray], dict]:
-    path = FIXTURES / folder / f"{case}.npz"
-    if not path.is_file():
-        pytest.skip("official SNIPER fixtures are not beside this checkout")
-    return dict(np.load(path)), json.loads(path.with_suffix(".json").read_text())
-
-
 def official_chip(case: str) -> tuple[Tensor, Tensor, Tensor, dict[str, np.ndarray], dict]:
     """Return anchors [a, 4], valid [v, 4] and invalid objects [i, 4] of one official chip, and its outputs."""
-    arrays, facts = load("anchor_labels", case)
+    arrays, facts = load_case(f"sniper/anchor_labels/{case}")
     size, stride = facts["chip_size"], facts["feat_stride"]
     boxes = (arrays["gt_boxes_orig"] - np.tile(arrays["crop"][:2], 2)) * arrays["im_scale"]
     boxes = np.clip(np.round(boxes), 0, size - 1)
@@ -167,7 +157,7 @@ def test_rois_of_an_image_without_objects() -> None:
 @pytest.mark.parametrize("case", ["pt_01", "pt_03"])
 def test_rois_of_the_official_operator(case: str) -> None:
     """All of its RoIs are in range; those that are positive on an object out of range are what SNIP leaves out."""
-    arrays, facts = load("proposal_target", case)
+    arrays, facts = load_case(f"sniper/proposal_target/{case}")
     low, high = arrays["valid_range"][0].tolist()
     rois, boxes = (torch.from_numpy(a).double() for a in (arrays["rois"][:, 1:], arrays["gt_boxes"][:, :4]))
     classes = torch.from_numpy(arrays["gt_boxes"][:, 4]).long()
@@ -191,7 +181,7 @@ def test_rois_of_the_official_operator(case: str) -> None:
 @pytest.mark.parametrize("case", ["pt_01", "pt_03"])
 def test_rois_equal_the_official_ones(case: str) -> None:
     """From the official operator's inputs: anchors, decoding, the valid range before NMS, 300 places."""
-    arrays, facts = load("proposal_target", case)
+    arrays, facts = load_case(f"sniper/proposal_target/{case}")
     count, rows, columns = arrays["fg_score"].shape
     stride, places = facts["feature_stride"], facts["post_nms"]
     y, x = np.meshgrid(np.arange(rows) * stride, np.arange(columns) * stride, indexing="ij")

@@ -86,7 +86,6 @@ def test_a_full_disk_ends_the_log_and_not_the_training(capsys, monkeypatch):
 
 def test_event_files_hold_the_history(monkeypatch):
     monkeypatch.setenv("SCALEWISE_TENSORBOARD", "true")
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = PUBLISHED.with_suffix("")

@@ -1,0 +1,47 @@
+"""Why a test may be skipped: what a clone cannot hold. Any other reason fails the run and is named at its end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pipeline import paths
+
+ALLOWED = (
+    "no CUDA device is at hand",
+    r"photographs are not fetched: python -m pipeline\.stages\.fetch --preset \w+",
+)
+
+
+def photographs(preset: str) -> Path:
+    """Return the folder of a preset's photographs, or skip the test with the command that brings them."""
+    folder = paths.ROOT / "data/photographs" / preset
+    if not folder.is_dir():
+        pytest.skip(f"photographs are not fetched: python -m pipeline.stages.fetch --preset {preset}")
+    return folder
+
+
+def unexpected(reasons: Iterable[str]) -> list[str]:
+    """Return the reasons, each once, that `ALLOWED` does not have."""
+    return sorted({reason for reason in reasons if not any(re.fullmatch(allowed, reason) for allowed in ALLOWED)})
+
+
+def found(config: pytest.Config) -> list[str]:
+    """Return the unexpected reasons of a run; a process of xdist has no terminal and leaves them to the first one."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = terminal.stats.get("skipped", []) if terminal else []
+    return unexpected(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if found(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason in found(terminalreporter.config):
+        terminalreporter.write_line(f"A test was skipped for a reason that tests/skips.py does not have: {reason}")
