@@ -65,7 +65,7 @@ def write_report(path: Path, result: dict[str, Any], page: Callable[[dict[str, A
 
 
 def run_command(main: Callable[[argparse.Namespace], T], parser: argparse.ArgumentParser) -> T:
-    """Parse the process's command line and return what `main` does; ends the process on an InputError."""
+    """Call `main` with the process's parsed command line and return its result; exit with code 2 on an InputError."""
     try:
         return main(parser.parse_args())
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Recall of class-free object proposals (SNIP, table 3)."""
+"""Recall of class-agnostic object proposals (SNIP, table 3)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.evaluation.bootstrap import image_counts
 from pipeline.evaluation.matching import match_image
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-SIZES = (0, 25, 50, 100, None)  # px, the columns of SNIP's table 3 and what lies above them
+SIZES = (0, 25, 50, 100, None)  # px, borders of the columns of SNIP's table 3, and of what lies above them
 
 SizeRanges = dict[str, tuple[float, float | None]]
 
 
 def scaled_size_ranges(factor: float = 1.0) -> SizeRanges:
-    """Return SNIP's ranges of sqrt(w * h) in px times `factor`, under names in unscaled px: `0_25`, ... `100_up`."""
+    """Return SNIP's ranges of sqrt(w * h) in px, times `factor`, by names in unscaled px: `0_25`, ..., `100_up`."""
     return {
         f"{low}_{'up' if high is None else high}": (low * factor, None if high is None else high * factor)
         for low, high in pairwise(SIZES)
@@ -30,7 +30,7 @@ def scaled_size_ranges(factor: float = 1.0) -> SizeRanges:
 
 @dataclass(frozen=True)
 class RecallCounts:
-    """How many objects of every image and range there are and are found; the first range holds all objects."""
+    """Numbers of objects, and of those found, in every image and range; the first range has all objects."""
 
     found: dict[int, np.ndarray]  # by limit, int [images, R, T]
     total: np.ndarray  # int [images, R]
@@ -105,7 +105,7 @@ def recall_of(counts: RecallCounts, limit: int, weights: np.ndarray | None = Non
 
 
 def bootstrap_recall(counts: RecallCounts, limit: int, draws: int = 200, seed: int = 0) -> dict[str, list]:
-    """Return the recalls at one limit for each of `draws` samples of the images, which are those of `bootstrap_ap`."""
+    """Return the recalls at one limit for each of the `draws` samples of images that `bootstrap_ap` draws."""
     replicates = [recall_of(counts, limit, taken) for taken in image_counts(len(counts.total), draws, seed)]
     return {name: [replicate[name] for replicate in replicates] for name in recall_of(counts, limit)}
 

@@ -178,7 +178,7 @@ def ancestors(addresses: str | Iterable[str], known: Mapping[str, Stage]) -> set
 
 
 def in_order(stages: Mapping[str, Stage]) -> Iterator[Stage]:
-    """Yield all stages, each after those that it needs."""
+    """Yield all stages, each after the stages that it needs."""
     waiting, done = list(stages.values()), set()
     maker = {out: stage.address for stage in waiting for out in stage.outs}
     needs = {s.address: {maker[place] for place in places(s) if place in maker} - {s.address} for s in waiting}

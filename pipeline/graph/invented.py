@@ -17,7 +17,7 @@ DRAWS = 100
 
 
 def write_results(preset: str, known: Mapping[str, declared.Stage]) -> None:
-    """Write believable results of every experiment and evaluation of a preset below the working folder."""
+    """Write plausible results of every experiment and evaluation of a preset below the working folder."""
     for stage in known.values():
         name = stage.address.rpartition("@")[2]
         script = stage.script
@@ -48,5 +48,5 @@ def write_results(preset: str, known: Mapping[str, declared.Stage]) -> None:
 
 
 def fraction(name: str) -> float:
-    """Return a number from 0 to 1 that belongs to a name."""
+    """Return a number from 0 to 1 that depends only on a name."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF

@@ -63,7 +63,7 @@ def _child(work: Any, pipe: Any, log: str) -> None:
         try:
             work()
             pipe.send(None)
-        except BaseException as error:  # a stage may end in any way; all of them are told
+        except BaseException as error:  # a stage may end in any way, and each is reported
             last = traceback.extract_tb(error.__traceback__)[-1]
             pipe.send(f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})")
             traceback.print_exc()

@@ -36,7 +36,7 @@ def published_source(backbone: str) -> str:
 def published_state(backbone: str) -> dict[str, Tensor]:
     """Return a backbone's published ImageNet weights under this project's names, without their classifier.
 
-    Both libraries check what they download and load tensors only.
+    Both libraries verify their downloads and load tensors only.
 
     Raises:
         InputError: no weights are published for this backbone, or they could not be fetched.

@@ -1,4 +1,4 @@
-"""One small script a stage; nobody imports them."""
+"""One small script for each stage; nobody imports them."""
 
 import os
 

@@ -19,12 +19,12 @@ from pipeline.training.feeding import COLLAGE, REGULAR, Batch, RegularBatches, l
 
 
 class CollageFeeder:
-    """Two streams, of which the feedback on the last step picks one (DST, section 3.2; official code).
+    """Two streams of batches; the feedback on the last step picks one (DST, section 3.2; official code).
 
-    The streams advance apart, and a collage step consumes `components` times a batch of new images, so a DST run has
-    its baseline's number of steps. All batches that one optimiser step accumulates are of one kind.
+    The streams advance independently, and a collage batch takes `components` batches of new images, so a DST run has as
+    many steps as its baseline. All batches of an optimiser step are of one kind.
 
-    Several processes decide and advance alone, unless `CollageOptions.reduce` is set.
+    Each process decides and advances alone, unless `CollageOptions.reduce` is set.
     """
 
     def __init__(self, spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> None:
@@ -76,10 +76,10 @@ class CollageFeeder:
 
 
 class CollageBatches(Dataset):
-    """Batches of collages, k consecutive images of a source batch in each.
+    """Batches of collages, each of k consecutive images of a source batch.
 
-    Differs from the authors' code: the canvas is as large as the images of all processes ask, not of one, so that
-    collages do not depend on how many there are.
+    Differs from the authors' code: the canvas fits the images of all processes instead of one, so that collages do not
+    depend on the number of processes.
     """
 
     def __init__(self, source: RegularBatches, components: int, spec: Spec) -> None:
@@ -88,7 +88,7 @@ class CollageBatches(Dataset):
         self.divisor = spec.preset.model.pad_divisor  # a collage is padded no further than a regular batch
 
     def __getitem__(self, index: int) -> Batch:
-        """Return collages of one canvas: the largest height and width of all source images of the batch."""
+        """Return collages on a canvas of the largest height and width of all source images of the batch."""
         looks = self.source.looks(index)
         canvas = canvas_of([self.source.size(look) for look in looks], self.divisor)
         groups = [looks[start : start + self.components] for start in range(0, len(looks), self.components)]

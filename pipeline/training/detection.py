@@ -1,4 +1,4 @@
-"""Train one detector: build, initialise, wire the method in, run the loop, write weights, history and summary."""
+"""Train one detector: build and initialise it, apply the method, run the loop, write weights, history and summary."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pipeline.training.precision import choose_precision, pick_device, set_threa
 def train_detector(spec: Spec) -> None:
     """Train the detector of a specification and write its three outputs (`paths.weights`, `history`, `summary`).
 
-    Processes that torchrun started share every batch, and the first one writes.
+    Processes started by torchrun share every batch, and the first one writes.
     """
     with joined() as world:
         train_together(spec, world)
@@ -97,14 +97,14 @@ class DetectorStep:
     """Losses and logged quantities of one forward pass, in this process.
 
     Attributes:
-        info: of the last batch, what its feeder says (`image_ids`, `file_names`, ...) and the seconds `waited` for it.
+        info: the feeder's facts of the last batch (`image_ids`, `file_names`, ...) and the seconds `waited` for it.
     """
 
     def __init__(
         self, model: nn.Module, feeder: Feeder, spec: Spec, device: torch.device, world: World = ALONE
     ) -> None:
         self.model, self.feeder, self.device, self.world = model, feeder, device, world
-        self.wrapped = world.wrap(model)  # gradients are shared as long as it lives
+        self.wrapped = world.wrap(model)  # gradients are shared as long as this object exists
         self.accumulate = spec.preset.training.accumulate
         self.info: dict[str, Any] = {}
         self.sums: Tensor | None = None
@@ -115,9 +115,9 @@ class DetectorStep:
         self.together = collage is not None and collage.reduce
 
     def __call__(self, number: int) -> tuple[dict[str, Tensor], dict[str, Tensor | float | None]]:
-        """Return the named losses of batch `number`, counted over all steps, and what the history logs of it.
+        """Return the named losses of batch `number`, counted over all steps, and the quantities to log.
 
-        Shares come with the last batch of an optimiser step, as scalar tensors, so that a GPU need not be waited for.
+        Shares come with the last batch of an optimiser step as scalar tensors, so that nothing waits for a GPU.
         """
         last = (number + 1) % self.accumulate == 0
         asked = time.perf_counter()
@@ -161,7 +161,7 @@ class DetectorStep:
         }
 
     def batch_facts(self, info: dict[str, Any]) -> dict[str, float | None]:
-        """Return whether the batch was a collage, and its share of valid objects under its resolution's name.
+        """Return whether the batch was a collage, and its share of valid objects by the name of its resolution.
 
         `valid_...` exists in every step of a pyramid, `snip_valid_...` only where valid ranges apply.
         """
@@ -176,11 +176,11 @@ class DetectorStep:
 
     @staticmethod
     def images_seen(history: History) -> int:
-        """Return how many network inputs the training saw."""
+        """Return the number of network inputs that the training saw."""
         return int(history.sums.get("images", 0))
 
     @staticmethod
     def valid_objects(history: History) -> dict[str, float] | None:
-        """Return the mean share of valid objects at each resolution while ranges apply, None where they never do."""
+        """Return each resolution's mean share of valid objects while ranges apply; None where they never do."""
         names = [name for name in history.counts if name.startswith("snip_valid_")]
         return {name.removeprefix("snip_valid_"): history.mean(name) for name in sorted(names)} or None

@@ -1,4 +1,4 @@
-"""Feedback of dynamic scale training: does the next step see regular images or collages (DST, section 3.1)."""
+"""Feedback of dynamic scale training: whether the next step sees regular images or collages (DST, section 3.1)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from pipeline.models.heads.roi_heads import PositiveLosses
     from pipeline.options import CollageOptions
 
-_STREAM = 0xC011A6E  # keeps the draws of `random` apart from others that are seeded by (seed, step)
+_STREAM = 0xC011A6E  # separates the draws of `random` from others that are seeded by (seed, step)
 
 
 def small_object_share(areas: Tensor, threshold: float = 1024.0) -> float:
-    """Return the share of a batch's objects, by box areas [n], that are small; NaN without objects (DST, table 11)."""
+    """Return the share of small objects among those of box areas [n]; NaN without objects (DST, table 11)."""
     return share_of(*object_sums(areas, threshold).tolist())
 
 
 def object_sums(areas: Tensor, threshold: float) -> Tensor:
-    """Return how many objects, by box areas [n], are small, and how many there are: [2] in fp64."""
+    """Return the numbers of small objects and of all objects of box areas [n]: [2] in fp64."""
     areas = torch.as_tensor(areas)
     return share_sums(torch.ones_like(areas, dtype=torch.float64), areas, threshold)
 
@@ -73,16 +73,16 @@ def feedback_sums(
 
 
 def feedback_share(feedback: str, positives: PositiveLosses, gt_areas: Tensor, threshold: float = 1024.0) -> float:
-    """Return the share of small objects in the signal that a feedback reads; arguments as of `feedback_sums`."""
+    """Return the small objects' share of the signal that a feedback reads; arguments as `feedback_sums`."""
     return share_of(*feedback_sums(feedback, positives, gt_areas, threshold).tolist())
 
 
 class ScaleFeedback:
-    """Chooses collages for the next step where small objects carried less than `threshold` of the loss in this one.
+    """Chooses collages for the next step if the small objects' share of this step's loss is below `threshold`.
 
-    A training starts with a collage. A share that does not exist (NaN) is followed by regular images. A step that was
-    skipped, because an image had no objects, makes no update. Each process of a distributed training decides alone
-    unless `CollageOptions.reduce` is set.
+    A training starts with a collage. Regular images follow a share that does not exist (NaN). A step that was skipped
+    because an image had no objects makes no update. Each process of a distributed training decides alone unless
+    `CollageOptions.reduce` is set.
 
     Differs from the paper: the comparison is strict, as in the authors' code.
     """
@@ -92,7 +92,7 @@ class ScaleFeedback:
         self.collage_next = True
 
     def update(self, share: float) -> bool:
-        """Take the share of the step just done and return whether the next step sees collages."""
+        """Take the share of the last step and return whether the next step sees collages."""
         self.collage_next = float(share) < self.threshold  # False for NaN
         return self.collage_next
 
@@ -104,12 +104,12 @@ class ScaleFeedback:
 
 
 class CollageSchedule:
-    """Tells for every optimiser step whether it sees collages, by the feedback that the options name.
+    """Decides for every optimiser step whether it sees collages, by the feedback that the options name.
 
     Args:
         options: kind of feedback and its threshold.
-        seed: of the experiment; "random" depends on it and the step alone, so a resumed training draws the same.
-        small_area: box area under which an object is small, in pixels of the network's input.
+        seed: of the experiment; "random" depends only on it and the step, so a resumed training draws the same.
+        small_area: box area below which an object is small, in square pixels of the network's input.
         world: the processes that train together.
     """
 
@@ -145,7 +145,7 @@ class CollageSchedule:
             self._step.close(self.world if self.options.reduce else ALONE)
 
     def _settle(self) -> None:
-        """Decide by the step that ended, if one did."""
+        """Decide by the step that ended, if one has."""
         sums = self._step.read()
         if sums is not None and not sums[2]:
             self.feedback.update(share_of(sums[0], sums[1]))
@@ -159,7 +159,7 @@ class CollageSchedule:
 
 
 class Sums:
-    """Sums over the micro-batches of one step, copied to the processor while the GPU goes on."""
+    """Sums over the micro-batches of one step, copied to the CPU while the GPU continues."""
 
     def __init__(self) -> None:
         self._open: Tensor | None = None
@@ -171,7 +171,7 @@ class Sums:
         self._open = values if self._open is None else self._open + values
 
     def close(self, world: World) -> None:
-        """End the step: sum over processes and start the copy."""
+        """End the step: sum over processes and start the copy to the CPU."""
         total, self._open = world.sum(self._open), None
         self._closed = total.to("cpu", non_blocking=total.is_cuda)
         self._copied = None
@@ -180,7 +180,7 @@ class Sums:
             self._copied.record()
 
     def read(self) -> list[float] | None:
-        """Return the last step's sums once, None where no step ended since."""
+        """Return the last step's sums, or None where no step has ended since the last call."""
         if self._closed is None:
             return None
         if self._copied is not None:

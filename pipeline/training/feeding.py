@@ -1,4 +1,4 @@
-"""What a training step is fed: regular images, collages or one resolution of a pyramid, as the experiment says."""
+"""The input of a training step: regular images, collages or one resolution of a pyramid, as the experiment says."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ REGULAR, COLLAGE, PYRAMID = 1, 2, 3  # numbers of the random streams
 
 
 class Feeder(Protocol):
-    """Gives this process's part of every batch; `state_dict` holds all its state, so a resumed training sees the same.
+    """Gives this process's part of every batch; `state_dict` is its whole state, so a resumed training sees the same.
 
-    Batches are numbered over all steps: step s of a training that accumulates a of them has s * a to s * a + a - 1.
+    Batches are numbered over all steps: if a step accumulates a batches, step s has batches s * a to s * a + a - 1.
     """
 
     def batch(self, number: int) -> Batch: ...
@@ -45,7 +45,7 @@ class Feeder(Protocol):
 
 
 def build_feeder(spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> Feeder:
-    """Return the feeder that an experiment's method asks for.
+    """Return the feeder of an experiment's method.
 
     Args:
         spec: the resolved experiment.
@@ -74,9 +74,9 @@ class Look(NamedTuple):
 
 
 class RegularBatches(Dataset):
-    """Batch number i: resized, flipped images of a stream of its own; a pure function of seed and i.
+    """Batches of resized and flipped images from one stream; batch i is a pure function of seed and i.
 
-    The whole batch's augmentation is drawn in every process, so that no image's depends on how many there are.
+    Every process draws the augmentation of the whole batch, so that it does not depend on the number of processes.
     """
 
     def __init__(self, spec: Spec, data: DetectionSet, batch: int, stream: int, world: World = ALONE) -> None:
@@ -85,15 +85,15 @@ class RegularBatches(Dataset):
         self.stream = BatchStream(orientations(sizes), batch, spec.seed * 8 + stream)
 
     def __getitem__(self, index: int) -> Batch:
-        """Return images [3, H, W] in 0-1 and targets with `boxes` [n, 4] and `labels` [n], in network-input pixels.
+        """Return images, targets and facts (`image_ids`, `file_names`) of a batch.
 
-        Targets also hold `masks` [n, H, W], uint8, and `proposals` [P, 4] where the data set has them. The third part
-        names the images (`image_ids`, `file_names`).
+        Images are [3, H, W] in 0-1. Targets have `boxes` [n, 4] in network-input pixels, `labels` [n] and, where the
+        data set has them, `masks` [n, H, W] (uint8) and `proposals` [P, 4].
         """
         return self.load(self.world.share(self.looks(index)))
 
     def looks(self, index: int) -> list[Look]:
-        """Return how the images of batch `index` are augmented, those of all processes."""
+        """Return how the images of batch `index` are augmented in all processes."""
         random = transforms.generator(self.spec.seed, self.number, index)
         choices, looks = self.spec.experiment.method.short_sides, []
         for row in self.stream.batch(index):
@@ -104,7 +104,7 @@ class RegularBatches(Dataset):
         return looks
 
     def load(self, looks: list[Look]) -> Batch:
-        """Return the batch of some images."""
+        """Return a batch of these images."""
         samples = [self.sample(look) for look in looks]
         return (
             [image for image, _ in samples],
@@ -113,7 +113,7 @@ class RegularBatches(Dataset):
         )
 
     def limits(self, look: Look) -> tuple[float, float]:
-        """Return the short side of an image, and the most that its long side may have, in network-input pixels."""
+        """Return an image's short side, and the most that its long side may be, in network-input pixels."""
         recipe, factor = self.spec.recipe, self.spec.preset.factor
         long = max(recipe.long_side, recipe.long_side * look.short / recipe.short_side)
         return look.short * factor, long * factor
@@ -142,7 +142,7 @@ class PlainFeeder:
         self._loader: Iterator[Batch] | None = None
 
     def batch(self, number: int) -> Batch:
-        """Return a batch; they are asked for in order."""
+        """Return the next batch; batches are asked for in order."""
         if self._loader is None:
             self._loader = loader(self.batches, number, self.numbers)
         return next(self._loader)
@@ -169,7 +169,7 @@ def loader(batches: Dataset, start: int, stop: int) -> Iterator[Batch]:
     They live as long as the iterator; for a GPU, batches come in pinned memory, which it reads by itself.
     """
     numbers = range(start, max(stop, start + 1))
-    # A generator of its own: starting a loader draws a number, which a resumed run would do at another step.
+    # A separate generator: a loader draws a number when it starts, which in a resumed run is another step.
     own = torch.Generator()
     settings = {"num_workers": loader_workers(), "generator": own, "pin_memory": torch.cuda.is_available()}
     return iter(DataLoader(batches, batch_size=None, sampler=numbers, **settings))

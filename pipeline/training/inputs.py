@@ -16,13 +16,13 @@ from pipeline.training.checkpoint import load_weights
 
 
 def give_proposals(data: DetectionSet, spec: Spec, split: str, source: str | None = None) -> list[Path]:
-    """Give a data set the proposals that a classifier of regions is fed, and return the file that holds them.
+    """Attach to a data set the proposals that a region classifier needs, and return their files.
 
     Args:
         data: the images of `split`.
-        spec: the classifier, or any other detector, which reads none.
+        spec: the classifier; any other detector reads no proposals.
         split: "train" or "val".
-        source: another experiment than the one whose proposals `spec` names.
+        source: experiment that made the proposals, if not the one that `spec` names.
 
     Raises:
         InputError: a classifier without proposals, or proposals of other data.
@@ -40,9 +40,9 @@ def give_proposals(data: DetectionSet, spec: Spec, split: str, source: str | Non
 
 
 def read_inits(spec: Spec) -> tuple[list[Path], dict[str, Tensor], dict[str, str]]:
-    """Return the files that a detector starts from, their tensors, and the metadata of the first.
+    """Return the files that a detector starts from, their tensors, and the metadata of the first file.
 
-    The second body of a joint network has a file of its own, whose backbone goes below `backbone.second` (SNIP, 7.3).
+    The second body of a joint network has its own file, whose backbone becomes `backbone.second` (SNIP, section 7.3).
     """
     experiment = spec.experiment
     files = [paths.init(spec.preset.name, experiment.init)]
@@ -56,7 +56,7 @@ def read_inits(spec: Spec) -> tuple[list[Path], dict[str, Tensor], dict[str, str
 
 
 def read_scales(metadata: dict[str, str]) -> dict[str, tuple[float, float]] | None:
-    """Return the learnt scales that a file of weights carries, or None."""
+    """Return the learnt scales in the metadata of a weights file, or None."""
     if "scales" not in metadata:
         return None
     return {name: (pair[0], pair[1]) for name, pair in json.loads(metadata["scales"]).items()}

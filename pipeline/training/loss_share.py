@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def share_sums(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> Tensor:
-    """Return what losses [p] of small objects and of all add up to, [2] in fp64, without waiting for a GPU.
+    """Return the sums of the losses of small objects and of all objects, [2] in fp64, without waiting for a GPU.
 
     Args:
         losses: [p], one for each positive.
-        areas: [p], box area of the object that each positive is matched to, in pixels of the network's input.
-        threshold: an object of less area (strictly) is small.
+        areas: [p], box area of the object that each positive is matched to, in square pixels of the network's input.
+        threshold: an object is small if its area is (strictly) less.
     """
     losses, areas = torch.as_tensor(losses), torch.as_tensor(areas)
     if losses.shape != areas.shape or losses.dim() != 1:
@@ -24,20 +24,20 @@ def share_sums(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> Tens
 
 
 def small_loss_share(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> float:
-    """Return the share of a loss that small objects carry, sum over sum (DST, equation 2).
+    """Return the small objects' share of a loss: their sum divided by the sum over all (DST, equation 2).
 
-    Normalisation cancels, so losses are those of one step's positive RoIs or anchors, not averaged.
+    Normalisation cancels, so `losses` are those of one step's positive RoIs or anchors, not averaged.
 
     Args:
         losses: [p], one for each positive.
-        areas: [p], box area of the object that each positive is matched to, in pixels of the network's input.
-        threshold: an object of less area (strictly) is small.
+        areas: [p], box area of the object that each positive is matched to, in square pixels of the network's input.
+        threshold: an object is small if its area is (strictly) less.
 
     Returns:
-        A number in [0, 1]; NaN where it does not exist: without a positive, or where all losses are 0.
+        A number in [0, 1], or NaN where there is no positive or all losses are 0.
 
-    Differs from the paper: areas are those of the network's input, after resizing and collage, as in the authors' code;
-    "COCO's protocol" would read original pixels.
+    Differs from the paper, whose "COCO's protocol" would read original pixels: areas are those in the network's input,
+    after resizing and collage, as in the authors' code.
     """
     return share_of(*share_sums(losses, areas, threshold).tolist())
 

@@ -20,7 +20,7 @@ def wire_snip(model: nn.Module, ignore_iou: float) -> None:
             anchors,
             target["boxes"][valid],
             target["boxes"][~valid],
-            (float("inf"), float("inf")),  # none is left out here for reaching out of the image
+            (float("inf"), float("inf")),  # no anchor is ignored here for reaching out of the image
             positive_iou=model.rpn.proposal_matcher.high_threshold,
             negative_iou=model.rpn.proposal_matcher.low_threshold,
             ignore_iou=ignore_iou,

@@ -82,9 +82,9 @@ def build_stage(
 
 
 def freeze_stages(body: nn.Module, stages: int) -> None:
-    """Freeze the stem and the first `stages` stages (papers: stem and conv2_x, `stages` = 1); none where negative.
+    """Freeze the stem and the first `stages` stages (the papers: 1, conv2_x); a negative number freezes nothing.
 
-    What predicts scales or offsets there stays trainable: it starts without knowledge (POD's conv2 control).
+    Layers there that predict scales or offsets stay trainable, as they are not pre-trained (POD's conv2 control).
     """
     if stages < 0:
         return

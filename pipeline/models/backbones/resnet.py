@@ -1,6 +1,6 @@
-"""ResNets of torchvision's bottleneck: plain, ResNeXt and SE, for large images and for CIFAR's 32x32.
+"""ResNets of torchvision's bottlenecks: plain, ResNeXt and SE, for large images and for CIFAR's 32x32.
 
-Parameter names are torchvision's (`layer2.0.conv2.weight`), so published weights load as they are.
+Parameter names are torchvision's (`layer2.0.conv2.weight`), so published weights load unchanged.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ class SEBottleneck(FusionBottleneck):
 
 
 class Shape(NamedTuple):
-    """What makes one ResNet: four stages, or three of a CIFAR network."""
+    """Sizes of a ResNet: four stages, or three in a CIFAR network."""
 
     planes: tuple[int, ...]  # a quarter of a stage's output channels
     blocks: tuple[int, ...]
     groups: int = 1
-    base_width: float = 64  # 3x3 channels a group, where planes are 64
+    base_width: float = 64  # 3x3 channels per group where planes are 64
     block: type[FusionBottleneck] = FusionBottleneck
     small_images: bool = False  # 3x3 first convolution at stride 1, no pooling
 
 
 class ResNet(nn.Module):
-    """ResNet of bottlenecks: stem, then the stages `layer1` ... `layer4` as far as `stages` says.
+    """ResNet of bottlenecks: a stem and the first `stages` of `layer1` to `layer4`.
 
     Args:
         shape: widths, depths and kind of block.
         norm: makes a norm layer for a number of channels.
-        stages: how many stages are built (4, or 3 under a C4 detector whose head owns `layer4`).
+        stages: number of stages to build (4, or 3 under a C4 detector, whose head owns `layer4`).
         strides: strides of the stages.
         dilations: dilations of the stages' 3x3 convolutions.
     """
@@ -105,9 +105,9 @@ class ResNet(nn.Module):
         self.out_channels = [planes * EXPANSION for planes in shape.planes[:stages]]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map images [N, 3, H, W] to the stages' features under the keys "0" ... "3": strides 4, 8, 16, 32.
+        """Map images [N, 3, H, W] to the stages' features (strides 4, 8, 16, 32) under the keys "0" to "3".
 
-        A network for small images has three, of strides 1, 2 and 4.
+        A network for small images has three stages, of strides 1, 2 and 4.
         """
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         features = {}
@@ -117,12 +117,12 @@ class ResNet(nn.Module):
         return features
 
     def first_modules(self, stages: int) -> list[nn.Module]:
-        """Return the stem's modules and the first `stages` stages: what detectors freeze."""
+        """Return the modules of the stem and of the first `stages` stages, which detectors freeze."""
         return [self.get_submodule(name) for name in ("conv1", "bn1", *(f"layer{n + 1}" for n in range(stages)))]
 
 
 def make_stage(shape: Shape, index: int, channels: int, stride: int, norm: Norm, dilation: int = 1) -> nn.Sequential:
-    """Build stage `index` (from 0) of bottlenecks for `channels` inputs; its stride is in the first 3x3 convolution."""
+    """Build stage `index` (from 0) on `channels` input channels, with its stride in the first 3x3 convolution."""
     layers: list[nn.Module] = []
     planes = shape.planes[index]
     for block in range(shape.blocks[index]):
@@ -159,7 +159,7 @@ RESNETS = {
     "resnext29_16x64d": Shape(STAGES[:3], (3, 3, 3), 16, 64, small_images=True),
 }
 BLOCKS = {name: shape.blocks for name, shape in RESNETS.items()}
-PERIOD = 4  # channels a group that a narrow ResNeXt keeps: one period of PSConv's pattern
+PERIOD = 4  # least channels per group of a narrow ResNeXt: one period of PSConv's pattern
 
 
 def build(
@@ -194,7 +194,7 @@ def build_stage(
 def resnet_shape(name: str, size: ModelSize) -> Shape:
     """Return a ResNet's shape at a preset's size.
 
-    Narrow ResNeXts lose 3x3 channels a group, down to four and in steps of four, and then groups.
+    A narrow ResNeXt first has fewer 3x3 channels per group, in steps of four down to four, and then fewer groups.
     """
     full = RESNETS[name]
     first = max(8, round(64 * size.width))
@@ -207,5 +207,5 @@ def resnet_shape(name: str, size: ModelSize) -> Shape:
     wanted = full.base_width * size.width
     width = min(full.base_width, max(PERIOD, PERIOD * round(wanted / PERIOD)))
     groups = max(1, round(full.groups * wanted / width))
-    # torchvision truncates planes * base_width / 64: the slack keeps an exact product from losing a channel.
+    # torchvision truncates planes * base_width / 64: without the slack, an exact product could lose a channel.
     return shape._replace(groups=groups, base_width=width if first == 64 else width * 64 / first + 1e-6)

@@ -15,8 +15,8 @@ from pipeline.spec import Spec
 class CascadeMaskRoIHeads(CascadeRoIHeads):
     """A cascade of RoI heads with mask branches.
 
-    In training each branch learns on its own stage's positive RoIs, in evaluation all see the last boxes and their
-    probabilities are averaged (MMDetection).
+    In training, each branch learns on the positive RoIs of its own stage. In evaluation, all branches see the last
+    boxes and their probabilities are averaged (MMDetection).
     """
 
     def detect(

@@ -44,7 +44,7 @@ def train_on_crops(spec: Spec, log: Path | None = None) -> Trained:
     held = int(len(images) * HELD_OUT)
     images, labels, test_images, test_labels = images[held:], labels[held:], images[:held], labels[:held]
     sizes = image_sizes(spec)
-    images = transforms.reduced(images, sizes.reduced, sizes.side)  # CIFAR's networks see smaller ones than ImageNet's
+    images = transforms.reduced(images, sizes.reduced, sizes.side)  # CIFAR's networks see smaller images
     torch.manual_seed(spec.seed)
     classes = int(max(labels.max(), test_labels.max() if held else 0)) + 1
     model = build_classifier(spec, classes)
@@ -108,10 +108,10 @@ def normalise(x: Tensor) -> Tensor:
 
 
 def augment(x: Tensor, random: torch.Generator) -> Tensor:
-    """Mirror half of the uint8 images [N, 3, S, S] and resize the batch, large sizes with fewer images.
+    """Mirror half of the uint8 images [N, 3, S, S] and resize the batch; larger batches have fewer images.
 
-    Differs from the paper: no random-resized crops, because these images show one object each at many scales; the
-    sizes of a batch stand for the wider range of scales that a detector meets.
+    Differs from the paper: no random-resized crops, because each of these images shows one object, at many scales. The
+    random size of a batch stands for the wider range of scales that a detector sees.
     """
     mirrored = torch.rand(len(x), generator=random) < 0.5
     x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
@@ -119,5 +119,5 @@ def augment(x: Tensor, random: torch.Generator) -> Tensor:
     if ratio == 1:
         return x
     side = round(x.shape[-1] * ratio)
-    x = x[: max(MIN_BATCH, int(len(x) / ratio**2))] if ratio > 1 else x  # about the same pixels in every batch
+    x = x[: max(MIN_BATCH, int(len(x) / ratio**2))] if ratio > 1 else x  # about as many pixels in every batch
     return F.interpolate(x.float(), size=(side, side), mode="bilinear", antialias=ratio < 1)
