@@ -1,4 +1,4 @@
-"""Normalise images and pad a batch to one size; resizing belongs to the data code, which owns every image's scale."""
+"""Normalise images and pad a batch to one size; the data code resizes, because it decides every image's scale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 def check_targets(targets: list[dict[str, Tensor]] | None) -> None:
-    """Raise ValueError where a training step has no targets, or one whose boxes are not [n, 4]."""
+    """Raise ValueError where a training step has no targets, or a target's boxes are not [n, 4]."""
     if targets is None:
         raise ValueError("Training needs targets, one dict with boxes [n, 4] and labels [n] an image.")
     for row, target in enumerate(targets):
@@ -34,7 +34,7 @@ class Batching(nn.Module):
     def forward(
         self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None
     ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
-        """Return images [3, H, W] in 0-1 as one ImageList [N, 3, H', W'], zero (mean) padded, and the targets."""
+        """Return images ([3, H, W] in 0-1) as one normalised, zero-padded ImageList [N, 3, H', W'], and the targets."""
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         height, width = (-(-max(side) // self.divisor) * self.divisor for side in zip(*sizes, strict=True))
         batch = images[0].new_zeros((len(images), 3, height, width))
@@ -43,5 +43,5 @@ class Batching(nn.Module):
         return ImageList(batch.contiguous(memory_format=torch.channels_last), sizes), targets
 
     def postprocess(self, result: list[dict[str, Tensor]], image_shapes: list, original_sizes: list) -> list:
-        """Leave detections in the pixels of the image given."""
+        """Return the detections unchanged: they are in the pixels of the given image already."""
         return result

@@ -1,4 +1,4 @@
-"""Map a specification to a network: one explicit dictionary a kind, no registry."""
+"""Map a specification to a network: one explicit dictionary for each kind, no registry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DETECTORS = {
     "d_rfcn_rpn": build_proposal_network,
 }
 CLASSIFIERS = {"classifier": build_resnet_classifier}
-NECKS = {"faster_rcnn": ("fpn", "c4"), "d_rfcn_rcn": ("none",), "d_rfcn_rpn": ("none",)}  # of other families: fpn
+NECKS = {"faster_rcnn": ("fpn", "c4"), "d_rfcn_rcn": ("none",), "d_rfcn_rpn": ("none",)}  # other families: fpn
 
 
 def build_detector(spec: Spec, classes: int = 80, scales: Scales | None = None) -> nn.Module:
@@ -46,7 +46,7 @@ def build_detector(spec: Spec, classes: int = 80, scales: Scales | None = None) 
         scales: learnt global scale (h, w) of every decomposed block, by block name.
 
     Raises:
-        InputError: the experiment is no detector, or one that cannot have what its file asks for.
+        InputError: the experiment is no detector, or its detector does not support an option of its file.
     """
     kind = spec.experiment.detector
     if kind not in DETECTORS:
@@ -56,7 +56,7 @@ def build_detector(spec: Spec, classes: int = 80, scales: Scales | None = None) 
 
 
 def check_combination(spec: Spec) -> None:
-    """Raise InputError where a detector would ignore something that its experiment asks for."""
+    """Raise InputError where the detector would ignore an option of its experiment."""
     experiment, method = spec.experiment, spec.experiment.method
     kind, necks = experiment.detector, NECKS.get(experiment.detector, ("fpn",))
     if experiment.neck not in necks:
@@ -80,7 +80,7 @@ def check_combination(spec: Spec) -> None:
 
 
 def build_classifier(spec: Spec, classes: int = 1000) -> nn.Module:
-    """Build the image classifier of a specification. Raises InputError where the experiment is a detector."""
+    """Build the image classifier of a specification; raise InputError where the experiment is a detector."""
     kind = spec.experiment.detector
     if kind not in CLASSIFIERS:
         raise InputError(f"{spec.name} is a {kind}, not a classifier; use build_detector.")

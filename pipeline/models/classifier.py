@@ -10,7 +10,7 @@ from pipeline.models.backbones.stems import replace_stem
 
 
 class Classifier(nn.Module):
-    """Backbone `body` with torchvision's `fc` behind the mean over positions."""
+    """Backbone `body`, the mean over positions, and a linear layer under torchvision's name `fc`."""
 
     def __init__(self, body: nn.Module, classes: int) -> None:
         super().__init__()

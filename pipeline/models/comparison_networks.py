@@ -1,4 +1,4 @@
-"""Networks of which the papers print a cost or whose cost decides between readings; no experiment trains them."""
+"""Networks that are built for their cost only: printed ones, and ones that decide between readings of a paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.models.classifier import Classifier
 
 
 class DenseBranches(nn.Module):
-    """PSConv stored as one masked dense weight for each distinct dilation, all of them run in full."""
+    """PSConv as one masked dense convolution, run in full, for each distinct dilation."""
 
     def __init__(self, layer: PSConv2d) -> None:
         super().__init__()
@@ -24,12 +24,12 @@ class DenseBranches(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the branches' outputs for x [N, C, H, W]."""
+        """Return the sum of the branches' outputs for x [N, C, H, W]."""
         return sum(conv(x) for conv in self.convs)
 
 
 def three_branches(layer: PSConv2d) -> nn.Module:
-    """Return the official storage of a PSConv layer: a dense convolution and two grouped ones."""
+    """Return the official form of a PSConv layer: a dense convolution and two grouped ones."""
     return ThreeBranchPSConv2d(layer.in_channels, layer.out_channels, stride=layer.stride[0], groups=layer.groups)
 
 
@@ -54,9 +54,9 @@ def drn_a_50(classes: int = 1000) -> nn.Module:
 
 
 class DRND54(nn.Module):
-    """DRN-D-54: eight levels without pooling; bottlenecks in levels 3 to 6, plain convolutions around them.
+    """DRN-D-54: eight levels without pooling, bottlenecks in levels 3 to 6 and plain convolutions in the others.
 
-    Its classifier is a 1x1 convolution, as many parameters and multiply-adds as a linear layer after the mean.
+    Its classifier, a 1x1 convolution, has as many parameters and multiply-adds as a linear layer after the mean.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class DRND54(nn.Module):
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """Return convolution, batch norm and ReLU."""
+    """Return a convolution with batch norm and ReLU."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 

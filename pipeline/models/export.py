@@ -18,7 +18,7 @@ from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d, PSConv2d
 from pipeline.layers.static_psconv import StaticPSConv2d
 from pipeline.models.backbones.deformable import DeformableConv2d
 
-# Layers whose sampling positions depend on the input; what to do about each.
+# Layers whose sampling positions depend on the input, and what to do about each.
 DYNAMIC = {
     GlobalScaleConv2d: "decompose its learnt scales first (DecomposedConv2d)",
     DeformableConv2d: "a deformable convolution has no static form",
@@ -27,7 +27,7 @@ DYNAMIC = {
 
 
 class _Flat(nn.Module):
-    """A network whose dictionary of outputs leaves as a tuple."""
+    """A network that returns its dictionary of outputs as a tuple."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class _Flat(nn.Module):
 
 
 def named_outputs(result: Any) -> dict[str, Tensor]:
-    """Return a network's outputs by name: a dictionary's keys, `output` for one tensor, `output_0` ... for several."""
+    """Return a network's outputs by name: a dict's keys, `output` for one tensor, or `output_0`, ... for several."""
     if isinstance(result, Mapping):
         return dict(result)
     if isinstance(result, Tensor):
@@ -47,12 +47,12 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
 
 
 def deployable(model: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode whose poly-scale convolutions are ordinary ones; the model stays as it is.
+    """Return a copy in evaluation mode whose poly-scale convolutions are ordinary ones.
 
-    The norms behind the layers of several convolutions are folded into them, as runtimes do for one convolution.
+    Norms behind layers of several convolutions are folded into them, as runtimes do for a single convolution.
 
     Raises:
-        ValueError: a layer that samples where its input says.
+        ValueError: a layer whose sampling positions depend on its input.
     """
     for name, module in model.named_modules():
         for kind, advice in DYNAMIC.items():
@@ -70,7 +70,7 @@ def deployable(model: nn.Module) -> nn.Module:
 
 
 def fold_norms(block: nn.Module) -> None:
-    """Fold a block's batch norms `bn2` into its layers `conv2` of several convolutions, in place."""
+    """Fold a block's batch norm `bn2` into its layer `conv2` if that has several convolutions, in place."""
     for name, layer in list(block.named_children()):
         norm = getattr(block, name.replace("conv", "bn"), None)
         if isinstance(layer, DecomposedConv2d | StaticPSConv2d) and isinstance(norm, nn.BatchNorm2d):
@@ -82,19 +82,19 @@ def fold_norms(block: nn.Module) -> None:
 def export_onnx(
     model: nn.Module, path: str | Path, example: Tensor, metadata: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Write a network as one ONNX file for inputs of exactly the example's shape; the same bytes every time.
+    """Write a network as an ONNX file for inputs of exactly the example's shape; the bytes are reproducible.
 
     Args:
         model: maps one tensor to a tensor, several tensors or a dictionary of them; its mode and device do not matter.
         path: of the file, written atomically.
         example: an input [N, ...], named `images` in the file.
-        metadata: text that travels in the file.
+        metadata: text stored in the file.
 
     Returns:
-        What the file holds: see `describe`.
+        What `describe` returns for the file.
 
     Raises:
-        ValueError: a layer without a static form, see `deployable`.
+        ValueError: a layer without a static form (see `deployable`).
     """
     network = deployable(model).cpu().float()
     example = example.detach().cpu().float()
@@ -115,7 +115,7 @@ def export_onnx(
 
 
 def _strip(proto: Any) -> None:
-    """Remove the notes that the exporter attaches: stack traces name files of this machine."""
+    """Remove the exporter's notes, whose stack traces name files of this machine."""
     graphs = [proto.graph, *proto.functions]
     notes = [proto, *graphs, *(node for graph in graphs for node in graph.node)]
     notes += [*proto.graph.input, *proto.graph.output, *proto.graph.value_info, *proto.graph.initializer]
@@ -156,7 +156,7 @@ def _shape(value: Any) -> list[int]:
 
 
 def run_onnx(path: str | Path, example: Tensor, threads: int = 1) -> dict[str, Tensor]:
-    """Return the outputs of an ONNX file in ONNX Runtime on the CPU, by name."""
+    """Run an ONNX file in ONNX Runtime on the CPU and return its outputs by name."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""Count the networks behind the papers' printed costs and compare (`data/published/identities.yaml`)."""
+"""Compare the papers' printed costs with counts of their networks (`data/published/identities.yaml`)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Counts(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What was counted of a row; None where the network cannot be built yet."""
+    """The counts of a row; None where its network cannot be built yet."""
 
     row: Identity
     parameters: int | None
@@ -71,14 +71,14 @@ class Counted(NamedTuple):
 
     @property
     def exact(self) -> bool | None:
-        """Whether everything that was counted is the expected integer; None where nothing was."""
+        """Whether all counts equal the expected integers; None where nothing was counted."""
         pairs = [(getattr(self, name), getattr(self.row, name)) for name in ("parameters", "total", "delta", "macs")]
         known = [found == wanted for found, wanted in pairs if found is not None and wanted is not None]
         return all(known) if known else None
 
     @property
     def status(self) -> Status:
-        """Whether the counted number, or the expected one where there is none, prints as the paper has it."""
+        """Whether the count, or the expected number where there is none, rounds to what the paper prints."""
         row = self.row
         if row.printed is None:
             return "not_printed"
@@ -89,12 +89,12 @@ class Counted(NamedTuple):
 
 
 def load_identities() -> tuple[Identity, ...]:
-    """Return all rows. Raises InputError naming file and key where the file is malformed."""
+    """Return all rows; raise InputError with file and key where the file is malformed."""
     return config.load(paths.ROOT / paths.published_file("identities"), Identities).rows
 
 
 def count_identities() -> list[Counted]:
-    """Count every row's network on the meta device; a network that several rows name is built once."""
+    """Count every row's network on the meta device; a network of several rows is built once."""
     preset = config.load_preset("full")
     found: dict[Hashable, Counts] = {}
     rows = load_identities()
@@ -110,7 +110,7 @@ def count_identities() -> list[Counted]:
 
 
 def compare(row: Identity, counts: Counts, base: Counts | None) -> Counted:
-    """Return what was counted of a row; what its method adds is the backbone's growth."""
+    """Return the counts of a row; what its method adds is the growth of the backbone `base`."""
     wanted = counts.total if row.counted == "total" else counts.trainable
     delta = None if base is None else counts.backbone - base.backbone
     return Counted(row, wanted, counts.total if row.total else None, delta, counts.macs)
@@ -132,7 +132,7 @@ def specification(row: Identity, preset: Preset) -> Spec:
 
 
 def count_network(row: Identity, spec: Spec) -> Counts:
-    """Build a row's network without memory, its backbone alone where its detector is not built yet, and count."""
+    """Count a row's network on the meta device, or only its backbone where its detector cannot be built yet."""
     with on_meta():
         if row.detector == "classifier":
             model = classifier(row, spec).eval()
@@ -149,7 +149,7 @@ def count_network(row: Identity, spec: Spec) -> Counts:
 
 
 def classifier(row: Identity, spec: Spec) -> nn.Module:
-    """Build a classifier, in one of the variants that no experiment trains."""
+    """Build a row's classifier, possibly in a variant that no experiment trains."""
     if row.variant in ("drn_a_50", "drn_d_54"):
         return getattr(others, row.variant)(row.classes)
     model = build_classifier(spec, row.classes)
@@ -170,9 +170,9 @@ def scales(row: Identity, spec: Spec) -> dict[str, tuple[float, float]] | None:
 
 
 def print_status(found: int, printed: float, power: int) -> Status:
-    """Return whether a count prints as the paper's number, whose decimals are those that the paper prints.
+    """Return whether a count, rounded to the decimals of the paper's number, equals it.
 
-    MMDetection's counter rounds to two decimals, and one decimal may have been taken from there, half up.
+    MMDetection's counter rounds to two decimals; the paper may have rounded that to one decimal, half up.
     """
     wanted = Decimal(str(printed))
     exact = Decimal(found).scaleb(-power)

@@ -26,13 +26,13 @@ LAST = {2: "scale_r34", 3: "scale_r46", 4: "scale_r53"}
 
 
 def measure(spec: Spec, scales: dict[str, tuple[float, float]] | None = None, classes: int = 80) -> dict[str, Any]:
-    """Return `parameters_total`, `parameters_trainable`, `macs`, the input size and where the scales come from.
+    """Return `parameters_total`, `parameters_trainable`, `macs`, the input size and the source of the scales.
 
-    Trainable are a detector's parameters with the stem and the first stage frozen, as the papers count them whatever
-    the recipe freezes besides, and all of a classifier's. Multiply-adds are those of convolutions and linear layers,
-    for one image: detectors at 800x1344 pixels times the preset's factor, the backbone, the RPN and 1,000 proposals;
-    classifiers at their training's size, which is 224 pixels, or 32 on CIFAR, at the papers' size. PSConv and GSL cost
-    one plain convolution (GSL and its linear layer), a deformable convolution one and that of its offsets.
+    Trainable are all parameters of a classifier, and those of a detector without the stem and the first stage, as the
+    papers count, whatever else the recipe freezes. Multiply-adds are those of convolutions and linear layers for one
+    image. A detector's image has 800x1344 pixels times the preset's factor, and two-stage detectors have 1,000
+    proposals; a classifier's has its training size (papers' size: 224 pixels, 32 on CIFAR). PSConv costs a plain
+    convolution, GSL a plain convolution and its linear layer, a deformable one itself and that of its offsets.
     """
     preset, experiment = spec.preset, spec.experiment
     classifier = experiment.detector == "classifier"
@@ -62,13 +62,13 @@ def measure(spec: Spec, scales: dict[str, tuple[float, float]] | None = None, cl
 
 @contextmanager
 def on_meta() -> Iterator[None]:
-    """Build networks without memory, and without the initial values that they would not keep."""
+    """Build networks without memory and without computing initial values, which they would not keep."""
     with torch.device("meta"), _WithoutValues():
         yield
 
 
 class _WithoutValues(TorchFunctionMode):
-    """Leaves out the in-place fills of initialisation, which are most of a meta network's building time."""
+    """Skips the in-place fills of initialisation, which take most of the time to build a meta network."""
 
     fills = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.zero_, torch.Tensor.fill_})
 
@@ -84,7 +84,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def classifier_input(spec: Spec) -> tuple[int, int]:
-    """Return the side of a classifier's input twice: its own, or its recipe's, at the preset's size."""
+    """Return a classifier's input size (h, w): the experiment's or the recipe's, at the preset's size."""
     resolutions = spec.experiment.resolutions
     side = resolutions.side if resolutions else spec.recipe.short_side
     side = max(1, round(side * spec.preset.training.pretrain_size / 224))
@@ -101,7 +101,7 @@ def count(run: Callable[[], Any]) -> int:
 
 
 def deformable_flops(x: Any, weight: torch.Size, *args: Any, out_shape: torch.Size, **kwargs: Any) -> int:
-    """Return the operations of a deformable convolution's products: a plain one's, its interpolation not counted.
+    """Return the operations of a deformable convolution without its interpolation: those of a plain one.
 
     Args:
         x: shape of the input.
@@ -114,11 +114,11 @@ def deformable_flops(x: Any, weight: torch.Size, *args: Any, out_shape: torch.Si
 
 
 def printed_scales(spec: Spec) -> dict[str, tuple[float, float]] | None:
-    """Return the scales to assume where none have been learnt: POD's printed ones, spread over the blocks.
+    """Return POD's printed scales, spread over the blocks, to assume where none have been learnt.
 
-    POD, table 3 prints the first and the last block of each stage of ResNet-50 for three detectors; blocks between take
-    the last block's, other backbones and detectors the scales of Faster R-CNN R50-FPN, and conv2_x, where the paper
-    finds scales close to 1, exactly that.
+    Table 3 of POD prints scales of the first and the last block of each stage of ResNet-50 for three detectors. Blocks
+    between take the last block's scale. Other backbones and detectors take the scales of Faster R-CNN R50-FPN. conv2_x,
+    where the paper finds scales close to 1, takes 1.
     """
     experiment = spec.experiment
     if not experiment.method.decomposed:

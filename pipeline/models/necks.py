@@ -1,4 +1,4 @@
-"""Feature pyramids on a backbone, with the levels that each detector family uses."""
+"""Feature pyramids on a backbone, with the levels of each detector family."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Extra = Literal["pool", "c5", "p5"]
 
 
 class FPNBackbone(nn.Module):
-    """Backbone body with a feature pyramid on its stages from `first` on, and coarser levels behind the last.
+    """Backbone body with a feature pyramid on its stages from `first` on, and coarser levels above.
 
     Args:
         body: a backbone of four stages, with `out_channels`.
         channels: of every level.
-        extra: "pool": one more level, max-pooled (RoI families); "c5": two more by strided convolutions on conv5_x
-            (RetinaNet, RepPoints); "p5": the same on the last pyramid level (FCOS).
-        first: index of the first stage with a level: 0 gives strides 4 to 64 with "pool", 1 gives 8 to 128 with others.
+        extra: "pool" adds one max-pooled level (RoI families); "c5" adds two by strided convolutions on conv5_x
+            (RetinaNet, RepPoints); "p5" adds two by strided convolutions on the last pyramid level (FCOS).
+        first: index of the first stage with a level: 0 with "pool" gives strides 4 to 64, 1 with others gives 8 to 128.
         psconv: replaces the pyramid's 3x3 output convolutions by PSConv (PSConv, footnote 4).
     """
 
@@ -41,7 +41,7 @@ class FPNBackbone(nn.Module):
             "p5": LastLevelP6P7(channels, channels),
         }
         if extra != "pool":
-            blocks[extra].use_P5 = extra == "p5"  # torchvision guesses from the channels, which narrow presets equal
+            blocks[extra].use_P5 = extra == "p5"  # torchvision guesses from channels, which are equal in narrow presets
         self.fpn = FeaturePyramidNetwork(inputs, channels, extra_blocks=blocks[extra])
         if psconv is not None:
             for block in self.fpn.layer_blocks:
@@ -57,7 +57,7 @@ class FPNBackbone(nn.Module):
 
 
 def build_fpn(spec: Spec, scales: Scales | None = None, extra: Extra = "pool", first: int = 0) -> FPNBackbone:
-    """Build an experiment's backbone under its feature pyramid, with the recipe's first stages frozen."""
+    """Build an experiment's backbone with its feature pyramid, and freeze the recipe's first stages."""
     size, method = spec.preset.model, spec.experiment.method
     body = build_backbone(spec.experiment.backbone, size, spec.norm, method, scales, stages=4)
     freeze_stages(body, spec.frozen_stages)

@@ -1,4 +1,4 @@
-"""Detectors at test time: mirrored images beside plain ones, and networks that judge the same regions together."""
+"""Detectors at test time: mirrored images beside plain ones, and networks that score the same regions together."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Detect = Callable[..., list[Detections]]
 
 
 def keep_candidates(model: nn.Module) -> None:
-    """Let a trained detector give every detection above its score threshold, for suppression that comes later.
+    """Let a trained detector return every detection above its score threshold, for suppression that comes later.
 
-    Masks, and Grid R-CNN's boxes, are computed for what suppression leaves; such detectors keep their own.
+    Detectors with masks, and Grid R-CNN, keep their suppression: they compute masks or boxes only for what it leaves.
     """
     for part in model.modules():
         if isinstance(part, RoIHeads) and not isinstance(part, MaskRoIHeads | GridRoIHeads):
@@ -30,9 +30,9 @@ def keep_candidates(model: nn.Module) -> None:
 
 
 def with_flip(detect: Detect) -> Detect:
-    """Return a detector that gives the detections of every image and, behind them, those of its mirror image.
+    """Return a detector that returns the detections of every image, followed by those of its mirror image.
 
-    Both are in the plain image's pixels, and nothing is suppressed between them; masks [D, 1, 28, 28] mirror too.
+    Both are in the plain image's pixels, masks [D, 1, 28, 28] included, and do not suppress each other.
     """
 
     def detect_both(images: list[Tensor]) -> list[Detections]:
@@ -44,12 +44,12 @@ def with_flip(detect: Detect) -> Detect:
 
 
 def joined(first: Detections, second: Detections) -> Detections:
-    """Return the detections of both, the first's before the second's."""
+    """Return the first's detections followed by the second's."""
     return {name: torch.cat([first[name], second[name]]) for name in first}
 
 
 def unmirrored(detections: Detections, width: int) -> Detections:
-    """Return a mirror image's detections in the pixels of the image itself, which is `width` pixels wide."""
+    """Return a mirror image's detections in the pixels of the plain image, which is `width` pixels wide."""
     found = dict(detections, boxes=mirror(detections["boxes"], width))
     if "mask_probs" in found:
         found["mask_probs"] = found["mask_probs"].flip(-1)
@@ -63,9 +63,9 @@ def mirror(boxes: Tensor, width: int) -> Tensor:
 
 
 def average_regions(models: Sequence[RFCN], flip: bool = False) -> Detect:
-    """Return a detector that averages scores and boxes of every proposal over networks and, if asked, mirror images.
+    """Return a detector that averages each proposal's scores and boxes over networks and, with `flip`, mirror images.
 
-    The first network's thresholds choose among the averages (SNIP, section 7.3).
+    The first network's thresholds select among the averages (SNIP, section 7.3).
 
     Raises:
         ValueError: no network.

@@ -1,4 +1,4 @@
-"""ImageNet weights from torchvision's or timm's own loaders, put into plain and modified backbones."""
+"""ImageNet weights from torchvision's or timm's own loaders, for plain and modified backbones."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CLASSIFIERS = ("fc.", "classifier.")  # their tensors belong to no backbone
 
 
 class Matched(NamedTuple):
-    """What became of a state that was put into a backbone, by tensor name."""
+    """Tensor names by what became of them when a state was loaded into a backbone."""
 
-    loaded: tuple[str, ...]  # copied as they are
+    loaded: tuple[str, ...]  # copied unchanged
     transferred: tuple[str, ...]  # cut into the sub-convolutions of a decomposed layer
-    initial: tuple[str, ...]  # of the backbone: keep their initial values
-    unused: tuple[str, ...]  # of the state: fit nowhere
+    initial: tuple[str, ...]  # of the backbone, which keep their initial values
+    unused: tuple[str, ...]  # of the state, which fit nowhere
 
     def report(self) -> dict[str, int | list[str]]:
         """Return counts and the names that did not match, for a training's summary."""
@@ -65,7 +65,7 @@ def published_source(backbone: str) -> str:
 def published_state(backbone: str) -> dict[str, Tensor]:
     """Return a backbone's published ImageNet weights under this project's names, without their classifier.
 
-    Both libraries check what they download and load tensors only.
+    Both libraries verify their downloads and load tensors only.
 
     Raises:
         InputError: no weights are published for this backbone, or they could not be fetched.
@@ -101,12 +101,12 @@ def timm_state(name: str) -> dict[str, Tensor]:
 def load_backbone(body: nn.Module, state: dict[str, Tensor]) -> Matched:
     """Copy a plain backbone's tensors into a backbone that may hold the papers' layers.
 
-    A PSConv, GSL or deformable layer takes the plain weight as it is, a decomposed layer cuts it into its
-    sub-convolutions (centre form); scale and offset predictors and fusion modules keep their initial values.
+    PSConv, GSL and deformable layers take the plain weight unchanged; a decomposed layer cuts it into its
+    sub-convolutions (centre form). Scale and offset predictors and fusion modules keep their initial values.
 
     Args:
         body: any backbone of this package.
-        state: tensors by their names in the plain backbone; shapes that differ are left alone.
+        state: tensors by their names in the plain backbone; those of another shape are not loaded.
     """
     own = body.state_dict()
     found = {name: state[name] for name, value in own.items() if name in state and state[name].shape == value.shape}
@@ -127,5 +127,5 @@ def load_backbone(body: nn.Module, state: dict[str, Tensor]) -> Matched:
 
 
 def fits(layer: DecomposedConv2d, weight: Tensor) -> bool:
-    """Return whether a plain 3x3 weight has the shape that a decomposed layer takes."""
+    """Return whether a plain 3x3 weight has the shape that a decomposed layer requires."""
     return list(weight.shape) == [layer.out_channels, layer.in_channels // layer.groups, 3, 3]

@@ -54,7 +54,7 @@ DPNS = {  # channels of the stem, width and groups of the first 3x3 convolution,
     "dpn98": (96, 160, 40, (3, 6, 20, 3), (16, 32, 32, 128)),
 }
 BLOCKS = {name: shape.blocks for name, shape in RESNETS.items()} | {name: row[3] for name, row in DPNS.items()}
-PERIOD = 4  # channels a group that a narrow ResNeXt keeps: one period of PSConv's pattern
+PERIOD = 4  # least channels per group of a narrow ResNeXt: one period of PSConv's pattern
 
 
 def build_backbone(
@@ -67,16 +67,16 @@ def build_backbone(
     strides: Sequence[int] | None = None,
     dilations: Sequence[int] = (1, 1, 1, 1),
 ) -> nn.Module:
-    """Build a backbone of the papers' names at a preset's size, with the method's layers inside.
+    """Build one of the papers' backbones at a preset's size, with the method's layers inside.
 
     Args:
         name: a key of `BLOCKS`.
         size: width and depth relative to the papers'.
         norm: a key of `NORMS`.
-        method: what replaces 3x3 convolutions, and fusion modules.
-        scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-        stages: how many stages are built, all where it is None.
-        strides: strides of the stages, the papers' where it is None.
+        method: which layers replace 3x3 convolutions, and which fusion modules are added.
+        scales: learnt global scale of every decomposed block; None means (1, 1).
+        stages: number of stages to build; None means all.
+        strides: strides of the stages; None means the papers'.
         dilations: dilations of the stages' 3x3 convolutions.
 
     Returns:
@@ -137,7 +137,7 @@ def build_stage(
 def resnet_shape(name: str, size: ModelSize) -> Shape:
     """Return a ResNet's shape at a preset's size.
 
-    Narrow ResNeXts lose 3x3 channels a group, down to four and in steps of four, and then groups.
+    A narrow ResNeXt first has fewer 3x3 channels per group, in steps of four down to four, and then fewer groups.
     """
     full = RESNETS[name]
     first = max(8, round(64 * size.width))
@@ -150,7 +150,7 @@ def resnet_shape(name: str, size: ModelSize) -> Shape:
     wanted = full.base_width * size.width
     width = min(full.base_width, max(PERIOD, PERIOD * round(wanted / PERIOD)))
     groups = max(1, round(full.groups * wanted / width))
-    # torchvision truncates planes * base_width / 64: the slack keeps an exact product from losing a channel.
+    # torchvision truncates planes * base_width / 64: without the slack, an exact product could lose a channel.
     return shape._replace(groups=groups, base_width=width if first == 64 else width * 64 / first + 1e-6)
 
 
@@ -191,9 +191,9 @@ def build_dpn(
 
 
 def freeze_stages(body: nn.Module, stages: int) -> None:
-    """Freeze the stem and the first `stages` stages (papers: stem and conv2_x, `stages` = 1); none where negative.
+    """Freeze the stem and the first `stages` stages (the papers: 1, conv2_x); a negative number freezes nothing.
 
-    What predicts scales or offsets there stays trainable: it starts without knowledge (POD's conv2 control).
+    Layers there that predict scales or offsets stay trainable, as they are not pre-trained (POD's conv2 control).
     """
     if stages < 0:
         return

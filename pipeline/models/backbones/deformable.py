@@ -1,4 +1,4 @@
-"""Deformable convolution of the first kind (Dai et al., 2017): every output position bends its own sampling grid."""
+"""Deformable convolution v1 (Dai et al., 2017): every output position moves its own sampling grid."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def deformable_conv2d(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Tensor:
-    """Convolve x [N, C, H, W] at moved taps, offsets [N, offset groups * k_h * k_w * 2 (h, w), H', W'], in fp32.
+    """Convolve x [N, C, H, W] at taps moved by offsets [N, offset groups * k_h * k_w * 2 (h, w), H', W'], in fp32.
 
-    torchvision's operator, but not on a CPU: there it walks pixel by pixel, and bilinear sampling followed by a matrix
-    product gives the same several times as fast, the backward twenty times.
+    On a CPU, torchvision's operator goes pixel by pixel. Bilinear sampling followed by a matrix product is used there:
+    it gives the same result several times as fast, and its backward pass is twenty times as fast.
     """
     arguments = (x.float(), offsets.float(), weight.float(), None if bias is None else bias.float())
     # Dispatch modes, such as the one that watches offsets, look for the operator.
@@ -35,7 +35,7 @@ def deformable_conv2d(
 def sampled_conv2d(
     x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
-    """Do what torchvision's `deform_conv2d` does, by `grid_sample` and a matrix product."""
+    """Compute torchvision's `deform_conv2d` by `grid_sample` and a matrix product."""
     images, channels, height, width = x.shape
     kernel = weight.shape[-2:]
     taps, (rows, columns) = kernel[0] * kernel[1], offsets.shape[-2:]
@@ -65,10 +65,10 @@ def sampled_conv2d(
 
 
 class DeformableConv2d(nn.Conv2d):
-    """A k x k convolution that reads its taps at predicted offsets; without masks (DCNv1).
+    """A k x k convolution that reads its taps at predicted offsets, without masks (DCNv1).
 
-    `offset_predictor` is a convolution with the layer's own kernel, stride and dilation and a bias; it starts at zero,
-    where the layer equals the plain convolution with the same `weight`.
+    `offset_predictor` is a convolution with the layer's kernel size, stride and dilation and a bias. It starts at zero,
+    so the layer starts as the plain convolution with the same `weight`.
 
     Raises:
         ValueError: channels that `offset_groups` does not divide.
@@ -96,7 +96,7 @@ class DeformableConv2d(nn.Conv2d):
         nn.init.zeros_(self.offset_predictor.bias)
 
     def reset_parameters(self) -> None:
-        """Kaiming normal, fan out; zero bias."""
+        """Draw Kaiming normal weights (fan out) and zero the bias."""
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -106,6 +106,6 @@ class DeformableConv2d(nn.Conv2d):
         return self.offset_predictor(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve x [N, C_in, H, W], in fp32 whatever the autocast: the operator knows no bf16."""
+        """Convolve x [N, C_in, H, W], in fp32 even under autocast because the operator has no bf16 kernel."""
         steps = (self.stride, self.padding, self.dilation)
         return deformable_conv2d(x, self.predict_offsets(x), self.weight, self.bias, *steps).to(x.dtype)

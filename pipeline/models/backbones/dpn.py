@@ -1,4 +1,4 @@
-"""Dual path networks (Chen et al., 2017) of timm's blocks, as SNIP's backbones; timm's parameter names."""
+"""Dual path networks (Chen et al., 2017), SNIP's backbones, from timm's blocks and with timm's parameter names."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ RESIDUAL = 256  # channels of the first stage's residual path
 
 
 class DPNShape(NamedTuple):
-    """What makes one dual path network of four stages."""
+    """Sizes of a dual path network of four stages."""
 
     stem: int  # channels of the first convolution
     residual: int  # channels of the first stage's residual path; every later stage has twice as many
     width: int  # channels of the first stage's 3x3 convolutions
     groups: int
     blocks: tuple[int, ...]
-    growth: tuple[int, ...]  # channels that a block adds to the dense path, a stage
+    growth: tuple[int, ...]  # channels that a block of each stage adds to the dense path
 
 
 class DPN(nn.Module):
-    """Dual path network as a backbone: `features` holds stem, blocks and the last norm under timm's names.
+    """Dual path network as a backbone: `features` holds the stem, the blocks and the last norm under timm's names.
 
-    Differs from timm's class: every stage's output is returned, and width, strides and dilations can be chosen.
+    Differs from timm's class: it returns every stage's output, and its width, strides and dilations can be chosen.
 
     Args:
         shape: widths and depths.
         norm: "frozen", "frozen_statistics", "batch" or "sync"; timm's norms carry their activation.
-        stages: how many stages are built.
+        stages: number of stages to build.
         strides: strides of the stages.
         dilations: dilations of the stages' 3x3 convolutions.
     """
@@ -76,16 +76,16 @@ class DPN(nn.Module):
                         parameter.requires_grad_(False)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map images [N, 3, H, W] to the stages' features, strides 4, 8, 16, 32, under the keys "0" ... "3"."""
+        """Map images [N, 3, H, W] to the stages' features (strides 4, 8, 16, 32) under the keys "0" to "3"."""
         features = {}
         for name, module in self.features.items():
             x = module(x)
-            if name[4].isdigit() and name[4] != "1":  # conv2_1 and so on: the last block of a stage is kept
+            if name[4].isdigit() and name[4] != "1":  # conv2_1 and so on: a stage's last block overwrites the others
                 features[str(int(name[4]) - 2)] = x
         return features
 
     def train(self, mode: bool = True) -> DPN:
-        """Set the mode; norms with frozen statistics stay in evaluation mode."""
+        """Set the mode, but keep norms with frozen statistics in evaluation mode."""
         super().train(mode)
         if self.fixed_statistics:
             for module in self.modules():
@@ -94,12 +94,12 @@ class DPN(nn.Module):
         return self
 
     def first_modules(self, stages: int) -> list[nn.Module]:
-        """Return the stem's modules and the first `stages` stages: what detectors freeze."""
+        """Return the modules of the stem and of the first `stages` stages, which detectors freeze."""
         return [module for name, module in self.features.items() if int(name[4]) <= stages + 1]
 
 
 def set_steps(block: DualPathBlock, stride: int, dilation: int) -> None:
-    """Give a block another stride and dilation; timm's names depend on its kind, so its kind stays."""
+    """Give a block another stride and dilation, but keep its kind, on which timm's names depend."""
     if block.c1x1_w_s2 is not None:
         block.c1x1_w_s2.conv.stride = (stride, stride)
     conv = block.c3x3_b.conv

@@ -1,4 +1,4 @@
-"""The papers' layers inside a backbone: what replaces its 3x3 convolutions, and what is put behind convolutions."""
+"""The papers' layers inside a backbone: those that replace its 3x3 convolutions and those that follow convolutions."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FUSION_STAGES = (2, 3, 4)  # conv3_x to conv5_x (MSFM, section 3.2)
 
 
 def insert_layers(stage: nn.Sequential, number: int, size: ModelSize, method: Method, scales: Scales | None) -> None:
-    """Put the method's layers into a stage of bottlenecks, `number` counting from 1 (conv2_x).
+    """Put the method's layers into a stage of bottlenecks; `number` counts from 1 (conv2_x).
 
-    PSConv replaces the 3x3 convolutions of all four stages (PSConv, section 4.1), GSL and FD those of conv3_x to
-    conv5_x (POD, section 3.1), MSFM is put into the same stages (MSFM, section 3.2).
+    PSConv replaces the 3x3 convolutions of all four stages (PSConv, section 4.1), and GSL and FD replace those of
+    conv3_x to conv5_x (POD, section 3.1). MSFM is inserted into conv3_x to conv5_x (MSFM, section 3.2).
 
     Raises:
-        InputError: channels, at this preset's width, that a layer cannot divide.
+        InputError: a layer cannot divide the channels at this preset's width.
     """
     for name, block in stage.named_children():
         place = f"layer{number}.{name}"
@@ -47,7 +47,7 @@ def insert_layers(stage: nn.Sequential, number: int, size: ModelSize, method: Me
 def replace_convolution(
     old: nn.Conv2d, number: int, place: str, method: Method, scales: Scales | None = None
 ) -> nn.Module:
-    """Return what stands for a 3x3 convolution of stage `number` (from 1) under a method; `old` where it stays."""
+    """Return the method's layer for a 3x3 convolution of stage `number` (from 1), or `old` where it has none."""
     channels, stride, groups = (old.in_channels, old.out_channels), old.stride[0], old.groups
     if method.psconv is not None:
         options = method.psconv
@@ -79,7 +79,7 @@ def replace_convolution(
 
 
 def sub_convs(block: str, out_channels: int, scales: Scales | None) -> list[SubConv]:
-    """Return the integer convolutions that stand for a block's learnt scale; scale 1 where none is known."""
+    """Return the integer convolutions for a block's learnt scale, or for scale 1 where none is known."""
     if scales and block not in scales:
         raise InputError(f"No learnt scale is known of {block}, only of {sorted(scales)}; learn scales for its stage.")
     scale_h, scale_w = scales[block] if scales else (1.0, 1.0)
@@ -90,7 +90,7 @@ def insert_fusion(block: nn.Module, stage: int, size: ModelSize, options: Fusion
     """Put fusion modules into a bottleneck: after conv1's or conv2's ReLU, or after norm3, before the addition."""
     for position, norm_groups in zip(options.positions, options.norm_groups, strict=True):
         channels = block.get_submodule(f"conv{position}").out_channels
-        # Narrow presets would squeeze to one or two channels; a floor keeps the module's width meaningful there.
+        # Narrow presets would squeeze to one or two channels without this floor.
         ratio = min(options.ratios[stage - 2], max(1, channels // size.fusion_min_width))
         fusion = MultiScaleFusion(
             channels,
@@ -104,7 +104,7 @@ def insert_fusion(block: nn.Module, stage: int, size: ModelSize, options: Fusion
 
 
 def initialise(body: nn.Module) -> None:
-    """He initialisation of plain convolutions, as torchvision's ResNet; the papers' layers bring their own."""
+    """Initialise plain convolutions as torchvision's ResNet does (He); the papers' layers initialise themselves."""
     for module in body.modules():
         if type(module) is nn.Conv2d and module.bias is None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -32,14 +32,14 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "frozen": FrozenBatchNorm2d,
     "frozen_statistics": FrozenStatisticsBatchNorm2d,
     "batch": nn.BatchNorm2d,
-    "sync": nn.BatchNorm2d,  # several devices convert it (training); one device needs no synchronisation
+    "sync": nn.BatchNorm2d,  # a training on several devices converts it; one device needs no synchronisation
 }
 
 
 def synchronised(norm: nn.BatchNorm2d) -> nn.Module:
-    """Return a trained batch norm as one that takes its statistics over all processes; one with frozen ones as it is.
+    """Return a batch norm with statistics over all processes; one whose statistics are frozen is returned as it is.
 
-    timm's norms of dual path networks carry their activation, which torch's own conversion would lose.
+    timm's norms of dual path networks contain their activation, which torch's own conversion would lose.
     """
     if isinstance(norm, FrozenStatisticsBatchNorm2d):
         return norm

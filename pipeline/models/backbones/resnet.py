@@ -1,6 +1,6 @@
-"""ResNets of torchvision's bottleneck: plain, ResNeXt and SE, for large images and for CIFAR's 32x32.
+"""ResNets of torchvision's bottlenecks: plain, ResNeXt and SE, for large images and for CIFAR's 32x32.
 
-Parameter names are torchvision's (`layer2.0.conv2.weight`), so published weights load as they are.
+Parameter names are torchvision's (`layer2.0.conv2.weight`), so published weights load unchanged.
 """
 
 from __future__ import annotations
@@ -56,23 +56,23 @@ class SEBottleneck(FusionBottleneck):
 
 
 class Shape(NamedTuple):
-    """What makes one ResNet: four stages, or three of a CIFAR network."""
+    """Sizes of a ResNet: four stages, or three in a CIFAR network."""
 
     planes: tuple[int, ...]  # a quarter of a stage's output channels
     blocks: tuple[int, ...]
     groups: int = 1
-    base_width: float = 64  # 3x3 channels a group, where planes are 64
+    base_width: float = 64  # 3x3 channels per group where planes are 64
     block: type[FusionBottleneck] = FusionBottleneck
     small_images: bool = False  # 3x3 first convolution at stride 1, no pooling
 
 
 class ResNet(nn.Module):
-    """ResNet of bottlenecks: stem, then the stages `layer1` ... `layer4` as far as `stages` says.
+    """ResNet of bottlenecks: a stem and the first `stages` of `layer1` to `layer4`.
 
     Args:
         shape: widths, depths and kind of block.
         norm: makes a norm layer for a number of channels.
-        stages: how many stages are built (4, or 3 under a C4 detector whose head owns `layer4`).
+        stages: number of stages to build (4, or 3 under a C4 detector, whose head owns `layer4`).
         strides: strides of the stages.
         dilations: dilations of the stages' 3x3 convolutions.
     """
@@ -101,9 +101,9 @@ class ResNet(nn.Module):
         self.out_channels = [planes * EXPANSION for planes in shape.planes[:stages]]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map images [N, 3, H, W] to the stages' features under the keys "0" ... "3": strides 4, 8, 16, 32.
+        """Map images [N, 3, H, W] to the stages' features (strides 4, 8, 16, 32) under the keys "0" to "3".
 
-        A network for small images has three, of strides 1, 2 and 4.
+        A network for small images has three stages, of strides 1, 2 and 4.
         """
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         features = {}
@@ -113,12 +113,12 @@ class ResNet(nn.Module):
         return features
 
     def first_modules(self, stages: int) -> list[nn.Module]:
-        """Return the stem's modules and the first `stages` stages: what detectors freeze."""
+        """Return the modules of the stem and of the first `stages` stages, which detectors freeze."""
         return [self.get_submodule(name) for name in ("conv1", "bn1", *(f"layer{n + 1}" for n in range(stages)))]
 
 
 def make_stage(shape: Shape, index: int, channels: int, stride: int, norm: Norm, dilation: int = 1) -> nn.Sequential:
-    """Build stage `index` (from 0) of bottlenecks for `channels` inputs; its stride is in the first 3x3 convolution."""
+    """Build stage `index` (from 0) on `channels` input channels, with its stride in the first 3x3 convolution."""
     layers: list[nn.Module] = []
     planes = shape.planes[index]
     for block in range(shape.blocks[index]):

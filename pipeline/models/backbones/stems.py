@@ -8,10 +8,10 @@ KERNELS = {"small_48": (3, 1), "small_96": (5, 2)}  # kernel and stride
 
 
 def replace_stem(body: nn.Module, stem: str) -> None:
-    """Give a ResNet the first convolution of a small-image classifier; "standard" changes nothing.
+    """Replace a ResNet's first convolution by that of a small-image classifier; "standard" changes nothing.
 
-    The 48-pixel network starts with 3x3 kernels at stride 1, the 96-pixel one with 5x5 kernels at stride 2. The paper
-    names only the first layer, so the max pooling behind it stays; both networks end in 3x3 positions.
+    The 48-pixel network starts with 3x3 kernels at stride 1, the 96-pixel network with 5x5 kernels at stride 2. The
+    paper changes only the first layer, so the max pooling behind it stays; both networks end in 3x3 positions.
 
     Raises:
         ValueError: an unknown stem, or a body without torchvision's 7x7 `conv1`.

@@ -15,8 +15,8 @@ from pipeline.models.necks import build_fpn
 class CascadeMaskRoIHeads(CascadeRoIHeads):
     """A cascade of RoI heads with mask branches.
 
-    In training each branch learns on its own stage's positive RoIs, in evaluation all see the last boxes and their
-    probabilities are averaged (MMDetection).
+    In training, each branch learns on the positive RoIs of its own stage. In evaluation, all branches see the last
+    boxes and their probabilities are averaged (MMDetection).
     """
 
     def detect(
@@ -28,7 +28,7 @@ class CascadeMaskRoIHeads(CascadeRoIHeads):
 
 
 def build_cascade_mask_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
-    """Build the Cascade Mask R-CNN of a specification; 77,099,262 trainable parameters at ResNet-50.
+    """Build the Cascade Mask R-CNN of a specification (ResNet-50: 77,099,262 trainable parameters).
 
     Args:
         spec: the resolved experiment.
@@ -36,8 +36,8 @@ def build_cascade_mask_rcnn(spec: Spec, classes: int = 80, scales: Scales | None
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
     Returns:
-        A model under torchvision's detection contract. Its targets need `masks` [n, H, W] in network-input pixels, its
-        detections carry `mask_probs` [D, 1, 28, 28], not pasted into the image.
+        A model under torchvision's detection contract. Its targets need `masks` [n, H, W] in network-input pixels. Its
+        detections have `mask_probs` [D, 1, 28, 28], which are not pasted into the image.
     """
     backbone = build_fpn(spec, scales)
     stages = [

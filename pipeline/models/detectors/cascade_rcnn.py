@@ -25,20 +25,20 @@ from pipeline.models.heads.two_stage import (
 )
 from pipeline.models.necks import FPNBackbone, build_fpn
 
-IOUS = (0.5, 0.6, 0.7)  # from which a RoI is an object, one a stage
+IOUS = (0.5, 0.6, 0.7)  # least IoU of a RoI with an object to be positive, for each stage
 DEVIATIONS = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067))  # of deltas x, y, w, h
 LOSS_WEIGHTS = (1.0, 0.5, 0.25)
 
 
 class CascadeRoIHeads(nn.Module):
-    """A sequence of RoI heads, under the interface of one.
+    """A sequence of RoI heads with the interface of one.
 
     Args:
         stages: class-agnostic RoI heads in their order.
         weights: of the stages' losses.
 
-    Between stages the sampled RoIs are refined without gradients; objects' own boxes among them are dropped, because
-    every stage adds them anew (MMDetection).
+    Between stages, the sampled RoIs are refined without gradients. The objects' own boxes among them are dropped,
+    because every stage adds them again (MMDetection).
     """
 
     def __init__(self, stages: Sequence[RoIHeads], weights: Sequence[float] = LOSS_WEIGHTS) -> None:
@@ -52,14 +52,14 @@ class CascadeRoIHeads(nn.Module):
     def positives(self) -> PositiveLosses | None:
         """Losses of the last training step's positive RoIs in the first stage.
 
-        That stage sees the RPN's proposals at IoU 0.5, as the head of Faster R-CNN, for which DST's threshold on the
-        small objects' share was chosen; later stages hold other RoIs in other units, and fewer of small objects.
+        That stage sees the RPN's proposals at IoU 0.5, like the head of Faster R-CNN, for which DST's threshold on the
+        small objects' share was chosen. Later stages have other RoIs, fewer of them on small objects, in other units.
         """
         return self.stages[0].positives
 
     @property
     def filter_rois(self) -> RoIFilter | None:
-        """Which RoIs take part in the losses, in every stage (SNIP); None: all."""
+        """The rule that selects the RoIs of every stage's losses (SNIP); None keeps all."""
         return self.stages[0].filter_rois
 
     @filter_rois.setter
@@ -74,7 +74,7 @@ class CascadeRoIHeads(nn.Module):
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Return detections (evaluation) and weighted losses (training), named by stage: `loss_classifier_0`, ..."""
+        """Return detections (evaluation) and weighted losses named by stage, as `loss_classifier_0` (training)."""
         if not self.training:
             return self.detect(features, proposals, image_shapes), {}
         named = {}
@@ -89,9 +89,9 @@ class CascadeRoIHeads(nn.Module):
     def detect(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
-        """Return the last stage's boxes [D, 4], with labels [D] and scores [D] of all stages' mean probabilities.
+        """Return the last stage's boxes [D, 4], with labels [D] and scores [D] from all stages' mean probabilities.
 
-        Differs from MMDetection, which averages logits, and from the paper, whose stages all score the last boxes.
+        Differs from MMDetection, which averages logits, and from the paper, where all stages score the last boxes.
         """
         scores = 0
         for stage in self.stages:
@@ -102,16 +102,16 @@ class CascadeRoIHeads(nn.Module):
         return stage.select_detections(scores, deltas, boxes, image_shapes)
 
     def dense_parts(self, images: Tensor, channels: int, proposals: int) -> None:
-        """Run the parts whose multiply-adds count: every stage sees every proposal."""
+        """Run the parts whose multiply-adds count, every stage on every proposal."""
         for stage in self.stages:
             stage.dense_parts(images, channels, proposals)
 
 
 def refine(stage: RoIHeads, boxes: list[Tensor], deltas: Tensor, image_shapes: list[tuple[int, int]]) -> list[Tensor]:
-    """Return the boxes [R_i, 4] that class-agnostic deltas [R, 1, 4] make of RoIs, in their images, without gradients.
+    """Return RoIs [R_i, 4] of every image moved by class-agnostic deltas and clipped to the image, without gradients.
 
     Args:
-        stage: whose deltas they are.
+        stage: the RoI head that predicted the deltas.
         boxes: RoIs [R_i, 4] of every image.
         deltas: [R, 1, 4], of all images in order.
         image_shapes: (h, w) of every image.
@@ -122,7 +122,7 @@ def refine(stage: RoIHeads, boxes: list[Tensor], deltas: Tensor, image_shapes: l
 
 
 def not_objects(sampled: SampledRoIs) -> list[Tensor]:
-    """Return masks [R] of the sampled RoIs that are not the boxes of objects themselves."""
+    """Return a mask [R] for every image: which sampled RoIs are not an object's own box."""
     return [
         (labels <= 0) | (deltas != 0).any(dim=1)
         for labels, deltas in zip(sampled.labels, sampled.regression_targets, strict=True)
@@ -142,9 +142,9 @@ def stage_arguments(spec: Spec, number: int, channels: int, classes: int) -> dic
 
 
 def assemble_cascade(spec: Spec, backbone: FPNBackbone, roi_heads: CascadeRoIHeads) -> TwoStageDetector:
-    """Return the detector around a cascade's stages; boxes learn by smooth L1 with beta 1, whatever the recipe's loss.
+    """Return the detector around a cascade's stages, whose box loss is smooth L1 with beta 1 in every recipe.
 
-    MMDetection's cascades keep smooth L1 where its Faster R-CNN has changed to L1.
+    MMDetection's cascades still use smooth L1, while its Faster R-CNN has changed to L1.
     """
     for stage in roi_heads.stages:
         set_losses(stage, spec)
@@ -154,7 +154,7 @@ def assemble_cascade(spec: Spec, backbone: FPNBackbone, roi_heads: CascadeRoIHea
 
 
 def build_cascade_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
-    """Build the Cascade R-CNN of a specification; 69,169,422 trainable parameters at ResNet-50.
+    """Build the Cascade R-CNN of a specification (ResNet-50: 69,169,422 trainable parameters).
 
     Args:
         spec: the resolved experiment.

@@ -1,7 +1,7 @@
 """Dynamic R-CNN: label assignment and box loss that follow the quality of proposals (Zhang et al., ECCV 2020).
 
-The network is Faster R-CNN's. What changes while it trains are two numbers: the IoU from which a proposal is an object,
-which rises, and the beta of the box loss, which falls.
+The network is Faster R-CNN's. Two numbers change while it trains: the least IoU of a positive proposal rises, and the
+beta of the box loss falls.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.models.necks import build_fpn
 
 INTERVAL = 100  # steps between two updates
 INITIAL_IOU, INITIAL_BETA = 0.4, 1.0
-IOU_RANK, BETA_RANK = 75, 10  # K_I of an image of `FULL_ROIS`, K_beta of any image
+IOU_RANK, BETA_RANK = 75, 10  # K_I of an image with `FULL_ROIS` RoIs, K_beta of any image
 FULL_ROIS = 512
 LEAST_BETA = 1e-15
 
@@ -38,15 +38,15 @@ LEAST_BETA = 1e-15
 class DynamicRoIHeads(RoIHeads):
     """RoI heads whose IoU threshold and smooth L1 beta are updated every `INTERVAL` training steps.
 
-    Everything that an update reads is a buffer: a resumed training goes on as if it had never stopped, and no step
-    waits for the device.
+    Everything that an update reads is a buffer, so that a resumed training gives the same result as one that never
+    stopped, and no step waits for the device.
 
     Args:
-        iou_rank: K_I; the threshold is the mean, over images and steps, of an image's K_I-th largest proposal IoU.
-        beta_rank: K_beta; beta is the median, over steps, of the K_beta-th smallest regression target, K_beta an image.
-        **arguments: of `RoIHeads`.
+        iou_rank: K_I; the threshold is the mean over images and steps of an image's K_I-th largest proposal IoU.
+        beta_rank: K_beta; beta is the median over steps of the (K_beta * images)-th smallest regression target.
+        **arguments: of `RoIHeads`; its `box_loss` is not read.
 
-    `box_loss` is not read. Differs from the paper: images without objects, and steps without positives, do not count.
+    Differs from the paper: images without objects and steps without positives do not count.
     """
 
     iou_threshold: Tensor  # []
@@ -74,7 +74,7 @@ class DynamicRoIHeads(RoIHeads):
         return super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
 
     def box_losses(self, deltas: Tensor, wanted: Tensor) -> Tensor:
-        """Return the smooth L1 loss [P] of positives' deltas [P, 4] at the current beta, and update where it is due."""
+        """Return the smooth L1 loss [P] of positives' deltas [P, 4] at the current beta, then count the step."""
         beta = self.beta.clone()  # the backward pass needs it after the update
         away = (deltas - wanted).abs()
         losses = torch.where(away < beta, 0.5 * away**2 / beta, away - 0.5 * beta).sum(dim=1)
@@ -84,27 +84,27 @@ class DynamicRoIHeads(RoIHeads):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Count a step, and after every `INTERVAL` of them read threshold and beta off the histories (section 4)."""
+        """Count a step; after every `INTERVAL` steps, set threshold and beta from the histories (section 4)."""
         self.steps += 1
         due = self.steps % INTERVAL == 0
         threshold = self.iou_history.nanmean().clamp(min=INITIAL_IOU)
         beta = self.beta_history.nanquantile(0.5).clamp(max=INITIAL_BETA)
-        # Comparisons with NaN, from histories that hold nothing, are false: the old value stays.
+        # Histories without values give NaN, whose comparisons are false: the old value stays.
         self.iou_threshold.copy_(torch.where(due & (threshold >= INITIAL_IOU), threshold, self.iou_threshold))
         self.beta.copy_(torch.where(due & (beta >= LEAST_BETA), beta, self.beta))
 
 
 @torch.no_grad()
 def remember(history: Tensor, value: Tensor) -> None:
-    """Drop the oldest of a history [n] and append a value []."""
+    """Drop the oldest entry of a history [n] and append a value []."""
     history.copy_(torch.cat([history[1:], value.reshape(1).to(history)]))
 
 
 @torch.no_grad()
 def mean_ranked_iou(proposals: list[Tensor], objects: list[Tensor], rank: int) -> Tensor:
-    """Return the mean over images of the `rank`-th largest IoU of proposals [R, 4] with their best object of [G, 4].
+    """Return the mean over images of the `rank`-th largest IoU of proposals [R, 4] with their best object [G, 4].
 
-    Images without objects do not count; NaN where none has any.
+    Images without objects do not count; NaN where all images are without.
     """
     ranked = []
     for rois, boxes in zip(proposals, objects, strict=True):
@@ -116,7 +116,7 @@ def mean_ranked_iou(proposals: list[Tensor], objects: list[Tensor], rank: int) -
 
 @torch.no_grad()
 def ranked_target(targets: Tensor, rank: int) -> Tensor:
-    """Return the `rank`-th smallest of the mean |dx|, |dy| of regression targets [P, 4]; NaN where there are none."""
+    """Return the `rank`-th smallest (|dx| + |dy|) / 2 of regression targets [P, 4]; NaN where there are none."""
     if not len(targets):
         return targets.new_tensor(torch.nan)
     return targets[:, :2].abs().mean(dim=1).kthvalue(min(rank, len(targets))).values
@@ -130,9 +130,9 @@ def build_dynamic_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = No
         classes: object categories, without the background.
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
-    K_I shrinks with the RoIs that a preset samples of an image, or no small preset would reach it. K_beta does not: the
-    objects themselves, proposals with targets of 0, are among the smallest, and a preset has no fewer of them. Nor does
-    the interval: an update waits for as many steps as its histories need to be steady.
+    K_I shrinks with the number of RoIs that a preset samples per image, or small presets would never reach it. K_beta
+    does not, because the smallest targets are those of the objects' own boxes (0), and small presets have as many. Nor
+    does the interval, because the histories need as many steps to be steady.
     """
     size = spec.preset.model
     backbone = build_fpn(spec, scales)

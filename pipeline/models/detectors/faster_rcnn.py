@@ -1,8 +1,8 @@
 """Faster R-CNN on torchvision's parts: with FPN, and with a C4 backbone whose last stage is the RoI head.
 
-Differs from torchvision's factory functions where the papers' tables do: class-specific box regression without a slot
-for the background (Faster R-CNN R50-FPN has the printed 41,527,712 trainable parameters), and losses that remember
-how much of them each object size carried.
+Differs from torchvision's factory functions as the papers' tables do: box regression is class-specific and has no slot
+for the background (Faster R-CNN R50-FPN has the printed 41,527,712 trainable parameters). The losses also remember how
+much each object size contributed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.models.heads.two_stage import (
 )
 from pipeline.models.necks import build_fpn
 
-C4_ANCHORS = (32, 64, 128, 256, 512)  # all on the one level, on the papers' 800-pixel scale
+C4_ANCHORS = (32, 64, 128, 256, 512)  # all on the only level, on the papers' 800-pixel scale
 
 
 class C4Backbone(nn.Module):
@@ -64,9 +64,9 @@ def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = Non
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
     Returns:
-        A model under torchvision's detection contract: `model(images, targets)` gives named losses in training, a list
-        of dicts `boxes`, `labels`, `scores` in evaluation; images are [3, H, W] in 0-1, boxes half-open xyxy in the
-        pixels of the image given.
+        A model under torchvision's detection contract: `model(images, targets)` returns named losses in training and a
+        list of dicts with `boxes`, `labels` and `scores` in evaluation. Images are [3, H, W] in 0-1; boxes are
+        half-open xyxy in the pixels of the given image.
     """
     if spec.experiment.neck != "fpn":
         return build_c4(spec, classes, scales)
@@ -83,7 +83,7 @@ def build_faster_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = Non
 
 
 def build_c4(spec: Spec, classes: int, scales: Scales | None) -> TwoStageDetector:
-    """Build a Faster R-CNN without a pyramid: the RPN and RoIAlign on conv4_x, conv5_x as RoI head."""
+    """Build a Faster R-CNN without a pyramid: the RPN and RoIAlign use conv4_x, and conv5_x is the RoI head."""
     size, method, name, norm = spec.preset.model, spec.experiment.method, spec.experiment.backbone, spec.norm
     stride, resolution = (2, 14) if size.c4_stride == 16 else (1, 7)
     body = build_backbone(name, size, norm, method, scales, stages=3, strides=(1, 2, stride))

@@ -1,4 +1,4 @@
-"""FCOS: every position inside an object predicts its four sides (Tian et al., FCOS, ICCV 2019), as first published."""
+"""FCOS as first published: every position inside an object predicts its four sides (Tian et al., ICCV 2019)."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class FCOSHead(FocalHead):
         return outputs
 
     def points(self, level: int, output: Tensor) -> Tensor:
-        """Return a level's positions [H W, 2], in the middle of their cells."""
+        """Return a level's positions [H W, 2] (x, y), in the middle of their cells."""
         return level_positions(output, self.strides[level], self.strides[level] // 2)
 
     def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return focal loss, IoU loss weighted by centerness, and the centerness' cross-entropy.
+        """Return the focal loss, the IoU loss weighted by centerness, and the cross-entropy of centerness.
 
-        Focal loss and cross-entropy are over the batch's positive positions, the IoU loss over their centerness.
+        The first and last are divided by the batch's number of positive positions, the IoU loss by their centerness.
         """
         logits, centerness, distances = (
             torch.cat([flatten_level(level, parts) for level in outputs[name]], dim=1)
@@ -109,7 +109,8 @@ class FCOSHead(FocalHead):
     def level_candidates(self, level: int, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes [n, 4], scores [n] and classes [n] of a level's best positions.
 
-        The threshold is on class scores; candidates rank by class score times centerness, and its root is the score.
+        Class scores must exceed the threshold. Candidates are ranked by class score times centerness; its root is the
+        score.
         """
         logits, centerness, distances = (
             flatten_level(outputs[name], parts)[0]
@@ -129,16 +130,16 @@ def distances_to_sides(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def assign_points(points: Tensor, low: Tensor, high: Tensor, boxes: Tensor) -> Tensor:
-    """Return the object of every point, -1 where there is none (FCOS, section 3.1 and 3.2).
+    """Return the object of every point, -1 where there is none (FCOS, sections 3.1 and 3.2).
 
     Args:
         points: [L, 2], x and y.
-        low: [L], least longest distance to a side that a point's level takes.
-        high: [L], the largest.
+        low: [L], the longest distance to a side must be at least this on the point's level.
+        high: [L], and at most this.
         boxes: [G, 4], xyxy objects of one image.
 
     Returns:
-        [L], index of the smallest of the objects that hold the point strictly inside and suit its level.
+        [L], index of the smallest object that contains the point strictly and fits its level.
     """
     if not len(boxes):
         return torch.full((len(points),), -1, dtype=torch.int64, device=points.device)
@@ -157,9 +158,9 @@ def centerness_of(sides: Tensor) -> Tensor:
 
 
 def iou_loss(distances: Tensor, wanted: Tensor) -> Tensor:
-    """Return -log IoU [P] of two boxes around each point, given as distances [P, 4] to their sides.
+    """Return -log IoU [P] of two boxes around each point, given by the point's distances [P, 4] to their sides.
 
-    Differs from the authors' code: one pixel is not added to intersection and union, which would blur small presets.
+    Differs from the authors' code, which adds one pixel to intersection and union: that would blur small presets.
     """
     inner = torch.minimum(distances, wanted)
     intersection = (inner[:, 0] + inner[:, 2]) * (inner[:, 1] + inner[:, 3])
@@ -175,8 +176,8 @@ def build_fcos(spec: Spec, classes: int = 80, scales: Scales | None = None) -> D
         classes: object categories, without the background.
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
-    Without later improvements, as when DST was written: positives anywhere in an object, centerness beside the classes,
-    -log IoU, distances in pixels.
+    It has none of the improvements made after DST was written: positions anywhere in an object are positive, centerness
+    is predicted beside the classes, the box loss is -log IoU, and distances are in pixels.
     """
     backbone = build_pyramid(spec, scales, "p5")
     head = FCOSHead(backbone.out_channels, classes, spec.preset.model, spec.preset.factor)

@@ -1,4 +1,4 @@
-"""Grid R-CNN: a box head that only classifies, and a grid head that finds the box through heatmaps of its points."""
+"""Grid R-CNN: the box head only classifies, and a grid head locates the box by heatmaps of its points."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from pipeline.models.heads.two_stage import (
 from pipeline.models.necks import build_fpn
 
 RESOLUTION = 14  # of the grid head's RoI features
-ROIS_AN_IMAGE = 96  # that the grid head trains on at most: MMDetection's 192 a GPU, which has two images
+ROIS_AN_IMAGE = 96  # on which the grid head trains at most: MMDetection has 192 per GPU of two images
 LOSS_WEIGHT = 15.0
 JITTER = 0.15  # of a RoI's centre and sides, as a share of its sides
 NMS = 0.3
 
 
 class ClassPredictor(nn.Module):
-    """Class scores with a background slot; boxes stay where the RoIs are."""
+    """Class scores with a background slot, and zero deltas: boxes stay where the RoIs are."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -44,18 +44,18 @@ class ClassPredictor(nn.Module):
         nn.init.zeros_(self.cls_score.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map RoI features [R, C] to logits [R, K + 1] in fp32, and deltas [R, 1, 4] that are zero."""
+        """Map RoI features [R, C] to logits [R, K + 1] in fp32 and zero deltas [R, 1, 4]."""
         logits = self.cls_score(x).float()
         return logits, logits.new_zeros(len(x), 1, 4)
 
 
 class GridRoIHeads(RoIHeads):
-    """RoI heads whose boxes come from the grid head; NMS acts on the RoIs, before it (Grid R-CNN, section 3.2).
+    """RoI heads whose boxes come from the grid head, which runs after NMS on the RoIs (Grid R-CNN, section 3.2).
 
-    Multiply-adds count the grid head on as many RoIs as an image has detections, as it runs on no others.
+    Multiply-adds count the grid head on as many RoIs as an image has detections, because it runs on no others.
 
     Attributes:
-        least_side: RoIs whose doubled box is shorter train on empty heatmaps, in network-input pixels.
+        least_side: network-input pixels; RoIs whose doubled box has a shorter side train on empty heatmaps.
     """
 
     least_side: float = GRID
@@ -73,7 +73,7 @@ class GridRoIHeads(RoIHeads):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return `loss_classifier` and `loss_grid`, and box deltas of zero.
 
-        `positives` are the RoIs that the grid head trained on, with its loss as their regression loss.
+        Keep as `positives` the RoIs that the grid head trained on, with the grid loss as their regression loss.
         """
         losses, deltas = super().sampled_losses(features, sampled, image_shapes, targets)
         counts = [int((labels > 0).sum()) for labels in sampled.labels]
@@ -95,9 +95,9 @@ class GridRoIHeads(RoIHeads):
         return {"loss_classifier": losses["loss_classifier"], "loss_grid": loss}, deltas
 
     def grid_loss(self, features: dict[str, Tensor], rois: list[Tensor], objects: Tensor) -> Tensor:
-        """Return the weighted loss [P] of RoIs [P_i, 4] of every image that should find objects [P, 4].
+        """Return the weighted loss [P] of every image's RoIs [P_i, 4], which should find objects [P, 4].
 
-        Both the fused and the unfused heatmaps learn: the mean binary cross-entropy of each over points and pixels.
+        It sums the mean binary cross-entropy over points and pixels of the fused and of the unfused heatmaps.
         """
         wanted = grid_targets(torch.cat(rois), objects, self.least_side)
         total = wanted.new_zeros(len(wanted))
@@ -109,7 +109,7 @@ class GridRoIHeads(RoIHeads):
     def detect(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
-        """Return boxes [D, 4], labels [D] and scores [D] of every image; a score is the RoI's, not its new box's."""
+        """Return boxes [D, 4], labels [D] and scores [D] of every image; the score is that of the RoI."""
         results = super().detect(features, proposals, image_shapes)
         rois = [found["boxes"] for found in results]
         heatmaps, _ = self.grid_head(self.grid_pool(features, rois, []))
@@ -126,10 +126,10 @@ class GridRoIHeads(RoIHeads):
 
 
 def build_grid_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
-    """Build the Grid R-CNN of a specification; arguments and contract are Faster R-CNN's.
+    """Build the Grid R-CNN of a specification; arguments and contract as `build_faster_rcnn`.
 
-    Differs from the paper, as MMDetection's does: a last NMS at 0.3 with the preset's score threshold (0.05, there
-    0.03), and the papers' 1x schedules where Grid R-CNN's own has 25 epochs.
+    Differs from the paper: NMS at 0.3 as in MMDetection, the preset's score threshold (0.05; MMDetection has 0.03), and
+    the 1x schedules of the papers that use it instead of its own 25 epochs.
     """
     size = spec.preset.model
     backbone = build_fpn(spec, scales)
@@ -148,7 +148,7 @@ def build_grid_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None)
 
 
 def choose(counts: list[int], limit: int, device: torch.device) -> Tensor:
-    """Return at most `limit` of the numbers below sum(counts), drawn without repetition, in rising order."""
+    """Draw at most `limit` of the numbers below sum(counts) without repetition, in rising order."""
     total = sum(counts)
     if total <= limit:
         return torch.arange(total, device=device)
@@ -156,9 +156,9 @@ def choose(counts: list[int], limit: int, device: torch.device) -> Tensor:
 
 
 def jittered(rois: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return RoIs [P, 4] with centres and sides moved at random, inside an image (h, w).
+    """Return RoIs [P, 4] with randomly changed centres and sides, clipped to an image (h, w).
 
-    Without it, objects among the proposals would show the grid head that the RoI's own corners are the answer.
+    Otherwise the objects among the proposals would teach the grid head that a RoI's own corners are the answer.
     """
     moves = torch.empty_like(rois).uniform_(-JITTER, JITTER)
     sides = rois[:, 2:] - rois[:, :2]

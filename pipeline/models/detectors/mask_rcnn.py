@@ -21,7 +21,7 @@ from pipeline.models.necks import build_fpn
 
 
 def build_mask_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> TwoStageDetector:
-    """Build the Mask R-CNN of a specification; 44,170,992 trainable parameters at ResNet-50.
+    """Build the Mask R-CNN of a specification (ResNet-50: 44,170,992 trainable parameters).
 
     Args:
         spec: the resolved experiment.
@@ -29,8 +29,8 @@ def build_mask_rcnn(spec: Spec, classes: int = 80, scales: Scales | None = None)
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
     Returns:
-        A model under torchvision's detection contract. Its targets need `masks` [n, H, W] in network-input pixels, its
-        detections carry `mask_probs` [D, 1, 28, 28], not pasted into the image. DST reads the box branch's losses.
+        A model under torchvision's detection contract. Its targets need `masks` [n, H, W] in network-input pixels. Its
+        detections have `mask_probs` [D, 1, 28, 28], not pasted into the image. DST reads the box branch's losses.
     """
     size = spec.preset.model
     backbone = build_fpn(spec, scales)

@@ -18,12 +18,12 @@ from pipeline.models.heads.two_stage import ASPECT_RATIOS, FloatRPNHead, anchor_
 from pipeline.options import ProposalNetwork
 
 HIDDEN = 512  # channels of the 3x3 convolution at the papers' size (R-FCN)
-BORDER = 32  # an anchor may reach so far out of the image in training (SNIPER), on the papers' 800-pixel scale
-CANDIDATES = 6  # times the preset's limit a level: one level holds all anchors (R-FCN: 6,000 before NMS)
+BORDER = 32  # pixels that a training anchor may reach out of the image (SNIPER), on the papers' 800-pixel scale
+CANDIDATES = 6  # times the preset's limit for a level: one level has all anchors (R-FCN: 6,000 before NMS)
 
 
 class SingleLevelBackbone(nn.Module):
-    """Backbone body whose conv4, or conv4 and conv5 one behind the other in the channels, is the one feature map."""
+    """Backbone body with one feature map: conv4, or the channels of conv4 and conv5 joined."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class StandaloneRPN(RegionProposalNetwork):
     """Region proposal network whose proposals keep their scores, and which remembers its positives' losses.
 
     Attributes:
-        border: anchors that reach further out of the image than this, in network-input pixels, do not train.
+        border: network-input pixels; anchors that reach further out of the image do not train.
         positives: losses of the last training step's sampled positive anchors.
     """
 
@@ -73,9 +73,9 @@ class StandaloneRPN(RegionProposalNetwork):
     def assign_inside(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]], sizes: list[tuple[int, int]]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return labels [A] and matched boxes [A, 4] of every image; anchors beyond the border are -1.
+        """Return labels [A] (-1 beyond the border) and matched boxes [A, 4] of every image.
 
-        Objects tie with the best anchor of those inside, so that every object keeps one (Faster R-CNN, section 3.1.2).
+        Every object keeps its best anchor among those inside the border (Faster R-CNN, section 3.1.2).
         """
         all_labels, all_matched = [], []
         for boxes, target, (height, width) in zip(anchors, targets, sizes, strict=True):
@@ -93,10 +93,10 @@ class StandaloneRPN(RegionProposalNetwork):
     def sampled_losses(
         self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], wanted: Tensor, areas: Tensor
     ) -> dict[str, Tensor]:
-        """Return both losses over the number of sampled anchors, zero where there are none.
+        """Return both losses divided by the number of sampled anchors, zero where there are none.
 
-        Arguments as of `anchor_losses`, and areas [A]: the box area of each anchor's matched object, in network-input
-        pixels.
+        Takes the arguments of `anchor_losses`, and areas [A]: the box area of each anchor's matched object in
+        network-input pixels.
         """
         loss, regression, positive, count = self.anchor_losses(objectness, deltas, labels, wanted)
         self.positives = PositiveLosses(
@@ -106,7 +106,7 @@ class StandaloneRPN(RegionProposalNetwork):
 
 
 class ProposalDetector(SingleStageDetector):
-    """Backbone and RPN, under torchvision's detection contract: its detections are proposals of one class."""
+    """Backbone and RPN under torchvision's detection contract; the detections are proposals of one class."""
 
     def __init__(self, backbone: SingleLevelBackbone, rpn: StandaloneRPN, transform: Batching) -> None:
         super().__init__(backbone, transform)
@@ -129,11 +129,11 @@ class ProposalDetector(SingleStageDetector):
 
 
 def build_proposal_network(spec: Spec, classes: int = 80, scales: Scales | None = None) -> ProposalDetector:
-    """Build the proposal network of a specification, which knows no classes.
+    """Build the class-agnostic proposal network of a specification.
 
     Args:
         spec: the resolved experiment.
-        classes: not read; every detector is built alike.
+        classes: not read; all builders take the same arguments.
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
     """
     size, recipe, factor = spec.preset.model, spec.recipe, spec.preset.factor

@@ -1,4 +1,4 @@
-"""RepPoints: objects as sets of nine points, refined once (Yang et al., RepPoints, ICCV 2019), moment transform."""
+"""RepPoints: objects as sets of nine points, refined once, with the moment transform (Yang et al., ICCV 2019)."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from pipeline.models.heads.valid_ranges import assign_points_in_range, match_anc
 from pipeline.preset import ModelSize
 
 CONVS = 3  # of a tower, without normalisation: the printed parameter count says so
-BASE = 4  # strides that an object of a level is wide, and that box losses are divided by, on the 800-pixel scale
-OFFSET_GRADIENT = 0.1  # of losses that reach the first points through the deformable convolutions
+BASE = 4  # width of a level's objects in strides, by which box losses are divided, on the 800-pixel scale
+OFFSET_GRADIENT = 0.1  # share of the gradient that reaches the first points through the deformable convolutions
 BETA = 0.11  # of smooth L1
 INITIAL_WEIGHT = 0.5
 NMS_IOU = 0.5
 
 
 class PointConv(nn.Module):
-    """A 3x3 convolution, without bias, that reads its taps at the points of a set; ReLU behind it."""
+    """A 3x3 convolution without bias that reads its taps at the points of a set, followed by ReLU."""
 
     grid: Tensor  # [18, 1, 1], where the taps of a plain convolution lie, (y, x) row by row
 
@@ -46,7 +46,7 @@ class PointConv(nn.Module):
 
 
 class RepPointsHead(FocalHead):
-    """Class scores, a first point set and a refined one for every position.
+    """Class scores, a first point set and a refined point set for every position.
 
     Args:
         channels: of every level.
@@ -68,9 +68,9 @@ class RepPointsHead(FocalHead):
         self.spread = nn.Parameter(torch.zeros(2))  # x, y
 
     def forward(self, features: list[Tensor]) -> Outputs:
-        """Map levels [N, C, H, W] to `logits` [N, K, H, W], `initial` and `refined` points [N, 18, H, W].
+        """Map levels [N, C, H, W] to `logits` [N, K, H, W] and `initial` and `refined` points [N, 18, H, W].
 
-        Points are (y, x) from each position, in strides.
+        Points are (y, x) relative to each position, in strides.
         """
         outputs: Outputs = {"logits": [], "initial": [], "refined": []}
         for level in features:
@@ -84,10 +84,11 @@ class RepPointsHead(FocalHead):
         return outputs
 
     def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return focal loss and the refined boxes' loss over refined positives, the first boxes' over first positives.
+        """Return the focal loss and the losses of the first and of the refined boxes.
 
-        First positives are the positions nearest to objects, refined ones those whose first box overlaps an object
-        enough (RepPoints, section 4.2). Box losses are smooth L1 in pixels over `BASE` strides.
+        First positives are the positions nearest to objects; refined positives are the positions whose first box
+        overlaps an object enough (RepPoints, section 4.2). The first boxes' loss is divided by the number of first
+        positives, the others by that of refined ones. Box losses are smooth L1 in units of `BASE` strides.
         """
         logits, initial, refined = (
             torch.cat([flatten_level(level, parts) for level in outputs[name]], dim=1)
@@ -132,7 +133,7 @@ class RepPointsHead(FocalHead):
         }
 
     def box_losses(self, points: Tensor, positions: Tensor, strides: Tensor, wanted: Tensor) -> Tensor:
-        """Return the loss [P] of point sets [P, 18] at positions [P, 2] of strides [P] against objects [P, 4]."""
+        """Return the loss [P] of point sets [P, 18] around positions [P, 2] (strides [P]) against objects [P, 4]."""
         boxes = place(moment_boxes(points, self.spread), positions, strides)
         unit = self.base * strides[:, None]
         return F.smooth_l1_loss(boxes / unit, wanted / unit, reduction="none", beta=BETA).sum(dim=1)
@@ -157,8 +158,8 @@ def build_reppoints(spec: Spec, classes: int = 80, scales: Scales | None = None)
         classes: object categories, without the background.
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
-    Differs from the paper: towers without group normalisation and L1's smooth form with beta 0.11, as MSFM's printed
-    parameter count and MMDetection have them.
+    Differs from the paper: no group normalisation in the towers (MSFM's printed parameter count), and smooth L1 with
+    beta 0.11 (MMDetection).
     """
     size = spec.preset.model
     backbone = build_pyramid(spec, scales, "c5")

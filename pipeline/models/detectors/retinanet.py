@@ -20,20 +20,20 @@ from pipeline.preset import ModelSize
 
 OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 RATIOS = (0.5, 1.0, 2.0)
-BASE = 4  # an octave's smallest anchors have a side of 4 strides, on the papers' 800-pixel scale
+BASE = 4  # side in strides of an octave's smallest anchors, on the papers' 800-pixel scale
 BETA = 0.11  # of smooth L1, where the recipe asks for it
 NMS_IOU = 0.5
 
 
 class RetinaNetHead(FocalHead):
-    """Class scores and box deltas of nine anchors a position.
+    """Class scores and box deltas of nine anchors at every position.
 
     Args:
         channels: of every level.
         classes: object categories, without the background.
         size: limits and thresholds of inference.
         factor: of lengths, relative to the papers' 800-pixel scale.
-        box_loss: "l1", summed over coordinates (MMDetection), or "smooth_l1" with beta 0.11, their mean
+        box_loss: "l1", summed over coordinates (MMDetection), or "smooth_l1" with beta 0.11, averaged over coordinates
             (maskrcnn-benchmark, which DST trains with).
     """
 
@@ -64,7 +64,7 @@ class RetinaNetHead(FocalHead):
         return (centres[:, None] + self.cells[level]).reshape(-1, 4)
 
     def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return focal loss and box regression loss, both over the batch's positive anchors."""
+        """Return the focal loss and the box regression loss, each divided by the batch's number of positive anchors."""
         logits = torch.cat([flatten_level(level, self.classes) for level in outputs["logits"]], dim=1)
         deltas = torch.cat([flatten_level(level, 4) for level in outputs["deltas"]], dim=1)
         anchors = torch.cat([self.anchors(level, output) for level, output in enumerate(outputs["logits"])])
@@ -113,7 +113,7 @@ def build_retinanet(spec: Spec, classes: int = 80, scales: Scales | None = None)
         classes: object categories, without the background.
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
-    Differs from the paper: its smooth L1 is the recipe's box loss, which is L1 in MMDetection.
+    Differs from the paper, which has smooth L1: the box loss is the recipe's, which is L1 in MMDetection.
     """
     size = spec.preset.model
     backbone = build_pyramid(spec, scales, "c5")

@@ -1,8 +1,8 @@
-"""Deformable R-FCN's region classifier by itself: scores and boxes for proposals that another network made.
+"""Deformable R-FCN's region classifier alone: scores and boxes for proposals that another network made.
 
 SNIP trains its classifier (RCN) on proposals that are fixed beforehand (SNIP, section 7.1). The body's conv5 is
-dilated, so that its maps have conv4's stride; position-sensitive maps are pooled by bins and averaged (R-FCN, section
-3).
+dilated, so that its maps have conv4's stride. Position-sensitive maps are pooled by bins, whose mean is the result
+(R-FCN, section 3).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCORE_THRESHOLD = 1e-3  # Deformable R-FCN's and SNIPER's; soft-NMS and the vali
 
 
 class DilatedBackbone(nn.Module):
-    """Backbone bodies whose conv5 is dilated at conv4's stride, side by side: one, or two of a joint network."""
+    """One backbone body whose conv5 is dilated at conv4's stride, or two side by side in a joint network."""
 
     def __init__(self, body: nn.Module, second: nn.Module | None = None) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class DilatedBackbone(nn.Module):
 
     @property
     def bodies(self) -> list[nn.Module]:
-        """All bodies, the one that gives the boxes first."""
+        """All bodies; the first one gives the boxes."""
         return list(self.children())
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -49,18 +49,18 @@ class DilatedBackbone(nn.Module):
 
 
 class PositionSensitiveHead(nn.Module):
-    """Position-sensitive maps on one body's features, and their pooling (SNIP, section 4).
+    """Position-sensitive maps of one body's features and their pooling (SNIP, section 4).
 
     Args:
         channels: of the features.
         hidden: channels of the 1x1 convolution before the maps.
         classes: object categories, without the background.
-        pooling: rounded bins, bilinear samples, or samples in bins that offsets move.
-        stride: pixels of the network's input a position.
-        samples: bilinear samples a bin and axis.
-        boxes: whether the head gives boxes beside scores.
+        pooling: rounded bins, bilinear samples, or samples in bins moved by offsets.
+        stride: network-input pixels of a position.
+        samples: bilinear samples of a bin along each axis.
+        boxes: whether the head predicts boxes beside scores.
 
-    Differs from Deformable ConvNets: its offsets learn at a hundredth of the rate, here at the rate of all layers.
+    Differs from Deformable ConvNets, where offsets learn at a hundredth of the rate: here all layers have one rate.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PositionSensitiveHead(nn.Module):
         self.reduce = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(inplace=True))
         outputs = {"scores": classes + 1, "boxes": 4} if boxes else {"scores": classes + 1}
         self.maps = nn.ModuleDict({name: nn.Conv2d(hidden, BINS**2 * many, 1) for name, many in outputs.items()})
-        # A field of offsets for every class, and one for boxes: three maps where bilinear pooling has one.
+        # Offsets have two maps (x, y) for every class and for boxes: three maps where bilinear pooling has one.
         fields = {"scores": classes + 1, "boxes": 1}
         self.offsets = nn.ModuleDict()
         if pooling == "deformable":
@@ -92,7 +92,7 @@ class PositionSensitiveHead(nn.Module):
         return maps, offsets
 
     def forward(self, x: Tensor, rois: list[Tensor]) -> dict[str, Tensor]:
-        """Return `scores` [R, K + 1] (logits) and `boxes` [R, 4] (deltas) of the RoIs [R_i, 4] of every image."""
+        """Return `scores` (logits [R, K + 1]) and `boxes` (deltas [R, 4]) for RoIs [R_i, 4] of every image."""
         maps, offsets = self.dense_parts(x)
         outputs = {}
         for name, values in maps.items():
@@ -109,21 +109,21 @@ class PositionSensitiveHead(nn.Module):
 
 
 def plane_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return a 1x1 convolution of x [N, C, H, W], channel plane behind plane, as pooling by bins reads it.
+    """Return a 1x1 convolution of x [N, C, H, W] in contiguous (channels first) memory, which pooling by bins reads.
 
-    The convolution itself would give channels last, as its weights are, and every pooling copies those many maps.
+    The convolution itself would return channels_last, like its weights, and every pooling would copy its many maps.
     """
     weight = conv.weight.flatten(1).expand(len(x), -1, -1)
     return torch.baddbmm(conv.bias.view(1, -1, 1), weight, x.flatten(2)).unflatten(2, x.shape[-2:])
 
 
 class RegionHeads(RoIHeads):
-    """RoI heads of R-FCN: every given RoI trains unless a filter drops it, or only the hardest of each image.
+    """RoI heads of R-FCN, which train on all given RoIs that no filter drops, or on the hardest of each image.
 
-    `box_head` holds one position-sensitive head a body; class scores are averaged, the first gives the boxes.
+    `box_head` has one position-sensitive head per body; class scores are averaged, and the first head gives the boxes.
 
     Attributes:
-        hard_examples: RoIs of an image that online hard example mining keeps, None for all (SNIP, section 7.1).
+        hard_examples: RoIs per image that online hard example mining keeps; None keeps all (SNIP, section 7.1).
     """
 
     hard_examples: int | None = None
@@ -131,16 +131,16 @@ class RegionHeads(RoIHeads):
     def predict(
         self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities or logits [R, K + 1] and deltas [R, 1, 4] of the RoIs [R_i, 4] of every image."""
+        """Return logits [R, K + 1] and deltas [R, 1, 4] for RoIs [R_i, 4] of every image."""
         outputs = [head(level, boxes) for head, level in zip(self.box_head, features.values(), strict=True)]
         logits = outputs[0]["scores"]
-        if len(outputs) > 1:  # the logarithm of the mean probability, which softmax leaves as it is
+        if len(outputs) > 1:  # logits whose softmax is the mean probability
             each = torch.stack([output["scores"].log_softmax(dim=1) for output in outputs])
             logits = each.logsumexp(dim=0) - math.log(len(outputs))
         return logits, outputs[0]["boxes"].unsqueeze(1)
 
     def subsample(self, labels: list[Tensor]) -> list[Tensor]:
-        """Return the rows of all RoIs of every image that no filter dropped."""
+        """Return, for every image, the rows of all RoIs that no filter dropped."""
         return [torch.where(row >= 0)[0] for row in labels]
 
     def sampled_losses(
@@ -150,7 +150,7 @@ class RegionHeads(RoIHeads):
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the named losses of the RoIs that train, over their number, and the deltas of all."""
+        """Return the named losses, divided by their number, of the RoIs that train, and the deltas of all RoIs."""
         logits, deltas = self.predict(features, sampled.boxes, image_shapes)
         labels, wanted, areas = map(torch.cat, (sampled.labels, sampled.regression_targets, sampled.areas))
         with torch.no_grad():
@@ -161,7 +161,7 @@ class RegionHeads(RoIHeads):
 
 
 class RFCN(nn.Module):
-    """Classifier of given proposals, under torchvision's detection contract but for the proposals."""
+    """Classifier of given proposals; apart from them, it keeps torchvision's detection contract."""
 
     def __init__(self, backbone: DilatedBackbone, roi_heads: RegionHeads, transform: Batching) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class RFCN(nn.Module):
 
     @property
     def positives(self) -> PositiveLosses | None:
-        """Losses of the last training step's positive RoIs, of those that hard example mining kept."""
+        """Losses of the last training step's positive RoIs that hard example mining kept."""
         return self.roi_heads.positives
 
     def forward(
@@ -182,11 +182,11 @@ class RFCN(nn.Module):
 
         Args:
             images: [3, H, W] each, in 0-1.
-            targets: `boxes` [n, 4] and `labels` [n] an image for training, `proposals` [P, 4] where they travel here.
-            proposals: [P, 4] an image, xyxy in network-input pixels; None takes those of `targets`.
+            targets: for training, `boxes` [n, 4] and `labels` [n] of each image; `proposals` [P, 4] may be here, too.
+            proposals: [P, 4] of each image, xyxy in network-input pixels; None takes those of `targets`.
 
         Raises:
-            ValueError: no proposals, other ones than [P, 4] an image, or training without targets.
+            ValueError: no proposals, an image whose proposals are not [P, 4], or training without targets.
         """
         if self.training:
             check_targets(targets)
@@ -199,9 +199,9 @@ class RFCN(nn.Module):
         return self.transform.postprocess(detections, batch.image_sizes, [image.shape[-2:] for image in images])
 
     def region_scores(self, images: list[Tensor], proposals: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Return scores [P, K + 1] (the background's first) and boxes [P, 4], clipped to the image, of every proposal.
+        """Return each image's scores [P, K + 1], the background's first, and clipped boxes [P, 4] of all proposals.
 
-        Nothing is suppressed: ensembles and flipped images average these RoI by RoI (SNIP, section 7.3).
+        Nothing is suppressed, because ensembles and flipped images average these RoI by RoI (SNIP, section 7.3).
         """
         rois = given_proposals(images, None, proposals)
         batch, _ = self.transform(images)
@@ -214,7 +214,7 @@ class RFCN(nn.Module):
         ]
 
     def dense_parts(self, images: Tensor, proposals: int) -> None:
-        """Run the parts whose multiply-adds count, on images [N, 3, H, W]: all is dense, pooling does not count."""
+        """Run the parts whose multiply-adds count, everything but pooling, on images [N, 3, H, W]."""
         for head, level in zip(self.roi_heads.box_head, self.backbone(images).values(), strict=True):
             head.dense_parts(level)
 
@@ -222,7 +222,7 @@ class RFCN(nn.Module):
 def given_proposals(
     images: list[Tensor], targets: list[dict[str, Tensor]] | None, proposals: Sequence[Tensor] | None
 ) -> list[Tensor]:
-    """Return the proposals [P, 4] of every image, in fp32 on the images' device. Raises ValueError where one lacks."""
+    """Return the proposals [P, 4] of every image in fp32 on its device; raise ValueError where an image has none."""
     if proposals is None:
         missing = [row for row, target in enumerate(targets or [{}]) if "proposals" not in target]
         if missing:
@@ -252,7 +252,7 @@ def build_rfcn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> R
             classes,
             region.pooling,
             size.c4_stride,
-            size.roi_samples**2,  # Deformable R-FCN takes 4 where the RoIAlign of other families takes 2
+            size.roi_samples**2,  # 4 in Deformable R-FCN, where other families' RoIAlign has 2
             boxes=number == 0,
         )
         for number, body in enumerate(bodies)
@@ -276,5 +276,5 @@ def build_dilated(spec: Spec, name: str, scales: Scales | None, stages: int = 4)
 
 
 def conv4_strides(size: ModelSize) -> tuple[int, int, int, int]:
-    """Return the stages' strides that give conv4 and conv5 the preset's stride: 16, or 8 for small images."""
+    """Return the stages' strides with which conv4 and conv5 have the preset's stride: 16, or 8 for small images."""
     return (1, 2, 2 if size.c4_stride == 16 else 1, 1)

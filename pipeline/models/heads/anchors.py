@@ -1,4 +1,4 @@
-"""Anchors of RetinaNet: their shapes, and which object each is matched to."""
+"""Anchors of RetinaNet: their shapes, and the object that each is matched to."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 from pipeline.models.heads.overlap import pairwise_iou
 
 BACKGROUND, IGNORED = -1, -2
-CHUNK = 128  # objects matched at a time: bounds the memory of crowded images
+CHUNK = 128  # objects matched at a time, to bound the memory of crowded images
 
 
 def cell_anchors(sides: Sequence[float], ratios: Sequence[float]) -> list[list[float]]:
-    """Return the anchors (x1, y1, x2, y2) around the origin, ratio by ratio.
+    """Return the anchors (x1, y1, x2, y2) around the origin, ratio by ratio, in network-input pixels.
 
     Args:
         sides: square roots of the anchors' areas, in network-input pixels.
-        ratios: height over width.
+        ratios: height / width.
 
-    Differs from torchvision's: not rounded to pixels, which would deform the small anchors of small presets.
+    Differs from torchvision, which rounds to pixels: that would deform the small anchors of small presets.
     """
     anchors = []
     for ratio in ratios:
@@ -33,19 +33,19 @@ def cell_anchors(sides: Sequence[float], ratios: Sequence[float]) -> list[list[f
 def match_anchors(anchors: Tensor, boxes: Tensor, positive: float = 0.5, negative: float = 0.4) -> Tensor:
     """Match each anchor to the object that it overlaps most (RetinaNet, section 4).
 
-    An object also keeps the anchors that tie for its best IoU, however low it is, but they go to their own best object,
-    as in the published implementations.
+    Anchors that tie for an object's best IoU, however low, are positive too, but are matched to the object that they
+    overlap most, as in the published implementations.
 
     Args:
         anchors: [A, 4], xyxy.
         boxes: [G, 4], xyxy objects of one image.
-        positive: IoU from which an anchor is an object's.
-        negative: IoU below which it is background.
+        positive: IoU from which an anchor is positive.
+        negative: IoU below which an anchor is background.
 
     Returns:
-        [A] indices of objects, `BACKGROUND` or `IGNORED`.
+        [A], the index of an object, `BACKGROUND` or `IGNORED`.
 
-    Differs from torchvision's Matcher: an object that no anchor overlaps keeps none, where the Matcher gives it all.
+    Differs from torchvision's Matcher: an object that overlaps no anchor gets none, where the Matcher gives it all.
     """
     best = anchors.new_zeros(len(anchors))
     matched = torch.zeros(len(anchors), dtype=torch.int64, device=anchors.device)

@@ -1,4 +1,4 @@
-"""What detectors without proposals share: torchvision's contract around a pyramid and a head, and their last steps."""
+"""What detectors without proposals share: torchvision's contract around a pyramid and a head, and the final steps."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pipeline.models.batching import Batching, check_targets
 from pipeline.models.heads.roi_heads import PositiveLosses, weigh_small_objects
 from pipeline.models.normaliser import Normaliser, local_normaliser
 
-Outputs = dict[str, list[Tensor]]  # a named output is a list of levels
+Outputs = dict[str, list[Tensor]]  # each output by name, as a list of levels
 
 
 class DenseHead(nn.Module):
-    """Base of heads that predict on every position of every level.
+    """Base of heads that predict at every position of every level.
 
     Attributes:
         positives: losses of the last training step's positive anchors or points, which DST's feedback reads.
         normaliser: maps the number of positives to the losses' divisor.
-        ignore_iou: IoU with an object out of range above which an anchor or box is ignored (SNIP); None where valid
-            ranges do not count and targets need not hold them.
+        ignore_iou: an anchor or box whose IoU with an object out of range is higher is ignored (SNIP); None where
+            valid ranges do not count, and targets need not have them.
         small_loss_weight: factor on the classification and box losses of small objects (DST, table 1).
-        small_area: box area in network-input pixels under which an object is small (32^2 at the papers' size).
+        small_area: box area in square network-input pixels below which an object is small (papers' size: 32^2).
     """
 
     positives: PositiveLosses | None = None
@@ -35,7 +35,7 @@ class DenseHead(nn.Module):
     normaliser: Normaliser = staticmethod(local_normaliser)
 
     def forward(self, features: list[Tensor]) -> Outputs:
-        """Map levels [N, C, H, W] to named outputs, lists of [N, ..., H, W] in fp32 whatever the autocast."""
+        """Map levels [N, C, H, W] to named outputs: lists of [N, ..., H, W] in fp32, even under autocast."""
         raise NotImplementedError
 
     def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ class DenseHead(nn.Module):
         raise NotImplementedError
 
     def small_extra(self, losses: Tensor, areas: Tensor) -> Tensor:
-        """Return what `small_loss_weight` adds to the sum of positives' losses [P] on objects of these areas [P]."""
+        """Return what `small_loss_weight` adds to the sum of the losses [P] of positives on objects of areas [P]."""
         return (self.small_loss_weight - 1) * (losses * (areas < self.small_area)).sum()
 
     def detect(self, outputs: Outputs, images: ImageList) -> list[dict[str, Tensor]]:
@@ -52,7 +52,7 @@ class DenseHead(nn.Module):
 
 
 class SingleStageDetector(nn.Module):
-    """Backbone and one part that learns and detects on its features, under torchvision's detection contract."""
+    """A backbone and one head, under torchvision's detection contract."""
 
     def __init__(self, backbone: nn.Module, transform: Batching) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class SingleStageDetector(nn.Module):
     def run(
         self, features: dict[str, Tensor], images: ImageList, targets: list[dict[str, Tensor]] | None
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Return detections in network-input pixels (evaluation) and named losses (training); the other is empty."""
+        """Return detections in network-input pixels, which are empty in training, and losses, empty in evaluation."""
         raise NotImplementedError
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
@@ -101,25 +101,25 @@ class DenseDetector(SingleStageDetector):
         return self.head.detect(outputs, images), {}
 
     def dense_parts(self, images: Tensor, proposals: int) -> None:
-        """Run the parts whose multiply-adds count, on images [N, 3, H, W]; there are no proposals."""
+        """Run the parts whose multiply-adds count on images [N, 3, H, W]; `proposals` is not read."""
         self.head(list(self.backbone(images).values()))
 
 
 def assemble_dense(spec: Spec, backbone: nn.Module, head: DenseHead) -> DenseDetector:
-    """Return the detector around a dense head, with the method's weight of small objects."""
+    """Return the detector around a dense head, with the method's loss weight of small objects."""
     weigh_small_objects(head, spec)
     return DenseDetector(backbone, head, Batching(spec.preset.model.pad_divisor))
 
 
 def flatten_level(output: Tensor, parts: int) -> Tensor:
-    """Return one level's output [N, A parts, H, W] as [N, H W A, parts]: positions in row order, then anchors."""
+    """Return one level's output [N, A parts, H, W] as [N, H W A, parts]: row by row, anchors innermost."""
     images, _, height, width = output.shape
     split = output.view(images, -1, parts, height, width)
     return split.permute(0, 3, 4, 1, 2).reshape(images, -1, parts)
 
 
 def top_candidates(scores: Tensor, threshold: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return scores, rows and classes [n] of at most `limit` entries of [L, K] above a threshold, best first."""
+    """Return values, rows and classes [n] of at most `limit` scores [L, K] above a threshold, best first."""
     rows, classes = torch.where(scores > threshold)
     found = scores[rows, classes]
     best = found.topk(min(limit, len(found))).indices

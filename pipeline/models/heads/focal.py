@@ -1,4 +1,4 @@
-"""What dense heads with focal loss share: towers of convolutions, their start, positions on levels, the last steps."""
+"""What dense heads with focal loss share: towers and their initialisation, positions on levels, the final steps."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from pipeline.preset import ModelSize
 
 LEVELS = 5
 STRIDE = 8  # of P3, the published finest level; the others are P4 to P7
-PRIOR = 0.01  # score of every class on every position at the start (RetinaNet, section 3.3)
+PRIOR = 0.01  # score of every class at every position at the start (RetinaNet, section 3.3)
 CONVS = 4
-GROUP_CHANNELS = 8  # a normalisation group's: 32 groups of the papers' 256 channels
+GROUP_CHANNELS = 8  # in a normalisation group: 32 groups of the papers' 256 channels
 
 
 class FocalHead(DenseHead):
-    """Base of heads on P3 to P7 (P2 to P6 where the preset's finest stride is 4) with independent sigmoids as classes.
+    """Base of heads with one sigmoid per class on P3 to P7, or on P2 to P6 where the preset's finest stride is 4.
 
     Args:
         classes: object categories, without the background.
-        size: limits of detections and of candidates a level, and the score threshold.
-        nms_iou: IoU from which a detection falls to a better one of its class; None suppresses nothing.
+        size: limits of detections and of each level's candidates, and the score threshold.
+        nms_iou: IoU from which a better detection of the same class suppresses one; None suppresses nothing.
     """
 
     nms_iou: float | None
@@ -38,7 +38,7 @@ class FocalHead(DenseHead):
         super().__init__()
         self.classes, self.nms_iou = classes, nms_iou
         self.strides = [size.dense_stride * 2**level for level in range(LEVELS)]
-        self.finer = STRIDE / size.dense_stride  # than published; a level's objects are as many strides larger
+        self.finer = STRIDE / size.dense_stride  # than published; a level's objects span more strides by this factor
         self.score_threshold, self.candidates, self.detections = (
             size.score_threshold,
             size.rpn_pre_nms_test,
@@ -46,7 +46,7 @@ class FocalHead(DenseHead):
         )
 
     def level_candidates(self, level: int, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the best boxes [n, 4], their scores [n] and classes [n] of one image's level, not yet suppressed.
+        """Return boxes [n, 4], scores [n] and classes [n] of the best positions of an image's level, before NMS.
 
         Args:
             level: index into `strides`.
@@ -55,7 +55,7 @@ class FocalHead(DenseHead):
         raise NotImplementedError
 
     def detect(self, outputs: Outputs, images: ImageList) -> list[dict[str, Tensor]]:
-        """Return boxes [D, 4], labels [D] and scores [D] of every image: the best of each level, then NMS by class."""
+        """Return boxes [D, 4], labels [D] and scores [D] of every image: each level's best, after per-class NMS."""
         results = []
         for row, shape in enumerate(images.image_sizes):
             found = [
@@ -68,12 +68,12 @@ class FocalHead(DenseHead):
 
 
 def build_pyramid(spec: Spec, scales: Scales | None, extra: Extra) -> FPNBackbone:
-    """Build the backbone and pyramid of a dense detector, with five levels.
+    """Build the backbone and the five-level pyramid of a dense detector.
 
     Args:
         spec: the resolved experiment.
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
-        extra: where P6 and P7 come from: "c5" or "p5". A pyramid that starts at P2 ends with a pooled P6 instead.
+        extra: "c5" or "p5", from which P6 and P7 are made. A pyramid that starts at P2 ends with a pooled P6 instead.
     """
     if spec.preset.model.dense_stride < STRIDE:
         return build_fpn(spec, scales)
@@ -81,10 +81,10 @@ def build_pyramid(spec: Spec, scales: Scales | None, extra: Extra) -> FPNBackbon
 
 
 def tower(channels: int, size: ModelSize, normalised: bool = False, convs: int = CONVS) -> nn.Sequential:
-    """Return 3x3 convolutions with ReLU, four by default.
+    """Return 3x3 convolutions with ReLU, and with group normalisation if `normalised` or the preset's `dense_norm`.
 
-    Group normalisation stands between where `normalised` or where the preset has `dense_norm`, which also takes He's
-    start: published towers start so small that they need thousands of steps to wake up.
+    With `dense_norm`, convolutions start as He's: published towers start so small that they need thousands of steps
+    before they learn.
     """
     layers: list[nn.Module] = []
     for _ in range(convs):
@@ -96,7 +96,7 @@ def tower(channels: int, size: ModelSize, normalised: bool = False, convs: int =
 
 
 def prediction(channels: int, outputs: int, prior: float | None = None, kernel: int = 3) -> nn.Conv2d:
-    """Return the convolution behind a tower; its sigmoids start at `prior` where one is given."""
+    """Return the convolution behind a tower; its sigmoids start at `prior` where that is given."""
     layer = start(nn.Conv2d(channels, outputs, kernel, padding=kernel // 2))
     if prior is not None:
         nn.init.constant_(layer.bias, -math.log((1 - prior) / prior))
@@ -104,9 +104,9 @@ def prediction(channels: int, outputs: int, prior: float | None = None, kernel: 
 
 
 def start(layer: nn.Conv2d, strong: bool = False) -> nn.Conv2d:
-    """Initialise a convolution as published, N(0, 0.01), with the same gain where channels are fewer than 256.
+    """Initialise a convolution by N(0, 0.01) as published, with the same gain where channels are fewer than 256.
 
-    A `strong` start is He's, whose gain is that of the ReLU behind it.
+    A `strong` initialisation is He's, with the gain of the ReLU behind it.
     """
     if strong:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -117,7 +117,7 @@ def start(layer: nn.Conv2d, strong: bool = False) -> nn.Conv2d:
 
 
 def level_positions(output: Tensor, stride: int, offset: float = 0.0) -> Tensor:
-    """Return x and y [H W, 2] in network-input pixels of a level [..., H, W], row by row; the first is at `offset`."""
+    """Return the positions (x, y) [H W, 2] of a level [..., H, W] in network-input pixels; the first is at `offset`."""
     height, width = output.shape[-2:]
     y = torch.arange(height, device=output.device) * stride + offset
     x = torch.arange(width, device=output.device) * stride + offset

@@ -11,17 +11,17 @@ from pipeline.models.heads.grid_points import GRID, POINTS
 
 CONVOLUTIONS = 8
 NORM_GROUPS = 36
-POINT_CHANNELS = 64  # of each point's features, over pyramids of 256 channels
+POINT_CHANNELS = 64  # of each point's features, on pyramids of 256 channels
 
 
 class GridHead(nn.Module):
-    """Convolutions to features of each point, two rounds of fusion among neighbours, two deconvolutions to heatmaps.
+    """Convolutions to each point's features, two rounds of fusion among neighbours, two deconvolutions to heatmaps.
 
     Args:
         channels: of the RoI features; a point has a quarter as many, in steps of 4.
 
     Differs from the paper, as MMDetection does: the first convolution halves the RoI features and the others are not
-    dilated, so that the heatmaps [28, 28] are the halves of the paper's 56x56 that their points can lie in.
+    dilated. A point's heatmap [28, 28] is the part of the paper's 56x56 in which that point can lie.
     """
 
     def __init__(self, channels: int) -> None:
@@ -43,7 +43,7 @@ class GridHead(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Start the heatmaps near a probability of 0.01 everywhere, as most of their pixels are background."""
+        """Let heatmaps start near a probability of 0.01, because most of their pixels are background."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -54,7 +54,7 @@ class GridHead(nn.Module):
         nn.init.constant_(self.upsample[-1].bias, -math.log(0.99 / 0.01))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map RoI features [R, C, 14, 14] to heatmap logits [R, 9, 28, 28] in fp32: fused and, in training, unfused."""
+        """Map RoI features [R, C, 14, 14] to fused and, in training, unfused heatmap logits [R, 9, 28, 28] in fp32."""
         x = self.convolutions(x)  # [R, 9 c, 7, 7]
         points = list(x.split(self.point_channels, dim=1))
         fused = self.second_order(points, self.first_order(points, points))
@@ -63,7 +63,7 @@ class GridHead(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Adds to each point's features what its 2 to 4 neighbours tell it, through an own transition for each pair."""
+    """Adds its 2 to 4 neighbours' features to each point's features, through one transition for each pair."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Fusion(nn.Module):
         )
 
     def forward(self, points: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
-        """Return features [R, c, 7, 7] of all points: their own plus those that come from their neighbours' sources."""
+        """Return the features [R, c, 7, 7] of all points, each plus the transitions of its neighbours' `sources`."""
         return [
             sum((tell(sources[other]) for tell, other in zip(tells, others, strict=True)), start=own)
             for own, tells, others in zip(points, self.transitions, self.neighbours, strict=True)
@@ -81,12 +81,12 @@ class Fusion(nn.Module):
 
 
 def transition(channels: int) -> nn.Sequential:
-    """Return a 5x5 convolution of each channel and a 1x1 convolution of all."""
+    """Return a depthwise 5x5 convolution followed by a 1x1 convolution."""
     return nn.Sequential(nn.Conv2d(channels, channels, 5, padding=2, groups=channels), nn.Conv2d(channels, channels, 1))
 
 
 def neighbours(point: int) -> list[int]:
-    """Return the points left, above, below and right of a point, those that there are."""
+    """Return the points left of, above, below and right of a point, as far as they exist."""
     column, row = divmod(point, GRID)
     around = [(column - 1, row), (column, row - 1), (column, row + 1), (column + 1, row)]
     return [GRID * x + y for x, y in around if 0 <= x < GRID and 0 <= y < GRID]

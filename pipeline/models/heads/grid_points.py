@@ -1,8 +1,8 @@
-"""Geometry of Grid R-CNN: a box as 3x3 points, the heatmaps that should show them, and boxes read off heatmaps.
+"""Geometry of Grid R-CNN: the 3x3 points of a box, their target heatmaps, and boxes decoded from heatmaps.
 
-Heatmaps belong to the box of twice a RoI's sides around its centre, so that points outside the RoI can be found. Of
-that map of `MAP_SIZE` pixels each point has a window of half its sides, in which it lies for any RoI that overlaps its
-object well (Grid R-CNN Plus, section 2.1). Points count column by column: 0 is the box's top-left corner, 1 the middle
+Heatmaps cover a box with twice a RoI's sides around its centre, so that points outside the RoI can be found. Each point
+has a window of half the sides of that map of `MAP_SIZE` pixels, in which it lies for any RoI that overlaps its object
+well (Grid R-CNN Plus, section 2.1). Points are numbered column by column: 0 is the box's top-left corner, 1 the middle
 of its left side, 8 the bottom-right corner.
 """
 
@@ -38,12 +38,12 @@ def grid_points(boxes: Tensor) -> Tensor:
 
 
 def grid_targets(rois: Tensor, objects: Tensor, least_side: float) -> Tensor:
-    """Return the heatmaps [R, 9, 28, 28] that RoIs should predict: 1 on each point and its 4 neighbours, else 0.
+    """Return the target heatmaps [R, 9, 28, 28] of RoIs: 1 on each point and its 4 neighbours, else 0.
 
     Args:
-        rois: [R, 4].
+        rois: [R, 4], xyxy in network-input pixels.
         objects: [R, 4], the box that each RoI should find.
-        least_side: RoIs whose doubled box is not longer than this many pixels get empty maps.
+        least_side: RoIs whose doubled box has a side of at most this many pixels get empty maps.
     """
     frames = doubled(rois)
     sides = frames[:, 2:] - frames[:, :2]
@@ -57,9 +57,10 @@ def grid_targets(rois: Tensor, objects: Tensor, least_side: float) -> Tensor:
 
 
 def decode_boxes(heatmaps: Tensor, rois: Tensor) -> Tensor:
-    """Return boxes [R, 4] from logits [R, 9, 28, 28] on RoIs [R, 4]: each side is where its three points say.
+    """Return boxes [R, 4] from heatmap logits [R, 9, 28, 28] of RoIs [R, 4] (Grid R-CNN, section 3.2).
 
-    A point lies at the centre of its map's highest pixel and votes with that pixel's probability (section 3.2).
+    A point lies at the centre of its map's highest pixel. A side is the mean of its three points' coordinates, weighted
+    by those pixels' probabilities.
     """
     scores, positions = heatmaps.flatten(2).max(dim=2)  # [R, 9]
     pixels = torch.stack([positions % WINDOW, positions // WINDOW], dim=2) + window_origins(rois.device)

@@ -1,4 +1,4 @@
-"""Online hard example mining: an image's RoIs of the largest losses train (Shrivastava et al., 2016)."""
+"""Online hard example mining: only an image's RoIs with the largest losses train (Shrivastava et al., 2016)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def hardest(losses: Tensor, counts: list[int], limit: int | None) -> Tensor:
-    """Return the rows [k], in rising order, of every image's `limit` largest losses; of equal ones the first count.
+    """Return the rows [k], in rising order, of every image's `limit` largest losses; of equal ones, the first is kept.
 
     Args:
         losses: [R], of the RoIs of all images, image by image.
-        counts: how many RoIs each image has.
-        limit: how many an image keeps, None for all.
+        counts: number of RoIs of each image.
+        limit: number of RoIs that an image keeps; None keeps all.
     """
     rows = torch.arange(len(losses), device=losses.device)
     if limit is None or all(count <= limit for count in counts):

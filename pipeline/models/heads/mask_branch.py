@@ -22,7 +22,7 @@ RESOLUTION = 14  # of the RoI features; the masks have twice as many bins along 
 
 
 class MaskBranch(nn.Module):
-    """Four 3x3 convolutions, a deconvolution and one mask a class, on 14x14 RoI features (Mask R-CNN, figure 4)."""
+    """Four 3x3 convolutions, a deconvolution and one mask per class, on 14x14 RoI features (Mask R-CNN, figure 4)."""
 
     normaliser: Normaliser = staticmethod(local_normaliser)  # maps the number of positive RoIs to the loss's divisor
 
@@ -33,19 +33,19 @@ class MaskBranch(nn.Module):
         self.predictor = MaskRCNNPredictor(channels, channels, classes)
 
     def forward(self, features: dict[str, Tensor], boxes: list[Tensor]) -> Tensor:
-        """Return mask logits [R, K, 28, 28] of the RoIs [R_i, 4] of every image, in fp32 whatever the autocast."""
+        """Return mask logits [R, K, 28, 28] for RoIs [R_i, 4] of every image, in fp32 even under autocast."""
         return self.predictor(self.head(self.pool(features, boxes, []))).float()
 
     def loss(self, features: dict[str, Tensor], sampled: SampledRoIs, targets: list[dict[str, Tensor]]) -> Tensor:
-        """Return the mean binary cross-entropy of the masks of the objects' classes, over the positive RoIs.
+        """Return the binary cross-entropy of the masks of the objects' classes, averaged over the positive RoIs.
 
         Args:
             features: the pyramid's levels.
             sampled: the RoIs of a step.
-            targets: an image's `masks` [n, H, W] are 0 or 1 in network-input pixels.
+            targets: each image's `masks` [n, H, W], 0 or 1, in network-input pixels.
 
         Raises:
-            ValueError: a target without masks, or with another number of them than of boxes.
+            ValueError: a target without masks, or with fewer or more masks than boxes.
         """
         check_masks(targets)
         positive = [torch.where(labels > 0)[0] for labels in sampled.labels]
@@ -64,14 +64,14 @@ class MaskBranch(nn.Module):
         return normalised(loss, len(logits), self.normaliser)
 
     def dense_parts(self, images: Tensor, channels: int, rois: int) -> None:
-        """Run the branch's convolutions on `rois` RoIs of `channels` channels, on the device of the images."""
+        """Run the branch's convolutions on `rois` RoIs of `channels` channels on the images' device."""
         self.predictor(self.head(torch.empty(rois, channels, *self.pool.output_size, device=images.device)))
 
 
 class MaskRoIHeads(RoIHeads):
-    """RoI heads with a mask branch; detections carry `mask_probs` [D, 1, 28, 28] inside their boxes.
+    """RoI heads with a mask branch; detections have `mask_probs` [D, 1, 28, 28] relative to their boxes.
 
-    Multiply-adds count the branch on as many RoIs as an image has detections, as it runs on no others.
+    Multiply-adds count the branch on as many RoIs as an image has detections, because it runs on no others.
     """
 
     def __init__(self, *args: Any, masks: MaskBranch, **kwargs: Any) -> None:
@@ -85,7 +85,7 @@ class MaskRoIHeads(RoIHeads):
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the named losses of sampled RoIs, `loss_mask` among them, and their box deltas."""
+        """Return the named losses of sampled RoIs, including `loss_mask`, and their box deltas."""
         losses, deltas = super().sampled_losses(features, sampled, image_shapes, targets)
         return losses | {"loss_mask": self.masks.loss(features, sampled, targets)}, deltas
 
@@ -107,7 +107,7 @@ def build_mask_branch(spec: Spec, classes: int) -> MaskBranch:
 
 
 def check_masks(targets: list[dict[str, Tensor]]) -> None:
-    """Raise ValueError where a target has no masks, or another number of them than of boxes."""
+    """Raise ValueError where a target has no masks, or fewer or more masks than boxes."""
     for row, target in enumerate(targets):
         if "masks" not in target:
             raise ValueError(f"A mask branch needs masks [n, H, W] in every target; image {row} has {sorted(target)}.")
@@ -119,7 +119,7 @@ def check_masks(targets: list[dict[str, Tensor]]) -> None:
 
 
 def crop_masks(masks: Tensor, matched: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Return what RoIs see of their objects' masks as 0 or 1, [P, side, side] in fp32.
+    """Crop objects' masks to RoIs and resample them to 0 or 1: [P, side, side] in fp32.
 
     Args:
         masks: [n, H, W] of an image's objects.
@@ -128,8 +128,8 @@ def crop_masks(masks: Tensor, matched: Tensor, boxes: Tensor, side: int) -> Tens
         side: bins along each axis.
 
     A bin is 1 where the mask covers at least half of it, as in the papers' code bases (Mask R-CNN, section 3).
-    Differs from torchvision's project_masks_on_boxes: sampling is aligned, where that is half a pixel to the lower
-    right, and only masks in use leave uint8, so that a thousand objects in an image cost no memory.
+    Differs from torchvision's project_masks_on_boxes, which samples half a pixel too far to the lower right and
+    converts all masks from uint8: only those in use are, to save memory on images of a thousand objects.
     """
     if not len(matched):
         return boxes.new_zeros(0, side, side)
@@ -140,14 +140,14 @@ def crop_masks(masks: Tensor, matched: Tensor, boxes: Tensor, side: int) -> Tens
 
 
 def of_classes(logits: Tensor, classes: Tensor) -> Tensor:
-    """Return the mask [R, S, S] of each RoI's class [R], counted from 0, out of [R, K, S, S]."""
+    """Pick from logits [R, K, S, S] the mask [R, S, S] of each RoI's class [R], counted from 0."""
     return logits[torch.arange(len(classes), device=classes.device), classes]
 
 
 def add_masks(
     branches: Sequence[MaskBranch], features: dict[str, Tensor], detections: list[dict[str, Tensor]]
 ) -> list[dict[str, Tensor]]:
-    """Give detections `mask_probs` [D, 1, 28, 28]: probabilities of their labels' masks, averaged over branches."""
+    """Add to detections `mask_probs` [D, 1, 28, 28], their labels' mask probabilities averaged over branches."""
     boxes = [found["boxes"] for found in detections]
     classes = torch.cat([found["labels"] for found in detections]) - 1
     by_branch = torch.stack([of_classes(branch(features, boxes), classes).sigmoid() for branch in branches])

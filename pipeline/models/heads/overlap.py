@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 18  # overlaps at a time: what is worked on stays in a processor's cache
+BLOCK = 1 << 18  # overlaps computed at a time, so that they stay in a processor's cache
 
 
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
     """Return the IoU [N, M] of boxes [N, 4] and [M, 4], xyxy in the same units.
 
-    The numbers are torchvision's `box_iou`, bit for bit. That one keeps x and y side by side in its last dimension,
-    of two; with one plane each, a processor takes a fraction of the time, and matching collages' many objects is cheap.
+    The result equals torchvision's `box_iou` bit for bit. That function keeps x and y in a last dimension of size 2;
+    with one plane for each, a processor needs a fraction of the time, which the many objects of collages require.
     """
     rows = max(1, len(first) if first.is_cuda else BLOCK // max(1, len(second)))
     left, top, right, bottom = second.t().contiguous().unbind(0)  # [M]

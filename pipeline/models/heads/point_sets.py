@@ -1,4 +1,4 @@
-"""Point sets of RepPoints: the boxes that they stand for, and which position starts from which object."""
+"""Point sets of RepPoints: the boxes that they stand for, and the positions that objects are assigned to."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ MOMENT_GRADIENT = 0.01  # of the learnt spread, relative to other parameters
 
 
 def moment_boxes(points: Tensor, spread: Tensor) -> Tensor:
-    """Return the boxes [..., 4] (xyxy) that point sets stand for, in the points' own unit (RepPoints, section 3.2).
+    """Return the boxes [..., 4] (xyxy) that point sets stand for, in the points' unit (RepPoints, section 3.2).
 
-    A box is centred on its points' mean; half its width is their standard deviation along x times exp(spread[0]), half
-    its height that along y times exp(spread[1]).
+    A box is centred on the mean of its points. Half its width is their standard deviation along x times exp(spread[0]),
+    and half its height is their standard deviation along y times exp(spread[1]).
 
     Args:
-        points: [..., 2n], (y, x) of one point after the other, as deformable convolutions order offsets.
+        points: [..., 2n], (y, x) point by point, in the order of a deformable convolution's offsets.
         spread: [2], learnt; its gradient is scaled by `MOMENT_GRADIENT`.
 
-    Differs from the paper, which does not say which: the standard deviation is that over n - 1 points, as published.
+    Differs from the paper, which does not say how: the standard deviation divides by n - 1, as in the published code.
     """
     pairs = points.unflatten(-1, (-1, 2)).flip(-1)  # [..., n, 2], (x, y)
     spread = MOMENT_GRADIENT * spread + (1 - MOMENT_GRADIENT) * spread.detach()
@@ -33,16 +33,16 @@ def moment_boxes(points: Tensor, spread: Tensor) -> Tensor:
 
 
 def place(boxes: Tensor, positions: Tensor, strides: Tensor) -> Tensor:
-    """Return boxes [..., L, 4] in network-input pixels from those around positions [L, 2], in units of strides [L]."""
+    """Return boxes in network-input pixels from boxes [..., L, 4] relative to positions [L, 2], in strides [L]."""
     return positions.repeat(1, 2) + boxes * strides[:, None]
 
 
 def match_positions(positions: Tensor, strides: Tensor, boxes: Tensor, base: float) -> Tensor:
-    """Give each object the one nearest position of the level that suits its size (RepPoints, section 4.2).
+    """Assign each object to the nearest position of the level that fits its size (RepPoints, section 4.2).
 
-    An object of width w and height h belongs to the level of stride 2^l with l the whole part of the mean of
-    log2(w / base) and log2(h / base). Distances are those of x over w and of y over h; a position that is the nearest
-    of several objects goes to the nearest of them, and the others get none.
+    An object of width w and height h belongs to the level of stride 2^l, where l is the mean of log2(w / base) and
+    log2(h / base), rounded down. Distances along x are divided by w and along y by h. A position that is nearest to
+    several objects goes to the nearest of them, and the others get none.
 
     Args:
         positions: [L, 2], x and y of all levels.
@@ -51,7 +51,7 @@ def match_positions(positions: Tensor, strides: Tensor, boxes: Tensor, base: flo
         base: side in strides of the objects that a level takes first, 4 on the papers' 800-pixel scale.
 
     Returns:
-        [L], the object of every position, -1 where there is none.
+        [L], index of the object of every position, -1 where there is none.
     """
     if not len(boxes):
         return torch.full((len(positions),), -1, dtype=torch.int64, device=positions.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.ops import ps_roi_align, ps_roi_pool
 
 Pooling = Literal["plain", "bilinear", "deformable"]
-REACH = 0.1  # share of the RoI's sides that an offset of 1 moves a bin by (Deformable ConvNets, section 2.2: gamma)
+REACH = 0.1  # an offset of 1 moves a bin by this share of the RoI's sides (gamma in Deformable ConvNets, section 2.2)
 
 
 def pool_bins(maps: Tensor, rois: list[Tensor], bins: int, scale: float) -> Tensor:
@@ -20,7 +20,7 @@ def pool_bins(maps: Tensor, rois: list[Tensor], bins: int, scale: float) -> Tens
         maps: [N, D bins bins, H, W]; channel (d bins + y) bins + x holds output d of the bin in row y and column x.
         rois: [R_i, 4] for every image, xyxy in network-input pixels.
         bins: along each axis.
-        scale: positions a pixel, 1 / stride.
+        scale: positions per pixel, 1 / stride.
 
     Returns:
         [R, D, bins, bins] for the RoIs of all images in order.
@@ -30,9 +30,9 @@ def pool_bins(maps: Tensor, rois: list[Tensor], bins: int, scale: float) -> Tens
 
 
 class PoolBins(torch.autograd.Function):
-    """torchvision's `ps_roi_pool` with a gradient of its own.
+    """torchvision's `ps_roi_pool` with a correct gradient.
 
-    On the CPU, torchvision's sends what a bin learns to the bin of the same size in the upper left corner of the map.
+    On the CPU, torchvision's sends a bin's gradient to a bin of the same size in the upper left corner of the map.
     """
 
     @staticmethod
@@ -44,7 +44,7 @@ class PoolBins(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        """Return the gradient [N, D bins bins, H, W]: every position of a bin gets its equal share."""
+        """Return the gradient [N, D bins bins, H, W]: all positions of a bin get equal shares."""
         (rois,) = ctx.saved_tensors
         images, _, height, width = ctx.shape
         columns = bin_shares(rois[:, 1], rois[:, 3], width, ctx.bins, ctx.scale)  # [R, bins, W]
@@ -59,9 +59,9 @@ class PoolBins(torch.autograd.Function):
 
 
 def bin_shares(start: Tensor, end: Tensor, length: int, bins: int, scale: float) -> Tensor:
-    """Return each position's share [R, bins, length] of the bins of RoIs from `start` to `end` [R] along one axis.
+    """Return the shares [R, bins, length] of positions in the bins of RoIs from `start` to `end` [R] along one axis.
 
-    Borders are rounded as in `ps_roi_pool`, in its order of operations and precision; an empty bin has no shares.
+    Borders are rounded exactly as in `ps_roi_pool`; an empty bin has no shares.
     """
     start, end = ((side * scale).abs().add(0.5).floor() * side.sign() for side in (start, end))  # halves go outwards
     size = (end - start).clamp(min=1)[:, None] / bins
@@ -74,9 +74,9 @@ def bin_shares(start: Tensor, end: Tensor, length: int, bins: int, scale: float)
 
 
 def sample_bins(maps: Tensor, rois: list[Tensor], bins: int, scale: float, samples: int) -> Tensor:
-    """Return means of `samples` x `samples` bilinear samples a bin (SNIP, section 4); otherwise as `pool_bins`.
+    """Return means of `samples` x `samples` bilinear samples in each bin (SNIP, section 4); otherwise as `pool_bins`.
 
-    Samples lie at the centres of a bin's equal parts. A position's value belongs to its centre.
+    Samples lie at the centres of a bin's equal parts. The value of a position lies at its centre.
     """
     return ps_roi_align(maps, rois, bins, scale, samples)
 
@@ -84,19 +84,19 @@ def sample_bins(maps: Tensor, rois: list[Tensor], bins: int, scale: float, sampl
 def shift_bins(
     maps: Tensor, offsets: Tensor, rois: list[Tensor], bins: int, scale: float, samples: int, reach: float = REACH
 ) -> Tensor:
-    """Return `sample_bins` of bins that offsets move (Deformable ConvNets, section 2.2); at zero offsets equal to it.
+    """Return `sample_bins` with bins moved by offsets (Deformable ConvNets, section 2.2).
 
     Args:
         maps: [N, D bins bins, H, W], as `pool_bins`.
-        offsets: [R, 2 T, bins, bins], x then y of each of T fields; T is D, or 1 where all outputs share one.
+        offsets: [R, 2 T, bins, bins], x then y of each of T fields; T is D, or 1 where all outputs share one field.
         rois: [R_i, 4] for every image, xyxy in network-input pixels.
         bins: along each axis.
-        scale: positions a pixel, 1 / stride.
+        scale: positions per pixel, 1 / stride.
         samples: along each axis of a bin.
-        reach: share of the RoI's width and height that an offset of 1 moves a bin by.
+        reach: an offset of 1 moves a bin by this share of the RoI's width or height.
 
     Raises:
-        ValueError: channels or offsets that do not fit together.
+        ValueError: maps and offsets whose channels do not fit together.
     """
     outputs, rest = divmod(maps.shape[1], bins**2)
     fields = offsets.shape[1] // 2
@@ -115,7 +115,7 @@ def shift_bins(
 
 
 def _shift_image(maps: Tensor, moves: Tensor, rois: Tensor, samples: int) -> Tensor:
-    """Return [R, D, k, k] of one image.
+    """Return `shift_bins` of one image, [R, D, k, k].
 
     Args:
         maps: [D k k, H, W].
@@ -138,7 +138,7 @@ def _shift_image(maps: Tensor, moves: Tensor, rois: Tensor, samples: int) -> Ten
     grid = torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1)
 
     def by_bin(values: Tensor, *tail: int) -> Tensor:
-        """Move RoIs behind bins: [R, T, k, k, s, s, ...] to [D k k, R, s s, ...]."""
+        """Permute values [R, T, k, k, s, s, ...] to [D k k, R, s s, ...]."""
         values = values.permute(1, 2, 3, 0, *range(4, values.dim()))
         values = values.expand(outputs, *values.shape[1:]) if fields == 1 else values
         return values.reshape(maps.shape[0], count, samples**2, *tail)

@@ -1,4 +1,4 @@
-"""torchvision's RoI heads with the papers' losses, which remember what each object size contributed."""
+"""torchvision's RoI heads with the papers' losses, which remember what objects of each size contributed."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ RoIFilter = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
 
 
 class PositiveLosses(NamedTuple):
-    """Losses of one step's positive RoIs, detached: what DST's feedback reads."""
+    """Detached losses of one step's positive RoIs, which DST's feedback reads."""
 
     regression: Tensor  # [P], summed over the four coordinates, not normalised
     classification: Tensor  # [P]
-    areas: Tensor  # [P], box area of the matched object in network-input pixels
-    all_classification: Tensor | None = None  # [], summed over all sampled RoIs or anchors, the background's too
+    areas: Tensor  # [P], box area of the matched object in square network-input pixels
+    all_classification: Tensor | None = None  # [], summed over all sampled RoIs or anchors, background included
 
 
 class SampledRoIs(NamedTuple):
-    """RoIs that one training step samples, an entry an image."""
+    """RoIs that one training step samples, one entry per image."""
 
     boxes: list[Tensor]  # [R, 4], xyxy in network-input pixels
     matched: list[Tensor]  # [R], index of the matched object; meaningless for the background
     labels: list[Tensor]  # [R], 0 is the background
     regression_targets: list[Tensor]  # [R, 4], encoded
-    areas: list[Tensor]  # [R], box area of the matched object in network-input pixels
+    areas: list[Tensor]  # [R], box area of the matched object in square network-input pixels
 
 
 class RoIHeads(roi_heads.RoIHeads):
-    """RoI heads with per-RoI losses, class-specific deltas [R, K, 4] and openings for training paradigms.
+    """RoI heads with per-RoI losses, class-specific deltas [R, K, 4] and hooks for training methods.
 
     Attributes:
         box_loss: "l1" (MMDetection) or "smooth_l1" with beta 1 (maskrcnn-benchmark, SNIPER).
         small_loss_weight: factor on the losses of small objects' RoIs (DST, table 1); 1 changes nothing.
-        small_area: box area in network-input pixels under which an object is small (32^2 at the papers' size).
-        filter_rois: maps RoIs [R, 4], labels [R], matched object indices [R] and a target to the mask [R] of RoIs that
-            take part (SNIP); None keeps all.
+        small_area: box area in square network-input pixels below which an object is small (papers' size: 32^2).
+        filter_rois: maps RoIs [R, 4], labels [R], matched object indices [R] and a target to a mask [R] of the RoIs
+            that train (SNIP); None keeps all.
         positives: losses of the last training step's positive RoIs.
         normaliser: maps the number of sampled RoIs to the losses' divisor.
     """
@@ -85,7 +85,7 @@ class RoIHeads(roi_heads.RoIHeads):
         return [], self.sampled_losses(features, self.sample(proposals, targets), image_shapes, targets)[0]
 
     def sample(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> SampledRoIs:
-        """Return the RoIs that train, out of proposals [N, 4] of every image and the boxes of its objects."""
+        """Sample the RoIs that train from proposals [N, 4] of every image and the boxes of its objects."""
         self._targets = targets
         boxes, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
         self._targets = None
@@ -98,7 +98,7 @@ class RoIHeads(roi_heads.RoIHeads):
     def predict(
         self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        """Return logits [R, K + 1] and deltas [R, K or 1, 4] of the RoIs [R_i, 4] of every image."""
+        """Return logits [R, K + 1] and deltas [R, K or 1, 4] for RoIs [R_i, 4] of every image."""
         return self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, image_shapes)))
 
     def sampled_losses(
@@ -108,9 +108,9 @@ class RoIHeads(roi_heads.RoIHeads):
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the named losses of sampled RoIs, and the deltas [R, K or 1, 4] that a cascade refines them by.
+        """Return the named losses of sampled RoIs and the deltas [R, K or 1, 4], by which a cascade refines them.
 
-        `targets` is for branches that learn more of an object than its box and class.
+        Only branches that learn more than boxes and classes read `targets`.
         """
         logits, deltas = self.predict(features, sampled.boxes, image_shapes)
         labels, regression_targets, areas = map(torch.cat, (sampled.labels, sampled.regression_targets, sampled.areas))
@@ -119,14 +119,14 @@ class RoIHeads(roi_heads.RoIHeads):
     def losses(
         self, logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor, areas: Tensor
     ) -> dict[str, Tensor]:
-        """Return classification and regression loss, both over the number of sampled RoIs.
+        """Return the classification and the regression loss, both divided by the number of sampled RoIs.
 
         Args:
             logits: [R, K + 1], the background first.
             deltas: [R, K, 4], or [R, 1, 4] where all classes share theirs.
             labels: [R], 0 is the background.
             regression_targets: [R, 4].
-            areas: [R], box area of each RoI's matched object, in network-input pixels.
+            areas: [R], box area of each RoI's matched object in square network-input pixels.
         """
         count = self.normaliser(labels.numel())
         weights = torch.ones_like(areas)
@@ -142,7 +142,7 @@ class RoIHeads(roi_heads.RoIHeads):
     def roi_losses(
         self, logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return every RoI's classification loss [R], every positive's regression loss [P] and the positives' rows."""
+        """Return all RoIs' classification losses [R], the positives' regression losses [P], and their rows [P]."""
         positive = torch.where(labels > 0)[0]
         classification = F.cross_entropy(logits, labels, reduction="none")
         chosen, wanted = chosen_deltas(deltas, positive, labels[positive] - 1), regression_targets[positive]
@@ -154,21 +154,21 @@ class RoIHeads(roi_heads.RoIHeads):
         return loss(deltas, wanted, reduction="none").sum(dim=1)
 
     def dense_parts(self, images: Tensor, channels: int, proposals: int) -> None:
-        """Run the parts whose multiply-adds count, on `proposals` RoIs of `channels` channels; images [N, 3, H, W]."""
+        """Run the parts whose multiply-adds count on `proposals` RoIs of `channels` channels on the images' device."""
         rois = torch.empty(proposals, channels, *self.box_roi_pool.output_size, device=images.device)
         self.box_predictor(self.box_head(rois))
 
     def detect(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
-        """Return boxes [D, 4], labels [D] and scores [D] of every image after score threshold and per-class NMS."""
+        """Return boxes [D, 4], labels [D] and scores [D] of every image after the score threshold and per-class NMS."""
         logits, deltas = self.predict(features, proposals, image_shapes)
         return self.select_detections(logits.softmax(dim=-1), deltas, proposals, image_shapes)
 
     def select_detections(
         self, scores: Tensor, deltas: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
-        """Return the detections of RoIs with scores [R, K + 1], the background's first, and deltas [R, K or 1, 4]."""
+        """Return every image's detections from scores [R, K + 1] (background first) and deltas [R, K or 1, 4]."""
         scores = scores[:, 1:]
         results = []
         counts = [len(boxes) for boxes in proposals]
@@ -183,13 +183,13 @@ class RoIHeads(roi_heads.RoIHeads):
 
 
 def weigh_small_objects(part: nn.Module, spec: Spec) -> None:
-    """Tell RoI heads or a dense head the method's weight of small objects' losses, at the preset's lengths."""
+    """Set the method's loss weight of small objects on RoI heads or a dense head, at the preset's lengths."""
     part.small_loss_weight = spec.experiment.method.small_loss_weight or 1.0
     part.small_area = (32 * spec.preset.factor) ** 2
 
 
 def chosen_deltas(deltas: Tensor, rows: Tensor, classes: Tensor) -> Tensor:
-    """Return deltas [n, 4] of RoIs `rows` [n] for classes [n] from 0, of [R, K, 4] or (class-agnostic) [R, 1, 4]."""
+    """Pick from deltas [R, K, 4], or class-agnostic [R, 1, 4], those [n, 4] of `rows` [n] and classes [n] from 0."""
     return deltas[rows, classes if deltas.shape[1] > 1 else torch.zeros_like(classes)]
 
 

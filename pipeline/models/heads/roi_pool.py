@@ -11,19 +11,19 @@ from torchvision.ops import roi_align
 
 from pipeline.models.heads.sampled_roi_align import sampled_roi_align
 
-CANONICAL_LEVEL = 4  # stride 2^4 takes the RoIs of the canonical scale (FPN, equation 1)
+CANONICAL_LEVEL = 4  # RoIs of the canonical scale use stride 2^4 (FPN, equation 1)
 
 
 class MultiLevelRoIAlign(nn.Module):
-    """RoIAlign that takes each RoI from the level that its size asks for.
+    """RoIAlign that pools each RoI from the level that fits its size.
 
     Args:
-        strides: of the levels that RoIs are pooled from, powers of two in rising order; further levels are left alone.
+        strides: of the levels that RoIs are pooled from, powers of two in rising order; further levels are not read.
         output_size: bins along each axis.
-        sampling_ratio: bilinear samples a bin and axis.
-        canonical_scale: sqrt(w h) of the RoIs that stride 16 takes, in network-input pixels.
+        sampling_ratio: bilinear samples of a bin along each axis.
+        canonical_scale: sqrt(w h) in network-input pixels of the RoIs that use stride 16.
 
-    Differs from torchvision's MultiScaleRoIAlign, whose samples lie half a feature pixel to the lower right.
+    Differs from torchvision's MultiScaleRoIAlign, whose samples lie half a feature pixel too far to the lower right.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MultiLevelRoIAlign(nn.Module):
     def forward(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Tensor:
-        """Return features [R, C, S, S] of the RoIs [R_i, 4] of every image, in order; `image_shapes` is not read."""
+        """Return features [R, C, S, S] for RoIs [R_i, 4] of every image, in order; `image_shapes` is not read."""
         maps = list(features.values())[: len(self.strides)]
         images = torch.cat([torch.full_like(boxes[:, :1], row) for row, boxes in enumerate(proposals)])
         rois = torch.cat([images, torch.cat(proposals)], dim=1)
@@ -63,8 +63,8 @@ class MultiLevelRoIAlign(nn.Module):
         return out
 
     def pool(self, level: Tensor, rois: Tensor, stride: int) -> Tensor:
-        """Return features of RoIs [R, 5], whose first column is the image's number, on one level, in fp32.
+        """Return features on one level for RoIs [R, 5], whose first column is the image's number, in fp32.
 
-        In bf16 a coordinate above 128 has whole pixels only.
+        In bf16, coordinates above 128 would be rounded to whole pixels.
         """
         return roi_align(level.float(), rois, self.output_size, 1 / stride, self.sampling_ratio, aligned=True)

@@ -1,4 +1,4 @@
-"""torchvision's region proposal network with one opening: who labels the anchors."""
+"""torchvision's region proposal network with one hook, which labels the anchors."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class AnchorLosses(NamedTuple):
     objectness: Tensor  # [S], positives first
     regression: Tensor  # [P] of the positives, summed over the four coordinates
     positive: Tensor  # [P], rows of the positives among all anchors
-    count: float | Tensor  # what both sums are divided by
+    count: float | Tensor  # the divisor of both sums
 
 
 class RegionProposalNetwork(rpn.RegionProposalNetwork):
-    """Region proposal network whose anchor labels can come from a training paradigm (SNIP's valid ranges).
+    """Region proposal network whose anchor labels can come from a training method (SNIP's valid ranges).
 
     Attributes:
         label_anchors: maps anchors [A, 4] and one image's target to labels [A] (1 object, 0 background, -1 ignored);
@@ -52,7 +52,7 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
                 self.label_anchors(boxes, target).to(old.dtype)
                 for boxes, target, old in zip(anchors, targets, labels, strict=True)
             ]
-            # A tie with an object's best anchor can be positive below the threshold: match it to its best object too.
+            # An anchor that ties for an object's best can be positive below the threshold: match it to its best, too.
             for row, (boxes, target) in enumerate(zip(anchors, targets, strict=True)):
                 if len(target["boxes"]):
                     best = self.box_similarity(target["boxes"], boxes).argmax(dim=0)
@@ -62,7 +62,7 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
     def compute_loss(
         self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], targets: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return torchvision's losses; zero, not NaN, where every anchor of the batch is ignored."""
+        """Return torchvision's losses, but zero instead of NaN where every anchor of the batch is ignored."""
         found = self.anchor_losses(objectness.flatten(), deltas, labels, torch.cat(targets))
         return found.objectness.sum() / found.count, found.regression.sum() / found.count
 

@@ -1,4 +1,4 @@
-"""RoIAlign on a processor: the sampling points of all levels as one weighted sum of feature rows."""
+"""RoIAlign on the CPU: the sampling points of all levels as one weighted sum of feature rows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 def sampled_roi_align(
     maps: Sequence[Tensor], rois: Tensor, levels: Tensor, strides: Sequence[int], size: int, samples: int
 ) -> Tensor:
-    """Return what torchvision's `roi_align(..., aligned=True)` gives on every RoI's own level, in fp32.
+    """Return torchvision's `roi_align(..., aligned=True)` of every RoI on its own level, in fp32.
 
-    That operator wants channels first, computes every point's place again for each channel, and its backward is slower
-    still; together it was a fifth of a small network's step. Here a point is four rows of features, channels last.
+    That operator needs channels first and computes every point's place again for each channel; with its even slower
+    backward pass it took a fifth of a small network's step. Here a point is four rows of features, channels last.
 
     Args:
         maps: features [N, C, H_l, W_l] of each level.
-        rois: [R, 5], the image's row in the batch and xyxy in network-input pixels.
+        rois: [R, 5], the image's row in the batch, then xyxy in network-input pixels.
         levels: [R], index into `maps`.
-        strides: network-input pixels of a feature pixel, of each level.
+        strides: network-input pixels of a feature pixel on each level.
         size: bins along each axis.
         samples: points along each axis of a bin.
 
@@ -47,7 +47,7 @@ def sampled_roi_align(
 
 
 def taps(low: Tensor, high: Tensor, length: Tensor, size: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Return the feature pixels [R, size, 2 * samples] that the bins of one axis read, and their weights.
+    """Return the feature pixels [R, size, 2 * samples] that the bins read along one axis, and their weights.
 
     Args:
         low, high: [R], the RoI's edges in feature pixels, where pixel i has its centre at i.

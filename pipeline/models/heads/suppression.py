@@ -1,4 +1,4 @@
-"""The last step of every detector: boxes inside the image, non-maximum suppression class by class, the best kept."""
+"""The last step of every detector: clip boxes to the image, suppress class by class, and keep the best."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def suppress(
     """Return `boxes`, `labels` from 1 and `scores` of an image's detections, best first.
 
     Args:
-        boxes: [n, 4] in network-input pixels; they are clipped, and those outside the image (padding has some) go.
+        boxes: [n, 4] in network-input pixels; they are clipped, and those outside the image (in the padding) dropped.
         scores: [n].
         classes: [n], from 0.
         shape: (h, w) of the image.
-        iou: from which a detection falls to a better one of its class; None suppresses nothing.
-        limit: of detections, None for all.
+        iou: from which a better detection of the same class suppresses one; None suppresses nothing.
+        limit: most detections of an image; None keeps all.
     """
     boxes = clip_boxes_to_image(boxes, shape)
     inside = remove_small_boxes(boxes, min_size=1e-2)

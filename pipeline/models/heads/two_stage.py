@@ -18,13 +18,13 @@ from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.rpn import RegionProposalNetwork
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
-FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size a level, on the papers' 800-pixel scale
+FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size per level, on the papers' 800-pixel scale
 FPN_STRIDES = (4, 8, 16, 32)  # of the levels that RoIs are pooled from
 FPN_RESOLUTION = 7
 
 
 class TwoStageDetector(GeneralizedRCNN):
-    """torchvision's two-stage detector, which also answers DST's feedback and `measure`."""
+    """torchvision's two-stage detector with what DST's feedback and `measure` read."""
 
     @property
     def positives(self) -> PositiveLosses | None:
@@ -39,12 +39,12 @@ class TwoStageDetector(GeneralizedRCNN):
 
 
 class FloatRPNHead(RPNHead):
-    """torchvision's RPN head; its outputs leave in fp32, because losses and box decoding need the digits.
+    """torchvision's RPN head with fp32 outputs, because losses and box decoding need the precision.
 
     Args:
         channels: of every level.
         anchors: of every position.
-        hidden: channels of the 3x3 convolution, those of the levels where it is None.
+        hidden: channels of the 3x3 convolution; None means `channels`.
     """
 
     def __init__(self, channels: int, anchors: int, hidden: int | None = None) -> None:
@@ -83,26 +83,26 @@ def build_rpn(spec: Spec, channels: int, anchors: Sequence[Sequence[int]]) -> Re
 
 
 class FloatAnchorGenerator(AnchorGenerator):
-    """torchvision's anchors in fp32: under autocast theirs are in the features' bf16, which rounds to 4 pixels."""
+    """torchvision's anchors in fp32; under autocast, the features' bf16 would round them to 4 pixels."""
 
     def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Make the anchors around the origin; `dtype`, the features', is not read."""
+        """Make the anchors around the origin; `dtype` is not read."""
         super().set_cell_anchors(torch.float32, device)
 
 
 def anchor_generator(spec: Spec, anchors: Sequence[Sequence[int]]) -> AnchorGenerator:
-    """Return anchors of three aspect ratios whose sides on every level are given on the papers' 800-pixel scale."""
+    """Return anchors of three aspect ratios from each level's sides on the papers' 800-pixel scale."""
     sides = tuple(tuple(side * spec.preset.factor for side in level) for level in anchors)
     return FloatAnchorGenerator(sides, (ASPECT_RATIOS,) * len(sides))
 
 
 def build_fpn_rpn(spec: Spec, channels: int) -> RegionProposalNetwork:
-    """Build the RPN on a pyramid's five levels, one anchor side each."""
+    """Build the RPN on a pyramid's five levels, with one anchor side for each."""
     return build_rpn(spec, channels, [(side,) for side in FPN_ANCHORS])
 
 
 def fpn_pool(spec: Spec, resolution: int = FPN_RESOLUTION) -> MultiLevelRoIAlign:
-    """Return RoIAlign on a pyramid's four finest levels, with the papers' rule of which RoI takes which level."""
+    """Return RoIAlign on a pyramid's four finest levels, with the papers' rule for choosing the level."""
     return MultiLevelRoIAlign(FPN_STRIDES, resolution, spec.preset.model.roi_samples, 224 * spec.preset.factor)
 
 
@@ -122,15 +122,15 @@ def roi_arguments(spec: Spec, iou: float = 0.5) -> dict[str, Any]:
 
 
 def set_losses(roi_heads: RoIHeads, spec: Spec) -> None:
-    """Tell RoI heads the recipe's box loss and the method's weight of small objects, at the preset's lengths."""
+    """Set the recipe's box loss and the method's loss weight of small objects on RoI heads, at the preset's lengths."""
     roi_heads.box_loss = spec.recipe.box_loss
     weigh_small_objects(roi_heads, spec)
 
 
 class BoxPredictor(nn.Module):
-    """Class scores with a background slot, and box deltas for every foreground class, or one for all.
+    """Class scores with a background slot, and box deltas for every foreground class, or one set for all.
 
-    Differs from torchvision: no deltas for the background, as the papers' printed parameter counts say.
+    Differs from torchvision: no deltas for the background, as the papers' printed parameter counts require.
     """
 
     def __init__(self, channels: int, classes: int, class_agnostic: bool = False) -> None:
@@ -143,6 +143,6 @@ class BoxPredictor(nn.Module):
         nn.init.zeros_(self.bbox_pred.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map RoI features [R, C] to logits [R, K + 1] and deltas [R, K or 1, 4], in fp32 whatever the autocast."""
+        """Map RoI features [R, C] to logits [R, K + 1] and deltas [R, K or 1, 4] in fp32, even under autocast."""
         logits, deltas = self.cls_score(x), self.bbox_pred(x)
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
