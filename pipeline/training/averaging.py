@@ -1,4 +1,4 @@
-"""Moving average of a network's weights: smoother than the last step's, and as good as free."""
+"""Moving average of a network's weights, which is smoother than the last step's and almost free."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    """Exponential moving average of all parameters and of the buffers that are no whole numbers, which are copied.
+    """Exponential moving average of all parameters and floating-point buffers; integer buffers are copied.
 
-    The decay grows from 0.1 to its value, min(decay, (1 + n) / (10 + n)) at update n, so that short trainings forget
-    where they started.
+    At update n, the decay is min(decay, (1 + n) / (10 + n)): it grows from 0.1, so that short trainings forget their
+    initial weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -25,7 +25,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take the weights of the optimiser step just done."""
+        """Take in the weights after an optimiser step."""
         averages: list[Tensor] = []
         values: list[Tensor] = []
         for name, value in model.state_dict().items():
@@ -39,7 +39,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
-        """Let a network hold the averaged weights, for an evaluation, without copying any."""
+        """Exchange a network's weights with the averaged ones inside the block, without copying."""
         tensors = model.state_dict(keep_vars=True)
 
         def exchange() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of a running training and weights of a finished one; both are written atomically."""
+"""Checkpoints of a running training and weights of a finished one, both written atomically."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SEAL = hashlib.sha256().digest_size
 
 
 class Sealing:
-    """A stream for `torch.save` that hashes what it writes; PyTorch's archives carry checksums that it never reads."""
+    """A stream for `torch.save` that hashes what it writes, because PyTorch never reads its archives' checksums."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream, self.hash = stream, hashlib.sha256()
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        """Write and hash. An error is kept for `seal`: PyTorch would turn it into another one without its cause."""
+        """Write and hash; an error is kept for `seal`, because PyTorch would raise another one without its cause."""
         if self.error is None:
             self.hash.update(data)
             try:
@@ -43,7 +43,7 @@ class Sealing:
         """The stream is flushed by `seal`."""
 
     def seal(self) -> None:
-        """Write the hash behind the data and wait until both are on the disk. Raises OSError where a write failed."""
+        """Write the hash after the data and wait until both are on disk; raise OSError where a write failed."""
         if self.error is not None:
             raise self.error
         self.stream.write(self.hash.digest())
@@ -52,9 +52,9 @@ class Sealing:
 
 
 class Checkpoints:
-    """Last and last but one state of one training, in a folder keyed by its resolved parameters.
+    """The last two states of one training, in a folder keyed by its resolved parameters.
 
-    A truncated or damaged file (power cut, flipped bit) falls back to the one before it.
+    If the last file is truncated or damaged (power cut, flipped bit), the one before it is used.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +64,7 @@ class Checkpoints:
     def save(self, state: dict[str, Any]) -> None:
         """Write a state of tensors, numbers, text, lists and dicts.
 
-        Raises DiskFullError where it does not fit; the state before it is kept.
+        Raise DiskFullError where the disk is full; the previous state is kept.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.last.exists():
@@ -80,7 +80,7 @@ class Checkpoints:
             if path.exists():
                 try:
                     return torch.load(opened(path), map_location="cpu", weights_only=True)
-                except Exception as error:  # torch raises many kinds for what it cannot read; all mean the same here
+                except Exception as error:  # torch raises many kinds of error for unreadable files
                     reason = str(error) if isinstance(error, DamagedError) else type(error).__name__
                     print(
                         f"Checkpoint {path} is unreadable ({reason}); going on from the one before it.", file=sys.stderr
@@ -88,7 +88,7 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Delete both states: the training is finished."""
+        """Delete both states, once the training is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -97,7 +97,7 @@ class DamagedError(ValueError):
 
 
 def opened(path: Path) -> io.BytesIO:
-    """Return the archive in a sealed file. Raises DamagedError where its checksum is not that of its bytes."""
+    """Return the archive in a sealed file; raise DamagedError where its checksum is wrong."""
     with open(path, "rb") as stream:
         body = stream.read(max(0, path.stat().st_size - SEAL))
         if stream.read() != hashlib.sha256(body).digest():
@@ -106,19 +106,19 @@ def opened(path: Path) -> io.BytesIO:
 
 
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors as safetensors; text metadata travels in the file's header. Raises DiskFullError."""
+    """Write tensors as safetensors with text metadata in the header; raise DiskFullError where they do not fit."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(path) as temporary:
         try:
             save_file(tensors, temporary, metadata or {})
-        except SafetensorError as error:  # Rust's errors carry the number of the cause as text only
+        except SafetensorError as error:  # Rust's errors have the error number only in their text
             if any(f"os error {number})" in str(error) for number in FULL):
                 raise DiskFullError(path) from error
             raise
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a safetensors file. Raises InputError where it is missing or broken."""
+    """Return the tensors and the metadata of a safetensors file; raise InputError where it is missing or broken."""
     if not path.is_file():
         raise InputError(f"Weights {path} do not exist; run the stage that makes them (dvc repro names it).")
     try:
@@ -130,12 +130,12 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_init(model: nn.Module, tensors: dict[str, Tensor]) -> tuple[int, list[str]]:
-    """Copy an init into a network where name and shape agree; decomposed layers take a plain weight apart.
+    """Copy an init's tensors into a network where name and shape agree; decomposed layers split a plain weight.
 
-    A C4 detector owns conv5_x in its RoI head, so `backbone.body.layer4` also fits `roi_heads.box_head.layer4`.
+    A C4 detector has conv5_x in its RoI head, so `backbone.body.layer4` also fits `roi_heads.box_head.layer4`.
 
     Returns:
-        How many tensors of the network were set, and the names of those that keep their initial values.
+        The number of the network's tensors that were set, and the names of those that keep their initial values.
     """
     moved = {
         name.replace("backbone.body.layer4.", "roi_heads.box_head.layer4."): tensor for name, tensor in tensors.items()

@@ -28,11 +28,11 @@ FEATURES = (
 def export_experiment(spec: Spec) -> None:
     """Write `paths.onnx` and `paths.export` of an experiment, from its trained weights where they exist.
 
-    A classifier is exported whole, a detector's backbone and neck. Without trained weights the initial network of the
-    experiment's seed is written, with printed scales where it needs learnt ones; the summary says which.
+    A classifier is exported whole, a detector as its backbone and neck. Without trained weights, the network that the
+    experiment's seed initialises is written, with printed scales where it needs learnt ones. The summary says which.
 
     Raises:
-        InputError: a network whose sampling moves with its input.
+        InputError: a network whose sampling positions depend on its input.
     """
     preset = spec.preset
     set_threads(preset)
@@ -54,7 +54,7 @@ def export_experiment(spec: Spec) -> None:
 
 
 def load_network(spec: Spec) -> tuple[nn.Module, str, tuple[int, int]]:
-    """Return the network to export, where its weights come from, and its input's (h, w)."""
+    """Return the network to export, the source of its weights, and its input's (h, w)."""
     preset = spec.preset
     if spec.experiment.detector == "classifier":
         return *load_classifier(spec), (preset.training.pretrain_size,) * 2
@@ -70,7 +70,7 @@ def load_network(spec: Spec) -> tuple[nn.Module, str, tuple[int, int]]:
 
 
 def load_classifier(spec: Spec) -> tuple[nn.Module, str]:
-    """Return a classifier and where its weights come from: a whole classifier's file, or the init of detectors."""
+    """Return a classifier and the source of its weights: a whole classifier's file, or a detectors' init."""
     file, init = paths.weights(spec.preset.name, spec.name), paths.init(spec.preset.name, spec.name)
     if file.is_file():
         tensors, _ = load_weights(file)
@@ -88,7 +88,7 @@ def load_classifier(spec: Spec) -> tuple[nn.Module, str]:
 
 @torch.inference_mode()
 def compare(network: nn.Module, path: Any, example: Tensor, threads: int = 1) -> tuple[float, float]:
-    """Return the largest absolute difference between ONNX Runtime's outputs and PyTorch's, and the largest output."""
+    """Return the largest absolute difference between ONNX Runtime and PyTorch, and the largest absolute output."""
     ours, theirs = named_outputs(network(example)), run_onnx(path, example, threads)
     differences = [(ours[name] - value).abs().max().item() for name, value in theirs.items()]
     return max(differences), max(value.abs().max().item() for value in ours.values())

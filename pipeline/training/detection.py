@@ -1,4 +1,4 @@
-"""Train one detector: build, initialise, wire the method in, run the loop, write weights, history and summary."""
+"""Train one detector: build and initialise it, apply the method, run the loop, write weights, history and summary."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from pipeline.training.precision import choose_precision, pick_device, set_threa
 def train_detector(spec: Spec) -> None:
     """Train the detector of a specification and write its three outputs (`paths.weights`, `history`, `summary`).
 
-    Processes that torchrun started share every batch, and the first one writes.
+    Processes started by torchrun share every batch, and the first one writes.
     """
     with joined() as world:
         train_together(spec, world)
@@ -52,7 +52,7 @@ def train_together(spec: Spec, world: World) -> None:
     masks = spec.experiment.has_masks
     data = DetectionSet(load_split(manifest, "train"), spec.data.limit_train, masks)
     if masks:
-        check_masks(load_split(manifest, "val"))  # they are scored after hours
+        check_masks(load_split(manifest, "val"))  # scoring would fail only after hours of training
     regions = give_proposals(data, spec, "train")
     inits, tensors, metadata = read_inits(spec)
     torch.manual_seed(spec.seed)
@@ -103,14 +103,14 @@ class DetectorStep:
     """Losses and logged quantities of one forward pass, in this process.
 
     Attributes:
-        info: of the last batch, what its feeder says (`image_ids`, `file_names`, ...) and the seconds `waited` for it.
+        info: the feeder's facts of the last batch (`image_ids`, `file_names`, ...) and the seconds `waited` for it.
     """
 
     def __init__(
         self, model: nn.Module, feeder: Feeder, spec: Spec, device: torch.device, world: World = ALONE
     ) -> None:
         self.model, self.feeder, self.device, self.world = model, feeder, device, world
-        self.wrapped = world.wrap(model)  # gradients are shared as long as it lives
+        self.wrapped = world.wrap(model)  # gradients are shared as long as this object exists
         self.accumulate = spec.preset.training.accumulate
         self.info: dict[str, Any] = {}
         self.sums: Tensor | None = None
@@ -121,9 +121,9 @@ class DetectorStep:
         self.together = collage is not None and collage.reduce
 
     def __call__(self, number: int) -> tuple[dict[str, Tensor], dict[str, Tensor | float | None]]:
-        """Return the named losses of batch `number`, counted over all steps, and what the history logs of it.
+        """Return the named losses of batch `number`, counted over all steps, and the quantities to log.
 
-        Shares come with the last batch of an optimiser step, as scalar tensors, so that a GPU need not be waited for.
+        Shares come with the last batch of an optimiser step as scalar tensors, so that nothing waits for a GPU.
         """
         last = (number + 1) % self.accumulate == 0
         asked = time.perf_counter()
@@ -141,10 +141,10 @@ class DetectorStep:
         return losses, {"images": seen, **self.shares(positives, last), **self.batch_facts(info)}
 
     def shares(self, positives: PositiveLosses | None, last: bool = True) -> dict[str, Tensor]:
-        """Return which share of a step's regression loss small, medium and large objects carried.
+        """Return the shares of small, medium and large objects in a step's regression loss, with its last batch.
 
-        They are sums over sums of the step's batches in all processes, NaN where there is no loss, and come with the
-        last batch. `low_share` is of this process alone, unless collages are decided together.
+        A share is a sum divided by a sum, both over the step's batches in all processes, and NaN where there is no
+        loss. `low_share` is of this process alone, unless processes decide on collages together.
         """
         if positives is None:
             return {}
@@ -166,7 +166,7 @@ class DetectorStep:
         }
 
     def batch_facts(self, info: dict[str, Any]) -> dict[str, float | None]:
-        """Return whether the batch was a collage, and its share of valid objects under its resolution's name.
+        """Return whether the batch was a collage, and its share of valid objects by the name of its resolution.
 
         `valid_...` exists in every step of a pyramid, `snip_valid_...` only where valid ranges apply.
         """
@@ -181,20 +181,20 @@ class DetectorStep:
 
     @staticmethod
     def images_seen(history: History) -> int:
-        """Return how many network inputs the training saw."""
+        """Return the number of network inputs that the training saw."""
         return int(history.sums.get("images", 0))
 
     @staticmethod
     def valid_objects(history: History) -> dict[str, float] | None:
-        """Return the mean share of valid objects at each resolution while ranges apply, None where they never do."""
+        """Return each resolution's mean share of valid objects while ranges apply; None where they never do."""
         names = [name for name in history.counts if name.startswith("snip_valid_")]
         return {name.removeprefix("snip_valid_"): history.mean(name) for name in sorted(names)} or None
 
 
 def wire_snip(model: nn.Module, ignore_iou: float) -> None:
-    """Let valid ranges decide which anchors, points and RoIs take part in the losses (SNIP, section 5.2).
+    """Let valid ranges select the anchors, points and RoIs of the losses (SNIP, section 5.2).
 
-    A network that only proposes has no RoI heads, one that only classifies no RPN, and a dense head is neither.
+    A network that only proposes has no RoI heads, one that only classifies has no RPN, a dense detector has neither.
     """
 
     def label_anchors(anchors: Tensor, target: dict[str, Tensor]) -> Tensor:
@@ -203,7 +203,7 @@ def wire_snip(model: nn.Module, ignore_iou: float) -> None:
             anchors,
             target["boxes"][valid],
             target["boxes"][~valid],
-            (float("inf"), float("inf")),  # none is left out here for reaching out of the image
+            (float("inf"), float("inf")),  # no anchor is ignored here for reaching out of the image
             positive_iou=model.rpn.proposal_matcher.high_threshold,
             negative_iou=model.rpn.proposal_matcher.low_threshold,
             ignore_iou=ignore_iou,
@@ -223,13 +223,13 @@ def wire_snip(model: nn.Module, ignore_iou: float) -> None:
 
 
 def give_proposals(data: DetectionSet, spec: Spec, split: str, source: str | None = None) -> list[Path]:
-    """Give a data set the proposals that a classifier of regions is fed, and return the file that holds them.
+    """Attach to a data set the proposals that a region classifier needs, and return their files.
 
     Args:
         data: the images of `split`.
-        spec: the classifier, or any other detector, which reads none.
+        spec: the classifier; any other detector reads no proposals.
         split: "train" or "val".
-        source: another experiment than the one whose proposals `spec` names.
+        source: experiment that made the proposals, if not the one that `spec` names.
 
     Raises:
         InputError: a classifier without proposals, or proposals of other data.
@@ -247,9 +247,9 @@ def give_proposals(data: DetectionSet, spec: Spec, split: str, source: str | Non
 
 
 def read_inits(spec: Spec) -> tuple[list[Path], dict[str, Tensor], dict[str, str]]:
-    """Return the files that a detector starts from, their tensors, and the metadata of the first.
+    """Return the files that a detector starts from, their tensors, and the metadata of the first file.
 
-    The second body of a joint network has a file of its own, whose backbone goes below `backbone.second` (SNIP, 7.3).
+    The second body of a joint network has its own file, whose backbone becomes `backbone.second` (SNIP, section 7.3).
     """
     experiment = spec.experiment
     files = [paths.init(spec.preset.name, experiment.init)]
@@ -263,14 +263,14 @@ def read_inits(spec: Spec) -> tuple[list[Path], dict[str, Tensor], dict[str, str
 
 
 def read_scales(metadata: dict[str, str]) -> dict[str, tuple[float, float]] | None:
-    """Return the learnt scales that a file of weights carries, or None."""
+    """Return the learnt scales in the metadata of a weights file, or None."""
     if "scales" not in metadata:
         return None
     return {name: (pair[0], pair[1]) for name, pair in json.loads(metadata["scales"]).items()}
 
 
 def run_digest(spec: Spec, precision: str, stage: str, *files: Path) -> str:
-    """Hash all that a training depends on: resolved parameters, precision, its stage's code, and data and init files.
+    """Hash everything that a training depends on: resolved parameters, precision, stage code, data and init files.
 
     A file that does not exist (the manifest, where embedded data was never verified) is left out.
     """

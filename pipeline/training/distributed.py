@@ -1,4 +1,4 @@
-"""Several processes, one GPU or CPU share each, as torchrun starts them: equal parts of a batch, mean gradients."""
+"""Several processes started by torchrun, each with a GPU or a share of the CPU, that train on parts of one batch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pipeline.errors import InputError
 from pipeline.models.backbones.norms import synchronised
 
 T = TypeVar("T")
-PATIENCE = datetime.timedelta(hours=4)  # the first process may have to decode all of ImageNet before the others start
+PATIENCE = datetime.timedelta(hours=4)  # the others wait while the first process may decode all of ImageNet
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among all; one process alone needs no communication and changes nothing."""
+    """This process among all; a single process does not communicate."""
 
     rank: int = 0
     size: int = 1
@@ -37,7 +37,7 @@ class World:
         return self.rank == 0
 
     def share(self, rows: Sequence[T]) -> list[T]:
-        """Return this process's part of a batch. Raises InputError where the parts would not be equal."""
+        """Return this process's part of a batch; raise InputError where the parts would not be equal."""
         if len(rows) % self.size:
             raise InputError(
                 f"A batch of {len(rows)} cannot be shared by {self.size} processes; take a number that divides it."
@@ -45,25 +45,25 @@ class World:
         return list(rows[self.rank :: self.size])
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return a model whose gradients become means over processes; keep it as long as gradients are computed.
+        """Return a model whose gradients are averaged over processes; keep it as long as gradients are computed.
 
-        Every trainable parameter must take part in every step, with or without objects in the images (tested for all
-        detector families): then no process has to search the graph for those that do not.
+        Every trainable parameter must be used in every step, even without objects in the images (tested for all
+        detector families), so that no process has to search the graph for unused ones.
         """
         return DistributedDataParallel(model) if self.size > 1 else model
 
     @staticmethod
     def local(wrapped: nn.Module) -> AbstractContextManager[None]:
-        """Return a context whose forward passes leave their gradients in this process, as DDP's `no_sync`."""
+        """Return a context in which gradients stay in this process, as DDP's `no_sync`."""
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
     def synchronise_norms(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Return a model whose trained batch norms take their statistics over all processes' images.
+        """Return a model whose trained batch norms compute statistics over all processes' images.
 
-        Norms with frozen statistics stay as they are.
+        Norms with frozen statistics are not changed.
 
         Raises:
-            InputError: there are several processes, and not on GPUs.
+            InputError: there are several processes, but not on GPUs.
         """
         if self.size == 1:
             return model
@@ -79,10 +79,9 @@ class World:
         return model
 
     def means(self, values: dict[str, float | None], device: torch.device) -> dict[str, float | None]:
-        """Return the mean of every value over the processes that have it.
+        """Return the mean of every value over the processes that have it, None where none has.
 
-        A process has no value where it is None, NaN or missing; None is the mean where no process has one. One process
-        gets its own values back as they are.
+        A process does not have a value that is None, NaN or missing. A single process gets its values back unchanged.
         """
         if self.size == 1:
             return values
@@ -101,7 +100,7 @@ class World:
         return {name: means[name] for name in dict.fromkeys([*values, *names])}  # in the order of this process
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the element-wise sum of a tensor over processes, without waiting for it on a GPU."""
+        """Return the element-wise sum of a tensor over processes, without waiting for a GPU."""
         if self.size == 1:
             return values
         total = values.detach().clone()
@@ -109,10 +108,10 @@ class World:
         return total
 
     def normaliser(self, device: torch.device) -> Callable[..., float | Tensor]:
-        """Return a `Normaliser` that makes a loss, as the mean over processes, that of the joint batch.
+        """Return a `Normaliser` with which the mean of a loss over processes is the loss of the joint batch.
 
-        With S the sum and n the count of a process, the mean of S / (sum of n / processes) over processes is the sum of
-        S over the sum of n. All processes must call it equally often.
+        If a process has the sum S and the count n, it divides S by the mean of n over processes; the mean of these
+        quotients is (sum of S) / (sum of n). All processes must call it equally often.
         """
 
         def over_processes(count: float | Tensor, least: float = 1.0) -> Tensor:
@@ -146,7 +145,7 @@ class World:
         return values
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give all processes process 0's buffers: batch norm's statistics are of each process's own images."""
+        """Copy process 0's buffers to all processes, because batch norm's statistics differ between them."""
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
@@ -157,7 +156,7 @@ class World:
             dist.barrier()
 
     def main_first(self, work: Callable[[], T]) -> T:
-        """Do the work in process 0, then in the others, which find what it left on disk."""
+        """Do the work in process 0 first, then in the others, which find its results on disk."""
         if not self.main:
             self.wait()
         result = work()
@@ -171,9 +170,9 @@ ALONE = World()
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """Join the processes that torchrun started (WORLD_SIZE above 1); alone otherwise.
+    """Join the processes that torchrun started (WORLD_SIZE above 1), or be alone.
 
-    GPUs talk through NCCL, CPUs through Gloo.
+    GPUs communicate through NCCL, CPUs through Gloo.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:

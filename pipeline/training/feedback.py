@@ -1,4 +1,4 @@
-"""Feedback of dynamic scale training: does the next step see regular images or collages (DST, section 3.1)."""
+"""Feedback of dynamic scale training: whether the next step sees regular images or collages (DST, section 3.1)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from pipeline.config import CollageOptions
     from pipeline.models.heads.roi_heads import PositiveLosses
 
-_STREAM = 0xC011A6E  # keeps the draws of `random` apart from others that are seeded by (seed, step)
+_STREAM = 0xC011A6E  # separates the draws of `random` from others that are seeded by (seed, step)
 
 
 def share_sums(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> Tensor:
-    """Return what losses [p] of small objects and of all add up to, [2] in fp64, without waiting for a GPU.
+    """Return the sums of the losses of small objects and of all objects, [2] in fp64, without waiting for a GPU.
 
     Args:
         losses: [p], one for each positive.
-        areas: [p], box area of the object that each positive is matched to, in pixels of the network's input.
-        threshold: an object of less area (strictly) is small.
+        areas: [p], box area of the object that each positive is matched to, in square pixels of the network's input.
+        threshold: an object is small if its area is (strictly) less.
     """
     losses, areas = torch.as_tensor(losses), torch.as_tensor(areas)
     if losses.shape != areas.shape or losses.dim() != 1:
@@ -34,20 +34,20 @@ def share_sums(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> Tens
 
 
 def small_loss_share(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> float:
-    """Return the share of a loss that small objects carry, sum over sum (DST, equation 2).
+    """Return the small objects' share of a loss: their sum divided by the sum over all (DST, equation 2).
 
-    Normalisation cancels, so losses are those of one step's positive RoIs or anchors, not averaged.
+    Normalisation cancels, so `losses` are those of one step's positive RoIs or anchors, not averaged.
 
     Args:
         losses: [p], one for each positive.
-        areas: [p], box area of the object that each positive is matched to, in pixels of the network's input.
-        threshold: an object of less area (strictly) is small.
+        areas: [p], box area of the object that each positive is matched to, in square pixels of the network's input.
+        threshold: an object is small if its area is (strictly) less.
 
     Returns:
-        A number in [0, 1]; NaN where it does not exist: without a positive, or where all losses are 0.
+        A number in [0, 1], or NaN where there is no positive or all losses are 0.
 
-    Differs from the paper: areas are those of the network's input, after resizing and collage, as in the authors' code;
-    "COCO's protocol" would read original pixels.
+    Differs from the paper, whose "COCO's protocol" would read original pixels: areas are those in the network's input,
+    after resizing and collage, as in the authors' code.
     """
     return share_of(*share_sums(losses, areas, threshold).tolist())
 
@@ -58,33 +58,33 @@ def share_of(small: float, total: float) -> float:
 
 
 def small_object_share(areas: Tensor, threshold: float = 1024.0) -> float:
-    """Return the share of a batch's objects, by box areas [n], that are small; NaN without objects (DST, table 11)."""
+    """Return the share of small objects among those of box areas [n]; NaN without objects (DST, table 11)."""
     return share_of(*object_sums(areas, threshold).tolist())
 
 
 def object_sums(areas: Tensor, threshold: float) -> Tensor:
-    """Return how many objects, by box areas [n], are small, and how many there are: [2] in fp64."""
+    """Return the numbers of small objects and of all objects of box areas [n]: [2] in fp64."""
     areas = torch.as_tensor(areas)
     return share_sums(torch.ones_like(areas, dtype=torch.float64), areas, threshold)
 
 
 def feedback_sums(feedback: str, positives: PositiveLosses, gt_areas: Tensor, threshold: float = 1024.0) -> Tensor:
-    """Return what small objects carry of the signal that a feedback reads, and all of it, [2] in fp64 (DST, table 11).
+    """Return a feedback's signal summed over small objects, and over all: [2] in fp64 (DST, table 11).
 
     Args:
-        feedback: a value of `CollageOptions.feedback`. "random", "always" and "never" read nothing; theirs is the
-            regression loss, for the record.
+        feedback: a value of `CollageOptions.feedback`. "random", "always" and "never" read nothing; for them it is the
+            regression loss, to be logged.
         positives: losses of the step's positive RoIs.
-        gt_areas: [n], box areas of the objects in the step's batch, in pixels of the network's input.
-        threshold: area under which an object is small.
+        gt_areas: [n], box areas of the objects in the step's batch, in square pixels of the network's input.
+        threshold: area below which an object is small.
 
-    Differs from the authors' code: their classification share divides the sum over small positives by the mean over all
-    sampled RoIs and comes out hundreds of times too large. Here it divides by the sum over positives
-    ("classification_loss") or over all sampled ("classification_loss_all"); the paper does not say which. The joint
-    share is described in the paper only.
+    Differs from the authors' code, whose classification share divides the sum over small positives by the mean over all
+    sampled RoIs and is hundreds of times too large. Here the divisor is the sum over positives ("classification_loss")
+    or over all sampled RoIs ("classification_loss_all"); the paper does not say which. The joint share is only in the
+    paper.
 
     Raises:
-        ValueError: "classification_loss_all" of a detector that does not keep the loss of its background.
+        ValueError: "classification_loss_all" for a detector that does not keep its background's loss.
     """
     if feedback == "input_ratio":
         return object_sums(gt_areas, threshold)
@@ -102,16 +102,16 @@ def feedback_sums(feedback: str, positives: PositiveLosses, gt_areas: Tensor, th
 
 
 def feedback_share(feedback: str, positives: PositiveLosses, gt_areas: Tensor, threshold: float = 1024.0) -> float:
-    """Return the share of small objects in the signal that a feedback reads; arguments as of `feedback_sums`."""
+    """Return the small objects' share of the signal that a feedback reads; arguments as `feedback_sums`."""
     return share_of(*feedback_sums(feedback, positives, gt_areas, threshold).tolist())
 
 
 class ScaleFeedback:
-    """Chooses collages for the next step where small objects carried less than `threshold` of the loss in this one.
+    """Chooses collages for the next step if the small objects' share of this step's loss is below `threshold`.
 
-    A training starts with a collage. A share that does not exist (NaN) is followed by regular images. A step that was
-    skipped, because an image had no objects, makes no update. Each process of a distributed training decides alone
-    unless `CollageOptions.reduce` is set.
+    A training starts with a collage. Regular images follow a share that does not exist (NaN). A step that was skipped
+    because an image had no objects makes no update. Each process of a distributed training decides alone unless
+    `CollageOptions.reduce` is set.
 
     Differs from the paper: the comparison is strict, as in the authors' code.
     """
@@ -121,7 +121,7 @@ class ScaleFeedback:
         self.collage_next = True
 
     def update(self, share: float) -> bool:
-        """Take the share of the step just done and return whether the next step sees collages."""
+        """Take the share of the last step and return whether the next step sees collages."""
         self.collage_next = float(share) < self.threshold  # False for NaN
         return self.collage_next
 
@@ -133,12 +133,12 @@ class ScaleFeedback:
 
 
 class CollageSchedule:
-    """Tells for every optimiser step whether it sees collages, by the feedback that the options name.
+    """Decides for every optimiser step whether it sees collages, by the feedback that the options name.
 
     Args:
         options: kind of feedback and its threshold.
-        seed: of the experiment; "random" depends on it and the step alone, so a resumed training draws the same.
-        small_area: box area under which an object is small, in pixels of the network's input.
+        seed: of the experiment; "random" depends only on it and the step, so a resumed training draws the same.
+        small_area: box area below which an object is small, in square pixels of the network's input.
         world: the processes that train together.
     """
 
@@ -159,9 +159,9 @@ class CollageSchedule:
     def observe(self, positives: PositiveLosses, areas: list[Tensor], last: bool = True) -> None:
         """Take the losses of a micro-batch and the box areas [n] of each image's objects.
 
-        With the `last` micro-batch of an optimiser step the sums over all of them make the decision. As in the authors'
-        code, a step with an image that has no object (of any process, where they decide together) makes none. A GPU is
-        not waited for: the sums are read when the next step asks.
+        After the `last` micro-batch of an optimiser step, the sums over all of them decide. As in the authors' code, a
+        step with an image without objects (in any process, where they decide together) decides nothing. The sums are
+        read only when the next step asks, so that nothing waits for a GPU.
         """
         if self.options.feedback in ("random", "always", "never"):
             return
@@ -172,7 +172,7 @@ class CollageSchedule:
             self._step.close(self.world if self.options.reduce else ALONE)
 
     def _settle(self) -> None:
-        """Decide by the step that ended, if one did."""
+        """Decide by the step that ended, if one has."""
         sums = self._step.read()
         if sums is not None and not sums[2]:
             self.feedback.update(share_of(sums[0], sums[1]))
@@ -186,7 +186,7 @@ class CollageSchedule:
 
 
 class Sums:
-    """Sums over the micro-batches of one step, copied to the processor while the GPU goes on."""
+    """Sums over the micro-batches of one step, copied to the CPU while the GPU continues."""
 
     def __init__(self) -> None:
         self._open: Tensor | None = None
@@ -198,7 +198,7 @@ class Sums:
         self._open = values if self._open is None else self._open + values
 
     def close(self, world: World) -> None:
-        """End the step: sum over processes and start the copy."""
+        """End the step: sum over processes and start the copy to the CPU."""
         total, self._open = world.sum(self._open), None
         self._closed = total.to("cpu", non_blocking=total.is_cuda)
         self._copied = None
@@ -207,7 +207,7 @@ class Sums:
             self._copied.record()
 
     def read(self) -> list[float] | None:
-        """Return the last step's sums once, None where no step ended since."""
+        """Return the last step's sums, or None where no step has ended since the last call."""
         if self._closed is None:
             return None
         if self._copied is not None:

@@ -1,4 +1,4 @@
-"""What a training step is fed: regular images, collages or one resolution of a pyramid, as the experiment says."""
+"""The input of a training step: regular images, collages or one resolution of a pyramid, as the experiment says."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ REGULAR, COLLAGE, PYRAMID = 1, 2, 3  # numbers of the random streams
 
 
 class Feeder(Protocol):
-    """Gives this process's part of every batch; `state_dict` holds all its state, so a resumed training sees the same.
+    """Gives this process's part of every batch; `state_dict` is its whole state, so a resumed training sees the same.
 
-    Batches are numbered over all steps: step s of a training that accumulates a of them has s * a to s * a + a - 1.
+    Batches are numbered over all steps: if a step accumulates a batches, step s has batches s * a to s * a + a - 1.
     """
 
     def batch(self, number: int) -> Batch: ...
@@ -42,7 +42,7 @@ class Feeder(Protocol):
 
 
 def build_feeder(spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> Feeder:
-    """Return the feeder that an experiment's method asks for.
+    """Return the feeder of an experiment's method.
 
     Args:
         spec: the resolved experiment.
@@ -71,9 +71,9 @@ class Look(NamedTuple):
 
 
 class RegularBatches(Dataset):
-    """Batch number i: resized, flipped images of a stream of its own; a pure function of seed and i.
+    """Batches of resized and flipped images from one stream; batch i is a pure function of seed and i.
 
-    The whole batch's augmentation is drawn in every process, so that no image's depends on how many there are.
+    Every process draws the augmentation of the whole batch, so that it does not depend on the number of processes.
     """
 
     def __init__(self, spec: Spec, data: DetectionSet, batch: int, stream: int, world: World = ALONE) -> None:
@@ -82,15 +82,15 @@ class RegularBatches(Dataset):
         self.stream = BatchStream(orientations(sizes), batch, spec.seed * 8 + stream)
 
     def __getitem__(self, index: int) -> Batch:
-        """Return images [3, H, W] in 0-1 and targets with `boxes` [n, 4] and `labels` [n], in network-input pixels.
+        """Return images, targets and facts (`image_ids`, `file_names`) of a batch.
 
-        Targets also hold `masks` [n, H, W], uint8, and `proposals` [P, 4] where the data set has them. The third part
-        names the images (`image_ids`, `file_names`).
+        Images are [3, H, W] in 0-1. Targets have `boxes` [n, 4] in network-input pixels, `labels` [n] and, where the
+        data set has them, `masks` [n, H, W] (uint8) and `proposals` [P, 4].
         """
         return self.load(self.world.share(self.looks(index)))
 
     def looks(self, index: int) -> list[Look]:
-        """Return how the images of batch `index` are augmented, those of all processes."""
+        """Return how the images of batch `index` are augmented in all processes."""
         random = transforms.generator(self.spec.seed, self.number, index)
         choices, looks = self.spec.experiment.method.short_sides, []
         for row in self.stream.batch(index):
@@ -101,7 +101,7 @@ class RegularBatches(Dataset):
         return looks
 
     def load(self, looks: list[Look]) -> Batch:
-        """Return the batch of some images."""
+        """Return a batch of these images."""
         samples = [self.sample(look) for look in looks]
         return (
             [image for image, _ in samples],
@@ -110,7 +110,7 @@ class RegularBatches(Dataset):
         )
 
     def limits(self, look: Look) -> tuple[float, float]:
-        """Return the short side of an image, and the most that its long side may have, in network-input pixels."""
+        """Return an image's short side, and the most that its long side may be, in network-input pixels."""
         recipe, factor = self.spec.recipe, self.spec.preset.factor
         long = max(recipe.long_side, recipe.long_side * look.short / recipe.short_side)
         return look.short * factor, long * factor
@@ -151,7 +151,7 @@ class PlainFeeder:
         self._loader: Iterator[Batch] | None = None
 
     def batch(self, number: int) -> Batch:
-        """Return a batch; they are asked for in order."""
+        """Return the next batch; batches are asked for in order."""
         if self._loader is None:
             self._loader = loader(self.batches, number, self.numbers, self.workers)
         return next(self._loader)
@@ -167,12 +167,12 @@ class PlainFeeder:
 
 
 class CollageFeeder:
-    """Two streams, of which the feedback on the last step picks one (DST, section 3.2; official code).
+    """Two streams of batches; the feedback on the last step picks one (DST, section 3.2; official code).
 
-    The streams advance apart, and a collage step consumes `components` times a batch of new images, so a DST run has
-    its baseline's number of steps. All batches that one optimiser step accumulates are of one kind.
+    The streams advance independently, and a collage batch takes `components` batches of new images, so a DST run has as
+    many steps as its baseline. All batches of an optimiser step are of one kind.
 
-    Several processes decide and advance alone, unless `CollageOptions.reduce` is set.
+    Each process decides and advances alone, unless `CollageOptions.reduce` is set.
     """
 
     def __init__(self, spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> None:
@@ -199,7 +199,7 @@ class CollageFeeder:
         return images, targets, {**info, "collage": name == "collage"}
 
     def observe(self, positives: PositiveLosses | None, targets: list[dict[str, Tensor]], last: bool = True) -> None:
-        """Feed the losses and objects of a batch back to the schedule; `last` tells whether it ends a step."""
+        """Feed the losses and objects of a batch back to the schedule; the `last` batch ends a step."""
         self.schedule.observe(positives, [transforms.areas(target["boxes"]) for target in targets], last)
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,10 +211,10 @@ class CollageFeeder:
 
 
 class CollageBatches(Dataset):
-    """Batches of collages, k consecutive images of a source batch in each.
+    """Batches of collages, each of k consecutive images of a source batch.
 
-    Differs from the authors' code: the canvas is as large as the images of all processes ask, not of one, so that
-    collages do not depend on how many there are.
+    Differs from the authors' code: the canvas fits the images of all processes instead of one, so that collages do not
+    depend on the number of processes.
     """
 
     def __init__(self, source: RegularBatches, components: int, spec: Spec) -> None:
@@ -223,7 +223,7 @@ class CollageBatches(Dataset):
         self.divisor = spec.preset.model.pad_divisor  # a collage is padded no further than a regular batch
 
     def __getitem__(self, index: int) -> Batch:
-        """Return collages of one canvas: the largest height and width of all source images of the batch."""
+        """Return collages on a canvas of the largest height and width of all source images of the batch."""
         looks = self.source.looks(index)
         canvas = canvas_of([self.source.size(look) for look in looks], self.divisor)
         groups = [looks[start : start + self.components] for start in range(0, len(looks), self.components)]
@@ -244,12 +244,12 @@ class CollageBatches(Dataset):
 
 
 def loader(batches: Dataset, start: int, stop: int, workers: int) -> Iterator[Batch]:
-    """Iterate over batches number `start` to `stop` of a stream, prefetched by `workers` processes.
+    """Iterate over batches `start` to `stop` (excluded) of a stream, prefetched by `workers` processes.
 
-    The workers live as long as the iterator; for a GPU, batches come in pinned memory, which it reads by itself.
+    The workers live as long as the iterator. With a GPU, batches are in pinned memory, which it copies by itself.
     """
     numbers = range(start, max(stop, start + 1))
-    # A generator of its own: starting a loader draws a number, which a resumed run would do at another step.
+    # A separate generator: a loader draws a number when it starts, which in a resumed run is another step.
     own = torch.Generator()
     pinned = torch.cuda.is_available()
     return iter(

@@ -1,4 +1,4 @@
-"""From a GSL network to fast-deployment inits: average its scales over images, decompose them, transfer weights."""
+"""From a GSL network to fast-deployment inits: average scales over images, decompose them, transfer weights."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ from pipeline.training.visiting import visits
 def learn_scales(spec: Spec) -> None:
     """Average the predicted scales of a trained GSL network over random training images (POD, section 3.2).
 
-    Writes mean and standard deviation over images for every block, in (h, w), to `paths.scales`; beside them the same
-    of validation images and how far both agree (POD, table 3 and section 4.4). Only the training images' means are
-    decomposed.
+    Write every block's mean and standard deviation (h, w) over training and over validation images to `paths.scales`,
+    and how far both agree (POD, table 3 and section 4.4). Only the means over training images are decomposed.
     """
     preset = spec.preset
     if not spec.experiment.method.global_scale:
@@ -68,11 +67,11 @@ def learn_scales(spec: Spec) -> None:
 
 
 def stability(train: dict[str, dict[str, float]], val: dict[str, dict[str, float]]) -> dict[str, float | None]:
-    """Return how stable scales are, relative to the training images' means: POD prints less than 0.03 as spread.
+    """Return how stable scales are over images and between splits (POD prints a spread of less than 0.03).
 
     Returns:
-        The largest deviation over images of either split and the largest difference between the splits' means, both
-        over layers and axes, as shares of the mean; None where every mean is 0.
+        The largest standard deviation over images of either split, and the largest difference between the splits'
+        means, over all layers and axes, as shares of the training images' mean; None where every mean is 0.
     """
     cells = [(train[name], val[name], axis) for name in train for axis in "hw" if train[name][f"mean_{axis}"]]
     shares = {
@@ -97,7 +96,7 @@ def block_name(module: str) -> str:
 
 
 def recorder(values: list[Tensor]) -> Any:
-    """Return a forward pre-hook that keeps the scales [N, 2] which a GSL layer predicts for its input."""
+    """Return a forward pre-hook that keeps the scales [N, 2] that a GSL layer predicts for its input."""
 
     def record(layer: GlobalScaleConv2d, inputs: tuple[Tensor, ...]) -> None:
         values.append(layer.predict_scales(inputs[0]).float().cpu())
@@ -106,7 +105,7 @@ def recorder(values: list[Tensor]) -> Any:
 
 
 def summarise(scales: Tensor) -> dict[str, float]:
-    """Return mean and standard deviation of scales [N, 2] over images, for (h, w)."""
+    """Return the mean and standard deviation of scales [N, 2] (h, w) over images."""
     mean, deviation = scales.double().mean(dim=0), scales.double().std(dim=0, correction=0)
     pairs = {"mean_h": mean[0], "mean_w": mean[1], "std_h": deviation[0], "std_w": deviation[1]}
     return {name: round(float(value), 6) for name, value in pairs.items()}
@@ -115,8 +114,8 @@ def summarise(scales: Tensor) -> dict[str, float]:
 def decompose_init(spec: Spec) -> None:
     """Write the two inits of fast-deployment networks (POD, section 3.3).
 
-    `<name>_fd` holds the pre-trained backbone, its 3x3 weights cut into the sub-convolutions; `<name>_fd_wt` the whole
-    GSL detector, its weights transferred. Both carry the learnt scales in their header.
+    `<name>_fd` is the pre-trained backbone with its 3x3 weights cut into the sub-convolutions. `<name>_fd_wt` is the
+    whole GSL detector with its weights transferred. Both have the learnt scales in their header.
     """
     import msgspec
 

@@ -1,4 +1,4 @@
-"""Training history: means over windows of steps, kept small enough for git whatever the length of a training."""
+"""Training history: means over windows of steps, small enough for git however long a training is."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ COLUMNS = (
 )
 
 
-SHARES = ("small_share",)  # of which every step is counted: a window's mean hides their distribution
+SHARES = ("small_share",)  # also counted in a histogram over steps: a window's mean hides their distribution
 SHARE_BINS = 100
 
 
 class History:
-    """Rows of window means, and sums over the whole training for its summary."""
+    """Means over windows as rows, and sums over the whole training for its summary."""
 
     def __init__(self, steps: int, rows: int, columns: tuple[str, ...] = COLUMNS) -> None:
         self.columns = columns
@@ -42,14 +42,14 @@ class History:
         self.share_steps: dict[str, list[int]] = {}
 
     def add(self, values: dict[str, float | None]) -> None:
-        """Add one step; quantities that are None or NaN do not exist in this step."""
+        """Add one step; a quantity that is None or NaN does not exist in it."""
         present = {name: float(v) for name, v in values.items() if v is not None and not math.isnan(v)}
         self._pending.append(present)
         for name, value in present.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
             if name in SHARES:
-                # The hair keeps a share of 0.29 out of the bin below, where 100 * 0.29 falls in floating point.
+                # Without the small addend, a share of 0.29 would fall into the bin below by rounding.
                 place = min(int(value * SHARE_BINS + 1e-9), SHARE_BINS - 1)
                 self.share_steps.setdefault(name, [0] * SHARE_BINS)[place] += 1
         if len(self._pending) == self.window:
@@ -68,7 +68,7 @@ class History:
         self._pending = []
 
     def all_columns(self) -> tuple[str, ...]:
-        """Return the columns, and behind them the further losses that a detector has names for."""
+        """Return the columns followed by the detector's further losses."""
         return (*self.columns, *sorted(n for n in self.sums if n.startswith("loss_") and n not in self.columns))
 
     def mean(self, name: str) -> float | None:
@@ -77,9 +77,9 @@ class History:
         return round(self.sums[name] / count, 6) if count else None
 
     def histogram(self, name: str) -> list[int] | None:
-        """Return how many steps had a share in each hundredth, [0, 0.01) first, without the empty ones at the end.
+        """Return how many steps had a share in each hundredth, from [0, 0.01), without the empty ones at the end.
 
-        The last hundredth holds 1 too. None where the share existed in no step.
+        The last hundredth includes 1. None where the share existed in no step.
         """
         counts = self.share_steps.get(name)
         if counts is None:
@@ -87,7 +87,7 @@ class History:
         return counts[: max(place for place, count in enumerate(counts) if count) + 1]
 
     def csv(self) -> str:
-        """Return the rows as CSV, empty cells where a quantity did not exist."""
+        """Return the rows as CSV, with empty cells where a quantity did not exist."""
         stream = io.StringIO()
         writer = csv.DictWriter(stream, self.all_columns(), lineterminator="\n", restval="")
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""What ends a training early: SIGTERM from a cluster, a data-loading worker that dies, a loss that is not finite."""
+"""What ends a training early: SIGTERM from a cluster, the death of a data-loading worker, a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pipeline.errors import InputError
 from pipeline.files import write_json
 
 GRACE = 0.5  # seconds in which a SIGTERM may follow the one that ended a worker
-STOPPED = 128 + signal.SIGTERM  # exit code 143, as of a process that SIGTERM ended
+STOPPED = 128 + signal.SIGTERM  # exit code 143, that of a process ended by SIGTERM
 
 
 class Stopped(SystemExit):
-    """SIGTERM came: the state is saved, and the next start of the same training goes on from it."""
+    """SIGTERM came: the state is saved, and the same training continues from it when it is started again."""
 
     def __init__(self, message: str) -> None:
         super().__init__(STOPPED)
@@ -38,15 +38,15 @@ class StopRequest:
 
 @contextmanager
 def catch_sigterm() -> Iterator[StopRequest]:
-    """Let SIGTERM finish the current step instead of ending the process at once (cluster pre-emption).
+    """Let the current step finish after SIGTERM instead of ending the process at once (cluster pre-emption).
 
-    A cluster ends the data-loading workers too; their deaths interrupt neither the step nor the end of the process.
+    A cluster also ends the data-loading workers; their deaths interrupt neither the step nor the end of the process.
     """
     request = StopRequest()
 
     def note(signum: int, frame: Any) -> None:
         request.requested = True
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises wherever the process is
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise anywhere in the code
 
     before = signal.signal(signal.SIGTERM, note)
     try:
@@ -57,7 +57,7 @@ def catch_sigterm() -> Iterator[StopRequest]:
 
 @contextmanager
 def explained_deaths(spec: Spec, stop: StopRequest) -> Iterator[None]:
-    """Turn the death of a data-loading worker into one sentence; a cluster that ends all processes is no error."""
+    """Turn the death of a data-loading worker into an InputError, unless a cluster ends all processes."""
     try:
         yield
     except RuntimeError as error:
@@ -80,12 +80,12 @@ def explained_deaths(spec: Spec, stop: StopRequest) -> Iterator[None]:
 def stop_at_loss(
     spec: Spec, step: int, lr: float, batches: Sequence[tuple[dict[str, float], dict[str, Any]]], path: Path
 ) -> None:
-    """Write down the images of a step whose loss is not finite, and raise InputError.
+    """Write the images of a step whose loss is not finite to a file, and raise InputError.
 
     Args:
         step: from 0.
         batches: losses and facts (`image_ids`, `file_names`) of every batch of the step in this process.
-        path: JSON file that is written.
+        path: JSON file to write.
     """
     bad = [(losses, info) for losses, info in batches if not all(map(math.isfinite, losses.values()))]
     if not bad:

@@ -1,4 +1,4 @@
-"""The training loop: feed, loss, step, log, checkpoint; a killed run continues to the same weights."""
+"""The training loop: feed, loss, step, log, checkpoint. A killed run continues to the same weights."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from pipeline.training.state import TrainingState
 from pipeline.training.step_log import StepLog
 from pipeline.training.step_values import Batch, mean, read, waited
 
-# Losses and logged quantities of a batch, by its number; a quantity may be a tensor, which is read without a wait.
+# Maps a batch's number to its losses and logged quantities; those that are tensors are read without waiting.
 StepLoss = Callable[[int], tuple[dict[str, Tensor], dict[str, float | Tensor | None]]]
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_all: bool = False) -> list[dict[str, Any]]:
-    """Return trainable parameters in two groups: weights, and biases and norms, which do not decay.
+    """Return trainable parameters in two groups: weights, which decay, and biases and norms, which do not.
 
-    With `decay_all` everything decays, as in the classifiers' official recipes.
+    With `decay_all`, all parameters decay, as in the classifiers' official recipes.
     """
     decayed, plain = [], []
     for parameter in model.parameters():
@@ -62,24 +62,24 @@ def train(
 
     Args:
         spec: the resolved experiment.
-        step_loss: computes the named losses of a batch and the quantities to log; runs under autocast. Step s asks for
-            the batches s * accumulate + i, and their losses are divided by `accumulate`. An attribute `info` names the
+        step_loss: returns the named losses of a batch and the quantities to log; runs under autocast. Step s asks for
+            the batches s * accumulate + i, and their losses are divided by `accumulate`. An attribute `info` has the
             batch's `image_ids` and `file_names`, and the seconds that it `waited` for data.
         steps: optimiser steps.
-        folder: where checkpoints live while the training runs.
-        history: gets one entry a step.
+        folder: of the checkpoints while the training runs.
+        history: gets one entry per step.
         precision: "fp32", "bf16" or "fp16"; weights and optimiser stay in fp32.
-        feeder: has a `state_dict` that belongs to the checkpoint, or is None.
-        rate: base learning rate, by default the specification's.
+        feeder: its `state_dict` is part of the checkpoint; may be None.
+        rate: base learning rate; default: the specification's.
         world: the processes that train together; the first one writes checkpoints and shows progress.
-        after_step: is called with the number of steps done and returns more to log (an evaluation, once an epoch).
-        log: the file that the lines of all steps end up in, by default `paths.training_log`.
+        after_step: is called with the number of finished steps and returns more to log (an evaluation after an epoch).
+        log: file for the lines of all steps; default: `paths.training_log`.
 
     Returns:
-        Facts for the training's summary: how the learning rate came about, and what went wrong on the way.
+        Facts for the training's summary: how the learning rate was determined, and what went wrong.
 
     Raises:
-        InputError: a loss is not finite, or a data-loading worker died; the sentence names step and losses, or cause.
+        InputError: a loss is not finite (the sentence names step and losses), or a data-loading worker died.
         Stopped: the process was asked to end (SIGTERM); exit code 143.
     """
     training, recipe, accumulate = spec.preset.training, spec.recipe, spec.preset.training.accumulate
@@ -106,7 +106,7 @@ def train(
     if world.main:
         published = log or paths.training_log(spec.preset.name, spec.name)
         lines = StepLog(folder, published, start, history, training.tensorboard)
-    own = (world.rank,) if world.rank else ()  # processes draw apart: their images differ
+    own = (world.rank,) if world.rank else ()  # every process draws its own numbers for its own images
     model.train()
     with (
         catch_sigterm() as stop,
@@ -121,7 +121,7 @@ def train(
         ) as bar,
     ):
         for step in range(start, steps):
-            # Every step draws from its own seed, so no random state has to survive a kill.
+            # Every step has its own seed, so no random state has to survive a kill.
             seed_with(generator(spec.seed, 0, step, *own).initial_seed(), device)
             lr = learning_rate(step, steps, rate.lr, recipe, warmup)
             for group in optimizer.param_groups:
@@ -135,7 +135,7 @@ def train(
                 loss = sum(value.float() for value in losses.values())
                 scaler.scale(loss if accumulate == 1 else loss / accumulate).backward()
                 batches.append(Batch(loss, losses, logged, dict(getattr(step_loss, "info", None) or {})))
-            # Read once, with the backward under way: a GPU that is asked earlier waits for the processor.
+            # Read once, while the backward pass runs: read earlier, the GPU would have to wait for the CPU.
             values = read(batches)
             total = sum(row["loss"] for row, _ in values) / accumulate
             mine = {"loss": total, **mean([row for row, _ in values]), **mean([row for _, row in values])}
@@ -151,7 +151,7 @@ def train(
             scaler.step(optimizer)
             scaler.update()
             if scaler.is_enabled():
-                seen["skipped"] = float(scaler.get_scale() < scale)  # a gradient was not finite: no step was made
+                seen["skipped"] = float(scaler.get_scale() < scale)  # a gradient was not finite: the step was skipped
             if state.average is not None:
                 state.average.update(model)
             if after_step is not None:
@@ -179,9 +179,9 @@ def train(
 
 
 def seed_with(seed: int, device: torch.device) -> None:
-    """Seed the processor's random numbers and this GPU's, as `torch.manual_seed` does.
+    """Seed the random numbers of the CPU and this GPU, as `torch.manual_seed` does.
 
-    Without a GPU that function formats a traceback on every call, which costs a step of a small network a millisecond.
+    Without a GPU, that function formats a traceback in every call, which takes a millisecond of a small network's step.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
@@ -189,7 +189,7 @@ def seed_with(seed: int, device: torch.device) -> None:
 
 
 def announce(spec: Spec, rate: Rate, world: World) -> None:
-    """Say on stderr how the learning rate came about where it is not the recipe's own."""
+    """Say on stderr how the learning rate was determined where it is not the recipe's own."""
     if not world.main or rate.rule == "recipe":
         return
     recipe, preset = spec.experiment.recipe, spec.preset.name
@@ -204,7 +204,7 @@ def announce(spec: Spec, rate: Rate, world: World) -> None:
 
 
 def facts(spec: Spec, rate: Rate, history: History, failed: int) -> dict[str, Any]:
-    """Return what the summary says of the engine; what was not used or did not happen is left out."""
+    """Return the summary's facts about the loop, without what was not used or did not happen."""
     training, found = spec.preset.training, rate.facts()
     if training.accumulate > 1:
         found["accumulate"] = training.accumulate
@@ -218,7 +218,7 @@ def facts(spec: Spec, rate: Rate, history: History, failed: int) -> dict[str, An
 
 
 def build_optimizer(spec: Spec, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser, or the preset's stand-in for trainings too short for SGD."""
+    """Return the recipe's optimiser, or the preset's substitute for trainings that are too short for SGD."""
     recipe = spec.recipe
     groups = parameter_groups(model, recipe.weight_decay, recipe.decay_all)
     if (spec.preset.training.optimizer or recipe.optimizer) == "adamw":

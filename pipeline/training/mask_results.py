@@ -1,4 +1,4 @@
-"""Masks of detections: what a network sees inside a box, pasted into the image and written as COCO's code."""
+"""Masks of detections: a network's mask of a box, pasted into the image and encoded as COCO's RLE."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from pipeline.data.masks import encode_window
 
-THRESHOLD = 0.5  # of a probability, from which a pixel belongs to the object
+THRESHOLD = 0.5  # probability from which a pixel belongs to the object
 
 
 def kept_masks(output: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return `mask_probs` of a detector's output, where it has any, on the CPU in half precision: all images' wait."""
+    """Return a detector's `mask_probs`, if any, on the CPU in half precision, because those of all images are kept."""
     return {"mask_probs": output["mask_probs"].half().cpu()} if "mask_probs" in output else {}
 
 
 def encode_masks(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Return the masks of an image's detections as compressed codes {size, counts} with counts as text.
+    """Return the masks of an image's detections as compressed RLE {size, counts} with `counts` as text.
 
     Args:
-        probabilities: [D, 1, S, S] inside the boxes.
+        probabilities: [D, 1, S, S], relative to the boxes.
         boxes: [D, 4] xyxy in file pixels.
         size: (h, w) of the image file.
     """
@@ -36,11 +36,11 @@ def encode_masks(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) ->
 
 
 def paste(probability: Tensor, box: list[float], size: tuple[int, int]) -> tuple[np.ndarray, int, int]:
-    """Return the mask bool [h, w] of the pixels that a box touches inside the image, and their first row and column.
+    """Return the mask (bool [h, w]) of the pixels that a box touches inside the image, and their first row and column.
 
     A pixel takes the probability [S, S] at its centre, interpolated between the centres of bins and zero outside.
-    Differs from torchvision's `paste_masks_in_image`, which cuts boxes to whole pixels: true masks of ScaleWorld, seen
-    at 28x28 and pasted back, score a mask AP of 99.8 here and 59.5 there.
+    Differs from torchvision's `paste_masks_in_image`, which cuts boxes to whole pixels. ScaleWorld's true masks,
+    reduced to 28x28 and pasted back, have a mask AP of 99.8 here and 59.5 there.
     """
     x1, y1, x2, y2 = box
     left, top = max(0, math.floor(x1)), max(0, math.floor(y1))

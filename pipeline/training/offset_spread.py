@@ -1,4 +1,4 @@
-"""Effective dilations of a trained deformable detector over images, as learnt scales are measured."""
+"""Effective dilations of a trained deformable detector over images, measured in the same way as learnt scales."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.training.visiting import visits
 def measure_offsets(spec: Spec) -> None:
     """Measure the spread of a trained deformable network's offsets over training and validation images.
 
-    Writes mean and standard deviation of the effective dilation by layer, axis and object size to `paths.offsets`.
+    Write the mean and standard deviation of the effective dilation by layer, axis and object size to `paths.offsets`.
 
     Raises:
         InputError: an experiment without deformable convolutions.

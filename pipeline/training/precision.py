@@ -1,4 +1,4 @@
-"""Number format and threads of a run, decided once at its start."""
+"""Number format and thread count of a run, decided once at its start."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def set_threads(preset: Preset) -> None:
-    """Use the preset's thread count: sums over threads depend on it, so it belongs to the preset."""
+    """Set the thread count, which belongs to the preset because sums over threads depend on it."""
     if preset.threads:
         torch.set_num_threads(preset.threads)
 
 
 def choose_precision(preset: Preset, device: torch.device) -> str:
-    """Return "fp32", "bf16" or "fp16": the preset's, or on "auto" bf16 where this device is good at it.
+    """Return "fp32", "bf16" or "fp16": the preset's or, for "auto", bf16 where this device is fast at it.
 
-    A CPU is measured, because only some have bf16 units and the others emulate it many times slower; the margin is wide
-    so that noise cannot change the choice between two runs on one machine.
+    A CPU is measured, because only some have bf16 units and the others emulate them many times slower. The margin is
+    wide, so that noise cannot change the choice between two runs on one machine.
     """
     wanted = preset.training.precision
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    # oneDNN names the units it may use; without any bf16 instruction the emulation always loses.
+    # Without any bf16 instruction that oneDNN may use, the emulation is always slower.
     if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "fp32"
     return "bf16" if convolution_seconds(torch.bfloat16) < 0.8 * convolution_seconds(torch.float32) else "fp32"

@@ -38,7 +38,7 @@ Detections = dict[str, Tensor]
 
 
 def predict(spec: Spec, test: str) -> None:
-    """Detect on every validation image as the test says and write `paths.detections`."""
+    """Detect objects in every validation image as the test says, and write `paths.detections`."""
     if test not in spec.experiment.tests:
         raise InputError(
             f"{spec.name} has no test {test!r}{nearest(test, spec.experiment.tests)}; it has "
@@ -71,12 +71,12 @@ def load_detector(spec: Spec, classes: int, device: torch.device) -> nn.Module:
 
 
 def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -> Detect:
-    """Return what a test detects with: a trained network, mirrored images too, or several networks together.
+    """Return a test's detector: a trained network, with mirrored images, or several networks together.
 
     Where ranges filter detections or soft-NMS decays them, nothing is suppressed before (SNIPER's aggregation).
 
     Raises:
-        InputError: members beside a detector that is no classifier of given regions.
+        InputError: an ensemble of detectors that do not classify given regions.
     """
     model = load_detector(spec, classes, device)
     if options.merge != "nms" or options.valid_ranges is not None:
@@ -98,8 +98,8 @@ def detect_levels(
 ) -> list[list[Detections]]:
     """Return the detections of every image at each resolution of a test.
 
-    A network that proposes keeps the best of those that lie in each resolution's valid range; other detections stay as
-    they are, and `merge` filters them.
+    A proposal network keeps the best of those that lie in each resolution's valid range; other detections are not
+    changed here, because `merge` filters them.
     """
     preset, proposes = spec.preset, spec.experiment.detector == "d_rfcn_rpn"
     top = (spec.experiment.rpn or ProposalNetwork()).top
@@ -126,7 +126,7 @@ def detect_all(
     device: torch.device,
     title: str,
 ) -> list[Detections]:
-    """Return the detections of every image at one resolution, boxes [D, 4] xyxy in file pixels."""
+    """Return the detections of every image at one resolution, with `boxes` [D, 4] xyxy in file pixels."""
     groups = orientations([data.size(row) for row in range(len(data))])
     order = sorted(range(len(data)), key=lambda row: (groups[row], row))
     found: list[Detections] = [{} for _ in order]
@@ -152,12 +152,12 @@ def detect_all(
 def merge(levels: list[Detections], options: Test, preset: Preset, iou: float = NMS) -> Detections:
     """Merge one image's detections over resolutions.
 
-    Detections outside a resolution's valid range are dropped (SNIP, section 5.4). Soft-NMS is SNIPER's; `nms` is
-    the detector's own suppression, at an overlap of `iou` over all resolutions and both looks of a flip. What comes
-    from one resolution and one look stays as it is.
+    Detections outside a resolution's valid range are dropped (SNIP, section 5.4). Soft-NMS is SNIPER's; `nms` is the
+    detector's own suppression at an overlap of `iou`, over all resolutions, plain and mirrored. Detections of a single
+    resolution without mirroring are not changed.
 
-    With soft-NMS or ranges this is the only suppression, but for detectors that need their own before they compute
-    masks or grids (`keep_candidates`); without either, each resolution went through the detector's.
+    With soft-NMS or ranges, this is the only suppression, except for detectors that suppress before they compute masks
+    or grids (`keep_candidates`). Without either, the detector has suppressed at each resolution.
     """
     if len(levels) == 1 and options.valid_ranges is None and not options.flip and options.merge == "nms":
         return levels[0]
@@ -174,21 +174,21 @@ def merge(levels: list[Detections], options: Test, preset: Preset, iou: float = 
 
 
 def scaled_range(valid_range: Range, preset: Preset) -> Range:
-    """Return a range in original COCO pixels in the pixels of the preset's files."""
+    """Convert a range from original COCO pixels to pixels of the preset's files."""
     low, high = valid_range
     return low * preset.pixel_factor, None if high is None else high * preset.pixel_factor
 
 
 def valid_part(detections: Detections, valid_range: Range) -> Detections:
-    """Return the detections whose sqrt(w h) lies in a closed range, both in file pixels."""
+    """Return the detections whose sqrt(w h) lies in a closed range, in file pixels."""
     kept = valid_objects(transforms.sides(detections["boxes"]), valid_range)
     return {name: value[kept] for name, value in detections.items()}
 
 
 def coco_results(image_id: int, detections: Detections, size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
-    """Return detections in COCO results form: xywh boxes, a thousandth of a pixel and six digits of score.
+    """Return detections in COCO results form: xywh boxes to a thousandth of a pixel, scores to six digits.
 
-    Detections with masks also have their `segmentation`; `size` is the image file's (h, w), which that needs.
+    Detections with masks also have a `segmentation`, for which `size`, the image file's (h, w), is needed.
     """
     results: list[dict[str, Any]] = [
         {

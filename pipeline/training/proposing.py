@@ -1,4 +1,4 @@
-"""Proposals of a trained region proposal network on all images, for the experiments that classify them."""
+"""Proposals of a trained region proposal network on all images, for the experiments that classify regions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipeline.errors import InputError
 from pipeline.training.precision import pick_device, set_threads
 from pipeline.training.prediction import detect_levels, load_detector
 
-TEST = "single"  # the test whose resolutions proposals are made at, whatever its number of resolutions
+TEST = "single"  # the test that proposals are made with, even where it has several resolutions
 
 
 def propose(spec: Spec) -> None:
-    """Propose on every training and validation image as the experiment's own test does; write `paths.proposals`.
+    """Propose regions in every training and validation image as the experiment's test does; write `paths.proposals`.
 
     Raises:
         InputError: the experiment is no region proposal network, or has no test `single`.

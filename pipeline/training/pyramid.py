@@ -1,4 +1,4 @@
-"""Batches of an image pyramid: every batch has one resolution, every object the resolutions where its size fits."""
+"""Batches of an image pyramid: a batch has one resolution, and an object trains only where its size fits."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from pipeline.training.distributed import ALONE, World
 from pipeline.training.scale_ranges import valid_objects
 
 OPEN = (0.0, None)  # the range that every object fits
-WHOLE = 1 - 1e-4  # visible share of a box that no border cuts, but for rounding
+WHOLE = 1 - 1e-4  # visible share from which a box counts as uncut: 1 up to rounding
 
 
 class Unit(NamedTuple):
-    """What is trained on at one resolution: an image, or a chip of it in network-input pixels."""
+    """One training input at one resolution: an image, or a chip of it in network-input pixels."""
 
     row: int
     window: tuple[int, int, int, int] | None
-    objects: tuple[int, ...] | None = None  # of the image, the ones that this chip trains on; None: all that it holds
+    objects: tuple[int, ...] | None = None  # the image's objects that this chip trains on; None: all that it contains
 
 
 class PyramidBatches(Dataset):
-    """Batch number i of a pyramid (SNIP, sections 5.2 and 5.3); a pure function of seed and i.
+    """Batches of a pyramid (SNIP, sections 5.2 and 5.3); batch i is a pure function of seed and i.
 
-    Images without a valid object at a resolution leave that resolution's epoch. Before `starts_after` of the schedule
-    every object is valid everywhere, which is multi-scale training; with no `snip` in the method that holds throughout.
+    A resolution's epoch leaves out images without a valid object. Before the share `starts_after` of the schedule, and
+    always without `snip` in the method, every object is valid everywhere, which is multi-scale training.
     """
 
     def __init__(self, spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> None:
         self.spec, self.data, self.world = spec, data, world
         snip = spec.experiment.method.snip
-        # `steps` counts batches; an optimiser step, which may accumulate several, is of one phase.
+        # `steps` counts batches; all batches that an optimiser step accumulates are of one phase.
         several = spec.preset.training.accumulate
         self.first_snip_step = steps if snip is None else round(steps // several * snip.starts_after) * several
         self._phase = lru_cache(maxsize=2)(self._prepare)
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]:
-        """Return images, targets and `resolution`, `snip` (do ranges apply), `valid` (share of valid objects, or None).
+        """Return images, targets and facts: `resolution`, `snip` (whether ranges apply), `valid` (share of objects).
 
-        Targets hold, beside `boxes` and `labels`, `valid_head` [n], `valid_proposal` [n] (bool) and `head_range` [2] in
-        network-input pixels (infinity where open), and `masks` [n, H, W], uint8, and `proposals` [P, 4] where the data
-        set has them.
+        Targets have `boxes`, `labels`, `valid_head` [n] and `valid_proposal` [n] (bool), and `head_range` [2] in
+        network-input pixels (infinity where open); where the data set has them also `masks` [n, H, W] (uint8) and
+        `proposals` [P, 4].
         """
         snip = index >= self.first_snip_step
         units, streams, order = self._phase(snip)
@@ -61,7 +61,7 @@ class PyramidBatches(Dataset):
         level = self.spec.experiment.pyramid[level_number]
         random = transforms.generator(self.spec.seed, 3, index)
         rows = streams[level_number].batch(position)
-        # The whole batch's flips are drawn in every process, so that no image's depends on how many there are.
+        # Every process draws the whole batch's flips, so that they do not depend on the number of processes.
         flips = [float(torch.rand(1, generator=random)) < self.spec.recipe.flip for _ in rows]
         own = self.world.share(list(zip((units[level_number][row] for row in rows), flips, strict=True)))
         samples = [self.sample(unit, level, snip, flipped) for unit, flipped in own]
@@ -91,7 +91,7 @@ class PyramidBatches(Dataset):
                 own = torch.zeros(len(whole), dtype=torch.bool)
                 own[list(unit.objects)] = True
                 whole &= own
-            # A cut object is no example of its scale: it is ignored where it shows.
+            # A cut object is no example of its scale: its visible part is ignored.
             boxes, labels = boxes[seen], labels[seen]
             head, proposal = (head & whole)[seen], (proposal & whole)[seen]
         masks = {name: part[seen] for name, part in scaled_masks(data, row, new, unit.window, flipped).items()}
@@ -120,7 +120,7 @@ class PyramidBatches(Dataset):
     def _valid(self, row: int, level: PyramidLevel, snip: bool) -> tuple[Tensor, Tensor]:
         """Return which objects of an image are valid at a level, for the RoI head and for the RPN.
 
-        Where only one of the two is trained, its range counts for both.
+        Where only one of these is trained, its range counts for both.
         """
         sizes = transforms.sides(self.data.boxes[row]) / self.spec.preset.pixel_factor
         if not snip:
@@ -132,7 +132,7 @@ class PyramidBatches(Dataset):
         return (proposal, proposal) if detector == "d_rfcn_rpn" else (head, proposal)
 
     def _prepare(self, snip: bool) -> tuple[list[list[Unit]], list[BatchStream | None], Any]:
-        """Return units and batch streams of every level, and the order of levels: a function of the batch number."""
+        """Return every level's units and batch stream, and a function from a batch's number to its level and place."""
         units: list[list[Unit]] = []
         streams: list[BatchStream | None] = []
         for number, level in enumerate(self.spec.experiment.pyramid):
@@ -170,7 +170,7 @@ class PyramidBatches(Dataset):
         return units, streams, order
 
     def _units(self, row: int, level: PyramidLevel, fits: Tensor, size: tuple[int, int], number: int) -> list[Unit]:
-        """Return the chips of an image at a level, or the whole image; `fits` [n] are the objects that chips cover."""
+        """Return an image's chips at a level, or the whole image; chips cover the objects that `fits` [n] tells."""
         if level.chip_size is None:
             return [Unit(row, None)]
         boxes = transforms.resize_boxes(self.data.boxes[row], self.data.size(row), size)
@@ -188,11 +188,11 @@ class PyramidBatches(Dataset):
 
 
 def whole_pixels(chips: Tensor) -> list[tuple[int, int, int, int]]:
-    """Return chips [c, 4] on whole pixels as tuples of integers."""
+    """Return chips [c, 4], rounded to whole pixels, as tuples of integers."""
     return [tuple(int(side) for side in window) for window in chips.tolist()]
 
 
 def whole_boxes(image: Tensor, boxes: Tensor, window: tuple[int, int, int, int]) -> Tensor:
-    """Return the boxes [n, 4] that lie in a window of an image, in the window's pixels: no cut region is classified."""
+    """Return the boxes [n, 4] entirely inside a window of an image, in its pixels: cut regions are not classified."""
     _, clipped, visible = transforms.crop(image, boxes, window)
     return clipped[visible > WHOLE]

@@ -1,4 +1,4 @@
-"""Which valid ranges suit a trained detector's image pyramid, searched on some images and judged on others."""
+"""The best valid ranges for a trained detector's image pyramid, searched on some images and judged on others."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ OPEN: Range = (0.0, None)
 
 
 def search(spec: Spec, test: str) -> None:
-    """Search the valid ranges of a pyramid test and write it beside the metrics (SNIP, sections 7.1 and 7.3).
+    """Search the valid ranges of a pyramid test and write them beside the metrics (SNIP, sections 7.1 and 7.3).
 
-    Every other validation image takes part in the search; AP on the rest, with the ranges of the test and with those
-    found, tells what the search is worth.
+    Every other validation image is used for the search. AP on the rest, with the test's ranges and with those found,
+    tells what the search gains.
 
     Raises:
         InputError: an unknown test, or one of a single resolution.

@@ -1,6 +1,6 @@
 """Valid ranges of an image pyramid: which objects, anchors and RoIs train at a resolution (SNIP, section 5).
 
-Boxes are half-open xyxy; a box's size is sqrt(w h); ranges (lo, hi) are closed, and hi is None where there is no limit.
+Boxes are half-open xyxy, a box's size is sqrt(w h), and ranges (lo, hi) are closed; hi is None where there is no limit.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ Range = tuple[float, float | None]
 
 
 def valid_objects(sizes: Tensor, valid_range: Range | tuple[Tensor, Tensor]) -> Tensor:
-    """Return [n], whether objects of these sizes [n] lie in a range, both in original pixels (SNIP, section 5.2).
+    """Return for sizes [n] whether they lie in a range, both in original pixels: bool [n] (SNIP, section 5.2).
 
-    A range of tensors [] stays on its device: nothing waits for it.
+    A range of tensors [] stays on its device, so that nothing waits for a GPU.
     """
     low, high = valid_range
     return (sizes >= low) & (sizes <= (math.inf if high is None else high))
 
 
 def box_sizes(boxes: Tensor) -> Tensor:
-    """Return sqrt(w h) [n] of boxes [n, 4]; 0 for a box that is inside out."""
+    """Return sqrt(w h) [n] of boxes [n, 4]; 0 for a box of negative width or height."""
     return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
 
 
@@ -40,20 +40,20 @@ def label_anchors_snip(
 ) -> Tensor:
     """Return labels [a] of the anchors: 1 object, 0 background, -1 ignored (SNIP, section 5.2; SNIPER's code).
 
-    Anchors inside the image are 0 where their IoU with every valid object is below `negative_iou`, 1 where it reaches
-    `positive_iou` for one or ties the best anchor of one, else -1. Last of all, every anchor, positives and best ones
-    too, that overlaps an invalid object by more than `ignore_iou` is -1.
+    An anchor inside the image is 1 if its IoU with a valid object reaches `positive_iou` or is that object's best, 0 if
+    its IoU with every valid object is below `negative_iou`, and else -1. Then every anchor, even a positive one, is set
+    to -1 if its IoU with an invalid object exceeds `ignore_iou`.
 
     Args:
         anchors: [a, 4] in pixels of the network's input.
         valid: [v, 4], objects in the resolution's range.
         invalid: [i, 4], objects out of range.
         image_size: (h, w) of the network's input.
-        border: anchors that reach further out of the image than this, in pixels, are -1.
-        match_zero_iou: whether an object that overlaps no anchor is tied by them all, as in SNIPER's code, which makes
-            the whole image positive; False leaves it without an anchor.
+        border: pixels; anchors that reach further out of the image are -1.
+        match_zero_iou: whether all anchors tie for an object that overlaps none of them, which makes the whole image
+            positive, as in SNIPER's code; False leaves such an object without an anchor.
 
-    Differs from the paper: its thresholds are not stated; these are SNIPER's, and so is the order of the rules.
+    Differs from the paper, which does not state the thresholds: they and the order of the rules are SNIPER's.
     """
     anchors, valid, invalid = (boxes.reshape(-1, 4).double() for boxes in (anchors, valid, invalid))
     height, width = image_size
@@ -91,19 +91,19 @@ def roi_takes_part(
     keep_matched_invalid: bool = False,
     key: str = "valid_head",
 ) -> Tensor:
-    """Return [r], whether RoIs take part in the head's training at a resolution (SNIP, section 5.2).
+    """Return which RoIs train the head at a resolution: bool [r] (SNIP, section 5.2).
 
-    RoIs are labelled by all objects first. Then those whose own size is out of range are left out, and those that are
-    positive on an object out of range.
+    RoIs have been labelled by all objects. Left out are RoIs whose own size is out of range, and RoIs that are positive
+    on an object out of range.
 
     Args:
         rois: [r, 4] in pixels of the network's input.
         labels: [r], above 0 for positives.
-        matched: [r], index of the object that each RoI is matched to; meaningless for others than positives.
+        matched: [r], index of the object that each RoI is matched to; meaningless except for positives.
         target: the image's target; `target[key]` [n] tells which of its objects are in range.
         valid_range: in pixels of the network's input.
         keep_matched_invalid: keep RoIs in range that are positive on an object out of range, as SNIPER does.
-        key: the entry of the target that holds the objects' validity.
+        key: the target's entry with the objects' validity.
     """
     takes_part = valid_objects(box_sizes(rois), valid_range)
     if keep_matched_invalid:
@@ -113,12 +113,12 @@ def roi_takes_part(
     valid = target[key].bool()
     if not len(valid):  # no object, no positive
         return takes_part
-    # Rows of the background may name any object: only positives are asked.
+    # The background may be matched to any object: only positives are checked.
     return takes_part & ((labels <= 0) | valid[matched.clamp(0, len(valid) - 1)])
 
 
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Return IoU [a, b] of boxes [a, 4] and [b, 4], in their own precision; 0 where both are empty."""
+    """Return the IoU [a, b] of boxes [a, 4] and [b, 4] in their own precision; 0 where both are empty."""
     corner = torch.maximum(first[:, None, :2], second[None, :, :2])
     overlap = (torch.minimum(first[:, None, 2:], second[None, :, 2:]) - corner).clamp(min=0).prod(dim=2)
     areas = [(boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1) for boxes in (first, second)]

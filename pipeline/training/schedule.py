@@ -14,7 +14,7 @@ def learning_rate(step: int, steps: int, base: float, recipe: Recipe, warmup: in
         step: optimiser step, from 0.
         steps: length of the training.
         base: rate after the warm-up.
-        recipe: names schedule, milestones (shares of the training), decay and the ratio that warm-up starts from.
+        recipe: has the schedule, milestones (shares of the training), decay and the ratio at which warm-up starts.
         warmup: steps of the warm-up.
     """
     if recipe.schedule == "cosine":

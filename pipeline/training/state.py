@@ -1,4 +1,4 @@
-"""All that a training depends on between two steps, as a checkpoint holds it."""
+"""The state of a training between two steps, which a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class TrainingState(NamedTuple):
 
     @property
     def alike(self) -> bool:
-        """Whether the feeders of all processes are in one state, so that one is kept for all."""
+        """Whether the feeders of all processes have the same state, so that one is kept for all."""
         return getattr(self.feeder, "alike", False)
 
     def save(self, checkpoints: Checkpoints, step: int, failed: int) -> int:
-        """Write a checkpoint and return 0, or 1 where the disk is full: the training goes on from the one before.
+        """Write a checkpoint; return 0, or 1 where the disk is full and the previous checkpoint is kept.
 
-        All processes call it, because each has a feeder of its own; the first one writes.
+        All processes call it, because each has its own feeder; the first one writes.
         """
         own = self.feeder.state_dict() if self.feeder else {}
         feeders = [own] if self.alike else self.world.gathered(own)
@@ -64,10 +64,10 @@ class TrainingState(NamedTuple):
         return 0
 
     def restore(self, checkpoints: Checkpoints) -> tuple[int, int]:
-        """Load the newest checkpoint, if there is one; return the step to go on from and the checkpoints that failed.
+        """Load the newest checkpoint, if any; return the step to continue from and how many checkpoints failed.
 
         Raises:
-            InputError: another number of processes wrote it, and what they are fed depends on it.
+            InputError: another number of processes wrote it, and their feeders depend on that number.
         """
         state = checkpoints.load()
         if state is None:

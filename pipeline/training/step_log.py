@@ -1,4 +1,4 @@
-"""The log of every step, JSON lines with timing, and on request TensorBoard's event files; neither is a result."""
+"""The log of every step as JSON lines with timing and, on request, TensorBoard's event files; neither is a result."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pipeline.errors import InputError
 from pipeline.files import replacing, write_text
 from pipeline.training.history import History
 
-SMOOTHING = 0.1  # weight of the last step in the images a second that the progress bar shows
+SMOOTHING = 0.1  # weight of the last step in the progress bar's images per second
 
 
 class StepLog:
     """Lines of one training, in its scratch folder until it is done.
 
     Args:
-        folder: of the checkpoints; lines of steps after the one that a training goes on from are removed.
-        published: where the lines end up; event files go to the folder of this name without its suffix.
-        start: steps that are done.
-        history: its windows are what TensorBoard shows.
+        folder: of the checkpoints; lines of steps after the one that a training continues from are removed.
+        published: final file of the lines; event files go to the folder of this name without its suffix.
+        start: number of finished steps.
+        history: TensorBoard shows its windows.
         tensorboard: whether event files are written.
 
     Raises:
@@ -47,11 +47,11 @@ class StepLog:
         self.before = time.perf_counter()
 
     def add(self, values: dict[str, float | None], waited: float | None = None) -> float:
-        """Write a step's line and return the smoothed images a second.
+        """Write a step's line and return the smoothed number of images per second.
 
         Args:
-            values: the step's entry of the history; `images` counts its images.
-            waited: seconds of the step in which no data were there.
+            values: the step's entry of the history; `images` is its number of images.
+            waited: seconds that the step waited for data.
         """
         now = time.perf_counter()
         seconds, self.before = now - self.before, now
@@ -79,7 +79,7 @@ class StepLog:
         self.shown = len(self.history.rows)
 
     def give_up(self, error: Exception) -> None:
-        """Go on without a log: it is no result."""
+        """Continue without a log, which is no result."""
         tqdm.write(f"{self.path} cannot be written ({error}); the training goes on without it.", file=sys.stderr)
         self.close()
 
@@ -90,7 +90,7 @@ class StepLog:
             self.stream = None
 
     def publish(self) -> None:
-        """Copy the lines of a training that is done to where they are kept."""
+        """Copy the lines of a finished training to their final file."""
         if self.events is not None:
             self.show_windows()
             self.events.close()
@@ -105,7 +105,7 @@ class StepLog:
 
 
 def kept_lines(path: Path, start: int) -> list[str]:
-    """Return the whole lines of steps up to `start`; a killed process may have left a part of one."""
+    """Return the complete lines of steps up to `start`; a killed process may have left a part of a line."""
     if start == 0 or not path.is_file():
         return []
     kept = []
@@ -121,7 +121,7 @@ def kept_lines(path: Path, start: int) -> list[str]:
 
 
 def event_writer(folder: Path, start: int) -> Any:
-    """Return TensorBoard's writer of event files; those of an earlier training of this name are removed."""
+    """Remove event files of an earlier training of this name, and return TensorBoard's writer of new ones."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

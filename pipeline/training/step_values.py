@@ -1,4 +1,4 @@
-"""Losses and logged quantities of the batches of one optimiser step, as numbers."""
+"""Losses and logged quantities of an optimiser step's batches, as numbers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-SUMMED = ("images",)  # quantities that count over the batches of a step; of all others the step logs the mean
+SUMMED = ("images",)  # quantities that a step logs as the sum over its batches; all others are means
 
 
 class Batch(NamedTuple):
-    """What came out of one batch of a step."""
+    """The results of one batch of a step."""
 
     loss: Tensor
     losses: dict[str, Tensor]
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
 
 def read(batches: Sequence[Batch]) -> list[tuple[dict[str, float], dict[str, float | None]]]:
-    """Return the losses, the sum under "loss", and the logged quantities of every batch as numbers."""
+    """Return every batch's losses, with their sum as "loss", and its logged quantities, as numbers."""
     parts = [
         [("loss", batch.loss), *batch.losses.items(), *((n, v) for n, v in batch.logged.items() if torch.is_tensor(v))]
         for batch in batches
@@ -36,7 +36,7 @@ def read(batches: Sequence[Batch]) -> list[tuple[dict[str, float], dict[str, flo
 
 
 def mean(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
-    """Return the mean of every quantity over the batches of a step that have it, the sum of those that count."""
+    """Return the mean, or for `SUMMED` the sum, of every quantity over the batches of a step that have it."""
     if len(rows) == 1:
         return rows[0]
     found: dict[str, float | None] = {}
@@ -48,6 +48,6 @@ def mean(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
 
 
 def waited(batches: Sequence[Batch]) -> float | None:
-    """Return the seconds that a step waited for data, None where nobody measured."""
+    """Return the seconds that a step waited for data; None where they were not measured."""
     seconds = [batch.info["waited"] for batch in batches if "waited" in batch.info]
     return sum(seconds) if seconds else None

@@ -1,7 +1,7 @@
-"""Detections on images whose annotations nobody has (COCO's test-dev), packed as COCO's server takes them.
+"""Detections on images without public annotations (COCO's test-dev), packed for COCO's server.
 
 `python -m pipeline.training.submission EXPERIMENT[__TEST] --preset full` after `python -m pipeline.stages.fetch
-coco_test_dev`. Only the server scores the archive, so that no table holds a row of test-dev.
+coco_test_dev`. Only the server can score the archive, so no table has a row of test-dev.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from pipeline.files import replacing
 from pipeline.training.precision import pick_device, set_threads
 from pipeline.training.prediction import NMS, coco_results, detect_levels, load_detect, merge
 
-STAMP = (1980, 1, 1, 0, 0, 0)  # the same detections make the same file
+STAMP = (1980, 1, 1, 0, 0, 0)  # fixed, so that the same detections give the same bytes
 
 
 def submit(spec: Spec, test: str, annotations: Path, images: Path, server_split: str) -> Path:
-    """Detect on every image of an instances file without annotations and write the archive; return its path.
+    """Detect objects in every image of an instances file without annotations; write the archive and return its path.
 
-    Category ids are those of the training data's source, which for COCO are COCO's own.
+    Category ids are those of the training data's source, so for COCO they are COCO's own.
 
     Raises:
-        InputError: an unknown test, an experiment that classifies given regions, a category that training lacks.
+        InputError: an unknown test, an experiment that classifies given regions, or a category unknown in training.
     """
     tests = spec.experiment.tests
     if test not in tests:

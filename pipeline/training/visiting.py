@@ -1,4 +1,4 @@
-"""Random images of a split for measurements on a trained detector: resized as in a test, one size a batch."""
+"""Random images of a split for measurements on a trained detector: resized as in a test, one size per batch."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Visit(NamedTuple):
 
 
 def visits(spec: Spec, data: DetectionSet, count: int, title: str, device: torch.device) -> Iterator[Visit]:
-    """Yield `count` random images of a data set, fewer where it has fewer; the preset's seed draws them."""
+    """Yield `count` random images of a data set, or all where it has fewer, drawn with the preset's seed."""
     count = min(count, len(data))
     random = torch.Generator().manual_seed(spec.preset.seed)
     rows = torch.randperm(len(data), generator=random)[:count].tolist()
-    rows.sort(key=data.size)  # batches of one size: padding would change what a network averages over positions
+    rows.sort(key=data.size)  # batches of one size: padding would change averages over positions
     factor = spec.preset.factor
     short, long = spec.recipe.short_side * factor, spec.recipe.long_side * factor
     for start in tqdm(range(0, count, BATCH), desc=title, file=sys.stderr, mininterval=2.0):

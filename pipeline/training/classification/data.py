@@ -1,4 +1,4 @@
-"""A classifier's labelled images: where a preset has them, their sizes, batches that depend on step and seed only."""
+"""A classifier's labelled images: their source, their sizes, and batches that depend on step and seed only."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Sizes(NamedTuple):
     """Pixels of a classifier's images under a preset."""
 
     side: int  # network input
-    reduced: int | None  # what training images, and those of the main test, are reduced to first
+    reduced: int | None  # side that training images, and those of the main test, are reduced to first
     crop: int  # centre crop of test images, before they are reduced
     resize: int  # short side of test images, before the crop
     padding: int
-    tests: dict[str, int]  # side that test images are reduced to, by its name in the paper
+    tests: dict[str, int]  # side that test images are reduced to first, by its name in the paper
 
 
 def image_sizes(spec: Spec) -> Sizes:
-    """Return the sizes of an experiment's images: the recipe's times `pretrain_size` / 224."""
+    """Return the sizes of an experiment's images, which are the recipe's times `pretrain_size` / 224."""
     scale = spec.preset.training.pretrain_size / 224
 
     def pixels(length: float) -> int:
@@ -57,13 +57,13 @@ def image_sizes(spec: Spec) -> Sizes:
 
 
 def labelled_source(spec: Spec) -> LabelledSource | None:
-    """Return where the preset has the labelled images of an experiment's data set, None where it has none."""
+    """Return the preset's source of labelled images for an experiment's data set, or None."""
     sources = spec.preset.labelled
     return None if sources is None else sources.get(spec.experiment.dataset)
 
 
 def read_labelled(source: LabelledSource) -> tuple[Labelled, Labelled]:
-    """Read training and validation images; what is left out is counted on stderr.
+    """Read training and validation images, and report on stderr how many are left out.
 
     Raises:
         InputError: files are missing or wrong; the sentence names file and rule.
@@ -91,10 +91,10 @@ def read_labelled(source: LabelledSource) -> tuple[Labelled, Labelled]:
 
 
 class TrainingBatches(Dataset):
-    """Augmented batches by number, `count` in a training: uint8 images [n, 3, S, S], labels [n] and row numbers.
+    """This process's share of `count` augmented batches: uint8 images [n, 3, S, S], labels [n] and row numbers.
 
-    A batch is this process's share. Every image of every batch has a random generator of its own, so neither a kill nor
-    the number of processes or workers changes what is drawn.
+    Every image of every batch has its own random generator, so neither a kill nor the number of processes or workers
+    changes what is drawn.
     """
 
     def __init__(self, data: Labelled, spec: Spec, batch: int, count: int, world: World = ALONE) -> None:
@@ -114,7 +114,7 @@ class TrainingBatches(Dataset):
         return torch.stack(images), torch.stack(labels), own
 
     def augmented(self, image: object, random: torch.Generator, progress: float) -> Tensor:
-        """Crop, mirror and colour one image [H, W, 3] for the share `progress` of the training."""
+        """Crop, mirror and colour one image [H, W, 3] after the share `progress` of the training."""
         options, sizes = self.spec.recipe.labelled, self.sizes
         x = torch.tensor(image).permute(2, 0, 1)
         side = sizes.reduced or sizes.side
@@ -130,7 +130,7 @@ class TrainingBatches(Dataset):
 
 
 class TestBatches(Dataset):
-    """Centre crops [n, 3, S, S] uint8 and labels [n] of this process's share, reduced to `low` pixels first."""
+    """This process's share of centre crops [n, 3, S, S] (uint8, reduced to `low` pixels first) and labels [n]."""
 
     def __init__(self, data: Labelled, sizes: Sizes, low: int | None, world: World = ALONE) -> None:
         self.data, self.sizes, self.low = data, sizes, low
@@ -153,7 +153,7 @@ class TestBatches(Dataset):
 
 def batches(data: Dataset, numbers: range, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Iterate over batches by number, prefetched by `workers` processes."""
-    own = torch.Generator()  # starting a loader draws a number, which a resumed run would do at another step
+    own = torch.Generator()  # a loader draws a number when it starts, which in a resumed run is another step
     pinned = torch.cuda.is_available()
     loader = DataLoader(data, batch_size=None, sampler=numbers, num_workers=workers, generator=own, pin_memory=pinned)
     return iter(loader)

@@ -18,7 +18,7 @@ Errors = tuple[float | None, float | None]
 
 
 def count_errors(logits: Tensor, labels: Tensor) -> tuple[int, int]:
-    """Return how many of the logits [N, C] miss their label [N] with the first guess and with the first five."""
+    """Return the numbers of top-1 and of top-5 errors of logits [N, C] against labels [N]."""
     ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
     return len(labels) - int(ranked[:, 0].sum()), len(labels) - int(ranked.any(dim=1).sum())
 
@@ -32,7 +32,7 @@ def batch_errors(
     device: torch.device,
     world: World,
 ) -> Errors:
-    """Return top-1 and top-5 error (0-1) over batches of images and labels, summed over processes; None without any.
+    """Return top-1 and top-5 error (0-1) over the batches of all processes; both are None without images.
 
     The model is left in evaluation mode.
     """
@@ -50,17 +50,17 @@ def batch_errors(
 
 
 class EpochErrors:
-    """Validation errors after every epoch, and on request the weights of the best one; part of the checkpoint.
+    """Validation errors after every epoch and, with `keep_best`, the best epoch's weights; part of the checkpoint.
 
     Args:
         evaluate: returns top-1 and top-5 error of the model as it is.
         model: is put back into training mode, and copied where `keep_best`.
-        images: of the training split; an epoch ends when so many were seen.
-        batch: images a step, over all processes.
-        steps: of the training; its last step ends an epoch too.
+        images: of the training split; an epoch ends after so many.
+        batch: images of one step in all processes.
+        steps: of the training; the last step ends an epoch, too.
     """
 
-    alike = True  # in all processes
+    alike = True  # the state is the same in all processes
 
     def __init__(
         self, evaluate: Callable[[], Errors], model: nn.Module, images: int, batch: int, steps: int, keep_best: bool
@@ -71,11 +71,11 @@ class EpochErrors:
         self.best_state: dict[str, Tensor] = {}
 
     def ends_epoch(self, step: int) -> bool:
-        """Return whether the step of this number (from 1) completes an epoch, or the training."""
+        """Return whether step number `step` (from 1) completes an epoch or the training."""
         return step == self.steps or step * self.batch // self.images > (step - 1) * self.batch // self.images
 
     def __call__(self, step: int) -> dict[str, float]:
-        """Evaluate where an epoch ends, and return what the history logs of it."""
+        """Evaluate if an epoch ends, and return the values to log."""
         if not self.ends_epoch(step):
             return {}
         top1, top5 = self.evaluate()
@@ -88,7 +88,7 @@ class EpochErrors:
 
     @property
     def best(self) -> dict[str, float]:
-        """The first epoch of the lowest top-1 error."""
+        """The first epoch with the lowest top-1 error."""
         return min(self.epochs, key=lambda row: row["top1_error"])
 
     @property
@@ -103,7 +103,7 @@ class EpochErrors:
 
 
 def seeds_summary(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the errors of all seeds with mean and standard deviation."""
+    """Return the errors of all seeds with their mean and standard deviation."""
     found: dict[str, Any] = {"count": len(summaries)}
     for name in ("top1_error", "top5_error", "top1_error_best"):
         values = [summary[name] for summary in summaries if summary.get(name) is not None]
@@ -113,22 +113,22 @@ def seeds_summary(summaries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def by_resolution(measure: Callable[[int | None], Errors], sides: Mapping[str, int]) -> dict[str, Any]:
-    """Return the errors of images that are reduced to each side first, under "resolutions"; nothing without sides."""
+    """Return under "resolutions" the errors on images reduced to each side first, or nothing without sides."""
     found = {name: dict(zip(("top1_error", "top5_error"), measure(low), strict=True)) for name, low in sides.items()}
     return {"resolutions": found} if found else {}
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
-    """Return mean and sample standard deviation over trainings that differ in their seed."""
+    """Return the mean and sample standard deviation over trainings that differ in their seed only."""
     deviation = round(statistics.stdev(values), 6) if len(values) > 1 else None
     return {"mean": round(statistics.fmean(values), 6), "sd": deviation}
 
 
 def welch_interval(base: Sequence[float], other: Sequence[float], level: float = 0.95) -> dict[str, float | None]:
-    """Return the difference of two means, `other - base`, with Welch's interval for unequal variances.
+    """Return the difference of means, `other - base`, with Welch's interval for unequal variances.
 
-    Degrees of freedom are Welch and Satterthwaite's, rounded down, which makes the interval wider rather than narrower.
-    No interval exists with fewer than two values on a side.
+    Degrees of freedom are Welch and Satterthwaite's, rounded down so that the interval is rather too wide. No interval
+    exists where either has fewer than two values.
     """
     difference = statistics.fmean(other) - statistics.fmean(base)
     if min(len(base), len(other)) < 2:

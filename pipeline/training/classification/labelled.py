@@ -24,7 +24,7 @@ from pipeline.training.precision import choose_precision, pick_device
 
 
 def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, log: Path | None = None) -> Trained:
-    """Train by the paper's recipe on labelled images; errors are measured after every epoch."""
+    """Train by the paper's recipe on labelled images, and measure errors after every epoch."""
     preset, training, recipe = spec.preset, spec.preset.training, spec.recipe
     device = pick_device()
     torch.manual_seed(spec.seed)

@@ -39,7 +39,7 @@ HELD_OUT = 0.1  # share of the images on which the error is measured
 
 
 def pretrain(spec: Spec) -> None:
-    """Write an init and what is known of it: trained here, published, or taken over from one of the same network."""
+    """Write an init and its summary: trained here, published, or taken over from an init of the same network."""
     if is_published(spec):
         write_published(spec)
     elif is_like_another(spec):
@@ -56,17 +56,17 @@ def is_published(spec: Spec) -> bool:
 
 
 def several_can_train(spec: Spec) -> bool:
-    """Whether several processes can make an init together: it is trained, and on labelled images."""
+    """Whether several processes can make an init together, because it is trained and on labelled images."""
     return is_trained(spec) and labelled_source(spec) is not None
 
 
 def is_trained(spec: Spec) -> bool:
-    """Whether an init is trained, neither published nor taken over from another one."""
+    """Whether an init is trained, that is neither published nor taken over from another init."""
     return not is_published(spec) and not is_like_another(spec)
 
 
 def is_like_another(spec: Spec) -> bool:
-    """Whether the preset's cut depth makes this init the network of the one that its experiment is `like`."""
+    """Whether, at the preset's reduced depth, this init's network equals that of the experiment it is `like`."""
     if spec.experiment.like is None:
         return False
     other = msgspec.structs.replace(resolve(spec.experiment.like, spec.preset.name), preset=spec.preset)
@@ -74,13 +74,13 @@ def is_like_another(spec: Spec) -> bool:
 
 
 def tensor_shapes(spec: Spec) -> dict[str, torch.Size]:
-    """Return the shape of every tensor of an init's network, without making one."""
+    """Return the shape of every tensor of an init's network, without allocating any."""
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in build_classifier(spec, 1).state_dict().items()}
 
 
 def take_over(spec: Spec) -> None:
-    """Write the weights, the history and the summary of the init that this one is like."""
+    """Write this init as a copy of the weights, history and summary of the init that it is like."""
     preset, like = spec.preset.name, spec.experiment.like
     save_weights(paths.init(preset, spec.name), *load_weights(paths.init(preset, like)))
     write_text(paths.history(preset, spec.name), read_text(paths.history(preset, like)))
@@ -103,7 +103,7 @@ def write_published(spec: Spec) -> None:
 
 
 def train_classifier(spec: Spec, world: World = ALONE) -> None:
-    """Train with every seed of the experiment and write backbone and history of the first, and a summary of all.
+    """Train with every seed of the experiment; write the first seed's backbone and history, and a summary of all.
 
     A preset without labelled images of the experiment's data set trains on crops of its own objects.
     """
@@ -126,7 +126,7 @@ def train_classifier(spec: Spec, world: World = ALONE) -> None:
 
 
 def train_once(spec: Spec, data: tuple[Labelled, Labelled] | None, world: World, log: Path | None = None) -> Trained:
-    """Train with the specification's one seed; `log` is where the lines of its steps end up."""
+    """Train with the specification's seed, and write the log of its steps to `log`."""
     set_threads(spec.preset)
     if data is not None:
         return train_on_labelled(spec, *data, world, log)
@@ -139,7 +139,7 @@ def train_once(spec: Spec, data: tuple[Labelled, Labelled] | None, world: World,
 
 
 def seeded(spec: Spec, number: int) -> Spec:
-    """Return the specification of an experiment's seed `number`, from 0, which is the preset's own."""
+    """Return the specification of an experiment's seed `number`; 0 is the preset's own seed."""
     preset = msgspec.structs.replace(spec.preset, seed=spec.preset.seed + number)
     return msgspec.structs.replace(spec, preset=preset)
 
@@ -155,7 +155,7 @@ def train_on_crops(spec: Spec, log: Path | None = None) -> Trained:
     held = int(len(images) * HELD_OUT)
     images, labels, test_images, test_labels = images[held:], labels[held:], images[:held], labels[:held]
     sizes = image_sizes(spec)
-    images = transforms.reduced(images, sizes.reduced, sizes.side)  # CIFAR's networks see smaller ones than ImageNet's
+    images = transforms.reduced(images, sizes.reduced, sizes.side)  # CIFAR's networks see smaller images
     torch.manual_seed(spec.seed)
     classes = int(max(labels.max(), test_labels.max() if held else 0)) + 1
     model = build_classifier(spec, classes)
@@ -219,10 +219,10 @@ def normalise(x: Tensor) -> Tensor:
 
 
 def augment(x: Tensor, random: torch.Generator) -> Tensor:
-    """Mirror half of the uint8 images [N, 3, S, S] and resize the batch, large sizes with fewer images.
+    """Mirror half of the uint8 images [N, 3, S, S] and resize the batch; larger batches have fewer images.
 
-    Differs from the paper: no random-resized crops, because these images show one object each at many scales; the
-    sizes of a batch stand for the wider range of scales that a detector meets.
+    Differs from the paper: no random-resized crops, because each of these images shows one object, at many scales. The
+    random size of a batch stands for the wider range of scales that a detector sees.
     """
     mirrored = torch.rand(len(x), generator=random) < 0.5
     x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
@@ -230,5 +230,5 @@ def augment(x: Tensor, random: torch.Generator) -> Tensor:
     if ratio == 1:
         return x
     side = round(x.shape[-1] * ratio)
-    x = x[: max(MIN_BATCH, int(len(x) / ratio**2))] if ratio > 1 else x  # about the same pixels in every batch
+    x = x[: max(MIN_BATCH, int(len(x) / ratio**2))] if ratio > 1 else x  # about as many pixels in every batch
     return F.interpolate(x.float(), size=(side, side), mode="bilinear", antialias=ratio < 1)

@@ -1,4 +1,4 @@
-"""What every training of a classifier shares: its step, its schedule under a preset, the init it starts from."""
+"""What every training of a classifier shares: its step, its schedule under a preset, and its init."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = ("step", "loss", "lr", "top1")
 
 
 class Trained(NamedTuple):
-    """One finished training, before anything is written."""
+    """A finished training, before anything is written."""
 
     tensors: dict[str, Tensor]
     history: str
@@ -35,9 +35,9 @@ class ClassifierStep:
 
     Args:
         model: the network, wrapped where several processes train it.
-        fetch: returns images, labels [n] and the numbers of the images in the training set, of a batch by its number.
-        prepare: makes the network's input of the images on the device.
-        accumulate: batches of one optimiser step; gradients are shared between processes in the last one.
+        fetch: maps a batch's number to images, labels [n] and the images' row numbers in the training set.
+        prepare: makes the network's input from the images on the device.
+        accumulate: batches of one optimiser step; in the last one, processes share their gradients.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ClassifierStep:
         self.info: dict[str, Any] = {}
 
     def __call__(self, batch: int) -> tuple[dict[str, Tensor], dict[str, float | Tensor | None]]:
-        """Return cross-entropy in fp32, the share of right first guesses, and the images of all processes."""
+        """Return the cross-entropy in fp32, and to log: top-1 accuracy and the number of images in all processes."""
         start = time.perf_counter()
         images, labels, rows = self.fetch(batch)
         self.info = {"image_ids": rows, "waited": time.perf_counter() - start}
@@ -70,7 +70,7 @@ class ClassifierStep:
 
 
 def preset_schedule(spec: Spec, batch: int) -> tuple[Spec, Rate]:
-    """Return the specification with the preset's milestones, and the learning rate for `batch` images a step."""
+    """Return the specification with the preset's milestones, and the learning rate for `batch` images per step."""
     training = spec.preset.training
     if training.pretrain_milestones is not None:
         recipe = msgspec.structs.replace(spec.recipe, milestones=training.pretrain_milestones)
@@ -79,7 +79,7 @@ def preset_schedule(spec: Spec, batch: int) -> tuple[Spec, Rate]:
 
 
 def start_from_init(spec: Spec, model: nn.Module) -> dict[str, int]:
-    """Load the init of a fine-tuned classifier (SNIP's CNN-B-FT), and return how many tensors matched."""
+    """Load the init of a fine-tuned classifier (SNIP's CNN-B-FT), and return the number of matching tensors."""
     if spec.experiment.init == "none":
         return {}
     stored, _ = load_weights(paths.init(spec.preset.name, spec.experiment.init))
