@@ -1,4 +1,4 @@
-"""Paired bootstrap of AP over images: what another draw of validation images would have given."""
+"""Paired bootstrap of AP over images: the APs that other draws of validation images would give."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["bootstrap_ap", "gain_interval", "image_counts", "paired_interval", "
 
 @dataclass(frozen=True)
 class MatchTable:
-    """The detections of one category, best score first (D), against its ground truth in A area ranges."""
+    """The D detections of one category, best score first, matched to its ground truth in A area ranges."""
 
     image: np.ndarray  # int [D], index into the sorted image ids
     true_positive: np.ndarray  # bool [A, T, D]
-    counted: np.ndarray  # bool [A, T, D], neither true nor false positive where False
-    truths: np.ndarray  # int [A, images], ground truth that counts
+    counted: np.ndarray  # bool [A, T, D]; False where neither a true nor a false positive
+    truths: np.ndarray  # int [A, images], number of ground truths that count
 
 
 def bootstrap_ap(
@@ -43,9 +43,10 @@ def bootstrap_ap(
 ) -> dict[str, list[float | None]]:
     """Return ap, ap50, ap75 and ap_<range> for each of `draws` samples of the images with replacement.
 
-    Which images a draw holds depends on their number and the seed alone, so the replicates of two experiments on the
-    same ground truth are paired draw by draw, and more draws only add to fewer. As COCO does, a category without
-    ground truth in a draw is left out of its mean; `None` where none has any. Arguments are `evaluate_detections`'.
+    The images of a draw depend only on the number of images and the seed, so the replicates of two experiments on the
+    same ground truth are paired draw by draw, and more draws only add to fewer. As in COCO, a category without ground
+    truth in a draw is left out of its mean; the mean is `None` where no category has any. Other arguments and errors
+    are those of `evaluate_detections`.
     """
     truth = read_ground_truth(ground_truth, iou_type)
     counts = image_counts(len(truth["images"]), draws, seed)
@@ -68,7 +69,7 @@ def weighted_ap(
     area_ranges: AreaRanges | None = None,
     iou_type: str = "bbox",
 ) -> dict[str, list[float | None]]:
-    """Return the APs of clean records (`inputs`) with image i (by sorted id) taken counts[b, i] times in draw b."""
+    """Return the APs of records from `inputs`, with image i (by sorted id) taken counts[b, i] times in draw b."""
     ranges = all_area_ranges(area_ranges)
     weights = np.ascontiguousarray(counts.T, dtype=np.float64)  # [images, B]
     shape = (len(truth["categories"]), len(ranges), len(IOU_THRESHOLDS), weights.shape[1])
@@ -81,11 +82,11 @@ def weighted_ap(
 
 
 def _average_precision(table: MatchTable, weights: np.ndarray) -> np.ndarray:
-    """Return AP [A, T, B] at 101 recalls; NaN where a draw holds no ground truth.
+    """Return AP [A, T, B] at 101 recalls; NaN where a draw has no ground truth.
 
-    Recall rises, and precision peaks, only at true positives, so those rows alone are needed; the detections between
-    them enter through the running count. Repeats of an image are one row of larger weight: the precision inside such a
-    row never exceeds the larger of its ends, so COCO's envelope is the same.
+    Recall rises and precision peaks only at true positives, so only those rows are needed; the detections between them
+    enter through the running count. Repeats of an image are one row of larger weight. Precision inside such a row never
+    exceeds the larger of its ends, so COCO's envelope is the same.
     """
     n_areas, n_thresholds, _ = table.true_positive.shape
     result = np.full((n_areas, n_thresholds, weights.shape[1]), np.nan)
@@ -96,7 +97,7 @@ def _average_precision(table: MatchTable, weights: np.ndarray) -> np.ndarray:
         if not present.any():
             continue
         safe = np.where(present, truths, 1.0)
-        running: dict[bytes, np.ndarray] = {}  # holds the last one: neighbouring thresholds mostly count the same rows
+        running: dict[bytes, np.ndarray] = {}  # the last one only: neighbouring thresholds mostly count the same rows
         for t in range(n_thresholds):
             counted, positive = table.counted[a, t], table.true_positive[a, t]
             key = counted.tobytes()
@@ -106,7 +107,7 @@ def _average_precision(table: MatchTable, weights: np.ndarray) -> np.ndarray:
             seen = running[key][np.cumsum(counted)[positive] - 1]
             precision = hits / (seen + np.spacing(1))
             envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-            # how many recall thresholds are reached at each row; a threshold belongs to the first row that reaches it
+            # number of recall thresholds reached at each row; a threshold belongs to the first row that reaches it
             reached = np.searchsorted(RECALL_THRESHOLDS, hits / safe, side="right")
             gained = np.diff(reached, axis=0, prepend=0)
             result[a, t, present] = ((envelope * gained).sum(axis=0) / len(RECALL_THRESHOLDS))[present]
@@ -157,7 +158,7 @@ def _outside(areas: list[float], ends: np.ndarray) -> np.ndarray:
 
 
 def _mean_over_categories(values: np.ndarray) -> list[float | None]:
-    """Return the mean of [K, T, B] over the categories that exist in each draw, and over T."""
+    """Return the mean of values [K, T, B] over T and over the categories that exist in each draw."""
     present = ~np.isnan(values)
     number = present.sum(axis=(0, 1))
     total = np.where(present, values, 0.0).sum(axis=(0, 1))

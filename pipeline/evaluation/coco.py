@@ -14,19 +14,19 @@ from pipeline.evaluation.inputs import labels_of, read_detections, read_ground_t
 UNBOUNDED = 1e5**2  # COCO's upper end of "all" and "large", px^2
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
-MAX_DETECTIONS = (1, 10, 100)  # an image and category
+MAX_DETECTIONS = (1, 10, 100)  # per image and category
 
 AreaRanges = dict[str, tuple[float, float]]
 
 
 def scaled_area_ranges(factor: float) -> AreaRanges:
-    """Return COCO's small, medium and large in px^2 (closed ranges) for images scaled in length by `factor`."""
+    """Return COCO's small, medium and large ranges (closed, px^2) for images whose sides are scaled by `factor`."""
     low, high = (32 * factor) ** 2, (96 * factor) ** 2
     return {"small": (0.0, low), "medium": (low, high), "large": (high, UNBOUNDED)}
 
 
 def all_area_ranges(area_ranges: AreaRanges | None = None) -> AreaRanges:
-    """Return `all` and COCO's three ranges, with those of `area_ranges` in their place or behind them."""
+    """Return `all` and COCO's three ranges, replaced or extended by `area_ranges`."""
     ranges = {"all": (0.0, UNBOUNDED)} | scaled_area_ranges(1.0)
     for name, (low, high) in (area_ranges or {}).items():
         if name == "all" or not 0 <= low <= high:
@@ -44,10 +44,10 @@ def evaluate_detections(
     area_ranges: AreaRanges | None = None,
     per_category: bool = False,
 ) -> dict[str, Any]:
-    """Score COCO results as COCO does: AP at IoU .50:.05:.95, 101 recalls, at most 100 detections a category and image.
+    """Score results as COCO does: AP at IoU .50:.05:.95, 101 recalls, at most 100 detections per category and image.
 
     Args:
-        ground_truth: COCO instances dict, or its JSON file. It is not changed.
+        ground_truth: COCO instances dict, or its JSON file; it is not changed.
         detections: list of COCO results (boxes x, y, w, h in px; RLE masks for "segm"), or its JSON file.
         iou_type: "bbox" or "segm".
         area_ranges: name -> (lo, hi) in px^2, closed; replaces small, medium or large, or adds `ap_<name>` and
@@ -55,8 +55,8 @@ def evaluate_detections(
         per_category: adds `per_category`: category name -> {ap, ap50}.
 
     Returns:
-        Fractions of 1 under ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium,
-        ar_large; `None` where no ground truth falls (COCO's -1).
+        Fractions (0-1) named ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium and
+        ar_large; `None` where there is no ground truth (COCO's -1).
 
     Raises:
         InputError: unreadable files, missing keys, unknown image or category ids, numbers that are not finite.
@@ -89,7 +89,7 @@ def evaluate_detections(
 def _accumulate(truth: dict, results: list[dict], iou_type: str, ranges: AreaRanges) -> tuple[np.ndarray, np.ndarray]:
     """Return COCO's precision [T, R, K, A, M] and recall [T, K, A, M], -1 where there is no ground truth.
 
-    The engine is faster-coco-eval, which the tests hold equal to pycocotools and which takes a third of its time.
+    It uses faster-coco-eval, which takes a third of the time of pycocotools; tests hold their results equal.
     """
     engine = COCOeval_faster(_indexed(truth), _indexed(truth | {"annotations": results}), iouType=iou_type)
     engine.params.areaRng = [list(ends) for ends in ranges.values()]
@@ -104,7 +104,7 @@ def _accumulate(truth: dict, results: list[dict], iou_type: str, ranges: AreaRan
 
 
 def _indexed(dataset: dict) -> COCO:
-    # not loadRes: it would give results with masks the area of their boxes
+    # not loadRes, which would set the area of masks to that of their boxes
     coco = COCO()
     coco.dataset = dataset
     coco.createIndex()

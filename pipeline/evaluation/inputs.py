@@ -1,4 +1,4 @@
-"""Ground truth and detections as clean COCO records: checked, copied, with the ids that the matching needs."""
+"""Ground truth and detections as clean COCO records: checked, copied, and with the ids that matching needs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ IOU_TYPES = ("bbox", "segm")
 def read_ground_truth(ground_truth: dict | str | os.PathLike, iou_type: str = "bbox") -> dict[str, list[dict]]:
     """Return `images`, `categories` and `annotations`, each sorted by id, with only the keys that scoring reads.
 
-    Annotations are numbered from 1 in file order, because COCO's matching reads id 0 as "no match"; a missing `area`
-    becomes that of the box (or mask), a missing `iscrowd` 0. The input is not changed.
+    Annotations are numbered from 1 in file order, because COCO's matching reads id 0 as "no match". A missing `area`
+    becomes that of the box (or mask), a missing `iscrowd` becomes 0. The input is not changed.
 
     Raises:
         InputError: a missing key, a duplicated id, an unknown image or category, a box that is not finite.
@@ -58,10 +58,9 @@ def read_ground_truth(ground_truth: dict | str | os.PathLike, iou_type: str = "b
 def read_detections(
     detections: list[dict] | str | os.PathLike, ground_truth: dict[str, list[dict]], iou_type: str = "bbox"
 ) -> list[dict]:
-    """Return clean copies of COCO results for the images and categories of `read_ground_truth`'s answer.
+    """Return clean copies of COCO results for the images and categories that `read_ground_truth` returned.
 
-    `area` is the box's for "bbox" and the mask's for "segm" (pycocotools takes the box's there too where a result
-    holds both).
+    `area` is the box's for "bbox" and the mask's for "segm", where pycocotools takes the box's if a result has both.
 
     Raises:
         InputError: a missing key, an unknown image or category, a score or box that is not finite.
@@ -87,7 +86,7 @@ def read_detections(
 
 
 def pairwise_iou(detections: list[dict], annotations: list[dict], iou_type: str = "bbox") -> np.ndarray:
-    """Return COCO's IoU [D, G]; for a crowd it is the intersection over the detection's own area."""
+    """Return COCO's IoU [D, G]; for a crowd, it is the intersection divided by the detection's area."""
     if not detections or not annotations:
         return np.zeros((len(detections), len(annotations)))
     key = "bbox" if iou_type == "bbox" else "segmentation"
@@ -96,7 +95,7 @@ def pairwise_iou(detections: list[dict], annotations: list[dict], iou_type: str 
 
 
 def labels_of(categories: list[dict]) -> list[str]:
-    """Return the categories' names, with the id behind those that occur twice."""
+    """Return the categories' names, followed by the id where a name occurs twice."""
     names = [category["name"] for category in categories]
     return [
         name if names.count(name) == 1 else f"{name} ({category['id']})"
@@ -115,7 +114,7 @@ def _unique(entries: list, noun: str, where: str) -> list[dict]:
 
 
 def _record(entry: Any, place: str, images: dict, categories: dict) -> dict[str, Any]:
-    """Return image and category id of an annotation or a result, both known to the ground truth."""
+    """Return an annotation's or a result's image and category id, checked against the ground truth."""
     record = {}
     for key, known in (("image_id", images), ("category_id", categories)):
         if not isinstance(entry, dict) or key not in entry:
@@ -132,7 +131,7 @@ def _record(entry: Any, place: str, images: dict, categories: dict) -> dict[str,
 
 
 def _add_shape(record: dict, entry: dict, iou_type: str, images: dict, place: str) -> None:
-    """Add `area`, and `bbox` (x, y, w, h) or `segmentation` (compressed RLE), to a record."""
+    """Add to a record its `area`, and its `bbox` (x, y, w, h) or `segmentation` (compressed RLE)."""
     if iou_type == "segm":
         record["segmentation"] = _rle(entry.get("segmentation"), images[record["image_id"]], place)
         record["area"] = float(masks.area(record["segmentation"]))
@@ -167,7 +166,7 @@ def _rle(segmentation: Any, image: dict, place: str) -> dict:
         ) from None
     try:
         rle = encode(segmentation, height, width)
-    except Exception as error:  # pycocotools raises whatever its parser meets, plain Exception included
+    except Exception as error:  # pycocotools raises many kinds of error, plain Exception included
         raise InputError(
             f"A segmentation is a list of polygons or an RLE, but {place} has neither ({error}); add or correct it."
         ) from error

@@ -1,4 +1,4 @@
-"""Intervals for a gain between two trainings: image sampling by paired bootstrap, and run-to-run noise."""
+"""Intervals for a gain between two trainings, from image sampling (paired bootstrap) and run-to-run noise."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 def paired_interval(
     base: Sequence[float | None], other: Sequence[float | None], level: float = 0.95
 ) -> tuple[float | None, float | None, float | None]:
-    """Return (low, high, sd) of `other - base` over paired bootstrap draws: percentiles, and the sample's deviation.
+    """Return percentiles (low, high) and the standard deviation of `other - base` over paired bootstrap draws.
 
-    Draws in which either metric does not exist are left out; with fewer than two left there is no interval.
+    Draws in which either metric does not exist are left out; with fewer than two draws left, all three are None.
 
     Raises:
-        ValueError: the two have different numbers of draws, so they cannot be paired.
+        ValueError: the two have different numbers of draws and cannot be paired.
     """
     if len(base) != len(other):
         raise ValueError(f"Paired replicates have equal numbers of draws, got {len(base)} and {len(other)}.")
@@ -29,7 +29,7 @@ def paired_interval(
 
 
 def gain_sd(sd_boot: float, sd_run: float, runs: tuple[int, int] = (1, 1)) -> float:
-    """Return the deviation of a gain: sqrt(sd_boot^2 + sd_run^2 (1/n_base + 1/n_other)); 2 sd_run^2 with a run each."""
+    """Return the standard deviation of a gain: sqrt(sd_boot^2 + sd_run^2 (1/n_base + 1/n_other))."""
     return math.sqrt(sd_boot**2 + sd_run**2 * (1 / runs[0] + 1 / runs[1]))
 
 
@@ -40,10 +40,10 @@ def gain_interval(
 
     Args:
         gain: difference of two APs; any unit, the same for all.
-        sd_boot: deviation of the gain over images, from `paired_interval`.
-        sd_run: run-to-run deviation of ONE training's AP, estimated with `dof` degrees of freedom. The dof of the
-            image part are far more, so taking the run's for the sum makes the interval wider, not narrower.
-        runs: how many trainings the base and the other AP are means of.
+        sd_boot: standard deviation of the gain over images, from `paired_interval`.
+        sd_run: run-to-run standard deviation of ONE training's AP, estimated with `dof` degrees of freedom. The image
+            part has far more of them, so using `dof` for the sum makes the interval rather too wide.
+        runs: the numbers of trainings that the base's and the other's AP are means of.
     """
     half = t_quantile((1 + level) / 2, dof) * gain_sd(sd_boot, sd_run, runs)
     return gain - half, gain + half
@@ -52,12 +52,12 @@ def gain_interval(
 def smallest_detectable_gain(
     sd_boot: float, sd_run: float, dof: int, level: float = 0.95, runs: tuple[int, int] = (1, 1)
 ) -> float:
-    """Return the half-width of `gain_interval`: a smaller gain cannot be told from none."""
+    """Return the half-width of `gain_interval`: a smaller gain cannot be distinguished from none."""
     return t_quantile((1 + level) / 2, dof) * gain_sd(sd_boot, sd_run, runs)
 
 
 def pooled_run_sd(groups: Sequence[Sequence[float | None]]) -> tuple[float | None, int]:
-    """Return (sd of one run, degrees of freedom) pooled over groups of equal trainings; (None, 0) without repeats."""
+    """Return one run's deviation, pooled over groups of repeats, and its degrees of freedom; (None, 0) without any."""
     present = [[value for value in group if value is not None] for group in groups]
     repeats = [np.asarray(group, dtype=np.float64) for group in present if len(group) > 1]
     dof = sum(len(group) - 1 for group in repeats)
@@ -68,9 +68,9 @@ def pooled_run_sd(groups: Sequence[Sequence[float | None]]) -> tuple[float | Non
 
 
 def t_quantile(probability: float, dof: int) -> float:
-    """Return Student's t quantile for a probability in [0.5, 1) and whole degrees of freedom.
+    """Return Student's t quantile for a probability in [0.5, 1) and an integer number of degrees of freedom.
 
-    Bisection of the closed-form distribution of Abramowitz & Stegun 26.7.3 and 26.7.4; normal above 10,000.
+    It bisects the closed form of Abramowitz & Stegun, 26.7.3 and 26.7.4; above 10,000 it is the normal quantile.
     """
     if not 0.5 <= probability < 1 or dof < 1 or dof != int(dof):
         raise ValueError(f"t_quantile needs 0.5 <= probability < 1 and whole dof >= 1, got {probability} and {dof}.")

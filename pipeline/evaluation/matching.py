@@ -1,4 +1,4 @@
-"""COCO's greedy matching of detections to ground truth, over all IoU thresholds and area ranges at once."""
+"""COCO's greedy matching of detections to ground truth, at all IoU thresholds and area ranges at once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ def match_image(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Match the detections of one image and category, best score first, as pycocotools' `evaluateImg` does.
 
-    A detection takes the free ground truth of the highest IoU at or above the threshold, the last one among equals;
-    an ignored one only where no other is left. A crowd stays free.
+    A detection takes the free ground truth with the highest IoU at or above the threshold, and among equals the last.
+    It takes an ignored one only where no other is left. A crowd stays free.
 
     Args:
         ious: [D, G], detections in falling order of score.
-        ignore: bool [A, G], what an area range ignores (crowds included).
+        ignore: bool [A, G], the ground truth that an area range ignores (crowds included).
         crowd: bool [G].
         thresholds: [T].
 
     Returns:
-        bool [A, T, D] twice: matched at all, and matched to an ignored ground truth.
+        Two bool [A, T, D]: whether a detection is matched, and whether it is matched to an ignored ground truth.
     """
     n_detections, n_truths = ious.shape
     matched = np.zeros((len(ignore), len(thresholds), n_detections), dtype=bool)
@@ -36,7 +36,7 @@ def match_image(
         has_regular = regular.any(axis=2, keepdims=True)
         candidate = np.where(has_regular, regular, candidate)
         found = candidate.any(axis=2)
-        # the last maximum: look from behind
+        # reversed, because argmax returns the first maximum and the last one is needed
         best = n_truths - 1 - np.where(candidate, ious[d], -1.0)[:, :, ::-1].argmax(axis=2)
         matched[:, :, d] = found
         ignored[:, :, d] = found & ~has_regular[:, :, 0]

@@ -1,4 +1,4 @@
-"""Recall of class-free object proposals (SNIP, table 3)."""
+"""Recall of class-agnostic object proposals (SNIP, table 3)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.evaluation.bootstrap import image_counts
 from pipeline.evaluation.matching import match_image
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-SIZES = (0, 25, 50, 100, None)  # px, the columns of SNIP's table 3 and what lies above them
+SIZES = (0, 25, 50, 100, None)  # px, borders of the columns of SNIP's table 3, and of what lies above them
 
 SizeRanges = dict[str, tuple[float, float | None]]
 
 
 def scaled_size_ranges(factor: float = 1.0) -> SizeRanges:
-    """Return SNIP's ranges of sqrt(w * h) in px times `factor`, under names in unscaled px: `0_25`, ... `100_up`."""
+    """Return SNIP's ranges of sqrt(w * h) in px, times `factor`, by names in unscaled px: `0_25`, ..., `100_up`."""
     return {
         f"{low}_{'up' if high is None else high}": (low * factor, None if high is None else high * factor)
         for low, high in pairwise(SIZES)
@@ -34,20 +34,20 @@ def average_recall(
     limits: Sequence[int] = (300, 900),
     size_ranges: SizeRanges | None = None,
 ) -> dict[int, dict[str, float | None]]:
-    """Return recall over all objects of all images, as COCO's AR with categories left aside.
+    """Return the recall over all objects of all images, as COCO's AR without categories.
 
-    In order of score, each proposal takes the free object of the highest IoU at or above the threshold; recall is the
+    In order of score, each proposal takes the free object with the highest IoU at or above the threshold. Recall is the
     share of objects taken.
 
     Args:
-        gt_boxes: [n, 4] an image, half-open xyxy in px (tensors or arrays), without crowds.
-        proposals: [m, 4] an image, best score first.
-        limits: how many proposals an image count.
-        size_ranges: name -> (lo, hi), lo <= sqrt(w * h) < hi, so that each object falls in one; None: SNIP's.
+        gt_boxes: [n, 4] for each image, half-open xyxy in px (tensors or arrays), without crowds.
+        proposals: [m, 4] for each image, best score first.
+        limits: numbers of proposals per image that count.
+        size_ranges: name -> (lo, hi) with lo <= sqrt(w * h) < hi, so that an object is in one range; None means SNIP's.
 
     Returns:
         limit -> `ar` (mean over IoU .50:.05:.95), `ar50`, `ar75`, and `recall50_<name>` and `ar_<name>` for each
-        range; fractions of 1, `None` where there is no object.
+        range, as fractions (0-1); `None` where there is no object.
 
     Raises:
         ValueError: different numbers of images, or boxes that are not [n, 4].
@@ -58,7 +58,7 @@ def average_recall(
 
 @dataclass(frozen=True)
 class RecallCounts:
-    """How many objects of every image and range there are and are found; the first range holds all objects."""
+    """Numbers of objects, and of those found, in every image and range; the first range has all objects."""
 
     found: dict[int, np.ndarray]  # by limit, int [images, R, T]
     total: np.ndarray  # int [images, R]
@@ -71,7 +71,7 @@ def count_recall(
     limits: Sequence[int] = (300, 900),
     size_ranges: SizeRanges | None = None,
 ) -> RecallCounts:
-    """Match proposals to objects image by image; arguments and errors are those of `average_recall`."""
+    """Match proposals to objects image by image; arguments and errors as `average_recall`."""
     if len(gt_boxes) != len(proposals):
         raise ValueError(f"Each image needs boxes and proposals, got {len(gt_boxes)} and {len(proposals)} images.")
     ranges = scaled_size_ranges() if size_ranges is None else size_ranges
@@ -98,7 +98,7 @@ def count_recall(
 
 
 def recall_of(counts: RecallCounts, limit: int, weights: np.ndarray | None = None) -> dict[str, float | None]:
-    """Return recall at one limit by `average_recall`'s names, with each image taken as often as `weights` [I] say."""
+    """Return the recalls at one limit by `average_recall`'s names, with image i taken weights[i] times."""
     taken = np.ones(len(counts.total), dtype=np.int64) if weights is None else weights
     total = taken @ counts.total
     found = np.tensordot(taken, counts.found[limit], axes=1)
@@ -117,7 +117,7 @@ def recall_of(counts: RecallCounts, limit: int, weights: np.ndarray | None = Non
 
 
 def bootstrap_recall(counts: RecallCounts, limit: int, draws: int = 200, seed: int = 0) -> dict[str, list]:
-    """Return the recalls at one limit for each of `draws` samples of the images, which are those of `bootstrap_ap`."""
+    """Return the recalls at one limit for each of the `draws` samples of images that `bootstrap_ap` draws."""
     replicates = [recall_of(counts, limit, taken) for taken in image_counts(len(counts.total), draws, seed)]
     return {name: [replicate[name] for replicate in replicates] for name in recall_of(counts, limit)}
 

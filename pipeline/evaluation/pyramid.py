@@ -21,23 +21,23 @@ def merge_pyramid(
     iou_threshold: float = 0.3,
     score_threshold: float = 0.001,
 ) -> dict[str, Tensor]:
-    """Keep each resolution's detections of valid size, join them, suppress class by class, and cut.
+    """Keep each resolution's detections of valid size, join them, suppress class by class, and keep the best.
 
-    Whatever else the dicts hold for each detection (masks) comes along.
+    Other entries of the dicts that have a row for each detection (masks) are merged, too.
 
     Args:
-        detections: one dict a resolution: `boxes` [n, 4] half-open xyxy in original px, `scores` [n], `labels` [n].
-        valid_ranges: (lo, hi) a resolution, closed, on sqrt(w * h) in original px; None is an open end.
+        detections: one dict per resolution: `boxes` [n, 4] half-open xyxy in original px, `scores` [n], `labels` [n].
+        valid_ranges: closed (lo, hi) per resolution, on sqrt(w * h) in original px; None is an open end.
         sigma, method, iou_threshold, score_threshold: those of `soft_nms`.
-        max_detections: an image; ties with the last one are kept, so there may be more. None keeps all.
+        max_detections: per image; ties with the last one are kept, so there may be more. None keeps all.
 
     Returns:
-        The keys of the first resolution, in falling order of the decayed score.
+        A dict with the keys of the first resolution, in falling order of the decayed score.
 
     Raises:
-        ValueError: no resolution, as many ranges as there are not resolutions, or a range that ends before it starts.
+        ValueError: no resolution, not one range per resolution, or a range that ends before it starts.
 
-    Differs from the paper: the ranges of inference and the soft-NMS are not given there; they are SNIPER's.
+    Differs from the paper, which gives neither the ranges of inference nor its soft-NMS: they are SNIPER's.
     """
     if not detections or len(detections) != len(valid_ranges):
         raise ValueError(f"Each resolution needs one range, got {len(detections)} and {len(valid_ranges)}.")
@@ -45,7 +45,7 @@ def merge_pyramid(
     joined = {key: torch.cat([found[key] for found in valid]) for key in valid[0]}
     boxes, scores, labels = joined["boxes"], joined["scores"], joined["labels"]
     kept, decayed = [torch.zeros(0, dtype=torch.int64, device=boxes.device)], [scores[:0]]
-    best, least = scores[:0], 0.0  # the highest decayed scores so far, and what another needs to be among the kept
+    best, least = scores[:0], 0.0  # the highest decayed scores so far, and the least score that will be kept
     for label in labels.unique():
         members = torch.nonzero(labels == label).flatten()
         picked, live = soft_nms(

@@ -1,4 +1,4 @@
-"""Search of the valid ranges of an image pyramid's inference, one method at a time (SNIP, sections 7.1 and 7.3)."""
+"""Search for the valid ranges of an image pyramid's inference, for each method (SNIP, sections 7.1 and 7.3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BOUNDS = (0.0, 16.0, 32.0, 48.0, 64.0, 80.0, 96.0, 120.0, 160.0, 200.0, 280.0, N
 
 
 class Found(NamedTuple):
-    """The best ranges met, their score, and how many were tried."""
+    """The best ranges found, their score, and the number of ranges tried."""
 
     ranges: Ranges
     score: float
@@ -27,15 +27,15 @@ def search_ranges(
     """Raise a score by moving one end of one resolution's range at a time, until a sweep over all ends changes nothing.
 
     Args:
-        score: what a set of ranges reaches, one closed range (lo, hi) on sqrt(w h) a resolution; None counts as 0.
-        start: where the search begins; it is never left for an equal score, so the result is at least as good.
+        score: maps ranges, a closed (lo, hi) on sqrt(w h) per resolution, to their score; None counts as 0.
+        start: the first ranges; they are left only for a better score, so the result is at least as good.
         bounds: ends to try, in rising order; None is open and can only be an upper end.
-        sweeps: at most.
+        sweeps: most sweeps.
 
     Raises:
         ValueError: no resolution, or bounds that do not rise.
 
-    Differs from the paper: it says that the best ranges were taken for each method, not how they were found.
+    Differs from the paper, which says that the best ranges were taken for each method, but not how they were found.
     """
     finite = [bound for bound in bounds if bound is not None]
     if not start or finite != sorted(set(finite)):
@@ -63,7 +63,7 @@ def search_ranges(
 
 
 def moved(ranges: Ranges, level: int, end: int, bound: float | None) -> Ranges | None:
-    """Return the ranges with one end of one level moved; None where that is no range."""
+    """Return the ranges with one end of one level moved; None where the result is no range."""
     low, high = ranges[level]
     new = (bound, high) if end == 0 else (low, bound)
     if new[0] is None or (new[1] is not None and new[1] <= new[0]):

@@ -1,7 +1,7 @@
 """Score one evaluation against the verified annotations: COCO's numbers and their paired bootstrap replicates.
 
-Proposals have recall in the place of AP (SNIP, table 3). Detectors of masks have the numbers of these too, under the
-names `mask_ap`, `mask_ap50`, ..., and experiments on PASCAL VOC its own mean AP, `map`, and that of every class.
+Proposals have recall instead of AP (SNIP, table 3). Detectors of masks also have the numbers of their masks, named
+`mask_ap`, `mask_ap50`, ... Experiments on PASCAL VOC also have VOC's mean AP, `map`, and the AP of every class.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def score(spec: Spec, test: str) -> None:
 
 
 def recall_counts(truth: dict[str, Any], proposals: list[dict], limit: int, factor: float) -> RecallCounts:
-    """Match proposals, COCO results whose category means nothing, to the objects of a split, without its crowds.
+    """Match proposals to the objects of a split, without its crowds.
 
     Args:
         truth: the split.
-        proposals: in any order.
-        limit: how many proposals an image count, best first.
-        factor: of the ranges of sizes, which are in original COCO pixels (SNIP, table 3).
+        proposals: COCO results in any order; their category is not read.
+        limit: number of proposals per image that count, best first.
+        factor: of the size ranges, which are in original COCO pixels (SNIP, table 3).
     """
     rows = {image["id"]: row for row, image in enumerate(truth["images"])}
     objects: list[list[list[float]]] = [[] for _ in rows]
@@ -83,7 +83,7 @@ def corners(box: list[float]) -> list[float]:
 
 
 def of_masks(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return metrics under their names with `mask_` in front."""
+    """Return metrics with `mask_` in front of their names."""
     return {f"mask_{name}": value for name, value in metrics.items()}
 
 

@@ -1,4 +1,4 @@
-"""Soft-NMS (Bodla et al., "Improving object detection with one line of code"), with hard NMS as its plainest method."""
+"""Soft-NMS (Bodla et al., "Improving object detection with one line of code"), with hard NMS as a method of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.errors import nearest
 
 METHODS = ("gaussian", "linear", "hard")
-SLACK = 0.99  # of scores that decide whether to stop, so that rounding to the input's precision hides no tie
+SLACK = 0.99  # factor on scores that decide whether to stop, so that rounding to the input's precision hides no tie
 
 
 def soft_nms(
@@ -22,22 +22,22 @@ def soft_nms(
     limit: int | None = None,
     least: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Repeatedly pick the box of the highest live score and decay the scores of those that overlap it.
+    """Repeatedly pick the box with the highest live score and decay the scores of the boxes that overlap it.
 
-    "gaussian" multiplies by exp(-iou^2 / sigma) (eq. 3), "linear" by 1 - iou above `iou_threshold` (eq. 2), "hard" by 0
-    there (plain NMS). A box is dropped only when an overlap leaves it below `score_threshold`: one that starts below
-    it and overlaps nothing stays.
+    "gaussian" multiplies by exp(-iou^2 / sigma) (equation 3). Above `iou_threshold`, "linear" multiplies by 1 - iou
+    (equation 2) and "hard" by 0 (plain NMS). A box is dropped only when an overlap takes its score below
+    `score_threshold`: a box that starts below it and overlaps nothing stays.
 
     Args:
         boxes: [n, 4] half-open xyxy, px.
         scores: [n].
-        limit: picks after which the rest may be left out, None for none; what ties with the last stays.
-        least: decayed score under which picks may be left out. Live scores only fall, so nothing that is left out
-            would have changed a pick before it.
+        limit: number of picks after which the rest may be left out, except ties with the last; None means no limit.
+        least: decayed score below which picks may be left out. Live scores only fall, so what is left out would not
+            have changed an earlier pick.
 
     Returns:
-        Kept indices [k] (int64) in pick order and their decayed scores [k], on the input's device. The order of equal
-        scores is the official code's, which moves the last box into a dropped one's place.
+        Kept indices [k] (int64) in pick order and their decayed scores [k], on the input's device. Equal scores are in
+        the order of the official code, which moves the last box into a dropped one's place.
 
     Raises:
         ValueError: an unknown method, a sigma of 0 or less, or shapes that do not fit.
@@ -48,7 +48,7 @@ def soft_nms(
         raise ValueError(f"sigma must be above 0, got {sigma}.")
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
         raise ValueError(f"boxes must be [n, 4] and scores [n], got {list(boxes.shape)} and {list(scores.shape)}.")
-    # each pick depends on the one before, so a thousand tiny steps: NumPy starts them several times faster than torch
+    # each pick depends on the one before: NumPy runs these thousand tiny steps several times faster than torch
     corners = boxes.detach().cpu().double().numpy().T.copy()  # [4, n]: x1, y1, x2, y2
     live = scores.detach().cpu().double().numpy().copy()
     areas = (corners[2] - corners[0]) * (corners[3] - corners[1])

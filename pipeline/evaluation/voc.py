@@ -20,16 +20,16 @@ def evaluate_voc(
 ) -> dict[str, float | None]:
     """Score COCO results as PASCAL VOC's development kit does.
 
-    In order of score over all images, a detection is right where the object of its class that it overlaps most does so
-    by more than 0.5 and was not found before; one that overlaps a difficult object most is neither right nor wrong.
+    Detections are taken in order of score over all images. One is right if its best IoU with an object of its class
+    exceeds 0.5 and that object was not found before; one whose best object is difficult is neither right nor wrong.
 
     Args:
         ground_truth: COCO instances dict, or its JSON file; `iscrowd` marks difficult objects (and crowds).
         detections: list of COCO results (boxes x, y, w, h in px), or its JSON file.
 
     Returns:
-        Fractions of 1: `map` and `map_area` (means over classes with objects), and for each class `ap50_<name>` (eleven
-        points) and `ap50_area_<name>`; `None` where a class has no object that counts.
+        Fractions (0-1): `map` and `map_area` (means over classes with objects), and for each class `ap50_<name>`
+        (eleven points) and `ap50_area_<name>`; `None` where a class has no object that counts.
 
     Raises:
         InputError: as `evaluate_detections`.
@@ -51,7 +51,7 @@ def bootstrap_voc(
     draws: int = 200,
     seed: int = 0,
 ) -> dict[str, list[float | None]]:
-    """Return `map` and `map_area` for each of `draws` samples of the images, paired as those of `bootstrap_ap`."""
+    """Return `map` and `map_area` for each of the `draws` samples of images that `bootstrap_ap` draws."""
     truth = read_ground_truth(ground_truth)
     found = class_finds(truth, read_detections(detections, truth))
     replicates: dict[str, list[float | None]] = {"map": [], "map_area": []}
@@ -64,14 +64,14 @@ def bootstrap_voc(
 
 
 class Finds(NamedTuple):
-    """The detections of one class, best score first, without those of difficult objects; and its objects."""
+    """The objects of one class, and its detections, best score first, without those of difficult objects."""
 
     right: np.ndarray  # bool [D]
     image: np.ndarray  # int [D], row of the image
     objects: np.ndarray  # int [images], objects that count
 
     def precision_recall(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return precision and recall [D] after each detection, with image i taken weights[i] times; None for none."""
+        """Return precision and recall [D], with image i taken weights[i] times; None where no object counts."""
         total = float(self.objects @ weights)
         if not total:
             return None
@@ -81,7 +81,7 @@ class Finds(NamedTuple):
 
 
 def class_finds(truth: dict[str, list[dict]], results: list[dict]) -> dict[str, Finds]:
-    """Match every class's detections to its objects; clean records as `inputs` gives them."""
+    """Match every class's detections to its objects, both as clean records from `inputs`."""
     rows = {image["id"]: row for row, image in enumerate(truth["images"])}
     objects, found = defaultdict(list), defaultdict(list)
     for annotation in truth["annotations"]:
@@ -108,14 +108,14 @@ def class_finds(truth: dict[str, list[dict]], results: list[dict]) -> dict[str, 
 
 
 def most_overlapped(detection: dict, objects: list[dict]) -> dict | None:
-    """Return the object of the largest IoU with a detection, None where that does not exceed 0.5."""
-    # A difficult object is a whole object here: its IoU is the plain one, not a crowd's share of the detection.
+    """Return the object with the largest IoU with a detection, None where that does not exceed 0.5."""
+    # A difficult object has a plain IoU here, not a crowd's share of the detection.
     overlaps = pairwise_iou([detection], [annotation | {"iscrowd": 0} for annotation in objects])[0]
     return objects[int(overlaps.argmax())] if len(overlaps) and overlaps.max() > IOU else None
 
 
 def eleven_points(precision: np.ndarray, recall: np.ndarray) -> float:
-    """Return the mean over recalls 0, 0.1, ... 1 of the best precision at that recall or above (VOC 2007)."""
+    """Return the mean over recalls 0, 0.1, ..., 1 of the best precision at that recall or above (VOC 2007)."""
     best = [precision[recall >= point - 1e-12].max(initial=0.0) for point in np.linspace(0, 1, 11)]
     return float(np.mean(best))
 
