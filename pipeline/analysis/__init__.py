@@ -1,1 +1,1 @@
-"""What trained networks learnt, as numbers; importing this package loads nothing, its modules are taken one by one."""
+"""What trained networks learnt, as numbers; importing this package loads none of its modules."""

@@ -1,4 +1,4 @@
-"""How well a grid of anchors fits a data set's boxes: the best IoU of every box, from labels alone. NumPy only."""
+"""How well a grid of anchors fits a data set's boxes: the best IoU of every box, from labels alone, in NumPy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-RATIOS = (0.5, 1.0, 2.0)  # height over width
+RATIOS = (0.5, 1.0, 2.0)  # height / width
 
 
 def anchor_shapes(sides: Sequence[float], base: int = 16, ratios: Sequence[float] = RATIOS) -> np.ndarray:
     """Return (width, height) [len(sides) * len(ratios), 2] of anchors, ratio by ratio.
 
-    As in the public code of Faster R-CNN and of what followed it, ratios are rounded to whole pixels at the base size,
-    and then scaled: anchors of ratio 0.5 at 32 pixels are 46x24.
+    As in the public code of Faster R-CNN and its successors, anchors are rounded to whole pixels at the base size and
+    then scaled: an anchor of ratio 0.5 at 32 pixels is 46x24.
     """
     shapes = []
     for ratio in ratios:
@@ -25,7 +25,7 @@ def anchor_shapes(sides: Sequence[float], base: int = 16, ratios: Sequence[float
 def resized(boxes: np.ndarray, sizes: np.ndarray, short_side: float, long_side: float) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes [n, 4] (x, y, w, h) and image sizes [n, 2] (h, w) after every box's image was resized.
 
-    The short side becomes `short_side`, or the long one `long_side` if that is less; sizes are whole pixels.
+    The short side becomes `short_side`, but the long side at most `long_side`; sizes are whole pixels.
     """
     scale = np.minimum(short_side / sizes.min(axis=1), long_side / sizes.max(axis=1))
     new = np.maximum(1, np.round(sizes * scale[:, None]))
@@ -34,10 +34,11 @@ def resized(boxes: np.ndarray, sizes: np.ndarray, short_side: float, long_side: 
 
 
 def best_overlaps(boxes: np.ndarray, sizes: np.ndarray, shapes: np.ndarray, stride: int = 16) -> np.ndarray:
-    """Return the highest IoU [n] of every box with any anchor, those that reach out of the image included.
+    """Return the highest IoU [n] of every box with any anchor, including anchors that reach out of the image.
 
     Anchors are centred in the cells of a grid. IoU with one shape rises with the overlap, which is the product of the
-    overlaps along both axes; each is largest at the place nearest to the box's centre. So no anchor is laid out.
+    overlaps along both axes. Each of these is largest at the place nearest to the box's centre, so no anchor is laid
+    out.
 
     Args:
         boxes: [n, 4], (x, y, w, h) in network-input pixels.

@@ -1,4 +1,4 @@
-"""How many chips cover the small objects of an image: SNIP's and SNIPER's ways, on a whole data set's labels."""
+"""How many chips cover the small objects of an image, in SNIP's and in SNIPER's way, from a data set's labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.data.labelled.sets import LabelSet
 
 
 class ChipCounts(NamedTuple):
-    """Chips of every image that has an object in range, and how many of those objects no chip holds."""
+    """Chips of every image that has an object in range, and the number of such objects in no chip."""
 
     chips: np.ndarray  # [images]
     objects: int
@@ -29,14 +29,15 @@ def count_chips(
     chip_size: int = 1000,
     stride: int = 56,
 ) -> ChipCounts:
-    """Count the chips of each image that holds an object in [0, largest], sqrt(w h) in image pixels.
+    """Count the chips of each image that has an object with sqrt(w h) in [0, largest].
 
     Args:
         labels: the data set.
-        kind: best of 50 random chips again and again (SNIP, section 6.2), or a greedy cover by a grid's (SNIPER).
+        kind: "sampled" takes the best of 50 random chips repeatedly (SNIP, section 6.2); "grid" is a greedy cover by a
+            grid's chips (SNIPER).
         seed: of all draws.
-        largest: upper end of the valid range.
-        sides: short and longest side that images are resized to.
+        largest: upper end of the valid range, in image pixels.
+        sides: short side and longest side that images are resized to.
         chip_size: side of a chip.
         stride: of the grid.
     """

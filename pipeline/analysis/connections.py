@@ -1,4 +1,4 @@
-"""GSL, FD, rounded and plain networks compared by their density of connections, for printed and for learnt scales."""
+"""GSL, FD, rounded and plain networks compared by their density of connections, for printed and learnt scales."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.published.tables import load_published
 
 TABLE = "pod_t3"
 SPLIT = "train"  # the scales that are decomposed
-BLOCKS = {  # of the table's columns; its R31 is the first block of conv3_x
+BLOCKS = {  # by the table's columns, whose R31 is the first block of conv3_x
     "31": "layer2.0",
     "34": "layer2.3",
     "41": "layer3.0",
@@ -33,14 +33,14 @@ BLOCKS = {  # of the table's columns; its R31 is the first block of conv3_x
     "51": "layer4.0",
     "53": "layer4.2",
 }
-STAGES = {"fpn": 4, "c4": 3}  # a C4 detector's conv5_x runs on RoIs, where positions are no longer the image's
-FLOOR = 1e-6  # least share of the paths, at one pixel of offset, that a profile holds
+STAGES = {"fpn": 4, "c4": 3}  # a C4 detector's conv5_x runs on RoIs, whose positions are not the image's
+FLOOR = 1e-6  # a profile leaves out offsets with a smaller share of the paths
 TITLES = {"faster_rcnn": "Faster R-CNN", "retinanet": "RetinaNet"}
 Scales = dict[str, tuple[float, float]]
 
 
 class Case(NamedTuple):
-    """Scales (h, w) by block of one backbone: planes and blocks of the stages that see the image."""
+    """Scales (h, w) by block of one backbone, and the planes and blocks of its stages that see the image."""
 
     name: str
     title: str
@@ -51,10 +51,10 @@ class Case(NamedTuple):
 
 
 def analyse(experiment: str, preset: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Compare the networks of POD's table 3, and of an experiment's learnt scales where they exist.
+    """Compare the networks of POD's table 3 and, where they exist, those of an experiment's learnt scales.
 
     Returns:
-        The numbers of each case, and the profiles of its densities: one row a case, axis, network and offset.
+        The numbers of each case, and the profiles of its densities: one row per case, axis, network and offset.
     """
     spec = resolve(experiment, preset)
     cases = printed_cases()
@@ -70,7 +70,7 @@ def analyse(experiment: str, preset: str) -> tuple[dict[str, Any], list[dict[str
 
 
 def printed_cases() -> list[Case]:
-    """Return the backbones whose scales POD's table 3 prints: first and last blocks; the others count as plain."""
+    """Return the backbones of POD's table 3, which prints the scales of first and last blocks; others are plain."""
     table = load_published("pod").table(TABLE)
     cases: dict[str, Case] = {}
     shape = resnet_shape("resnet50", ModelSize())
@@ -111,10 +111,10 @@ def network_blocks(case: Case, network: str) -> list[Any]:
 
 
 def compare(case: Case, densities: dict[str, Density]) -> dict[str, Any]:
-    """Return a case's numbers: what each network connects, and how far each is from GSL, whole and by layer.
+    """Return what each network of a case connects, and its distance from GSL, as a whole and by layer.
 
-    `difference_to_gsl` is the share of paths that end elsewhere (total variation, 0 to 1); `beyond_plain` the share
-    that ends outside the plain network's receptive field.
+    `difference_to_gsl` is the share of paths that end elsewhere (total variation, 0 to 1); `beyond_plain` is the share
+    of paths that end outside the plain network's receptive field.
     """
     gsl, plain = densities["gsl"].share, densities["plain"].share
     networks = {
@@ -142,16 +142,16 @@ def compare(case: Case, densities: dict[str, Density]) -> dict[str, Any]:
 
 
 def inside(share: torch.Tensor, other: torch.Tensor) -> float:
-    """Return the share of a density's paths within the extent of another's."""
+    """Return the share of a density's paths that lie within the extent of another."""
     margins = [max(0, (a - b) // 2) for a, b in zip(share.shape, other.shape, strict=True)]
     cut = [slice(margin, size - margin) for margin, size in zip(margins, share.shape, strict=True)]
     return min(1.0, float(share[cut[0], cut[1]].sum()))
 
 
 def profile_rows(case: str, network: str, found: Density) -> list[dict[str, Any]]:
-    """Return the share of paths a pixel by offset along each axis, summed over the other, while it is `FLOOR` or more.
+    """Return each axis's share of paths per pixel by offset, summed over the other axis, while it is at least `FLOOR`.
 
-    Offsets are from the centre, both sides being equal. A row is the mean of `STEM_STRIDE` pixels, because the stem's
+    Offsets are from the centre; both sides are equal. A row is the mean of `STEM_STRIDE` pixels, because the stem's
     strides give neighbouring pixels different numbers of paths.
     """
     rows = []

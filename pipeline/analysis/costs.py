@@ -1,6 +1,6 @@
-"""What one stage costs before it has run: multiply-adds, images and bytes, from the specification of its experiment.
+"""What one stage will cost: multiply-adds, images and bytes, from the specification of its experiment.
 
-A GPU's time is multiply-adds over a rate, or measured steps where `reports/benchmarks/gpu_architectures.json` has them.
+A GPU's time is multiply-adds divided by a rate, or that of the steps in `reports/benchmarks/gpu_architectures.json`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from pipeline.models import build_classifier, build_detector
 from pipeline.models.measure import CLASSES, classifier_input, count, on_meta, parameters, printed_scales
 from pipeline.preset import Preset
 
-PASSES = 3  # a training step goes forward once and backward for twice as much
-STRIDE = 32  # a whole number of the deepest feature cells, so that multiply-adds grow with the area
-ASPECT = 4 / 3  # of COCO's and VOC's photographs, most often
-MOST, FEWER = 1000, 500  # proposals of the two counts that take a detector apart
-REGIONS = 300  # that a region classifier is given
+PASSES = 3  # a training step's backward pass costs twice its forward pass
+STRIDE = 32  # sides are multiples of the deepest stride, so that multiply-adds grow with the area
+ASPECT = 4 / 3  # of most of COCO's and VOC's photographs
+MOST, FEWER = 1000, 500  # proposals of the two counts whose difference is the cost of regions
+REGIONS = 300  # regions per image of a region classifier
 OFFICIAL = {
     "coco": {"train": 118_287, "val": 5_000},
     "voc": {"train": 16_551, "val": 4_952},
@@ -41,7 +41,7 @@ OFFICIAL = {
 
 @dataclass(frozen=True)
 class Network:
-    """Multiply-adds of a network: of each input pixel and of each region, and its parameters."""
+    """Parameters of a network, and its multiply-adds for each input pixel and for each region."""
 
     a_pixel: float
     a_region: float
@@ -54,7 +54,7 @@ class Network:
 
 @dataclass
 class Rates:
-    """How fast a GPU is: an assumption, and measurements of networks by what decides them."""
+    """How fast a GPU is: an assumption, and measurements by network."""
 
     tflops: float
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -62,12 +62,12 @@ class Rates:
     peaks: dict[str, float] = field(default_factory=dict)  # bytes of a training step of one image, by network or family
 
     def seconds(self, spec: Spec, kind: str, images: float, macs: float, area: float) -> tuple[float, bool]:
-        """Return the GPU seconds of so many images, and whether a measurement stands behind them.
+        """Return the GPU seconds for a number of images, and whether they come from a measurement.
 
         Args:
             kind: `training` or `inference`.
             macs: forward multiply-adds of one image.
-            area: pixels of one image's input; a measured image has the recipe's largest.
+            area: input pixels of one image; a measured image has the recipe's largest input.
         """
         row = self.measured.get(key_of(spec))
         if row is not None:
@@ -79,9 +79,9 @@ class Rates:
 
 
 def rates_from(tflops: float, benchmark: dict[str, Any] | None) -> Rates:
-    """Return rates from an assumption and, where there is one, the architectures benchmark of a GPU.
+    """Return rates from an assumption and, if given, the architectures benchmark of a GPU.
 
-    Networks that were not measured then run at the median rate of those that were.
+    With a benchmark, networks that were not measured run at the median rate of those that were.
     """
     rows = [row for row in (benchmark or {}).get("rows", ()) if "found" in row]
     measured = {key_from(row): row for row in rows}
@@ -90,10 +90,10 @@ def rates_from(tflops: float, benchmark: dict[str, Any] | None) -> Rates:
 
 
 def peaks_from(*benchmarks: dict[str, Any] | None) -> dict[str, float]:
-    """Return the most bytes that the tensors of one image's training step hold, by network and by family.
+    """Return the peak bytes of the tensors in a training step of one image, by network and by family.
 
-    Tensors take the same memory on a CPU. A family, detector and neck, has the largest of its measured networks. Of
-    several benchmarks the first counts.
+    Tensors take the same memory on a CPU. A family (detector and neck) has the peak of its largest measured network.
+    Earlier benchmarks take precedence.
     """
     found: dict[str, float] = {}
     for benchmark in reversed(benchmarks):
@@ -107,12 +107,12 @@ def peaks_from(*benchmarks: dict[str, Any] | None) -> dict[str, float]:
 
 
 def family_of(detector: str, neck: str) -> str:
-    """Return the name of the networks that take about the same memory."""
+    """Return the name of a family, whose networks take about the same memory."""
     return f"{detector}/{neck}"
 
 
 def key_of(spec: Spec) -> str:
-    """Return what two experiments share whose networks cost the same."""
+    """Return a key that is equal for experiments whose networks cost the same."""
     return key_from(architecture(spec))
 
 
@@ -122,14 +122,14 @@ def key_from(network: dict[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value in which lists and tuples, and the order of keys, make no difference."""
+    """Return a value in a form in which lists equal tuples and the order of keys does not matter."""
     if isinstance(value, dict):
         return {name: plain(value[name]) for name in sorted(value)}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def median_tflops(specs: Iterable[Spec], network_of: Callable[[Spec], Network], rates: Rates) -> float | None:
-    """Return the median rate of the measured training steps, None where none is measured."""
+    """Return the median rate of the measured training steps, None where there are none."""
     found = []
     for spec in specs:
         row = rates.measured.get(key_of(spec))
@@ -159,7 +159,7 @@ def count_network(spec: Spec) -> Network:
 
 
 def regions(spec: Spec, kind: str) -> int:
-    """Return how many regions of an image a detector classifies."""
+    """Return the number of regions per image that a detector classifies."""
     size, experiment = spec.preset.model, spec.experiment
     if experiment.detector == "d_rfcn_rcn":
         return REGIONS
@@ -169,7 +169,7 @@ def regions(spec: Spec, kind: str) -> int:
 
 
 def area_of(preset: Preset, short: float, long: float) -> float:
-    """Return the pixels of a photograph's input: 4:3, its short side `short` where its long one is at most `long`."""
+    """Return the input pixels of a 4:3 photograph with the short side `short`, but a long side of at most `long`."""
     scale = min(short, long / ASPECT) * preset.factor
     return scale * scale * ASPECT
 
@@ -195,7 +195,7 @@ def training_area(spec: Spec) -> float:
 
 
 def test_areas(spec: Spec, test: str) -> list[float]:
-    """Return the pixels of every look that a test takes at an image: resolutions, mirrored ones, other networks'."""
+    """Return the input pixels of each time that a test looks at an image: resolutions, mirror images, networks."""
     options = spec.experiment.tests[test]
     areas = [
         area_of(spec.preset, short, long) for short, long in zip(options.short_sides, options.long_sides, strict=True)
@@ -204,10 +204,10 @@ def test_areas(spec: Spec, test: str) -> list[float]:
 
 
 def images(spec: Spec, split: str) -> int:
-    """Return how many images a split has: verified, made by the preset, or as the data set's publisher says.
+    """Return the number of a split's images: verified, made by the preset, or stated by the data set's publisher.
 
     Raises:
-        InputError: a preset with data of its own that was not verified yet.
+        InputError: a preset with its own data, which was not verified yet.
     """
     preset, dataset = spec.preset, spec.experiment.dataset
     if dataset in ("imagenet", "cifar100"):
@@ -228,7 +228,7 @@ def images(spec: Spec, split: str) -> int:
 
 
 def training_images(spec: Spec) -> float:
-    """Return how many images a training feeds, all seeds of a classifier together."""
+    """Return the number of images that a training sees, over all seeds of a classifier."""
     training, experiment = spec.preset.training, spec.experiment
     if experiment.detector != "classifier":
         return float(epoch_steps(spec, images(spec, "train")) * spec.batch)
@@ -239,7 +239,7 @@ def training_images(spec: Spec) -> float:
 
 
 class Counted:
-    """Networks that were counted before with the same code; counting all of them takes minutes."""
+    """Counts of networks, kept on disk for the same code because counting all takes minutes."""
 
     def __init__(self, folder: Path = Path("data/scratch/networks")) -> None:
         closure = Closure(paths.ROOT)

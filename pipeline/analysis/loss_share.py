@@ -1,7 +1,7 @@
-"""The threshold that a training without DST proposes: the small objects' share of its loss in half the steps.
+"""The threshold that a training without DST proposes: the median over steps of the small objects' share of its loss.
 
 DST, section 4.3: the threshold of 0.1 "happens to be coincident with the ratio observation covering half of the
-training iterations", which the authors offer as a heuristic for other data, from a baseline trained on a small subset.
+training iterations". The authors offer this as a heuristic for other data, from a baseline trained on a small subset.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FINEST = 0.001  # a proposal of 0 would never draw a collage: the comparison is 
 
 
 def quantile(counts: Sequence[int], level: float) -> float:
-    """Return the share that a part of the steps does not exceed, from how many lie in each of the hundredths.
+    """Return a quantile of the share from its histogram over steps.
 
-    Steps are taken as spread evenly over their hundredth, so the result is within 0.01 of the exact one.
+    Steps are assumed to be spread evenly over their hundredth, so the result is within 0.01 of the exact one.
 
     Args:
         counts: steps in [0, 0.01), [0.01, 0.02), ...; the empty ones at the end may be missing (`History.histogram`).
@@ -44,7 +44,7 @@ def quantile(counts: Sequence[int], level: float) -> float:
 
 
 def part_below(counts: Sequence[int], share: float) -> float:
-    """Return the part of the steps whose share is below `share`, with steps spread evenly over their hundredth."""
+    """Return the part of the steps whose share is below `share`, if steps spread evenly over their hundredth."""
     total = sum(counts)
     if not total:
         raise ValueError("part_below needs steps, found none.")
@@ -55,7 +55,7 @@ def part_below(counts: Sequence[int], share: float) -> float:
 
 
 def rounded_threshold(median: float) -> float:
-    """Return a median share as a threshold of two digits, at least 0.001."""
+    """Round a median share to a threshold of two digits, at least 0.001."""
     if median < FINEST:
         return FINEST
     return round(median, 1 - math.floor(math.log10(median)))
@@ -64,8 +64,8 @@ def rounded_threshold(median: float) -> float:
 def describe_shares(results: Results, experiment: str) -> dict[str, Any]:
     """Return the shares of a training and the threshold that they propose.
 
-    They are those of every step where the training's summary counted them, otherwise the window means of its history,
-    in which the steps' spread is lost; `source` says which.
+    Shares are those of all steps where the training's summary has their histogram, otherwise the window means of its
+    history, which hide the spread over steps; `source` says which.
 
     Raises:
         InputError: the training was not run, or no step had a share.
@@ -98,7 +98,7 @@ def describe_shares(results: Results, experiment: str) -> dict[str, Any]:
 
 
 def histogram_of(shares: Sequence[float]) -> list[int]:
-    """Return how many shares lie in each hundredth; the last holds 1 too."""
+    """Return the number of shares in each hundredth; the last hundredth includes 1."""
     counts = [0] * 100
     for share in shares:
         counts[min(int(share * 100 + 1e-9), 99)] += 1

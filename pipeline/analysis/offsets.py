@@ -1,7 +1,7 @@
-"""How far a deformable network's sampling grids spread: effective dilations by layer, to hold against learnt scales.
+"""How far a deformable network's sampling grids spread: effective dilations by layer, to compare with learnt scales.
 
-POD (sections 3.1 and 4.4) sets the spread of its global scales, below 3 % of the mean, against the deformable
-convolution's, above 50 %.
+POD (sections 3.1 and 4.4) compares the spread of its global scales, below 3 % of the mean, with that of deformable
+convolutions, above 50 %.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CLASSES = ("background", "small", "medium", "large")
 
 
 class Grid(NamedTuple):
-    """One deformable convolution as it was called: offsets [N, groups * k_h * k_w * 2, H, W] and its plain grid."""
+    """One call of a deformable convolution: its offsets [N, groups * k_h * k_w * 2, H, W] and its plain grid."""
 
     layer: str
     offsets: Tensor
@@ -28,7 +28,7 @@ class Grid(NamedTuple):
 
 
 class Dilations(NamedTuple):
-    """Effective dilation of every filter, [N, groups, H, W]: of all neighbouring taps, of rows, of columns."""
+    """Effective dilation of every filter, [N, groups, H, W]: over all neighbouring taps, over rows, over columns."""
 
     all: Tensor
     h: Tensor
@@ -60,7 +60,7 @@ class Watch(TorchDispatchMode):
         self.names, self.seen = names, seen
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run the operator; note its offsets where it is a deformable convolution."""
+        """Run the operator, and keep its offsets if it is a deformable convolution."""
         if func is torch.ops.torchvision.deform_conv2d.default:
             weight, offsets = args[1], args[2]
             grid = Grid(self.names[-1], offsets.detach(), tuple(weight.shape[2:]), (args[9], args[10]))
@@ -70,7 +70,7 @@ class Watch(TorchDispatchMode):
 
 @contextmanager
 def watching(model: nn.Module) -> Iterator[list[Grid]]:
-    """Give a list to which every deformable convolution of `model` that runs inside the block is added."""
+    """Yield a list to which every call of a deformable convolution of `model` inside the block is added."""
     names, seen, hooks = [""], [], []
 
     def leave(*_: object) -> None:
@@ -88,7 +88,7 @@ def watching(model: nn.Module) -> Iterator[list[Grid]]:
 
 
 class Spread:
-    """Mean and standard deviation of numbers that come in parts."""
+    """Mean and standard deviation of numbers that are added in parts."""
 
     def __init__(self) -> None:
         self.count, self.sum, self.squares = 0, 0.0, 0.0
@@ -101,7 +101,7 @@ class Spread:
         self.squares += float(values.square().sum())
 
     def summary(self) -> dict[str, float | int | None]:
-        """Return `mean`, `std` (over all numbers) and `count`; None where there was no number."""
+        """Return `mean`, `std` and `count` of all numbers; mean and std are None without any."""
         if not self.count:
             return {"mean": None, "std": None, "count": 0}
         mean = self.sum / self.count
@@ -112,17 +112,17 @@ class Spread:
 def size_classes(
     boxes: Tensor, size: tuple[int, int], positions: tuple[int, int], small: float, large: float
 ) -> Tensor:
-    """Return the class, an index of `CLASSES`, of every filter of a feature map by the object that its centre is in.
+    """Return the size class of every filter of a feature map, by the object that contains the filter's centre.
 
     Args:
         boxes: [n, 4], half-open xyxy in pixels of the network's input; the smallest box wins where several overlap.
         size: (h, w) of the network's input, padding included.
         positions: (h, w) of the feature map.
-        small: box areas below it are small.
-        large: box areas of it and more are large.
+        small: smaller box areas are small, in square pixels.
+        large: box areas of at least this are large, in square pixels.
 
     Returns:
-        int64 [h, w].
+        int64 [h, w], indices into `CLASSES`.
     """
     centres = [(torch.arange(count) + 0.5) * side / count for side, count in zip(size, positions, strict=True)]
     y, x = torch.meshgrid(*centres, indexing="ij")
@@ -143,12 +143,12 @@ class OffsetStatistics:
         self.layers: dict[str, dict[str, Spread]] = {}
 
     def add(self, grids: Sequence[Grid], size: tuple[int, int], boxes: Sequence[Tensor]) -> None:
-        """Add what one batch showed.
+        """Add the effective dilations of one batch.
 
         Args:
             grids: the deformable convolutions that ran.
             size: (h, w) of the network's padded input.
-            boxes: [n, 4] of every image. Layers that ran on another number of maps (regions) get no size classes.
+            boxes: [n, 4] of every image. Layers that ran on another number of maps (regions) have no size classes.
         """
         for grid in grids:
             layer = self.layers.setdefault(grid.layer, {name: Spread() for name in ("all", "h", "w", *CLASSES)})

@@ -1,6 +1,6 @@
-"""What every table of a preset costs, from the graph itself: each stage that it needs, counted once.
+"""What every table of a preset costs, from the graph itself: each stage that it needs is counted once.
 
-A job is one stage that computes on a GPU. Scoring, tables and figures take minutes on processors and are not counted.
+A job is one stage that computes on a GPU. Scoring, tables and figures take minutes on a CPU and are not counted.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from pipeline.training.classification.pretraining import is_trained
 
 DETECTION_BYTES = 110  # of one detection in a results file
 PROPOSAL_BYTES = 20
-STATES = 3  # copies of the weights that a training keeps in fp32: they, their gradients, momentum
-CHECKPOINTS = 2 * 2  # of weights and momentum, the last and the one before
+STATES = 3  # fp32 copies of the weights in a training: weights, gradients and momentum
+CHECKPOINTS = 2 * 2  # weights and momentum in the last two checkpoints
 EFFICIENCY = 0.9  # of several GPUs on one training
-FREE = 0.01  # share of a table's own cost below which it comes nearly free
+FREE = 0.01  # a table is nearly free if less than this share of its own cost is left
 GIB, GB = 2**30, 1e9
 
 
@@ -46,15 +46,15 @@ class Job:
     name: str
     seconds: float  # of one GPU
     measured: bool
-    bytes: float  # that stay on disk
+    bytes: float  # kept on disk
     scratch: float = 0.0  # bytes while it runs
-    memory: float | None = None  # GiB of one GPU with the batch on it, None where nothing was measured
+    memory: float | None = None  # GiB of the whole batch on one GPU, None where nothing was measured
     needs: tuple[str, ...] = ()  # addresses of jobs
 
 
 @dataclass(frozen=True)
 class TableCost:
-    """One table, in the order in which it is cheapest to make them; hours are of one GPU."""
+    """The cost of one table in the cheapest order of tables; hours are those of one GPU."""
 
     name: str
     alone: float
@@ -63,12 +63,12 @@ class TableCost:
     trainings: int
     new_trainings: int
     wall: float  # of the table alone on all GPUs
-    disk: float  # GB that stay, the table alone
+    disk: float  # GB that the table alone keeps on disk
     memory: float | None
 
     @property
     def nearly_free(self) -> bool:
-        """Whether what the tables before it left makes this one cost next to nothing."""
+        """Whether the jobs of earlier tables leave next to nothing to do for this one."""
         return self.alone > 0 and self.more <= FREE * self.alone
 
 
@@ -102,7 +102,7 @@ def job_of(stage: Stage, resolve: Callable[[str], Spec], count: Counter, rates: 
 
 
 def looks_of(kind: str, spec: Spec, test: str) -> tuple[list[float], float, float]:
-    """Return the pixels of every look at an image, how many images are looked at, and the bytes that are written."""
+    """Return the input pixels of each look at an image, the number of images, and the bytes written."""
     preset, recipe = spec.preset, spec.recipe
     if kind in ("learn_scales", "offsets"):
         seen = sum(min(preset.training.scale_images, images(spec, split)) for split in ("train", "val"))
@@ -119,7 +119,7 @@ def looks_of(kind: str, spec: Spec, test: str) -> tuple[list[float], float, floa
 def memory_of(spec: Spec, network: Network, rates: Rates) -> float | None:
     """Return the GiB of a training with its whole batch on one GPU, from the measured step of one image.
 
-    A network that was not measured takes what the largest of its family does; None where no one was.
+    A network that was not measured counts as the largest of its family; None where none of the family was measured.
     """
     family = family_of(spec.experiment.detector, spec.experiment.neck)
     peak = rates.peaks.get(key_of(spec), rates.peaks.get(family))
@@ -136,7 +136,7 @@ def jobs_of(
     count: Counter,
     rates: Rates,
 ) -> dict[str, Job]:
-    """Return every job that some stages need, by address, each with the jobs that come before it."""
+    """Return every job that the wanted stages need, by address, each with the jobs that it needs."""
     needed = set().union(*(ancestors(address, known) for address in wanted))
     jobs = {}
     for address in sorted(needed):
@@ -159,7 +159,7 @@ def jobs_of(
 
 
 def table_stages(known: Mapping[str, Stage], names: Collection[str] = ()) -> dict[str, str]:
-    """Return the addresses of the tables, or of those that are named. Raises InputError for one that is none."""
+    """Return the addresses of all tables, or of the named ones; raise InputError for a name that is no table."""
     tables = {address.rpartition(":")[2]: address for address in known if "/tables/" in address}
     tables = {name: address for name, address in tables.items() if not name.startswith("headline_")}
     for name in names:
@@ -169,7 +169,7 @@ def table_stages(known: Mapping[str, Stage], names: Collection[str] = ()) -> dic
 
 
 def cheapest_order(tables: Mapping[str, Collection[str]], jobs: Mapping[str, Job]) -> list[tuple[str, set[str]]]:
-    """Return tables in an order in which each next one costs the least after those before, with its new jobs.
+    """Return tables, each with its new jobs, in an order in which the next is always the cheapest to add.
 
     Args:
         tables: the addresses of the jobs that each needs.
@@ -189,9 +189,9 @@ def cost(addresses: Iterable[str], jobs: Mapping[str, Job]) -> float:
 
 
 def wall_time(jobs: Iterable[Job], gpus: int, each: int = 1) -> float:
-    """Return the seconds until all jobs are done on `gpus` GPUs, `each` of them on one job.
+    """Return the seconds until all jobs are done on `gpus` GPUs with `each` GPUs per job.
 
-    Whenever GPUs are free, the job starts that has the longest way to the end before it.
+    Whenever GPUs are free, the ready job with the longest remaining chain of jobs starts.
     """
     if gpus < 1 or not 1 <= each <= gpus:
         raise ValueError(f"a job takes 1 to {gpus} of {gpus} GPUs, got {each}")
@@ -228,9 +228,9 @@ def wall_time(jobs: Iterable[Job], gpus: int, each: int = 1) -> float:
 
 
 def best_wall_time(jobs: Collection[Job], gpus: int, memory: float = math.inf) -> tuple[float, int]:
-    """Return the shortest wall time in seconds, and on how many GPUs each job then runs.
+    """Return the shortest wall time in seconds, and the number of GPUs on which each job then runs.
 
-    A GPU has `memory` GiB: where a batch is known to take more, it is shared by as many GPUs as hold it, or by all.
+    A GPU has `memory` GiB. A batch that is known to need more is shared by as many GPUs as it needs, or by all.
     """
     most = max((job.memory for job in jobs if job.memory is not None), default=0.0)
     shares = [each for each in range(1, gpus + 1) if gpus % each == 0]
@@ -271,7 +271,7 @@ def table_costs(
 def shared_jobs(
     known: Mapping[str, Stage], tables: Mapping[str, str], jobs: Mapping[str, Job]
 ) -> list[tuple[Job, list[str]]]:
-    """Return the jobs that several tables need, with these tables, by the hours that this saves."""
+    """Return the jobs that several tables need, with these tables, sorted by the hours that sharing saves."""
     users: dict[str, list[str]] = {}
     for name, address in tables.items():
         for needed in ancestors(address, known) & set(jobs):

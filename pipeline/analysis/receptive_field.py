@@ -1,8 +1,8 @@
 """Receptive field and density of connections of residual networks, by back-propagation through networks of ones.
 
-The density D(p) is the number of paths between an output and its input at relative position p, all weights being 1
-(POD, section 3). In a ResNet it is the same for every output channel: 1x1 convolutions multiply it by their inputs, so
-one channel stands for all, and only strides, 3x3 convolutions and shortcuts shape it.
+The density D(p) is the number of paths between an output and the input at relative position p if all weights are 1
+(POD, section 3). In a ResNet it is the same for every output channel, because 1x1 convolutions only multiply it by the
+number of their inputs. One channel therefore stands for all; strides, 3x3 convolutions and shortcuts determine D.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipeline.layers import SubConv, decompose, fractional_dilation_conv2d
 
 STEM_REACH, STEM_STRIDE = 3 + 2, 4  # a 7x7 convolution and a 3x3 pooling, both at stride 2
 STEM_PATHS = 9 * 49 * 3  # from one pooled value to the image's three channels
-ROUNDED = 0.5  # a tolerance of `decompose` that leaves one convolution, of the nearest dilation
+ROUNDED = 0.5  # tolerance with which `decompose` returns one convolution of the nearest dilation
 
 
 class Kernel(NamedTuple):
-    """A 3x3 convolution of ones, averaged over its output channels: what it computes, reaches (h, w) and sums up to."""
+    """A 3x3 convolution of ones, averaged over its output channels: its function, its reach (h, w) and its sum."""
 
     apply: Callable[[Tensor, int], Tensor]  # of a map [1, 1, H, W] in float64 and a stride
     reach: tuple[int, int]
@@ -40,7 +40,7 @@ def fractional(scale_h: float, scale_w: float) -> Kernel:
 
 
 def integral(sub_convs: Sequence[SubConv]) -> Kernel:
-    """Return the kernel of a decomposed convolution, its sub-convolutions weighted by their shares of the channels."""
+    """Return the kernel of a decomposed convolution, whose parts are weighted by their shares of the channels."""
     channels = sum(sub.out_channels for sub in sub_convs)
 
     def apply(x: Tensor, stride: int) -> Tensor:
@@ -61,7 +61,7 @@ def plain() -> Kernel:
     return integral(decompose(1, 1, 1))
 
 
-KERNELS: dict[str, Callable[[float, float, int], Kernel]] = {  # of a scale and the output channels
+KERNELS: dict[str, Callable[[float, float, int], Kernel]] = {  # from a scale (h, w) and the number of output channels
     "plain": lambda _h, _w, _channels: plain(),
     "gsl": lambda h, w, _channels: fractional(h, w),
     "fd": lambda h, w, channels: integral(decompose(h, w, channels)),
@@ -70,7 +70,7 @@ KERNELS: dict[str, Callable[[float, float, int], Kernel]] = {  # of a scale and 
 
 
 class Block(NamedTuple):
-    """A bottleneck: its 3x3 kernel and stride, and the paths that its 1x1 convolutions give a tap and the shortcut."""
+    """A bottleneck: its 3x3 kernel, its stride, and the paths through its 1x1 convolutions and through its shortcut."""
 
     kernel: Kernel
     stride: int
@@ -79,29 +79,29 @@ class Block(NamedTuple):
 
     @property
     def paths(self) -> float:
-        """Return how many paths lead from one output to all inputs."""
+        """Return the number of paths from one output to all inputs."""
         return self.tap_paths * self.kernel.paths + self.shortcut_paths
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map [1, 1, H, W] as ones do, divided by all paths, so that deep networks stay inside float64."""
+        """Map [1, 1, H, W] with weights of one, divided by the number of paths so that deep networks fit in float64."""
         branch = self.kernel.apply(x, self.stride) * (self.tap_paths / self.paths)
         return branch + x[:, :, :: self.stride, :: self.stride] * (self.shortcut_paths / self.paths)
 
 
 class Density(NamedTuple):
-    """Share of the paths at every relative position, [2 reach_h + 1, 2 reach_w + 1], and log10 of their number."""
+    """Shares of the paths at every relative position, [2 reach_h + 1, 2 reach_w + 1], and log10 of their number."""
 
     share: Tensor
     log10_paths: float
 
 
 def bottlenecks(planes: Sequence[int], counts: Sequence[int], kernels: dict[str, Kernel]) -> list[Block]:
-    """Return a ResNet's blocks from conv2_x on; a block missing in `kernels` ("layer2.0") has a plain convolution.
+    """Return a ResNet's blocks from conv2_x on.
 
     Args:
         planes: channels of the stages' 3x3 convolutions; a block's output has four times as many.
         counts: blocks of each stage.
-        kernels: 3x3 kernels by block.
+        kernels: 3x3 kernels by block ("layer2.0"); blocks that are missing have a plain convolution.
     """
     ordinary, found, channels = plain(), [], planes[0]
     for stage, (width, count) in enumerate(zip(planes, counts, strict=True)):
@@ -115,10 +115,10 @@ def bottlenecks(planes: Sequence[int], counts: Sequence[int], kernels: dict[str,
 
 
 def density(blocks: Sequence[Block]) -> Density:
-    """Return the density of connections between an output of the last block and the image, behind a ResNet's stem.
+    """Return the density of connections between an output of the last block and the image, a ResNet's stem included.
 
-    Max pooling counts as a connection to all that it sees. The network of ones runs on a map that holds the whole
-    receptive field, and the gradient of its central output is the density.
+    Max pooling counts as a connection to everything that it sees. The network of ones runs on a map that contains the
+    whole receptive field, and the gradient of its central output is the density.
     """
     stride, reach = STEM_STRIDE, [STEM_REACH, STEM_REACH]
     for block in blocks:
@@ -138,7 +138,7 @@ def density(blocks: Sequence[Block]) -> Density:
 
 
 def kernel_density(kernel: Kernel) -> Tensor:
-    """Return the share of a layer's own connections at every relative position, [2 reach_h + 1, 2 reach_w + 1]."""
+    """Return the share of one layer's connections at every relative position, [2 reach_h + 1, 2 reach_w + 1]."""
     height, width = (2 * far + 1 for far in kernel.reach)
     x = torch.zeros(1, 1, height, width, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(kernel.apply(x, 1)[0, 0, kernel.reach[0], kernel.reach[1]], x)
@@ -146,9 +146,9 @@ def kernel_density(kernel: Kernel) -> Tensor:
 
 
 def summarise(found: Density) -> dict[str, object]:
-    """Return the receptive field (h, w) in pixels, its connected positions and their share, and the paths' spread.
+    """Return the receptive field (h, w) in pixels, the number and share of connected positions, and the spread.
 
-    `spread` is the standard deviation of a path's end about the centre, in (h, w) pixels.
+    `spread` is the standard deviation (h, w) of a path's end about the centre, in pixels.
     """
     connected = found.share > 0
     field = [int(connected.any(1 - axis).nonzero()[[0, -1]].diff(dim=0)) + 1 for axis in (0, 1)]

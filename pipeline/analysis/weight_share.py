@@ -1,4 +1,4 @@
-"""How much each dilation rate weighs in a trained PSConv layer (PSConv, appendix D, figure 6)."""
+"""The weight of each dilation rate in a trained PSConv layer (PSConv, appendix D, figure 6)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ DRAWS = 20  # of untrained weights
 def weight_shares(weight: Tensor, lattice: Tensor) -> dict[int, float]:
     """Return the share of every dilation rate in one layer; shares sum to 1.
 
-    A kernel's size is the mean of its absolute values; a rate's proxy is the largest size among its kernels; shares are
-    proxies over their sum (PSConv, appendix D). Where all weights are 0, all shares are equal.
+    A kernel's size is the mean of its absolute values, and a rate's proxy is the largest size among its kernels. Shares
+    are proxies divided by their sum (PSConv, appendix D). Where all weights are 0, all shares are equal.
 
-    Differs from the paper: it says "normalized inside each layer" and not how; here by the sum.
+    Differs from the paper, which says "normalized inside each layer" but not how: here it is by the sum.
 
     Args:
         weight: [C_out, C_in / groups, k, k].
@@ -49,10 +49,10 @@ def weight_shares(weight: Tensor, lattice: Tensor) -> dict[int, float]:
 def untrained_shares(
     shape: tuple[int, ...], lattice: Tensor, draws: int = DRAWS, seed: int = 0
 ) -> dict[int, tuple[float, float]]:
-    """Return mean and standard deviation of the shares of normally initialised weights, whose scale does not matter.
+    """Return the mean and standard deviation of each rate's share in normally initialised weights of any scale.
 
-    The largest of more kernels is larger: a rate that has half of them starts above the others. Without this, that
-    would be taken for learnt. Rates with equally many kernels are alike and pooled.
+    The largest of more kernels is larger, so a rate with half of the kernels starts above the others, which must not be
+    taken for learnt. Rates with equally many kernels are pooled.
     """
     generator = torch.Generator().manual_seed(seed)
     found = [weight_shares(torch.randn(shape, generator=generator), lattice) for _ in range(draws)]
@@ -66,14 +66,14 @@ def untrained_shares(
 
 
 def layer_shares(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
-    """Return shares, untrained shares and number of kernels of every PSConv layer of a network, by its block's name.
+    """Return the shares, untrained shares and number of kernels of every PSConv layer of a network, by block.
 
     Args:
-        model: the network; it may be on the meta device, its weights are not read.
+        model: the network; it may be on the meta device, because its weights are not read.
         tensors: its trained weights.
 
     Raises:
-        ValueError: a layer that the weights do not hold.
+        ValueError: a layer whose weight is missing in `tensors`.
     """
     found = {}
     for name, module in model.named_modules():
