@@ -9,11 +9,11 @@ from torch import Tensor
 def greedy_chip_cover(boxes: Tensor, candidates: Tensor) -> list[int]:
     """Return indices of the candidates that cover the boxes, in the order of greedy choice.
 
-    Each step takes the candidate that holds most of the boxes not yet covered, the first of equals, until none holds
-    any. A chip covers a box that lies fully inside it. Boxes and chips are half-open xyxy pixels.
+    Each step takes the candidate that covers most of the boxes not yet covered, and among equals the first, until none
+    covers any. A chip covers a box that lies fully inside it. Boxes and chips are half-open xyxy pixels.
 
     Args:
-        boxes: [n, 4]; a box that no candidate holds is left out.
+        boxes: [n, 4]; a box that no candidate covers is left out.
         candidates: [m, 4].
 
     Source: SNIPER, `chip_generator.generate`, for given candidates.
@@ -37,19 +37,19 @@ def sample_chips(
 ) -> Tensor:
     """Return chips [c, 4] (half-open xyxy, whole pixels) that cover every object that fits a chip.
 
-    Each round draws `draws` chips, keeps the one that holds most objects not yet covered, and goes on with the rest.
-    Corners are uniform over [-c/2, side - c/2], rounded, and snapped to the image's borders. Where no draw holds any,
-    a chip is centred on a random object instead, so that every round covers at least one.
+    Each round draws `draws` chips, keeps the one that covers most objects not yet covered, and continues with the rest.
+    Corners are uniform over [-c/2, side - c/2], rounded, and snapped to the image's borders. Where no draw covers any
+    object, a chip is centred on a random one instead, so that every round covers at least one.
 
     Args:
-        boxes: [n, 4] objects in pixels of the resized image; what sticks out of the image is cut off first.
+        boxes: [n, 4] objects in pixels of the resized image; they are clipped to the image first.
         image_size: (h, w) of the resized image.
-        chip_size: side of a chip; an image that is smaller along an axis has chips of its own size there.
+        chip_size: side of a chip; along an axis where the image is smaller, chips have its size.
         generator: source of randomness, on the CPU.
-        draws: chips in a round.
+        draws: chips drawn in a round.
 
-    Source: SNIP, section 5.3; how corners are drawn is not printed there.
-    Differs from the paper: objects that fit no chip are skipped.
+    Source: SNIP, section 5.3, which does not say how corners are drawn.
+    Differs from the paper: objects that fit in no chip are skipped.
     """
     wanted = as_boxes(boxes).double().cpu()
     sides = torch.tensor([image_size[1], image_size[0]], dtype=torch.float64)  # (w, h), as in xyxy
@@ -87,17 +87,17 @@ def grid_chips(
 ) -> Tensor:
     """Return chips [c, 4] (half-open xyxy, whole pixels): a greedy cover of the objects by chips on a grid (SNIPER).
 
-    The grid's chips come in random order, so that which of equally good ones is taken is random too.
+    The grid's chips are shuffled, so that the choice among equally good ones is random.
 
     Args:
-        boxes: [n, 4] objects in pixels of the resized image; one that no chip of the grid holds is left out.
+        boxes: [n, 4] objects in pixels of the resized image; a box that no chip of the grid covers is left out.
         image_size: (h, w) of the resized image.
-        chip_size: side of a chip; an image that is smaller along an axis has chips of its own size there.
+        chip_size: side of a chip; along an axis where the image is smaller, chips have its size.
         stride: pixels between neighbours.
         generator: source of randomness, on the CPU.
 
     Source: SNIPER, `chip_generator.generate`.
-    Differs from SNIPER: all chips are of one size; its chips along the right and lower border are a pixel larger.
+    Differs from SNIPER, whose chips along the right and lower border are a pixel larger: all chips have one size.
     """
     candidates = chip_grid(image_size, chip_size, stride)
     candidates = candidates[torch.randperm(len(candidates), generator=generator)]
@@ -108,8 +108,8 @@ def grid_chips(
 def chip_grid(image_size: tuple[int, int], chip_size: int, stride: int) -> Tensor:
     """Return the chips [m, 4] of a grid that starts in the upper left corner, row by row.
 
-    The last column and the last row lie at the image's borders, however far that is from the one before.
-    Raises ValueError for a stride below 1.
+    The last column and the last row lie at the image's borders, at any distance from the one before.
+    Raise ValueError for a stride below 1.
     """
     if stride < 1:
         raise ValueError(f"Chips on a grid need a stride of at least one pixel, got {stride}.")
@@ -122,9 +122,9 @@ def chip_grid(image_size: tuple[int, int], chip_size: int, stride: int) -> Tenso
 
 
 def assign_to_chips(boxes: Tensor, chips: Tensor) -> Tensor:
-    """Return [n], the chip that shows the largest share of each box, the first of equals; -1 where none shows a pixel.
+    """Return the chip [n] that shows the largest share of each box, the first of equals; -1 where none shows it.
 
-    SNIPER trains an object in this chip alone; wherever else it is seen, it is ignored.
+    SNIPER trains an object only in this chip and ignores it in all others.
 
     Args:
         boxes: [n, 4].
@@ -144,17 +144,17 @@ def assign_to_chips(boxes: Tensor, chips: Tensor) -> Tensor:
 
 
 def inside(boxes: Tensor, chips: Tensor) -> Tensor:
-    """Return [m, n], whether chip m [m, 4] holds box n [n, 4] fully."""
+    """Return whether each of the chips [m, 4] fully contains each of the boxes [n, 4]: bool [m, n]."""
     return (boxes[None, :, :2] >= chips[:, None, :2]).all(2) & (boxes[None, :, 2:] <= chips[:, None, 2:]).all(2)
 
 
 def first_maximum(values: Tensor) -> int:
-    """Return the first index of the maximum: torch's argmax does not promise which of equals it takes."""
+    """Return the first index of the maximum, because torch's argmax may return any of equals."""
     return int(torch.nonzero(values == values.max())[0, 0])
 
 
 def as_boxes(boxes: Tensor) -> Tensor:
-    """Return boxes as [n, 4], an empty tensor of any shape as [0, 4]. Raises ValueError for other shapes."""
+    """Return boxes as [n, 4], and an empty tensor of any shape as [0, 4]; raise ValueError for other shapes."""
     boxes = torch.as_tensor(boxes)
     if boxes.numel() and (boxes.dim() != 2 or boxes.shape[1] != 4):
         raise ValueError(f"Boxes must be [n, 4], found {list(boxes.shape)}.")

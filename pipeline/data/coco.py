@@ -1,4 +1,4 @@
-"""Reading COCO instances files: every entry is checked, and what has to be left out is counted.
+"""Read COCO instances files: every entry is checked, and entries that must be left out are counted.
 
 Structural mistakes (a missing key, a wrong type, an unknown or repeated id) raise InputError, because they mean that
 the file is not what its author thinks. Boxes without size are expected in real data: they are left out and counted.
@@ -18,20 +18,20 @@ from pipeline.errors import InputError
 from pipeline.files import read_json
 
 KEYS = ("images", "annotations", "categories")
-MIN_SIDE = 0.01  # pixels; thinner boxes have no size left in float32
-ROUNDING = 0.05  # pixels; COCO rounds x and width to 0.01 each, so a box may pass the border by as little
-MAX_ID = 2**53  # JSON numbers beyond are not exact everywhere
+MIN_SIDE = 0.01  # pixels; the size of thinner boxes is lost in float32
+ROUNDING = 0.05  # pixels; COCO rounds x and width to 0.01 each, so a box may pass the border slightly
+MAX_ID = 2**53  # larger JSON numbers are not exact everywhere
 MAX_SIDE = 1_000_000  # pixels
 
 
 def read_instances(
     annotations: Path, images_root: Path, missing_images: str = "error"
 ) -> tuple[dict, Counter, dict[str, list[str]]]:
-    """Read an instances file: the data set with its own category ids, what was left out by reason, and examples.
+    """Read an instances file; return the data set with its own category ids, and counts and examples of exclusions.
 
     Images: `id, file_name, width, height`. Annotations: `id, image_id, category_id, bbox [x, y, w, h], area, iscrowd`
-    and, where usable, `segmentation`. Categories: `id, name`. Each sorted by id. Image files are opened only where an
-    entry lacks its size. Raises InputError at the first entry that breaks a rule.
+    and, where usable, `segmentation`. Categories: `id, name`. Each is sorted by id. Image files are opened only where
+    an entry lacks its size. Raise InputError at the first entry that breaks a rule.
     """
     return check_instances(_load(annotations), str(annotations), Path(images_root), missing_images)
 
@@ -39,7 +39,7 @@ def read_instances(
 def check_instances(
     data: Any, place: str, images_root: Path, missing_images: str = "error"
 ) -> tuple[dict, Counter, dict[str, list[str]]]:
-    """Check the content of an instances file; `place` names it in errors. Returns what `read_instances` does."""
+    """Check the content of an instances file, which errors call `place`; return what `read_instances` returns."""
     image_files.check_missing_images_option(missing_images)
     if not isinstance(data, dict):
         raise InputError(
@@ -64,7 +64,7 @@ def check_instances(
 
 
 def clip_box(box: list[float], width: int, height: int) -> tuple[list[float] | None, str | None]:
-    """Return `[x, y, w, h]` cut to the image and None, `clipped`, or (with None for the box) why it is left out."""
+    """Return the clipped box `[x, y, w, h]` or None, and None, `clipped` or the reason why the box is left out."""
     x, y, w, h = box
     if not all(math.isfinite(value) for value in box) or w < MIN_SIDE or h < MIN_SIDE:
         return None, "degenerate_box"
@@ -82,7 +82,7 @@ def _load(path: Path) -> Any:
         return read_json(path)
     except InputError:
         raise
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets nested as deeply
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or as many nested brackets
         raise InputError(f"{path} cannot be read as JSON ({shown(str(error))}); repair or re-download it.") from error
 
 
@@ -111,7 +111,7 @@ def _categories(entries: list[dict], place: str) -> dict[int, str]:
 def _images(
     entries: list[dict], place: str, root: Path, missing_images: str, exclusions: Exclusions
 ) -> tuple[dict[int, dict], set[int]]:
-    """Return images by id, and the ids of those left out because neither their size nor their file is there."""
+    """Return images by id, and the ids of images left out because they have neither a size nor a file."""
     if not entries:
         raise InputError(f"{place} lists no images, so the data set is empty; fill 'images'.")
     images: dict[int, dict] = {}
@@ -153,7 +153,7 @@ def _annotations(
     for index, entry in enumerate(entries):
         here = f"{place}: annotations[{index}]"
         key = None
-        if entry.get("id") is not None:  # COCO's evaluation needs ids, but files of boxes alone often lack them
+        if entry.get("id") is not None:  # COCO's evaluation needs ids, but files with boxes only often lack them
             key = _whole_number(entry, "id", here)
             if first_index.setdefault(key, index) != index:
                 raise InputError(
@@ -189,7 +189,7 @@ def _annotations(
 
 
 def _shape(entry: dict, box: list[float], image: dict, name: str, exclusions: Exclusions) -> dict | None:
-    """Return `bbox`, `area` and, where usable, `segmentation`; None where the box has to be left out."""
+    """Return `bbox`, `area` and, where usable, `segmentation`; None where the box must be left out."""
     width, height = image["width"], image["height"]
     clipped, reason = clip_box(box, width, height)
     if reason is not None:
@@ -224,7 +224,7 @@ def _area(
 
 
 def _numbered(kept: list[dict], unnumbered: list[dict], highest: int, exclusions: Exclusions) -> list[dict]:
-    """Return annotations sorted by id, after giving ids to those without, and positive ones where one is below 1."""
+    """Return annotations sorted by id, after adding missing ids, and renumbering all where an id is below 1."""
     for offset, annotation in enumerate(unnumbered, start=1):
         annotation["id"] = max(highest, 0) + offset
     kept.sort(key=lambda annotation: annotation["id"])

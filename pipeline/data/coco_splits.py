@@ -1,7 +1,7 @@
 """COCO's unofficial splits from image ids, and test-dev in the form of an instances file.
 
-minival is the 5,000 images of val2014 that became val2017; trainval35k is train2014 and all other images of val2014,
-35,504 of them. The same 118,287 images are train2017, so that a training on either is a training on both.
+minival is the 5,000 images of val2014 that became val2017; trainval35k is train2014 and the other 35,504 images of
+val2014. These are the 118,287 images of train2017, so training on either means training on the same images.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import msgspec
 from pipeline.errors import InputError
 from pipeline.files import replacing
 
-CODER, WRITER = msgspec.json.Decoder(), msgspec.json.Encoder()  # files of 450 MB: json takes several times as long
+CODER, WRITER = msgspec.json.Decoder(), msgspec.json.Encoder()  # for files of 450 MB, json is several times slower
 
 
 def rebuild_trainval35k(annotations: Path) -> dict[str, int]:
-    """Write instances_trainval35k.json and instances_minival.json beside COCO's own files; return their images.
+    """Write instances_trainval35k.json and instances_minival.json beside COCO's files; return their image counts.
 
     File names start with the folder, `train2014/` or `val2014/`, because trainval35k has images of both.
 
@@ -47,21 +47,21 @@ def rebuild_trainval35k(annotations: Path) -> dict[str, int]:
 
 
 def rebuild_test_dev(annotations: Path) -> dict[str, int]:
-    """Write test_dev2017.json, image_info_test-dev2017.json with an empty list of annotations; return its images."""
+    """Write test_dev2017.json, COCO's image_info_test-dev2017.json without annotations; return its image count."""
     content = read(annotations / "image_info_test-dev2017.json")
     write(annotations / "test_dev2017.json", content | {"annotations": []})
     return {"test_dev2017": len(content["images"])}
 
 
 def part(coco: dict[str, Any], ids: Collection[int], folder: str) -> dict[str, Any]:
-    """Return the images of some ids with their annotations, and the folder before each file name."""
+    """Return the images of some ids with their annotations, with the folder in front of each file name."""
     images = [image | {"file_name": f"{folder}/{image['file_name']}"} for image in coco["images"] if image["id"] in ids]
     annotations = [annotation for annotation in coco["annotations"] if annotation["image_id"] in ids]
     return coco | {"images": images, "annotations": annotations}
 
 
 def instances(path: Path) -> dict[str, Any]:
-    """Read an instances file. Raises InputError where it is none."""
+    """Read an instances file; raise InputError where it is none."""
     content = read(path)
     if not isinstance(content.get("annotations"), list):
         raise InputError(f"{path} has no list of annotations; fetch the data set again.")
@@ -69,7 +69,7 @@ def instances(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a file of images and categories. Raises InputError where it is none."""
+    """Read a file of images and categories; raise InputError where it is none."""
     try:
         content = CODER.decode(path.read_bytes())
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Single-object images for classification: a preset's stand-in for ImageNet."""
+"""Single-object images for classification: a preset's substitute for ImageNet."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ RELATIVE_SCALE = 0.55  # of an object in its image: ImageNet's median (SNIP, fig
 
 
 def training_crops(preset: Preset, data: DetectionSet | None) -> tuple[Tensor, Tensor]:
-    """Return images [n, 3, S, S] uint8 and labels [n] from 0, of the preset's training objects.
+    """Return images [n, 3, S, S] uint8 and labels [n] (from 0) of the preset's training objects.
 
-    ScaleWorld renders single objects; photographs give the surroundings of their annotated training boxes.
+    ScaleWorld renders single objects; photographs are cropped around their annotated training boxes.
     """
     size, count, seed = preset.training.pretrain_size, preset.training.pretrain_images, preset.data.seed
     if preset.data.kind == "scaleworld":
@@ -31,9 +31,9 @@ def training_crops(preset: Preset, data: DetectionSet | None) -> tuple[Tensor, T
 
 
 def cut_objects(data: DetectionSet, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return `count` square crops around random training boxes, largest first where there are more boxes.
+    """Return `count` square crops around random training boxes, preferring large ones where there are more.
 
-    Large boxes come first because enlarged small ones show little of their class.
+    Enlarged small boxes show little of their class.
     """
     boxes = [(row, index) for row in range(len(data)) for index in range(len(data.labels[row]))]
     if not boxes:
@@ -50,7 +50,7 @@ def cut_objects(data: DetectionSet, count: int, size: int, seed: int) -> tuple[T
 
 
 def cut(image: Tensor, box: Tensor, size: int) -> Tensor:
-    """Return the square [3, size, size] uint8 around a box, in which the box has the relative scale of ImageNet."""
+    """Return a square [3, size, size] uint8 around a box, in which the box has ImageNet's relative scale."""
     x1, y1, x2, y2 = box.tolist()
     side = max(((x2 - x1) * (y2 - y1)) ** 0.5 / RELATIVE_SCALE, x2 - x1, y2 - y1)
     centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2

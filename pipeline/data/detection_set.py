@@ -1,4 +1,4 @@
-"""Images and objects of one verified split, in memory as far as they fit."""
+"""Images and objects of one verified split, kept in memory as far as they fit."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ MEMORY = 1 << 30  # bytes of decoded images that one process keeps
 
 
 class DetectionSet:
-    """One split: decoded images and masks on demand, boxes and labels as tensors.
+    """One split: images and masks decoded on demand, boxes and labels as tensors.
 
-    Crowd regions are no training objects (as in every published code base); evaluation reads them from the JSON. Where
-    masks are wanted, an object without a usable one is none either (as in Detectron2).
+    Crowd regions are left out (as in every published code base); evaluation reads them from the JSON. Where masks are
+    wanted, objects without a usable mask are left out, too (as in Detectron2).
 
     Attributes:
         entries: image entries of the split, in the order of their ids.
         boxes: per image [n, 4], half-open xyxy in file pixels.
-        labels: per image [n], 1 ... K.
+        labels: per image [n], 1 to K.
         has_masks: whether `masks` gives the objects' masks.
-        proposals: of another experiment's network, where regions are classified; None elsewhere.
+        proposals: of another experiment's network, where regions are classified; otherwise None.
     """
 
     proposals: Proposals | None = None
 
     def __init__(self, split: dict[str, Any], limit: int | None = None, masks: bool = False) -> None:
-        """Read a split, cut to `limit` images. Raises InputError where `masks` are wanted and it has none."""
+        """Read a split's first `limit` images; raise InputError where `masks` are wanted and the split has none."""
         if masks:
             check_masks(split)
         self.has_masks = masks
@@ -45,7 +45,7 @@ class DetectionSet:
         index = {entry["id"]: row for row, entry in enumerate(self.entries)}
         boxes: list[list[list[float]]] = [[] for _ in self.entries]
         labels: list[list[int]] = [[] for _ in self.entries]
-        self._codes: list[list[bytes | str]] = [[] for _ in self.entries]  # masks of COCO's images are 0.3 GB like this
+        self._codes: list[list[bytes | str]] = [[] for _ in self.entries]  # in this form, COCO's masks take 0.3 GB
         for annotation in split["annotations"]:
             row = index.get(annotation["image_id"])
             if row is None or annotation["iscrowd"] or (masks and "segmentation" not in annotation):
@@ -64,7 +64,7 @@ class DetectionSet:
         return len(self.entries)
 
     def image(self, row: int) -> Tensor:
-        """Return image `row` as uint8 [3, H, W]. Raises InputError where it changed since it was verified."""
+        """Return image `row` as uint8 [3, H, W]; raise InputError where it changed since it was verified."""
         if self._cache is not None and row in self._cache:
             return self._cache[row]
         image = read_image(self.root, self.entries[row])
@@ -82,7 +82,7 @@ class DetectionSet:
 
 
 def origins(data: DetectionSet, rows: list[int]) -> dict[str, list]:
-    """Return `image_ids` and `file_names` of images by row: what a report of a step that failed names."""
+    """Return `image_ids` and `file_names` of images by row, for the report of a failed step."""
     entries = [data.entries[row] for row in rows]
     return {"image_ids": [e["id"] for e in entries], "file_names": [e["file_name"] for e in entries]}
 
@@ -94,12 +94,12 @@ def scaled_masks(
     window: transforms.Window | None = None,
     flipped: bool = False,
 ) -> dict[str, Tensor]:
-    """Return `masks` of image `row` as the network sees the image (`transforms.resample_masks`), nothing without any.
+    """Return `masks` of image `row` as the network sees it (`transforms.resample_masks`), or nothing without masks.
 
     Args:
         data: the image's data set.
-        row: the image's place in it.
-        size: (h, w) that the image is resized to.
+        row: the image's row in it.
+        size: (h, w) to which the image is resized.
         window: the part of the resized image that is trained on.
         flipped: whether that part is mirrored.
     """
@@ -109,7 +109,7 @@ def scaled_masks(
 
 
 def read_image(root: Path, entry: dict[str, Any]) -> Tensor:
-    """Decode one image as RGB uint8 [3, H, W]. Raises InputError where it is gone, broken or of another size."""
+    """Decode one image as RGB uint8 [3, H, W]; raise InputError where it is missing, broken or of another size."""
     path = root / entry["file_name"]
     try:
         with Image.open(path) as opened:
@@ -126,7 +126,7 @@ def read_image(root: Path, entry: dict[str, Any]) -> Tensor:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Return an image as 8-bit RGB; 16-bit greys keep their upper byte, which Pillow would saturate to white."""
+    """Return an image as 8-bit RGB; 16-bit greys keep their upper byte, where Pillow would saturate to white."""
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.int64)
         image = Image.fromarray((grey >> 8).clip(0, 255).astype(np.uint8))

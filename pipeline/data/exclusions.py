@@ -1,4 +1,4 @@
-"""What verification leaves out of a data set or changes in it: the reasons, their counts, and examples."""
+"""What verification leaves out of a data set or changes in it: reasons, counts and examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason in words: what was found, and what was done about it."""
+    """One reason in words: what was found and what was done about it."""
 
     found: str
     done: str
@@ -45,7 +45,7 @@ class Exclusions:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, reason: str, example: str) -> None:
-        """Count one case of a reason of REASONS."""
+        """Count one case of one of REASONS."""
         if reason not in REASONS:
             raise ValueError(f"unknown reason {reason!r}; add it to REASONS.")
         self.counts[reason] += 1
@@ -55,7 +55,7 @@ class Exclusions:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a sentence shows it: its repr, cut to a readable length, printable everywhere."""
+    """Return a value for a sentence: its repr, printable everywhere and cut to a readable length."""
     try:
         text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     except ValueError:  # Python refuses to print integers of more than 4,300 digits

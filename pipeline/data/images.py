@@ -1,4 +1,4 @@
-"""Checking image files: they exist, stay inside their folder, decode to the end, and have the size they should."""
+"""Check image files: they exist inside their folder, decode to the end, and have the declared size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.data.exclusions import Exclusions, shown
 from pipeline.errors import InputError, nearest
 
-# Named one by one: some of Pillow's other readers start outside programs (EPS) or fetch fonts.
+# Listed explicitly, because some of Pillow's other readers start external programs (EPS) or fetch fonts.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
@@ -29,7 +29,7 @@ def check_missing_images_option(value: str) -> None:
 
 
 def locate(root: Path, file_name: str, place: str) -> str:
-    """Return the path of a file inside `root`. Raises InputError where it leads out of it, also through a link.
+    """Return the path of a file inside `root`; raise InputError where it leads outside, also through a link.
 
     The root itself may be a symbolic link.
     """
@@ -59,7 +59,7 @@ def check_root(root: Path) -> None:
 
 
 def exists(path: str, root: Path, file_name: str, place: str, missing_images: str) -> bool:
-    """Return whether the image file is there; where it has to be and is not, raise InputError."""
+    """Return whether the image file exists; raise InputError where it must exist and does not."""
     if os.path.isfile(path):
         return True
     if missing_images == "exclude" and not os.path.lexists(path):
@@ -74,7 +74,7 @@ def exists(path: str, root: Path, file_name: str, place: str, missing_images: st
 
 
 def stored_size(path: str, file_name: str, place: str) -> tuple[int, int]:
-    """Return (width, height) of an image as stored, from its header. Raises InputError where it is unreadable."""
+    """Return an image's stored (width, height) from its header; raise InputError where it is unreadable."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return read_image(path, file_name, place, decode=False)[0]
@@ -83,15 +83,15 @@ def stored_size(path: str, file_name: str, place: str) -> tuple[int, int]:
 def check_images(
     coco: dict, root: Path, place: str, exclusions: Exclusions, check_pixels: bool = True, missing_images: str = "error"
 ) -> list[list]:
-    """Check every image of a data set and return `[file_name, bytes, first 16 digits of SHA-256]` of each.
+    """Check every image of a data set, and return `[file_name, bytes, first 16 digits of SHA-256]` of each.
 
-    Images that were annotated upright but are stored rotated get `"exif": True`. With `missing_images="exclude"`
-    images without a file are taken out of `coco` with their annotations, and counted.
+    Images that were annotated upright but are stored rotated get `"exif": True`. With `missing_images="exclude"`,
+    images without a file are counted and removed from `coco` with their annotations.
     """
     check_root(root)
     files, missing, seen = [], set(), set()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on metadata and very large pictures
+        warnings.simplefilter("ignore")  # Pillow warns about metadata and very large pictures
         for image in coco["images"]:
             name = image["file_name"]
             here = f"{place}: image {image['id']}"
@@ -111,9 +111,9 @@ def check_images(
 
 
 def read_image(path: str, file_name: str, place: str, decode: bool) -> tuple[tuple[int, int], int, int, str]:
-    """Return (width, height) as stored, EXIF orientation, bytes and digest of an image file.
+    """Return the stored (width, height), EXIF orientation, number of bytes and digest of an image file.
 
-    Raises InputError where it cannot be read, or decoded to its end.
+    Raise InputError where it cannot be read or decoded to its end.
     """
     try:
         content = Path(path).read_bytes()
@@ -121,14 +121,14 @@ def read_image(path: str, file_name: str, place: str, decode: bool) -> tuple[tup
         raise InputError(
             f"{place}: image file {shown(file_name)} cannot be read ({error.strerror}); make it readable."
         ) from error
-    Image.init()  # once: Image.open loads further readers only after the first ones failed
+    Image.init()  # loads all readers: Image.open loads further ones only after the first ones failed
     try:
         with Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
             size = image.size
             orientation = _orientation(image)
             if decode:
                 image.load()
-    except Exception as error:  # each of Pillow's readers raises other types for broken files
+    except Exception as error:  # Pillow's readers raise many kinds of error for broken files
         problem = "is empty" if not content else f"cannot be decoded ({_problem(error)})"
         raise InputError(
             f"{place}: image file {shown(file_name)} {problem}; restore it from its source (truncated download?), "
@@ -154,7 +154,7 @@ def _check_size(image: dict, size: tuple[int, int], orientation: int, place: str
 
 
 def _take_out(coco: dict, missing: set[int], exclusions: Exclusions) -> None:
-    """Remove images, and the annotations on them, in place."""
+    """Remove images and their annotations, in place."""
     if not missing:
         return
     coco["images"] = [image for image in coco["images"] if image["id"] not in missing]
@@ -170,7 +170,7 @@ def _take_out(coco: dict, missing: set[int], exclusions: Exclusions) -> None:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # broken metadata is no broken picture
+    except Exception:  # an image with broken metadata is usable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

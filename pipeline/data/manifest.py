@@ -1,4 +1,4 @@
-"""The manifest: what a verified data set is (splits, sizes, checksums, category map), in one file that stages read."""
+"""The manifest: splits, sizes, checksums and category map of a verified data set, in one file that stages read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipeline.data.exclusions import Exclusions
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_json, sha256, write_json
 
-SMALL_SIDE, MEDIUM_SIDE = 32, 96  # COCO's borders, pixels of its own photographs
+SMALL_SIDE, MEDIUM_SIDE = 32, 96  # COCO's borders, in pixels of its photographs
 KEYS = ("preset", "kind", "factor", "categories", "splits")
 AGAIN = "run verify again"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest as read from its file; `splits` maps names to what `split_entry` gives."""
+    """A manifest as read from its file; `splits` maps names to the entries of `split_entry`."""
 
     preset: str
     kind: str
@@ -37,7 +37,7 @@ class Manifest:
 
 
 def size_counts(annotations: Sequence[Mapping], factor: float) -> dict[str, int]:
-    """Count small, medium and large objects that are no crowd, by `area` and COCO's borders times `factor`.
+    """Count small, medium and large objects, without crowds, by `area` and COCO's borders times `factor`.
 
     small: area < (32 factor)^2; large: area >= (96 factor)^2.
     """
@@ -87,7 +87,7 @@ def write_manifest(path: Path, manifest: Mapping) -> None:
 
 
 def load_manifest(path: Path) -> Manifest:
-    """Read a manifest. Raises InputError where it is missing, malformed, or none."""
+    """Read a manifest; raise InputError where it is missing, malformed, or no manifest."""
     data = read_json(path)
     missing = [key for key in KEYS if not isinstance(data, dict) or key not in data]
     if missing:
@@ -97,7 +97,7 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def load_split(manifest_path: Path, split: str) -> dict:
-    """Read one split in normalised form. Raises InputError where it is unknown or not the file that was verified."""
+    """Read one split in normalised form; raise InputError where it is unknown or not the file that was verified."""
     manifest = load_manifest(manifest_path)
     if split not in manifest.splits:
         known = ", ".join(sorted(manifest.splits))

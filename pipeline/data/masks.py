@@ -1,4 +1,4 @@
-"""Object masks: COCO segmentations as run-length codes and as arrays, and the check that a split has them."""
+"""Object masks: COCO segmentations as run-length codes (RLE) and as arrays, and a check that a split has them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pycocotools import mask as coco_mask
 
 from pipeline.errors import InputError
 
-MOST_WITHOUT = 0.01  # share of objects that may lack a mask: verification drops the broken ones of a sound file
+MOST_WITHOUT = 0.01  # share of objects that may lack a mask, because verification drops a sound file's broken ones
 
 
 def encode(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Return polygons or a run-length code as COCO's compressed code {size: [h, w], counts}; polygons are joined."""
+    """Return polygons, joined, or a run-length code as COCO's compressed RLE {size: [h, w], counts}."""
     if isinstance(segmentation, list):
         return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     if isinstance(segmentation["counts"], list):
@@ -23,28 +23,28 @@ def encode(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 
 
 def decode(counts: Sequence[bytes | str], height: int, width: int) -> np.ndarray:
-    """Return masks uint8 [n, h, w] of the `counts` of n compressed codes."""
+    """Decode the `counts` of n compressed RLEs to masks uint8 [n, h, w]."""
     if not counts:
         return np.zeros((0, height, width), dtype=np.uint8)
     return coco_mask.decode([{"size": [height, width], "counts": code} for code in counts]).transpose(2, 0, 1)
 
 
 def encode_window(window: np.ndarray, top: int, left: int, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the compressed code, counts as text, of a mask that is zero outside a window bool [h, w] of an image.
+    """Return the compressed RLE, with `counts` as text, of a mask that is zero outside a window (bool [h, w]).
 
-    Takes time and memory of the window, not of the image, whose `size` is (h, w); the window lies inside it.
+    The window must lie inside the image of `size` (h, w). Time and memory depend on the window, not on the image.
     """
-    edges = np.diff(np.pad(window.T, ((0, 0), (1, 1))), axis=1)  # codes run down columns
+    edges = np.diff(np.pad(window.T, ((0, 0), (1, 1))), axis=1)  # RLE runs down columns
     column, row = np.nonzero(edges)
     borders, times = np.unique((left + column) * size[0] + top + row, return_counts=True)
-    borders = borders[times == 1]  # a run that ends at the image's bottom goes on at the top of the next column
+    borders = borders[times == 1]  # a run that ends at the image's bottom continues at the top of the next column
     counts = np.diff(np.union1d(borders, size[0] * size[1]), prepend=0).tolist()
     code = coco_mask.frPyObjects({"size": list(size), "counts": counts}, *size)
     return {"size": list(size), "counts": code["counts"].decode("ascii")}
 
 
 def check_masks(split: Mapping[str, Any]) -> None:
-    """Raise InputError where more than a hundredth of a split's objects has no mask."""
+    """Raise InputError where more than a hundredth of a split's objects have no mask."""
     objects = [annotation for annotation in split["annotations"] if not annotation["iscrowd"]]
     without = [annotation for annotation in objects if "segmentation" not in annotation]
     if len(without) > MOST_WITHOUT * len(objects):
@@ -58,10 +58,10 @@ def check_masks(split: Mapping[str, Any]) -> None:
 
 
 def scorable(split: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a split whose every annotation has a segmentation, as scoring masks needs it.
+    """Return a split in which every annotation has a segmentation, which scoring masks needs.
 
-    An annotation without one becomes a crowd of its box: detections there are neither right nor wrong. Raises
-    InputError where `check_masks` does.
+    An annotation without one becomes a crowd of its box, where detections are neither right nor wrong. Raise InputError
+    where `check_masks` does.
     """
     check_masks(split)
     annotations = []

@@ -1,4 +1,4 @@
-"""Proposals of a trained region proposal network in a file a split: written once, read by classifiers of regions."""
+"""Proposals of a trained region proposal network, one file per split: written once, read by region classifiers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pipeline.files import replacing
 
 
 class Proposals:
-    """Boxes of every image at every resolution that its network looked at.
+    """Proposed boxes of every image at every resolution of the network.
 
     Attributes:
         boxes: [N, 4], half-open xyxy in file pixels; image by image, resolution by resolution, best first.
         scores: [N].
-        offsets: [images * resolutions + 1], where each part starts.
-        rows: image id -> number of the image.
+        offsets: [images * resolutions + 1], the first row of each part.
+        rows: image id -> row of the image.
         short_sides: of the resolutions, on the papers' 800-pixel scale.
     """
 
@@ -38,8 +38,8 @@ class Proposals:
     def of(self, image_id: int, short_side: int) -> Tensor:
         """Return an image's proposals [P, 4] for a classifier at one resolution, in file pixels.
 
-        Those of this resolution, where the network looked at several (SNIP, section 6.1); else all, best first: one
-        resolution's proposals serve every other (section 7.3).
+        They are those of this resolution if the network has it among several (SNIP, section 6.1); otherwise all, best
+        first, because one resolution's proposals serve every other (section 7.3).
         """
         first = self.rows[image_id] * len(self.short_sides)
         if len(self.short_sides) > 1 and short_side in self.short_sides:
@@ -50,13 +50,13 @@ class Proposals:
 
 
 def scaled_proposals(data: Any, row: int, short_side: int, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Return `proposals` [P, 4] of image `row` of a data set at network-input size (h, w); nothing where it has none.
+    """Return `proposals` [P, 4] of image `row` of a data set in network-input pixels, or nothing without proposals.
 
     Args:
         data: a `DetectionSet`.
-        row: number of the image.
+        row: the image's row in it.
         short_side: of the resolution, on the papers' 800-pixel scale.
-        size: of the resized image.
+        size: (h, w) of the resized image.
     """
     if data.proposals is None:
         return {}
@@ -65,10 +65,10 @@ def scaled_proposals(data: Any, row: int, short_side: int, size: tuple[int, int]
 
 
 def join_resolutions(levels: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the proposals of all resolutions together, best first (SNIP, table 3: 900 of three).
+    """Join the proposals of all resolutions, best first (SNIP, table 3: 900 of three resolutions).
 
     Args:
-        levels: one dict a resolution: `boxes` [P, 4] in file pixels, `scores` [P], `labels` [P].
+        levels: one dict per resolution: `boxes` [P, 4] in file pixels, `scores` [P], `labels` [P].
     """
     joined = {name: torch.cat([level[name] for level in levels]) for name in levels[0]}
     order = torch.argsort(joined["scores"], descending=True, stable=True)
@@ -99,7 +99,7 @@ def write_proposals(
 
 
 def read_proposals(path: Path, image_ids: Sequence[int]) -> Proposals:
-    """Read a file of proposals. Raises InputError where it is missing, broken, or lacks one of the images."""
+    """Read a file of proposals; raise InputError where it is missing, broken, or lacks one of the images."""
     if not path.is_file():
         raise InputError(f"Proposals {path} do not exist; run the propose stage of {path.parent.name}.")
     again = f"run the propose stage of {path.parent.name} again"

@@ -1,4 +1,4 @@
-"""Endless, stateless batch streams: batch number i depends on the seed and i alone, so a resumed run needs no state."""
+"""Endless, stateless batch streams: batch i depends only on the seed and i, so a resumed run needs no state."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 
 class BatchStream:
-    """Shuffled batches of row numbers; images of one batch share an orientation where enough of them do.
+    """Shuffled batches of row numbers; images of a batch share an orientation as far as possible.
 
-    An epoch visits each row once, except for the rest that fills no batch (it differs from epoch to epoch). A set
-    smaller than a batch is repeated to fill it.
+    An epoch visits each row once, except for rows left over that do not fill a batch, which differ from epoch to epoch.
+    A set smaller than a batch is repeated to fill it.
 
     Args:
         groups: group number of every row (0 landscape, 1 portrait, ...).
         batch: rows in a batch.
-        seed: of the shuffles; streams with other seeds are independent.
+        seed: of the shuffles; streams with different seeds are independent.
     """
 
     def __init__(self, groups: Sequence[int], batch: int, seed: int) -> None:

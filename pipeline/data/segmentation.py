@@ -1,6 +1,6 @@
-"""Checking COCO segmentations, polygons and run-length codes, and their areas.
+"""Check COCO segmentations (polygons and run-length codes) and compute their areas.
 
-Done in plain Python: pycocotools reads malformed codes past their end and allocates by the length of a polygon.
+This is plain Python, because pycocotools reads malformed codes past their end and allocates by a polygon's length.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MOST_DIGITS = 12  # of 5 bits each: run lengths below 2^60
 
 
 def as_float(value: Any) -> float | None:
-    """Return a JSON number as float (an integer too large for one is infinite), None for anything else."""
+    """Return a JSON number as a float, infinite for an integer that is too large; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -22,10 +22,10 @@ def as_float(value: Any) -> float | None:
 
 
 def check_segmentation(value: Any, width: int, height: int) -> tuple[Any, float, int]:
-    """Return the usable part of a segmentation (None if there is none), its area, and how many polygons were dropped.
+    """Return the usable part of a segmentation or None, its area, and the number of dropped polygons.
 
-    Polygons without area or with points further outside than one image size are dropped. The area of polygons is the
-    sum of their shoelace areas in square pixels, that of a run-length code the number of its pixels.
+    Polygons without area, or with points outside the image by more than its size, are dropped. The area of polygons is
+    the sum of their shoelace areas in square pixels; the area of a run-length code is the number of its pixels.
     """
     if isinstance(value, dict):
         area = run_length_area(value, width, height)
@@ -56,7 +56,7 @@ def polygon_area(polygon: Any, width: int, height: int) -> float:
 
 
 def run_length_area(code: dict, width: int, height: int) -> int:
-    """Return the pixels set in `{"size": [h, w], "counts": ...}`, or 0 where it is no code of this image."""
+    """Return the number of pixels set in `{"size": [h, w], "counts": ...}`, or 0 where it is no code of this image."""
     counts = code.get("counts")
     if code.get("size") != [height, width]:
         return 0
@@ -70,8 +70,9 @@ def run_length_area(code: dict, width: int, height: int) -> int:
 def decode_counts(text: str) -> list[int] | None:
     """Return the run lengths of COCO's compressed code, or None where it is malformed.
 
-    Groups of 5 bits, lowest first, in characters from 48 on; bit 32 says that another group follows, bit 16 of the last
-    group is the sign; from the fourth run on a number is the difference to the run two before (cocoapi, maskApi.c).
+    A number is groups of 5 bits, lowest first, in characters from 48 on. Bit 32 says that another group follows; bit 16
+    of the last group is the sign. From the fourth run on, a number is the difference to the run two before (cocoapi,
+    maskApi.c).
     """
     runs: list[int] = []
     number, digits = 0, 0

@@ -14,7 +14,7 @@ NOTE = "This preset reads its images from the paths in workflow/presets/{name}.y
 
 
 def synthesize(preset: Preset) -> None:
-    """Write the preset's ScaleWorld scenes in COCO form to `paths.raw`; a note where the data lies elsewhere."""
+    """Write the preset's ScaleWorld scenes in COCO form to `paths.raw`, or a note where the data is elsewhere."""
     folder = paths.raw(preset.name)
     folder.mkdir(parents=True, exist_ok=True)
     if preset.data.kind != "scaleworld":
@@ -29,7 +29,7 @@ def synthesize(preset: Preset) -> None:
 
 
 def verify_preset(preset: Preset, dataset: str = "coco") -> dict[str, Any]:
-    """Check the data that experiments on `dataset` see, write its normalised form beside `paths.manifest`, return that.
+    """Check the data of experiments on `dataset`, write its normalised form and manifest, and return the manifest.
 
     Raises:
         InputError: the first mistake in the data.
@@ -58,7 +58,7 @@ def verify_preset(preset: Preset, dataset: str = "coco") -> dict[str, Any]:
 
 
 def named_source(data: Data, split: str, where: str) -> Source:
-    """Return the source of a split as the preset names it at `where`. Raises InputError where it names too little."""
+    """Return the source of a split as the preset names it at `where`; raise InputError where it names too little."""
     place, named = f"{where}.{split}", getattr(data, split)
     if data.kind == "voc":
         if not (named.voc and named.split):

@@ -1,4 +1,4 @@
-"""Scale statistics of a data set in COCO format, and how far they are from COCO's own. NumPy only."""
+"""Scale statistics of a data set in COCO format, and how far they are from COCO's own, in NumPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIZE_CLASSES = ("small", "medium", "large")
 QUANTILES = (0.1, 0.5, 0.9)
 HISTOGRAM_EDGES = tuple(float(edge) for edge in np.arange(-8, 0.5, 0.5))
 
-# name: (wanted, tolerance). COCO: shares by mask area as in train2017, relative scales as printed in SNIP (sec. 1)
+# name: (wanted, tolerance); shares by mask area are those of train2017, relative scales those of SNIP, section 1
 WANTED: dict[str, tuple[float, float]] = {
     "object_share_small": (0.41, 0.03),
     "object_share_medium": (0.34, 0.03),
@@ -25,10 +25,10 @@ WANTED: dict[str, tuple[float, float]] = {
 
 
 def scale_statistics(coco: dict[str, Any], factor: float) -> dict[str, Any]:
-    """Count how large objects are; what cannot be computed is None.
+    """Return statistics of the sizes of objects; those that cannot be computed are None.
 
-    Size classes are COCO's, on mask area, with limits (32*factor)^2 and (96*factor)^2; an annotation without `area`
-    counts by its box. Relative scale is sqrt(box area / image area) (SNIP, fig. 1). Crowds, boxes without a size and
+    Size classes are COCO's, by mask area, with limits (32*factor)^2 and (96*factor)^2; an annotation without `area`
+    counts by its box. Relative scale is sqrt(box area / image area) (SNIP, figure 1). Crowds, boxes without a size and
     annotations of unknown images are left out and counted in `left_out`.
     """
     sizes = {image["id"]: float(image["width"]) * float(image["height"]) for image in coco.get("images", [])}
@@ -61,15 +61,15 @@ def count_scales(
     factor: float,
     left_out: dict[str, int],
 ) -> dict[str, Any]:
-    """Count how large objects are, from arrays; what cannot be computed is None.
+    """Return statistics of the sizes of objects, from arrays; those that cannot be computed are None.
 
     Args:
         image_areas: [I], in px^2.
         rows: [n], the image of each object.
-        box_areas: [n], which relative scales are of.
-        areas: [n], which size classes are of.
+        box_areas: [n], px^2, for relative scales.
+        areas: [n], px^2, for size classes.
         factor: of COCO's limits 32 and 96.
-        left_out: how many annotations are not among them, by reason; shown as it is.
+        left_out: numbers of annotations left out, by reason; returned as they are.
     """
     limits = np.array([(32 * factor) ** 2, (96 * factor) ** 2])
     size_class = np.digitize(areas, limits)
@@ -98,7 +98,7 @@ def count_scales(
     for quantile in QUANTILES:
         value = float(np.quantile(relative, quantile)) if len(areas) else None
         statistics[f"relative_scale_q{round(100 * quantile)}"] = value
-    # the factor between the largest and the smallest object: the data set's scale range
+    # the ratio of the largest to the smallest object: the data set's scale range
     statistics["scale_range"] = float(relative.max() / relative.min()) if len(areas) else None
     inside = np.clip(np.log2(relative), HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1])
     histogram = np.histogram(inside, HISTOGRAM_EDGES)[0]
@@ -107,7 +107,7 @@ def count_scales(
 
 
 def compare(statistics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return rows {name, wanted, tolerance, achieved, within}; `within` is False where nothing was achieved."""
+    """Return rows {name, wanted, tolerance, achieved, within}; `within` is False where `achieved` is missing."""
     rows = []
     for name, (wanted, tolerance) in WANTED.items():
         achieved = statistics[name]

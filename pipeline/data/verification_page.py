@@ -1,4 +1,4 @@
-"""The page that says what a verified data set holds, and what had to be left out and why."""
+"""The page that says what a verified data set contains, and what was left out and why."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Verification: any source of annotated images becomes one normalised form, and every problem is an error or a count.
+"""Verification: any source of annotated images gets one normalised form, and every problem is an error or is counted.
 
-The later stages read only what is written here: `train.json`, `val.json` and `manifest.json`.
+Later stages read only the files written here: `train.json`, `val.json` and `manifest.json`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ANNOTATION_KEYS = ("bbox", "area", "iscrowd", "difficult", "segmentation")
 
 @dataclass(frozen=True)
 class Source:
-    """Where one split comes from: an instances file and an image folder, or a split of a VOC folder."""
+    """The source of one split: an instances file and an image folder, or a split of a VOC folder."""
 
     annotations: Path | None = None
     images_root: Path | None = None
@@ -32,7 +32,7 @@ class Source:
     voc_years: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError where it names neither or both."""
+        """Raise ValueError where the source names neither or both."""
         coco = self.annotations is not None and self.images_root is not None
         voc = self.voc_root is not None and self.voc_split is not None
         if coco == voc:
@@ -40,7 +40,7 @@ class Source:
 
     @property
     def place(self) -> str:
-        """What errors call it."""
+        """The name of the source in errors."""
         return str(self.annotations) if self.voc_root is None else f"{self.voc_root} ({self.voc_split})"
 
 
@@ -59,16 +59,16 @@ def verify(
 
     Args:
         preset: the preset's name, kept in the manifest.
-        kind: what the data is (`scaleworld`, `coco`, `voc`), kept in the manifest.
-        sources: split name to source.
-        factor: the preset's factor for lengths in pixels; it scales the borders of small, medium and large.
-        out_dir: where the files go.
-        check_pixels: decode every image to its end (else only headers are read and contents hashed).
+        kind: of the data (`scaleworld`, `coco`, `voc`), kept in the manifest.
+        sources: split name -> source.
+        factor: the preset's factor for lengths in pixels, which scales the borders of small, medium and large.
+        out_dir: folder of the files.
+        check_pixels: decode every image to its end (otherwise only headers are read and contents hashed).
         category_from: the split whose categories come first, in the order of their ids.
         missing_images: `error`, or `exclude` to leave out and count images without a file.
-        seed: the seed that made the data, kept in the manifest.
+        seed: of the rendered data, kept in the manifest.
 
-    Raises InputError at the first mistake that is not a counted exclusion; nothing is written then.
+    Raise InputError at the first mistake that is not a counted exclusion, before anything is written.
     """
     if category_from not in sources:
         raise ValueError(f"category_from is {category_from!r}, but the sources are {', '.join(sources)}.")
@@ -107,8 +107,8 @@ def verify(
 def new_categories(known: list[dict], found: list[dict], first: str, place: str) -> list[dict]:
     """Return the categories of a split that are not known yet.
 
-    Raises InputError where an id has another name, or a name another id, than in the split `first`: joining such files
-    would train on one class and score another.
+    Raise InputError where an id has another name, or a name another id, than in the split `first`: such files would
+    train on one class and score another.
     """
     names = {category["id"]: category["name"] for category in known}
     ids = {category["name"]: category["id"] for category in known}
@@ -131,7 +131,7 @@ def new_categories(known: list[dict], found: list[dict], first: str, place: str)
 
 
 def normalise(coco: dict, categories: list[dict]) -> dict:
-    """Return the data set with contiguous category ids, keys in a fixed order, ready to be written."""
+    """Return the data set with contiguous category ids and keys in a fixed order, ready to be written."""
     number = {category["original_id"]: category["id"] for category in categories}
     annotations = []
     for annotation in coco["annotations"]:
@@ -176,6 +176,6 @@ def _check_not_empty(coco: dict, place: str, needs_objects: bool) -> None:
 
 
 def _shared(splits: dict[str, tuple[dict, Exclusions, list[list]]], first: str) -> int:
-    """Count files of the other splits whose content is also in the first one."""
+    """Count files of the other splits whose content is also in the split `first`."""
     digests = {digest for _, _, digest in splits[first][2]}
     return sum(digest in digests for name in splits if name != first for _, _, digest in splits[name][2])

@@ -1,10 +1,10 @@
-"""Reading PASCAL VOC folders into the form that `coco.read_instances` gives.
+"""Read PASCAL VOC folders into the form that `coco.read_instances` returns.
 
-Boxes of VOC are 1-based and include their last pixel: (x1, y1, x2, y2) becomes half-open [x1 - 1, y1 - 1, w, h].
+VOC's boxes are 1-based and include their last pixel: (x1, y1, x2, y2) becomes half-open [x1 - 1, y1 - 1, w, h].
 
-`difficult` objects get both flags, `difficult: 1` and `iscrowd: 1`. VOC's evaluation neither rewards nor punishes a
-detection of one, and COCO's way to say that is an ignore region, so trainings and COCO-style evaluation that know only
-`iscrowd` do the right thing; VOC-style evaluation reads `difficult`.
+`difficult` objects get both flags, `difficult: 1` and `iscrowd: 1`. VOC's evaluation ignores detections of them, and
+COCO's form of that is an ignore region. Training and COCO-style evaluation, which read only `iscrowd`, therefore treat
+them correctly; VOC-style evaluation reads `difficult`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def read_voc(
     names: Sequence[str] = (),
     missing_images: str = "error",
 ) -> tuple[dict, Counter, dict[str, list[str]]]:
-    """Read one split of a VOC folder: what `read_instances` gives, and `images_root`, to which file names are relative.
+    """Read one split of a VOC folder; return what `read_instances` does, and `images_root`, the root of file names.
 
-    `root` is a folder with JPEGImages, Annotations and ImageSets/Main, or holds such folders as VOCdevkit/VOC2012 or
-    VOC2012; `years` picks among several and joins them ("07+12"). Class `names` given first keep ids 1, 2, …; further
-    ones found follow in alphabetical order, which is VOC's own. Raises InputError where the folder breaks a rule.
+    `root` has JPEGImages, Annotations and ImageSets/Main, or contains such folders as VOCdevkit/VOC2012 or VOC2012;
+    `years` selects and joins several ("07+12"). Given class `names` have ids 1, 2, …; further names follow in
+    alphabetical order, as in VOC. Raise InputError where the folder breaks a rule.
     """
     base, folders = find_folders(Path(root), years)
     images, objects = [], []
@@ -80,7 +80,7 @@ def find_folders(root: Path, years: Sequence[str] = ()) -> tuple[Path, list[Path
 
 
 def read_split(folder: Path, split: str) -> list[str]:
-    """Return the image names of a split, in the order of its file. Raises InputError where it is missing or empty."""
+    """Return the image names of a split, in the order of its file; raise InputError where it is missing or empty."""
     lists = folder / PARTS[2]
     if not (lists / f"{split}.txt").is_file():
         known = sorted(path.stem for path in lists.glob("*.txt")) if lists.is_dir() else []
@@ -91,7 +91,7 @@ def read_split(folder: Path, split: str) -> list[str]:
     stems = []
     for line in read_text(lists / f"{split}.txt").splitlines():
         words = line.split()
-        if words:  # lists of one class carry a flag 1, 0 or -1 behind the name
+        if words:  # lists of one class have a flag 1, 0 or -1 after the name
             stems.append(words[0] if len(words) == 2 and words[1] in ("1", "0", "-1") else line.strip())
     if not stems:
         raise InputError(f"{lists / split}.txt names no image, so the data set is empty; fill it.")
@@ -102,7 +102,7 @@ def read_split(folder: Path, split: str) -> list[str]:
 
 
 def _read_annotation(base: Path, folder: Path, stem: str) -> tuple[dict, list[dict]]:
-    """Return an image entry and its objects, `name` in place of a category id."""
+    """Return an image entry and its objects, with a `name` instead of a category id."""
     locate(folder / PARTS[1], f"{stem}.xml", f"{folder / PARTS[2]}")
     place = (folder / PARTS[1] / f"{stem}.xml").as_posix()
     tree = _parse(place)
@@ -111,7 +111,7 @@ def _read_annotation(base: Path, folder: Path, stem: str) -> tuple[dict, list[di
     for key in ("width", "height"):
         text = (tree.findtext(f"size/{key}") or "").strip()
         if text in ("", "0"):
-            continue  # some tools leave the size at 0: read it from the file
+            continue  # some tools leave the size at 0: it will be read from the image file
         if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise InputError(f"{place} has {key} {shown(text)}, but it must be a whole number of pixels; correct it.")
         image[key] = int(text)
@@ -135,7 +135,7 @@ def _object(node: ElementTree.Element, place: str) -> dict:
     name = (node.findtext("name") or "").strip()
     if not name:
         raise InputError(f"{place} has no name; add it, or remove the object.")
-    box = node.find("bndbox")  # the direct child only: person layouts have boxes of parts below
+    box = node.find("bndbox")  # the direct child only: person layouts have boxes of parts further below
     if box is None:
         raise InputError(f"{place} ({name}) has no bndbox; add it, or remove the object.")
     x1, y1, x2, y2 = (_coordinate(box, key, f"{place} ({name})") for key in ("xmin", "ymin", "xmax", "ymax"))
@@ -157,7 +157,7 @@ def _coordinate(box: ElementTree.Element, key: str, place: str) -> float:
 
 
 def _image_name(folder: Path, stem: str, declared: str) -> str:
-    """Return the image's name: the stem of the list (VOC's rule) with the first suffix that is there."""
+    """Return the image's name: the stem of the list (VOC's rule) with the first suffix whose file exists."""
     suffixes = dict.fromkeys([os.path.splitext(declared.strip())[1] or SUFFIXES[0], *SUFFIXES])
     found = (suffix for suffix in suffixes if os.path.isfile(folder / PARTS[0] / f"{stem}{suffix}"))
     return stem + next(found, SUFFIXES[0])

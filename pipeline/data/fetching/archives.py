@@ -1,4 +1,4 @@
-"""Unpack tar and zip archives that nobody vouches for: plain files only, inside one folder, within limits."""
+"""Unpack untrusted tar and zip archives: plain files only, inside one folder, within limits."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ class Member(NamedTuple):
 
 
 def unpack(archive: Path, folder: Path, patterns: Sequence[str], most_bytes: int, files: int | None = None) -> int:
-    """Unpack the members that fit a pattern into `folder` and return their number.
+    """Unpack the members that match a pattern into `folder` and return their number.
 
-    Everything is written beside the folder's content first and moved in place when all of it is there: files that are
-    there already are replaced one by one, folders that are new appear as a whole.
+    Everything is first written beside the folder's content and moved into place when it is complete: existing files are
+    replaced one by one, and new folders appear as a whole.
 
     Args:
-        patterns: of names with slashes; `*` stands for any letters but a slash.
-        most_bytes: of the members in all; a declared or a real size above it is an error.
-        files: how many there must be, None where that is not known.
+        patterns: of names with slashes; `*` stands for any characters but a slash.
+        most_bytes: limit of all members together, for declared and for real sizes.
+        files: required number of members; None where it is not known.
 
     Raises:
         InputError: a damaged archive; a member that is a link or a device, leaves the folder, or occurs twice; sizes
-            above the limit; too few or too many members. Nothing is left of it in the folder.
+            above the limit; too few or too many members. Nothing is then left in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     staging = folder / f".unpacking-{archive.name}"
-    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(staging, ignore_errors=True)  # left by a process that was killed
     try:
         count = write_members(archive, staging, patterns, most_bytes)
         if files is not None and count != files:
@@ -96,7 +96,7 @@ def write_members(archive: Path, staging: Path, patterns: Sequence[str], most_by
 
 
 def copy(member: Member, stream: BinaryIO, archive: Path) -> None:
-    """Write one member. Raises InputError where its content is longer or shorter than its entry says."""
+    """Write one member; raise InputError where its content is longer or shorter than its entry says."""
     left = member.size
     while chunk := member.stream.read(CHUNK):
         left -= len(chunk)
@@ -108,7 +108,7 @@ def copy(member: Member, stream: BinaryIO, archive: Path) -> None:
 
 
 def members(archive: Path) -> Iterator[Member]:
-    """Yield the files of an archive, in its order. Raises InputError at the first member that is not safe."""
+    """Yield the files of an archive in its order; raise InputError at the first member that is not safe."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             for info in opened.infolist():
@@ -133,7 +133,7 @@ def members(archive: Path) -> Iterator[Member]:
 
 
 def safe(name: str, archive: Path) -> None:
-    """Raise InputError where a member's name could lead out of the folder, or means another file elsewhere."""
+    """Raise InputError where a member's name could lead out of the folder or has another meaning on other systems."""
     parts = name.rstrip("/").split("/")
     if name == "." or not name:
         return
@@ -156,7 +156,7 @@ def fits(name: str, pattern: str) -> bool:
 
 
 def merge(source: Path, target: Path) -> None:
-    """Move the content of a folder into another: new folders as a whole, single files over those that are there."""
+    """Move the content of a folder into another: new folders as a whole, single files over existing ones."""
     for entry in sorted(source.iterdir()):
         place = target / entry.name
         if place.is_dir() and entry.is_dir():

@@ -1,4 +1,4 @@
-"""Download one large file over HTTP: resumed where it broke off, checked, and in place only when it is complete."""
+"""Download one large file over HTTP: resumed after a break, checked, and moved into place only when complete."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
 
 CHUNK = 2**20  # bytes
-TIMEOUT = (30, 60)  # seconds: until a connection, between two packets
+TIMEOUT = (30, 60)  # seconds to connect, and between two packets
 LONGEST_WAIT = 60.0  # seconds between two attempts
-AGAIN = (408, 425, 429, 500, 502, 503, 504)  # HTTP codes of a server that may do better later
+AGAIN = (408, 425, 429, 500, 502, 503, 504)  # HTTP codes after which a later attempt may succeed
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
 HOPELESS = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
 HOPELESS += (requests.exceptions.MissingSchema, requests.exceptions.TooManyRedirects)
@@ -35,14 +35,14 @@ FREE_SPACE = "free space on this disk, or move the folder and leave a link; the 
 
 @dataclass(frozen=True)
 class Patience:
-    """How often an address is tried in a row without a new byte, and the first wait in seconds, doubled each time."""
+    """The number of attempts without a new byte, and the first wait in seconds, which doubles each time."""
 
     attempts: int = 6
     wait: float = 2.0
 
 
 class RefusedError(Exception):
-    """An address cannot give the file; the next one may."""
+    """An address cannot give the file, but the next one may."""
 
 
 def download(
@@ -52,16 +52,16 @@ def download(
     checksum: tuple[str, str] | None = None,
     patience: Patience = Patience(),
 ) -> str:
-    """Download the first address that gives the file to `target`, through `<target>.part`; return the address.
+    """Download a file to `target`, through `<target>.part`; return the address that gave it.
 
     Args:
         urls: addresses of the same file, tried in order.
-        target: where it goes; a part of it that is there already is continued where the server allows it.
-        size: bytes that it must have, None where that is not known.
-        checksum: algorithm of hashlib and hex digest that it must have, None where none is known.
+        target: its path; an existing part of it is continued where the server allows it.
+        size: required bytes; None where they are not known.
+        checksum: hashlib algorithm and required hex digest; None where none is known.
 
     Raises:
-        InputError: no address gave the file; what arrived of it is kept where more can follow, a wrong file is not.
+        InputError: no address gave the file. A part that can be continued is kept, a wrong file is not.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
@@ -71,7 +71,7 @@ def download(
             try:
                 resumed = receive(url, part, size, patience, anywhere=checksum is not None)
                 wrong = check(part, size, checksum)
-                if wrong and resumed:  # the pieces may be of two versions
+                if wrong and resumed:  # the pieces may be from two versions
                     discard(part)
                     receive(url, part, size, patience, anywhere=False)
                     wrong = check(part, size, checksum)
@@ -91,12 +91,12 @@ def download(
 
 
 def receive(url: str, part: Path, size: int | None, patience: Patience, anywhere: bool) -> bool:
-    """Fill the part file until the server has sent all; return whether it was put together from several pieces.
+    """Fill the part file until the server has sent everything; return whether it was joined from several pieces.
 
-    With `anywhere` a part that another address sent is continued too: a checksum will tell whether the pieces fit.
+    With `anywhere`, a part from another address is continued, too: a checksum will tell whether the pieces fit.
 
     Raises:
-        RefusedError: the server has no such file, or gave no new byte in all attempts.
+        RefusedError: the server has no such file, or sent no new byte in all attempts.
     """
     failures, pieces, furthest, reason = 0, 0, 0, ""
     if part.is_file() and part.stat().st_size > (size if size is not None else sys.maxsize):
@@ -131,7 +131,7 @@ def receive(url: str, part: Path, size: int | None, patience: Patience, anywhere
 
 
 class LaterError(Exception):
-    """The server asks to come back."""
+    """The server asks to try again later."""
 
     def __init__(self, reason: str, wait: float):
         super().__init__(reason)
@@ -139,7 +139,7 @@ class LaterError(Exception):
 
 
 def one_response(url: str, part: Path, have: int, size: int | None, anywhere: bool) -> bool:
-    """Ask for what is missing and append it; return whether the file is complete as far as the server says."""
+    """Request the missing bytes and append them; return whether the file is complete according to the server."""
     note = part.with_name(f"{part.name}.json")
     headers = {"Accept-Encoding": "identity", "User-Agent": "scalewise"}
     known = read_json(note) if note.is_file() else {}
@@ -147,7 +147,7 @@ def one_response(url: str, part: Path, have: int, size: int | None, anywhere: bo
     if have and (validator or anywhere):
         headers["Range"] = f"bytes={have}-"
         if validator:
-            headers["If-Range"] = validator  # where the file has changed since, the server sends all of it
+            headers["If-Range"] = validator  # if the file has changed since, the server sends all of it
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 416:
             discard(part)
@@ -165,7 +165,7 @@ def one_response(url: str, part: Path, have: int, size: int | None, anywhere: bo
 
 
 def check_status(response: requests.Response) -> None:
-    """Raise LaterError or RefusedError where a response holds no file."""
+    """Raise LaterError or RefusedError where a response has no file."""
     code = response.status_code
     if code in AGAIN:
         text = response.headers.get("Retry-After", "")
@@ -177,7 +177,7 @@ def check_status(response: requests.Response) -> None:
 
 
 def extent(response: requests.Response, have: int) -> tuple[int, int | None]:
-    """Return at which byte a response starts, and of how many bytes the whole file is (None: the server is silent)."""
+    """Return the first byte of a response, and the size of the whole file (None where the server does not say)."""
     if response.status_code == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != have:
@@ -188,22 +188,22 @@ def extent(response: requests.Response, have: int) -> tuple[int, int | None]:
 
 
 def validator_of(response: requests.Response) -> str | None:
-    """Return what tells this version of the file from others: a strong ETag, or else its date."""
+    """Return what identifies this version of the file: a strong ETag, or else its date."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
 def copy(response: requests.Response, stream: BinaryIO, start: int, total: int | None) -> None:
-    """Write the body of a response behind `start`, with a progress bar that says when it will be done.
+    """Write the body of a response after byte `start`, with a progress bar.
 
     Raises:
-        RefusedError: a web page in the place of the file, or more bytes than `total`.
+        RefusedError: a web page instead of the file, or more bytes than `total`.
     """
     name = Path(stream.name).name.removesuffix(".part")
     options: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "mininterval": 2.0}
     with tqdm(desc=name, initial=start, total=total, file=sys.stderr, **options) as bar:
         position = start
-        while chunk := response.raw.read1(CHUNK, decode_content=False):  # what is there, before a connection may break
+        while chunk := response.raw.read1(CHUNK, decode_content=False):  # write what arrived before a break
             if position == 0 and WEB_PAGE.match(chunk):
                 stream.truncate(0)
                 raise RefusedError("sent a web page (of a login, most often) in the place of the file")
@@ -242,7 +242,7 @@ def discard(part: Path) -> None:
 
 @contextmanager
 def only_one(part: Path) -> Iterator[None]:
-    """Hold the right to write a part file. Raises InputError where another process has it."""
+    """Hold the lock of a part file; raise InputError where another process holds it."""
     lock = part.with_name(f"{part.name}.lock")
     with open(lock, "w") as stream:
         try:

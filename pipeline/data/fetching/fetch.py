@@ -1,6 +1,6 @@
-"""Bring data sets into place: look at the disk first, then download, check, unpack and count, one archive at a time.
+"""Put data sets in place: check the disk, then download, check, unpack and count, one archive at a time.
 
-Whatever is finished is remembered beside the archives, so that the same command goes on after any interruption.
+Finished archives are remembered beside them, so that the same command continues after any interruption.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from pipeline.files import read_json, write_json
 
 REBUILD = {"trainval35k": rebuild_trainval35k, "test_dev": rebuild_test_dev}
 BY_HAND = {"source": "placed by hand"}
-SPARE = 2**30  # bytes that stay free
+SPARE = 2**30  # bytes to leave free
 GB = 1e9
 
 
 @dataclass(frozen=True)
 class Ways:
-    """How archives arrive, which belongs to the machine: an address before the official ones, a folder of copies."""
+    """How this machine gets archives: an address to try before the official ones, a folder of copies."""
 
     mirror: str | None = None
     local: Path | None = None
-    keep: bool = False  # archives after they are unpacked
+    keep: bool = False  # whether to keep archives after they are unpacked
     patience: Patience = field(default_factory=Patience)
 
 
 def fetch(chosen: Mapping[str, RemoteSet], ways: Ways = Ways()) -> dict[str, Any]:
-    """Bring every data set with archives into place and return what was unpacked from which of them.
+    """Put every data set with archives in place, and return what was unpacked from each archive.
 
     Raises:
-        InputError: too little space (before anything is downloaded), an archive that cannot be had or is not the right
-            one.
+        InputError: too little space (before anything is downloaded), or an archive that is not available or not the
+            right one.
     """
     chosen = {name: entry for name, entry in chosen.items() if entry.archives}
     if ways.local is not None and not ways.local.is_dir():
@@ -65,7 +65,7 @@ def fetch(chosen: Mapping[str, RemoteSet], ways: Ways = Ways()) -> dict[str, Any
 
 
 class State:
-    """Which archives are unpacked; written after each."""
+    """The archives that are unpacked, written to disk after each."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -85,7 +85,7 @@ class State:
 
 
 def missing(entry: RemoteSet, state: State) -> list[Archive]:
-    """Return the archives of a data set that are not in place; none where a user has put all of it there."""
+    """Return the archives of a data set that are not in place; none where a user has put all of the set there."""
     if all(place.exists() for place in entry.places) and not any(a.name in state.known for a in entry.archives):
         return []
     folder = Path(entry.folder)
@@ -94,7 +94,7 @@ def missing(entry: RemoteSet, state: State) -> list[Archive]:
 
 
 def bring(archive: Archive, folder: Path, ways: Ways, state: State) -> dict[str, Any]:
-    """Get, check and unpack one archive; return what is remembered of it."""
+    """Get, check and unpack one archive; return the entry to remember."""
     path = local_copy(archive, ways)
     source = "a local copy"
     if path is None:
@@ -123,7 +123,7 @@ def bring(archive: Archive, folder: Path, ways: Ways, state: State) -> dict[str,
 
 
 def local_copy(archive: Archive, ways: Ways) -> Path | None:
-    """Return the user's own copy of an archive, checked; None where there is none."""
+    """Return the user's own copy of an archive after checking it; None where there is none."""
     if ways.local is None or not (ways.local / archive.name).is_file():
         return None
     path = ways.local / archive.name
@@ -134,7 +134,7 @@ def local_copy(archive: Archive, ways: Ways) -> Path | None:
 
 
 def check_space(archives: Iterable[Archive], ways: Ways, folders: Iterable[Path]) -> None:
-    """Raise InputError where the disk cannot hold what is to come."""
+    """Raise InputError where the disk has too little space."""
     needed: dict[int, int] = {}
     free: dict[int, tuple[int, Path]] = {}
     largest: dict[int, int] = {}
@@ -170,7 +170,7 @@ def check_space(archives: Iterable[Archive], ways: Ways, folders: Iterable[Path]
 
 
 def check_by_hand(chosen: Mapping[str, RemoteSet]) -> None:
-    """Raise InputError where a data set that nobody may download is not in place, or not whole."""
+    """Raise InputError where a data set that must be placed by hand is missing or incomplete."""
     for entry in chosen.values():
         if not entry.by_hand:
             continue
@@ -183,7 +183,7 @@ def check_by_hand(chosen: Mapping[str, RemoteSet]) -> None:
 
 
 def rebuilt(entry: RemoteSet) -> dict[str, int]:
-    """Make the files that a data set derives from its archives, where one is missing; return images by file."""
+    """Make the files derived from a data set's archives where one is missing; return image counts by file."""
     made = [place for place in entry.places if place.suffix == ".json"]
     if entry.rebuild is None or all(place.is_file() for place in made):
         return {}

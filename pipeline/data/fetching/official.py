@@ -1,4 +1,4 @@
-"""Numbers of images that the publishers of COCO and PASCAL VOC give, against those that verification found."""
+"""Numbers of images stated by the publishers of COCO and PASCAL VOC, compared with those that verification found."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VOC = {
 
 
 class Comparison(NamedTuple):
-    """One split: images that are here (those without a file included that were left out), and as published."""
+    """One split: its number of images here, including those left out for want of a file, and as published."""
 
     split: str
     name: str
@@ -39,12 +39,12 @@ class Comparison(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the split is whole."""
+        """Whether the split is complete."""
         return self.here == self.published and not self.left_out
 
     @property
     def sentence(self) -> str:
-        """What is wrong with it."""
+        """What is wrong with the split."""
         missing = f", {self.left_out} of them without a file" if self.left_out else ""
         return (
             f"{self.name} has {self.here + self.left_out} images{missing}; its publisher counts {self.published}: "
@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
 
 
 def compare_counts(data: Data, manifest: Mapping) -> list[Comparison]:
-    """Return a comparison for every split whose publisher's count is known by its file's name, or VOC's years."""
+    """Return a comparison for every split whose published count is known from its file's name or VOC's years."""
     found = []
     for split in ("train", "val"):
         entry, source = manifest["splits"][split], getattr(data, split)
@@ -65,7 +65,7 @@ def compare_counts(data: Data, manifest: Mapping) -> list[Comparison]:
 
 
 def published_images(kind: str, source: Source) -> tuple[str, int | None]:
-    """Return a split's name, and how many images its publisher gives it, None where that is not known."""
+    """Return a split's name and its published number of images, None where that is not known."""
     if kind == "coco":
         name = Path(source.annotations).name
         return name, COCO.get(name)
@@ -75,7 +75,7 @@ def published_images(kind: str, source: Source) -> tuple[str, int | None]:
 
 
 def counts_section(comparisons: list[Comparison]) -> str:
-    """Return the part of the verification page that shows the comparisons, empty where there is none."""
+    """Return the comparisons' section of the verification page, empty where there are none."""
     if not comparisons:
         return ""
     rows = [[c.split, c.name, str(c.here), str(c.published), "whole" if c.agrees else c.sentence] for c in comparisons]

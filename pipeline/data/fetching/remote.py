@@ -1,4 +1,4 @@
-"""The real data sets as `workflow/data/sources.yaml` describes them: archives, checksums, and what they hold."""
+"""The real data sets as described in `workflow/data/sources.yaml`: archives, checksums and contents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIGITS = {"md5": 32, "sha256": 64}
 
 
 class Archive(Options):
-    """One file to download, and what of it is unpacked."""
+    """One file to download, and the members to unpack."""
 
     name: str
     urls: tuple[str, ...]
@@ -30,12 +30,12 @@ class Archive(Options):
     unpack: tuple[str, ...]  # patterns of members
     most_bytes: int  # of these members in all
     md5: str | None = None
-    sha256: str | None = None  # `unknown` where nobody publishes one: the first download's is recorded
-    files: int | None = None  # how many members these are
+    sha256: str | None = None  # `unknown` where none is published: that of the first download is recorded
+    files: int | None = None  # number of these members
 
     @property
     def checksum(self) -> tuple[str, str] | None:
-        """The algorithm and hex digest that the archive must have, None where none is known."""
+        """The algorithm and required hex digest, None where none is known."""
         known = {"sha256": self.sha256, "md5": self.md5}
         return next(((name, text) for name, text in known.items() if text not in (None, UNKNOWN)), None)
 
@@ -50,21 +50,21 @@ class RemoteSet(Options):
     by_hand: str = ""
     classes: int | None = None  # folders in each of `provides`
     about_bytes: int = 0  # of a set that is placed by hand
-    rebuild: Literal["trainval35k", "test_dev"] | None = None  # files that are made from the archives'
+    rebuild: Literal["trainval35k", "test_dev"] | None = None  # files to make from those of the archives
 
     @property
     def most_bytes(self) -> int:
-        """Bytes that the set can take once it is unpacked."""
+        """Bytes that the unpacked set can take."""
         return self.about_bytes + sum(archive.most_bytes for archive in self.archives)
 
     @property
     def places(self) -> list[Path]:
-        """What exists once the set is here."""
+        """The files and folders that exist when the set is in place."""
         return [Path(self.folder) / name for name in self.provides]
 
 
 def load_sources(path: Path | None = None) -> dict[str, RemoteSet]:
-    """Read the data sets by name. Raises InputError where the file breaks a rule."""
+    """Read the data sets by name; raise InputError where the file breaks a rule."""
     path = path or paths.ROOT / SOURCES
     raw = read_yaml(path)
     check_keys(raw, dict[str, RemoteSet], str(path))
@@ -81,7 +81,7 @@ def load_sources(path: Path | None = None) -> dict[str, RemoteSet]:
 
 
 def check_archive(archive: Archive, place: str) -> None:
-    """Raise InputError where an archive's entry cannot be right."""
+    """Raise InputError where an archive's entry is not valid."""
     if archive.name != Path(archive.name).name or archive.name.startswith("."):
         raise InputError(f"{place} must be a plain file name, without folders; correct it.")
     if not archive.urls or not archive.unpack:
@@ -97,7 +97,7 @@ def check_archive(archive: Archive, place: str) -> None:
 
 
 def choose(names: list[str], preset: Preset, known: dict[str, RemoteSet]) -> list[str]:
-    """Return the data sets that a user named, or those that a preset reads where none is named."""
+    """Return the data sets that a user named or, where none is named, those that a preset reads."""
     for name in names:
         if name not in known:
             raise InputError(f"Unknown data set {name!r}{nearest(name, known)}; {SOURCES} holds {sorted(known)}.")

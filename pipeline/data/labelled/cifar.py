@@ -1,4 +1,4 @@
-"""CIFAR-100's binary version: records of two label bytes and 3,072 pixel bytes. The pickled version is never read."""
+"""CIFAR-100's binary version: records of two label bytes and 3,072 pixel bytes; pickled files are never read."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class LabelledPixels:
 
 
 def read_cifar100(path: Path) -> LabelledPixels:
-    """Read `train.bin` or `test.bin` with the fine labels; names stand in `fine_label_names.txt` beside it.
+    """Read `train.bin` or `test.bin` with the fine labels, and their names from `fine_label_names.txt` beside it.
 
     Raises:
-        InputError: the file is missing, pickled, cut short, or holds a label above 99.
+        InputError: the file is missing, pickled or cut short, or has a label above 99.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; unpack CIFAR-100's binary version (cifar-100-binary.tar.gz) there.")

@@ -1,6 +1,6 @@
 """Labelled images in files: a folder with a sub-folder for every class, or a CSV file that splits one folder.
 
-Every image is decoded before it is used; those that cannot be are left out, counted and named. What was found is kept
+Every image is decoded before use; those that cannot be decoded are left out, counted and named. The result is kept
 below the current folder (`paths.decoded`), by names, sizes and dates, because decoding ImageNet takes long.
 """
 
@@ -27,7 +27,7 @@ COLUMNS = ("split", "file", "class")
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """Image files of one split, their class ids from 0, and what was left out."""
+    """Image files of one split, their class ids from 0, and the files left out."""
 
     root: Path
     files: tuple[str, ...]  # relative to the root
@@ -39,7 +39,7 @@ class LabelledFiles:
         return len(self.files)
 
     def image(self, row: int) -> np.ndarray:
-        """Return an image [H, W, 3] uint8, grey and transparent ones as RGB."""
+        """Return an image as RGB [H, W, 3] uint8."""
         from PIL import Image
 
         Image.init()  # does nothing the second time
@@ -65,10 +65,10 @@ def read_folder(
         root: the folder of one split.
         place: names the split in messages.
         classes: the classes of the training split, which this one must not exceed.
-        limit: images of each class, the first by name; None takes all.
+        limit: number of images per class, first by name; None takes all.
 
     Raises:
-        InputError: no folder, no class, an unknown class, or a class without a readable image.
+        InputError: no folder, no class, an unknown class, or a class without readable images.
     """
     check_root(root)
     found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -116,7 +116,7 @@ def read_split(path: Path, root: Path, split: str, classes: Sequence[str] | None
 def readable(
     root: Path, entries: Sequence[tuple[str, str]], classes: tuple[str, ...], left_out: list[str], place: str
 ) -> LabelledFiles:
-    """Return the entries whose images decode to their end. Raises InputError where a class has none left."""
+    """Return the entries whose images decode to their end; raise InputError where a class has none left."""
 
     files = [file for file, _ in entries]
     kept = paths.decoded(dated_digest(root, files, place))

@@ -1,6 +1,6 @@
-"""Labels of a whole data set as arrays, without its images: what annotation statistics are counted on. NumPy only.
+"""Labels of a whole data set as NumPy arrays, without its images, for annotation statistics.
 
-Reads COCO's own instances files, plain or gzipped, and the rebuilt ones of this project's small data sets.
+They are read from COCO's instances files, plain or gzipped, and the rebuilt ones of this project's small data sets.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ RATIOS = "area_over_bbox_median_ratio_by_category.json"
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Objects of one split; crowd regions are not among them.
+    """Objects of one split, without crowd regions.
 
     Attributes:
-        name: the split's.
-        source: file name that it was read from.
+        name: of the split.
+        source: name of the file that it was read from.
         sizes: [I, 2], (height, width) of every image in pixels.
         rows: [n], the image of each object.
         boxes: [n, 4], (x, y, w, h) in image pixels.
         mask_areas: [n], area of each object's mask in pixels, annotated or estimated from its box.
         annotated: [n], whether the mask area is the annotated one.
         categories: [n], the file's category ids.
-        left_out: annotations that are no object here, by reason.
+        left_out: number of annotations that are not among the objects, by reason.
     """
 
     name: str
@@ -61,7 +61,7 @@ class LabelSet:
 
 
 def read_label_sets(folder: Path) -> dict[str, LabelSet]:
-    """Return the splits whose labels lie in a folder, COCO's own file before a rebuilt one.
+    """Return the splits whose labels are in a folder, from COCO's own file rather than a rebuilt one.
 
     Raises:
         InputError: no file of any split, or a file that is broken.
@@ -83,7 +83,7 @@ def read_label_sets(folder: Path) -> dict[str, LabelSet]:
 
 
 def read_instances_labels(path: Path, name: str) -> LabelSet:
-    """Read an instances file; `area_est`, where an annotation has it, stands for its mask's area."""
+    """Read an instances file; where an annotation has `area_est`, that is its mask's area."""
     data = read_json(path) if path.suffix == ".json" else read_gzipped(path)
     annotated = {}
     for entry in data.get("annotations", ()) if isinstance(data, dict) else ():
@@ -108,7 +108,7 @@ def read_instances_labels(path: Path, name: str) -> LabelSet:
 
 
 def read_box_labels(path: Path, name: str) -> LabelSet:
-    """Read boxes without masks; the file of ratios beside it gives each category's mask area over box area."""
+    """Read boxes without masks; a file beside it has each category's ratio of mask area to box area."""
     try:
         with np.load(path) as arrays:
             keys = ("image_id", "category_id", "bbox_xywh", "img_id", "img_width", "img_height")
@@ -131,12 +131,12 @@ def read_box_labels(path: Path, name: str) -> LabelSet:
 
 
 def mask_ratios(path: Path) -> dict[int, float]:
-    """Return mask area over box area by category."""
+    """Return the ratio of mask area to box area by category."""
     return {int(category): float(ratio) for category, ratio in read_json(path).items()}
 
 
 def read_gzipped(path: Path) -> Any:
-    """Read gzipped JSON. Raises InputError where it is broken."""
+    """Read gzipped JSON; raise InputError where it is broken."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as stream:
             return json.load(stream)

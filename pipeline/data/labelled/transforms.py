@@ -1,4 +1,4 @@
-"""Crops, colours and sizes of a classifier's images. Every random choice comes from the generator that is passed."""
+"""Crops, colours and sizes of a classifier's images; every random choice comes from the given generator."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def uniform(low: float, high: float, random: torch.Generator) -> float:
 def resized_crop(
     image: Tensor, side: int, area: tuple[float, float], aspect: tuple[float, float], random: torch.Generator
 ) -> Tensor:
-    """Cut a window of random area and aspect ratio out of uint8 [3, H, W] and resize it to [3, side, side].
+    """Crop a window of random area and aspect ratio from uint8 [3, H, W] and resize it to [3, side, side].
 
-    Up to ten windows are drawn, areas uniformly, ratios (width / height) uniformly in their logarithm; if none fits,
-    the largest centred window of a permitted ratio is taken (Inception's augmentation, used in PSConv, section 4.1).
+    Up to ten windows are drawn, with uniform areas and log-uniform ratios (width / height). If none fits, the largest
+    centred window of a permitted ratio is taken (Inception's augmentation, used in PSConv, section 4.1).
     """
     height, width = image.shape[-2:]
     for _ in range(ATTEMPTS):
@@ -41,9 +41,9 @@ def resized_crop(
 
 
 def padded_crop(image: Tensor, side: int, padding: int, random: torch.Generator) -> Tensor:
-    """Pad uint8 [3, H, W] with `padding` black pixels on every side and cut a random [3, side, side] out of it.
+    """Pad uint8 [3, H, W] with `padding` black pixels on every side, and crop a random [3, side, side] from it.
 
-    Other sizes are resized to `side` first. Padding comes before standardisation, in the order of PSConv, section 4.2.
+    Other sizes are resized to `side` first. Padding comes before standardisation, as in PSConv, section 4.2.
     """
     if image.shape[-2:] != (side, side):
         image = resize(image, (side, side))
@@ -52,7 +52,7 @@ def padded_crop(image: Tensor, side: int, padding: int, random: torch.Generator)
 
 
 def centre_crop(image: Tensor, short_side: int, side: int) -> Tensor:
-    """Resize uint8 [3, H, W] to a short side and cut the central [3, side, side] out of it."""
+    """Resize uint8 [3, H, W] to a short side, and crop the central [3, side, side]."""
     height, width = image.shape[-2:]
     scale = short_side / min(height, width)
     image = resize(image, (max(side, round(height * scale)), max(side, round(width * scale))))
@@ -61,14 +61,14 @@ def centre_crop(image: Tensor, short_side: int, side: int) -> Tensor:
 
 
 def jitter(image: Tensor, strength: float, random: torch.Generator) -> Tensor:
-    """Multiply brightness, contrast and saturation of uint8 [3, H, W], in this order, each by 1 -+ `strength`."""
+    """Multiply brightness, contrast and saturation of uint8 [3, H, W], in turn, by random factors 1 -+ `strength`."""
     for change in (V.adjust_brightness, V.adjust_contrast, V.adjust_saturation):
         image = change(image, uniform(1 - strength, 1 + strength, random))
     return image
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 [..., 3, H, W], bilinear, with antialiasing where it shrinks; rounded to whole grey values."""
+    """Resize uint8 [..., 3, H, W] bilinearly, with antialiasing where it shrinks, to rounded grey values."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     if 1 in (*images.shape[-2:], *size):  # PyTorch's byte kernel mistakes the layout of images one pixel wide
@@ -77,13 +77,13 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def reduced(images: Tensor, low: int | None, side: int) -> Tensor:
-    """Reduce uint8 [..., 3, H, W] to `low` pixels a side and enlarge them to `side` (SNIP, section 3)."""
+    """Reduce images uint8 [..., 3, H, W] to a side of `low` pixels and enlarge them to `side` (SNIP, section 3)."""
     if low is not None:
         images = resize(images, (low, low))
     return resize(images, (side, side))
 
 
 def standardise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Map uint8 [N, 3, H, W] to floats of zero mean and unit deviation, channels last."""
+    """Map uint8 [N, 3, H, W] to floats with zero mean and unit standard deviation, channels last."""
     mean_, std_ = (images.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (mean, std))
     return ((images.float() / 255 - mean_) / std_).contiguous(memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def colour_of(luma: float, rng: np.random.Generator, chroma: float) -> np.ndarray:
-    """Return a random RGB colour [3] in 0..1 with the wanted luma, less colourful where the range leaves no room."""
+    """Return a random RGB colour [3] in 0..1 with the given luma, less colourful where the range requires it."""
     direction = rng.normal(size=3)
     direction -= direction @ LUMA  # shifting all three channels by their luma leaves the luma unchanged
     direction *= chroma / max(float(np.abs(direction).max()), 1e-9)
@@ -18,13 +18,13 @@ def colour_of(luma: float, rng: np.random.Generator, chroma: float) -> np.ndarra
 
 
 def value_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> np.ndarray:
-    """Return smooth noise [height, width] in about -1..1 whose features are `cell` pixels wide."""
+    """Return smooth noise [height, width] of about -1..1 with features `cell` pixels wide."""
     grid = rng.uniform(-1, 1, (max(2, round(height / cell) + 1), max(2, round(width / cell) + 1))).astype(np.float32)
     return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def paint_background(rng: np.random.Generator, height: int, width: int, factor: float) -> np.ndarray:
-    """Return a background [height, width, 3] float32 in 0..1: two colours of similar luma, mixed by a texture."""
+    """Return a background [height, width, 3] float32 in 0..1, which mixes two colours of similar luma by a texture."""
     luma, spread = rng.uniform(0.2, 0.8), rng.uniform(0.04, 0.11)
     first = colour_of(luma - spread, rng, rng.uniform(0.02, 0.25))
     second = colour_of(luma + spread, rng, rng.uniform(0.02, 0.25))
@@ -68,7 +68,7 @@ def _tiles(rng: np.random.Generator, height: int, width: int, factor: float) -> 
     x = x + (row % 2) * (wide / 2)
     column = np.floor(x / wide)
     joint = ((y / tall - row) * tall < 2.5 * factor) | ((x / wide - column) * wide < 2.5 * factor)
-    shade = np.sin(row * 12.9898 + column * 78.233) * 0.4  # a fixed hash: each tile has a shade of its own
+    shade = np.sin(row * 12.9898 + column * 78.233) * 0.4  # a fixed hash gives each tile its own shade
     return np.where(joint, -1.0, 0.35 + shade).astype(np.float32)
 
 

@@ -1,7 +1,8 @@
-"""What stands where in a ScaleWorld scene, at which size and in front of what, so that the statistics follow COCO's.
+"""Composition of ScaleWorld scenes: which objects, where, at which size and in which order, with COCO's statistics.
 
-A scene has a latent type: which of small, medium and large objects it holds. Their joint shares, the mean counts in
-each type, and the sizes inside each class follow COCO train2017. Lengths are pixels of a 640x480 image times `factor`.
+A scene has a latent type, which says whether it has small, medium and large objects. The shares of types, the mean
+counts in each type and the sizes in each class follow COCO train2017. Lengths are pixels of a 640x480 image times
+`factor`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from pipeline.data.scaleworld.shapes import CATEGORIES, Part, Pose, Sprite, draw_parts, rasterise, unit_area
 
-# share of scenes, mean number of (small, medium, large) objects; 0 = the class is absent
+# share of scenes, mean numbers of (small, medium, large) objects; 0 means that the class is absent
 SCENE_TYPES: tuple[tuple[float, tuple[float, float, float]], ...] = (
     (0.010, (0.0, 0.0, 0.0)),
     (0.020, (7.5, 0.0, 0.0)),
@@ -32,37 +33,37 @@ SIZES = (
     (96.0, 155.0, 225.0, 335.0, 420.0, 520.0),
 )
 SMALL, LARGE = 32.0, 96.0  # COCO's class limits on sqrt(mask area)
-LEAST_PIXELS = 3  # an object with a smaller visible mask is not an object
+LEAST_PIXELS = 3  # least visible mask of an object
 MOST_HIDDEN = 0.35  # share of a mask that occluders and the image border may hide
 TRIES = 30
 
 
 @dataclass
 class Item:
-    """One object, or clutter where `category` is 0: its drawing, its place (top left of the sprite) and what shows."""
+    """One object, or clutter where `category` is 0: its drawing, the sprite's top left corner, and its visible area."""
 
     category: int
     sprite: Sprite
     x: int
     y: int
-    area: int  # pixels of the whole mask, hidden and outside parts included
-    visible: int  # pixels of the mask that show
-    low: float = 0.0  # the visible area stays in [low, high)
+    area: int  # pixels of the whole mask, including hidden and outside parts
+    visible: int  # visible pixels of the mask
+    low: float = 0.0  # the visible area must stay in [low, high)
     high: float = float("inf")
 
 
 @dataclass
 class Scene:
-    """Items back to front, and `owner` [H, W]: 1 + the index of the item that shows in a pixel, 0 for background."""
+    """Items back to front, and `owner` [H, W]: 1 + the index of the item visible in a pixel, 0 for background."""
 
     owner: np.ndarray
     factor: float
     items: list[Item] = field(default_factory=list)
-    dropped: int = 0  # objects for which no place was found
+    dropped: int = 0  # number of objects for which no place was found
 
     @property
     def objects(self) -> list[tuple[int, Item]]:
-        """The (owner number, item) of everything that has a category."""
+        """The (owner number, item) of every item with a category."""
         return [(number, item) for number, item in enumerate(self.items, 1) if item.category]
 
 
@@ -73,7 +74,7 @@ def image_size(factor: float, portrait: bool) -> tuple[int, int]:
 
 
 def draw_pose(rng: np.random.Generator, category: int) -> Pose:
-    """Rotation within 25 degrees for most objects, any for clutter; a mild change of aspect; left-right flips."""
+    """Draw a rotation (within 25 degrees for most objects, any for clutter), a mild change of aspect and a flip."""
     if category == 0:
         rotation = rng.uniform(-np.pi, np.pi)
     elif rng.random() < 0.08:
@@ -84,24 +85,24 @@ def draw_pose(rng: np.random.Generator, category: int) -> Pose:
 
 
 def draw_size(rng: np.random.Generator, size_class: int, crowding: float = 1.0) -> float:
-    """Return sqrt(mask area) in 640x480 pixels; `crowding` > 1 prefers the small end."""
+    """Draw sqrt(mask area) in pixels at 640x480; `crowding` > 1 prefers small sizes."""
     return float(np.interp(rng.random() ** crowding, SIZE_QUANTILES, SIZES[size_class]))
 
 
 def stratum(start: np.ndarray, index: int) -> np.ndarray:
     """Return point `index` of a low-discrepancy sequence in the unit cube, shifted by `start` [4].
 
-    It decides type and counts of scene `index`, so that some hundred scenes already have the wanted shares: a Kronecker
-    sequence whose steps, the golden ratio and three cube roots, gave the smallest errors at 100 to 1000 scenes.
+    It decides the type and counts of scene `index`, so that a few hundred scenes already have the wanted shares. It is
+    a Kronecker sequence; its steps, the golden ratio and three cube roots, gave the least errors at 100 to 1000 scenes.
     """
     steps = np.array([(5**0.5 - 1) / 2, 2 ** (1 / 3), 3 ** (1 / 3), 5 ** (1 / 3)])
     return (start + index * steps) % 1.0
 
 
 def compose_scene(rng: np.random.Generator, factor: float, point: np.ndarray) -> Scene:
-    """Sample a scene. An item is placed where it, and all behind it, stay visible enough and keep their size class.
+    """Sample a scene, in which every item stays visible enough and keeps its size class.
 
-    `point` [4] in 0..1 decides the scene's type and how many small, medium and large objects it has.
+    `point` [4] in 0..1 decides the scene's type and its numbers of small, medium and large objects.
     """
     height, width = image_size(factor, portrait=rng.random() < 0.25)
     scene = Scene(np.zeros((height, width), np.int16), factor)
@@ -132,7 +133,7 @@ def _object_counts(point: np.ndarray) -> list[int]:
 
 
 def _depth_order(rng: np.random.Generator, counts: list[int]) -> list[tuple[int | None, float]]:
-    """Return (size class or None for clutter, size) back to front: larger things tend to stand further back."""
+    """Return (size class or None for clutter, size) back to front; larger items tend to be further back."""
     order: list[tuple[int | None, float]] = []
     for size_class, count in enumerate(counts):
         crowding = 1 + 0.12 * (count - 1) if size_class == 2 else 1.0
@@ -143,7 +144,7 @@ def _depth_order(rng: np.random.Generator, counts: list[int]) -> list[tuple[int 
 
 
 def _scene_categories(rng: np.random.Generator) -> np.ndarray:
-    """Return category probabilities of one scene: like COCO's, a scene holds about three of them."""
+    """Return the category probabilities of one scene, which has about three categories, as in COCO."""
     weights = rng.gamma(0.3, size=len(CATEGORIES)) + 1e-9
     return weights / weights.sum()
 
@@ -160,7 +161,7 @@ def _place_object(
     limits = (0.0, SMALL, LARGE, float("inf"))
     low, high = ((limits[size_class + k] * scene.factor) ** 2 for k in (0, 1))
     parts, pose = draw_parts(category, rng), draw_pose(rng, category)
-    # below a factor of 0.2 the smallest objects would have no three pixels: they are drawn with just enough
+    # below a factor of 0.2, the smallest objects would have less than three pixels: they are drawn slightly larger
     least = 1.05 * (LEAST_PIXELS**0.5) / scene.factor
     for attempt in range(TRIES):
         if attempt % 5 == 0:
@@ -175,7 +176,7 @@ def _place_object(
 
 
 def place_clutter(rng: np.random.Generator, scene: Scene, size: float) -> None:
-    """Put clutter of sqrt(mask area) `size` (640x480 pixels) where it hides no object too much, else nowhere."""
+    """Place clutter of sqrt(mask area) `size` (pixels at 640x480) where it hides no object too much, or nowhere."""
     item = _draw_item(rng, 0, draw_parts(0, rng), draw_pose(rng, 0), size * scene.factor)
     for _ in range(TRIES):
         item.x, item.y = _draw_place(rng, scene, item, None)
@@ -192,7 +193,7 @@ def _draw_item(rng: np.random.Generator, category: int, parts: list[Part], pose:
 
 
 def _draw_place(rng: np.random.Generator, scene: Scene, item: Item, crowd: np.ndarray | None) -> tuple[int, int]:
-    """Return the top left of the sprite: mostly inside the image, sometimes cut by its border, or near a crowd."""
+    """Draw the sprite's top left corner: mostly inside the image, sometimes cut by its border, or near a crowd."""
     place = []
     cut = 0.3 if rng.random() < 0.3 else 0.0
     centre = crowd[rng.integers(len(crowd))] if crowd is not None and rng.random() < 0.7 else None
@@ -206,7 +207,7 @@ def _draw_place(rng: np.random.Generator, scene: Scene, item: Item, crowd: np.nd
 
 
 def window(item: Item, shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the slices of the image, and of the sprite, in which an item lies inside the image."""
+    """Return the slices of the image and of the sprite that contain the part of an item inside the image."""
     slices = []
     for start, extent, size in (
         (item.y, item.sprite.mask.shape[0], shape[0]),

@@ -1,4 +1,4 @@
-"""Painting of a composed ScaleWorld scene: colours with a guaranteed contrast, shading, and the camera's changes."""
+"""Painting of a composed ScaleWorld scene: colours with a guaranteed contrast, shading, exposure and noise."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.data.scaleworld.background import LUMA, colour_of, paint_background
 from pipeline.data.scaleworld.composition import Item, Scene, window
 
-LEAST_CONTRAST, MOST_CONTRAST = 0.28, 0.5  # luma difference between an object's body and what lies behind it
+LEAST_CONTRAST, MOST_CONTRAST = 0.28, 0.5  # luma difference between an object's body and what is behind it
 
 
 def paint_scene(rng: np.random.Generator, scene: Scene) -> np.ndarray:
@@ -27,7 +27,7 @@ def _paint_item(rng: np.random.Generator, canvas: np.ndarray, item: Item) -> Non
     surroundings = float((behind @ LUMA).mean())
     inks = _clutter_inks(rng, surroundings) if item.category == 0 else _inks(rng, surroundings)
     sprite = item.sprite.ink.copy()
-    # The outside ink is black, so that averaging down gives colour already multiplied by coverage.
+    # The outside ink is black, so that downsampling gives colours already multiplied by coverage.
     sprite.putpalette(np.round(inks * 255).astype(np.uint8).ravel().tolist())
     colour = np.asarray(sprite.convert("RGB").reduce(item.sprite.supersampling), dtype=np.float32)[in_sprite] / 255
     behind *= 1 - coverage
@@ -37,8 +37,8 @@ def _paint_item(rng: np.random.Generator, canvas: np.ndarray, item: Item) -> Non
 def _inks(rng: np.random.Generator, surroundings: float) -> np.ndarray:
     """Return the colours [4, 3] of outside, body, accent and detail.
 
-    Hues are random, so that colour tells nothing of the category; what counts is that body and background, accent and
-    body, and detail and both, differ in luma.
+    Hues are random, so that colour says nothing about the category. The body differs in luma from the background, the
+    accent from the body, and the detail from both.
     """
     body = _apart(rng, surroundings, rng.uniform(LEAST_CONTRAST, MOST_CONTRAST))
     accent = _apart(rng, body, rng.uniform(0.34, 0.55))
@@ -62,7 +62,7 @@ def _clutter_inks(rng: np.random.Generator, surroundings: float) -> np.ndarray:
 
 
 def _apart(rng: np.random.Generator, luma: float, distance: float) -> float:
-    """Return a luma `distance` from another, on a random side, or on the other one where that leaves 0.04..0.96."""
+    """Return a luma at `distance` from another, on a random side, or on the other if that is outside 0.04..0.96."""
     side = 1 if rng.random() < 0.5 else -1
     for candidate in (luma + side * distance, luma - side * distance):
         if 0.04 <= candidate <= 0.96:

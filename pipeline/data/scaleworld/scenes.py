@@ -1,6 +1,6 @@
 """ScaleWorld: an embedded detection data set of rendered scenes whose scale statistics follow COCO's.
 
-Every scene depends on (seed, split, index) alone: any subset can be rendered again, in any order, to the same bytes.
+A scene depends only on (seed, split, index), so any subset can be rendered again, in any order, to the same bytes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pipeline.data.scaleworld.shapes import CATEGORIES, draw_parts, rasterise, u
 from pipeline.errors import InputError
 from pipeline.files import replacing, write_json
 
-CROP_SCALE = 0.554  # median relative scale of an object in its image: ImageNet (SNIP, sec. 1 and fig. 1)
-CROP_STREAM, START_STREAM = 1, 2  # apart from the streams of scenes, which have no fourth word
+CROP_SCALE = 0.554  # ImageNet's median relative scale of an object in its image (SNIP, section 1 and figure 1)
+CROP_STREAM, START_STREAM = 1, 2  # fourth word of a seed, which those of scenes do not have
 
 
 def render_scene(seed: int, index: int, split: str, factor: float) -> tuple[np.ndarray, list[dict[str, Any]]]:
@@ -31,14 +31,14 @@ def render_scene(seed: int, index: int, split: str, factor: float) -> tuple[np.n
 
     An annotation has `category` (from 1), `bbox` (x, y, w, h in pixels, tight around the visible mask), `area` (of the
     visible mask), `segmentation` (COCO RLE, counts as text) and `iscrowd` 0. An image of factor f is 640f x 480f pixels
-    or, in a quarter of the scenes, 480f x 640f. Raises InputError where seed, index or factor is out of range.
+    or, in a quarter of the scenes, 480f x 640f. Raise InputError where seed, index or factor is out of range.
     """
     rng, scene = _compose(seed, index, split, factor)
     return paint_scene(rng, scene), _annotations(scene)
 
 
 def annotate_scene(seed: int, index: int, split: str, factor: float) -> tuple[int, int, list[dict[str, Any]]]:
-    """Return height, width and the annotations of a scene as `render_scene` gives them, without painting it."""
+    """Return the height, width and annotations of a scene as `render_scene` does, without painting it."""
     _, scene = _compose(seed, index, split, factor)
     return *scene.owner.shape, _annotations(scene)
 
@@ -54,9 +54,9 @@ def write_split(
 ) -> dict[str, Any]:
     """Render `count` scenes below `folder` and return the COCO dictionary.
 
-    Writes `images/<split>/<split>_<index>.png` and, last, `annotations/instances_<split>.json`; file names in it are
-    relative to `images/<split>`. `progress` is called with the number of scenes done. `workers` processes share the
-    work; the bytes do not depend on their number.
+    Write `images/<split>/<split>_<index>.png` and, last, `annotations/instances_<split>.json`, in which file names are
+    relative to `images/<split>`. `progress` is called with the number of finished scenes. The bytes do not depend on
+    the number of `workers` (processes).
     """
     if not 0 <= count < 10**6:
         raise InputError(f"A ScaleWorld split has 0 to 999999 images, not {count}; correct its count.")
@@ -89,10 +89,10 @@ def write_split(
 
 
 def render_object_crops(seed: int, split: str, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `count` images [n, size, size, 3] uint8 of one object each, and its category [n] int64 from 0.
+    """Return `count` images [n, size, size, 3] uint8 of one object each, and the categories [n] int64 from 0.
 
-    The stand-in for ImageNet in a preset without downloads: the same drawings, textures, backgrounds and clutter, with
-    objects that fill half of the image side.
+    They replace ImageNet in a preset without downloads. They have the same drawings, textures, backgrounds and clutter
+    as scenes, with objects that fill half of the image side.
     """
     if size < 16:
         raise InputError(f"A ScaleWorld crop is at least 16 pixels wide, not {size}; correct the size.")
@@ -108,7 +108,7 @@ def render_object_crops(seed: int, split: str, count: int, size: int) -> tuple[n
 
 
 def _crop_scene(rng: np.random.Generator, category: int, size: int) -> Scene:
-    # A crop stands for the neighbourhood of an object that is some 60 pixels wide at 640x480.
+    # A crop represents the surroundings of an object that is about 60 pixels wide at 640x480.
     scene = Scene(np.zeros((size, size), np.int16), size * CROP_SCALE / 100)
     for _ in range(rng.poisson(1.5)):
         place_clutter(rng, scene, float(np.exp(rng.uniform(np.log(15), np.log(60)))))
@@ -119,7 +119,7 @@ def _crop_scene(rng: np.random.Generator, category: int, size: int) -> Scene:
     sprite = rasterise(parts, pose, scale / unit_area(category) ** 0.5 * scale / box)
     area = int(sprite.mask.sum())
     free = size - np.array(sprite.mask.shape)
-    # Where there is room the object moves inside the image, where there is none its overlap is centred.
+    # An object that fits has a random place inside the image; one that does not fit is centred.
     y, x = (round(float(rng.uniform(0, room))) if room > 0 else room // 2 for room in free.tolist())
     put(scene, Item(category, sprite, x, y, area, area))
     return scene
@@ -133,7 +133,7 @@ def _compose(seed: int, index: int, split: str, factor: float) -> tuple[np.rando
 
 
 def _generator(seed: int, split: str, index: int, *stream: int) -> np.random.Generator:
-    """Return the random stream of one scene; each word of its seed has 32 bits, so that no two scenes share one."""
+    """Return the random generator of one scene; every word of its seed has 32 bits, so that no two scenes share it."""
     _check(seed, index)
     words = [seed, zlib.crc32(split.encode()), index, *stream]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))

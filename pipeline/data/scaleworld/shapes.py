@@ -1,7 +1,7 @@
 """ScaleWorld's categories as drawings: lists of (ink, polygon) in a unit square, and their rasterisation.
 
-Some pairs share an outline and differ only inside: ball and clock, crate and board, house and tag. Ink decides what a
-pixel belongs to (outside, body, accent, detail); which colours the inks get is the painter's choice.
+Some pairs have the same outline and differ only inside: ball and clock, crate and board, house and tag. The ink says
+what a pixel belongs to (outside, body, accent, detail); `render` chooses the colours of inks.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class Sprite:
 
 @dataclass(frozen=True)
 class Pose:
-    """How a drawing is laid into the image; `aspect` stretches x by it and y by its inverse, so area stays."""
+    """How a drawing is placed; `aspect` stretches x by it and y by its inverse, which keeps the area."""
 
     rotation: float  # radians
     aspect: float
@@ -203,7 +203,7 @@ def rasterise(parts: list[Part], pose: Pose, scale: float, offset: tuple[float, 
     ink_image = Image.new("L", (width * fine, height * fine), OUTSIDE)
     draw = ImageDraw.Draw(ink_image)
     for ink, polygon in placed:
-        # PIL fills the pixels whose centres lie at whole numbers, hence the half.
+        # The half is subtracted because PIL puts pixel centres at whole numbers.
         draw.polygon(((polygon - low + offset) * fine - 0.5).ravel().tolist(), fill=ink)
     silhouette = ink_image.point([0] + [255] * 255).reduce(fine)
     coverage = np.asarray(silhouette, dtype=np.float32) / 255
@@ -212,6 +212,6 @@ def rasterise(parts: list[Part], pose: Pose, scale: float, offset: tuple[float, 
 
 @lru_cache(maxsize=64)
 def unit_area(category: int) -> float:
-    """Return the mask area of a category (0: clutter) at a unit of one pixel, measured on a large drawing."""
+    """Return the mask area of a category (0: clutter) with a unit of one pixel, measured on a large drawing."""
     parts = draw_parts(category, np.random.Generator(np.random.PCG64(0)))
     return float(rasterise(parts, Pose(0.0, 1.0, False), 100.0).coverage.sum()) / 100.0**2
