@@ -27,12 +27,13 @@ class SubConv(NamedTuple):
 def decompose(scale_h: float, scale_w: float, out_channels: int, tolerance: float = 0.05) -> list[SubConv]:
     """Split a scale into sub-convolutions in output-channel order, the lower first (POD, section 3.2, figure 3).
 
-    An axis within `tolerance` of an integer is rounded. Both: one convolution. One: the other axis takes floor and
-    ceil, its fraction being the share of the upper one. None: (floor, floor) and (ceil, ceil), the share being the mean
-    fraction. An axis with dilation 0 has kernel 1 and padding 0.
+    An axis within `tolerance` of an integer is rounded. If both are, one convolution is enough. If one is, the other
+    axis is split into its floor and ceil, and the ceil's share of the channels is the axis's fraction. If none is, the
+    parts are (floor, floor) and (ceil, ceil), and the share is the mean of both fractions. An axis with dilation 0 has
+    kernel 1 and padding 0.
 
-    Differs from the paper: it does not say how channels round; the lower part is floor((1 - share) * C_out + 0.5),
-    and a part without channels is left out.
+    Differs from the paper, which does not say how channels round: the lower part has floor((1 - share) * C_out + 0.5)
+    channels, and a part without channels is left out.
 
     Raises:
         ValueError: a scale that is negative or not finite, or fewer than one channel.
@@ -66,8 +67,8 @@ def _sub_conv(dilations: Sequence[int], out_channels: int) -> SubConv:
 class DecomposedConv2d(nn.Module):
     """The sub-convolutions of one 3x3 convolution, their outputs concatenated (POD, section 3.2).
 
-    Row r of the whole belongs to the group that row r of the undecomposed convolution belongs to; where groups > 1 a
-    sub-convolution is therefore stored as up to three `convs`, each on the input channels of its groups.
+    Output channel r keeps the group that it has in the undecomposed convolution. Where groups > 1, a sub-convolution is
+    therefore stored as up to three `convs`, each on the input channels of its groups.
 
     Raises:
         ValueError: no sub-convolution, or channels that groups does not divide.
@@ -102,7 +103,7 @@ class DecomposedConv2d(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Kaiming normal, fan out of the whole layer, so that a narrow part is no louder; zero bias."""
+        """Draw Kaiming normal weights by the fan-out of the whole layer, so that no part is louder; zero the bias."""
         for conv in self.convs:
             fan_out = self.out_channels * conv.kernel_size[0] * conv.kernel_size[1]
             nn.init.normal_(conv.weight, std=math.sqrt(2.0 / fan_out))
@@ -123,8 +124,8 @@ class DecomposedConv2d(nn.Module):
 
         Args:
             weight: the weight of the undecomposed convolution.
-            mode: what a kernel axis of 1 takes. "centre" is the paper's "values of corresponding position" (section
-                3.3); "sum" adds the axis up, which is what dilation 0 computes.
+            mode: what a kernel axis of size 1 takes. "centre" is the paper's "values of corresponding position"
+                (section 3.3); "sum" adds the axis up, which is what dilation 0 computes.
             bias: its bias [C_out], for a layer that has one; None leaves the biases as they are.
 
         Raises:
@@ -152,7 +153,7 @@ class DecomposedConv2d(nn.Module):
 
     @torch.no_grad()
     def affine_(self, scale: Tensor, shift: Tensor) -> None:
-        """Let the layer compute scale * y + shift, [C_out] each, in the place of y; a norm behind it folds into it."""
+        """Fold a norm into the layer, which then computes scale * y + shift ([C_out] each) instead of y."""
         sizes = [conv.out_channels for conv in self.convs]
         for conv, factor, term in zip(self.convs, scale.split(sizes), shift.split(sizes), strict=True):
             conv.weight.mul_(factor[:, None, None, None])
@@ -163,7 +164,7 @@ class DecomposedConv2d(nn.Module):
 
 
 def _group_spans(start: int, stop: int, height: int) -> list[tuple[int, int]]:
-    """Cut rows [start, stop) into a part of a group, whole groups and a part of a group."""
+    """Cut rows [start, stop) into the end of one group, whole groups and the start of another."""
     cuts = {start, stop}
     for cut in (-(-start // height) * height, stop // height * height):
         if start < cut < stop:

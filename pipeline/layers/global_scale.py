@@ -14,15 +14,15 @@ from pipeline.layers.grouped_dilated import conv2d
 def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
     """Convolve each image with its own fractional dilation, exactly; differentiable in x, weight and scales.
 
-    Tap (i, j) of the kernel reads x at (stride * h + i * d_h, stride * w + j * d_w) by bilinear interpolation, zero
-    outside (POD, equation 2). Each axis is linear between the dilations floor(d) and floor(d) + 1, so the result is a
-    blend of at most four convolutions with integer dilation; dilation 0 is the kernel summed over that axis. At an
-    integer scale the gradient to it is the derivative towards larger scales. Negative scales count as 0.
+    Tap (i, j) of the kernel reads x at (stride * h + i * d_h, stride * w + j * d_w) by bilinear interpolation; x is
+    zero outside the map (POD, equation 2). The result is linear in d between floor(d) and floor(d) + 1 on each axis, so
+    it is a blend of at most four convolutions with integer dilations; dilation 0 sums the kernel over that axis. At an
+    integer scale, the scale's gradient is the derivative towards larger scales. Negative scales count as 0.
 
     Args:
         x: [N, C_in, H, W].
         weight: [C_out, C_in / groups, k, k], k odd.
-        scales: [N, 2], (d_h, d_w) of every image.
+        scales: [N, 2], dilations (d_h, d_w) of every image in feature pixels.
 
     Returns:
         [N, C_out, floor((H - 1) / stride) + 1, floor((W - 1) / stride) + 1].
@@ -34,7 +34,7 @@ def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride
         raise ValueError(f"The kernel must be odd in both axes, got {list(weight.shape[2:])}.")
     if scales.shape != (x.shape[0], 2):
         raise ValueError(f"Expected scales of shape {[x.shape[0], 2]} (height, width), got {list(scales.shape)}.")
-    if x.is_meta or x.shape[0] == 0:  # there are no scales to read: shapes and cost of scale 1
+    if x.is_meta or x.shape[0] == 0:  # no scales can be read: take the shapes and cost of scale 1
         return _dilated(x, weight, (1, 1), stride, groups)
     scales = scales.to(torch.promote_types(scales.dtype, torch.float32)).clamp(min=0)
     values = scales.detach().double().tolist()
@@ -57,13 +57,13 @@ def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride
 
 
 def _blend(x: Tensor, weight: Tensor, floor: tuple[int, int], blend: Tensor, stride: int, groups: int) -> Tensor:
-    """Blend the four corners of one floor pair; blend [floor or ceil, N, 2, 1, 1, 1] is float32 or better."""
+    """Blend the four dilations around one pair of floors; weights `blend` [floor or ceil, N, 2, 1, 1, 1] in float32."""
     learning = torch.is_grad_enabled() and blend.requires_grad
     shares, corners = [], []
     for a in (0, 1):
         for b in (0, 1):
             share = blend[a, :, 0] * blend[b, :, 1]
-            # A corner without weight adds nothing, but where scales learn it carries their gradient.
+            # A corner of weight zero adds nothing, but carries the scales' gradient where they learn.
             if learning or share.any():
                 shares.append(share)
                 corners.append(_dilated(x, weight, (floor[0] + a, floor[1] + b), stride, groups))
@@ -73,7 +73,7 @@ def _blend(x: Tensor, weight: Tensor, floor: tuple[int, int], blend: Tensor, str
 
 
 class _WeightedSum(torch.autograd.Function):
-    """sum_k shares[k] * corners[k] with an image's share in float32 and its gradient summed in float32.
+    """sum_k shares[k] * corners[k], with the shares of each image and their gradients in float32.
 
     Autograd's own product would promote bfloat16 maps to float32 (a third slower) or round the gradients of the
     shares, whose differences are what the scales learn from.
@@ -81,7 +81,7 @@ class _WeightedSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, shares: Tensor, *corners: Tensor) -> Tensor:
-        """Sum; shares [K, N, 1, 1, 1], corners K times [N, C, H, W]."""
+        """Return the sum of K corners [N, C, H, W], weighted by shares [K, N, 1, 1, 1]."""
         ctx.save_for_backward(shares, *corners)
         first, *others = shares.to(corners[0].dtype)
         y = corners[0] * first
@@ -91,7 +91,7 @@ class _WeightedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Give every corner its share of the gradient, and every share the gradient's product with its corner."""
+        """Return the gradients: a share's is sum(grad * corner) over its image, a corner's is grad * share."""
         shares, *corners = ctx.saved_tensors
         to_shares = None
         if ctx.needs_input_grad[0]:
@@ -101,7 +101,7 @@ class _WeightedSum(torch.autograd.Function):
 
 
 def _dilated(x: Tensor, weight: Tensor, dilation: tuple[int, int], stride: int, groups: int) -> Tensor:
-    """Convolve with an integer dilation an axis, 0 included, padded so that the size depends on stride alone."""
+    """Convolve with one integer dilation per axis, which may be 0, padded so that only stride changes the size."""
     padding, steps = [], []
     for axis, size in enumerate(dilation):
         size = min(size, x.shape[2 + axis])  # beyond the map all taps but the centre read zeros
@@ -118,7 +118,7 @@ class GlobalScaleConv2d(nn.Conv2d):
     The scale is clamped at 0. Zero weight and zero bias of `scale_predictor` make it start at scale 1, where it equals
     the plain convolution with the same `weight [C_out, C_in/groups, 3, 3]`.
 
-    Differs from the paper: it does not say where the scale starts; He initialisation would start it near 0.
+    Differs from the paper, which does not say where the scale starts; He initialisation would start it near 0.
     """
 
     def __init__(
@@ -130,13 +130,13 @@ class GlobalScaleConv2d(nn.Conv2d):
         nn.init.zeros_(self.scale_predictor.bias)
 
     def reset_parameters(self) -> None:
-        """Kaiming normal, fan out; zero bias."""
+        """Draw Kaiming normal weights (fan out) and zero the bias."""
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def predict_scales(self, x: Tensor) -> Tensor:
-        """Predict (d_h, d_w) [N, 2] for x [N, C_in, H, W]; float32 at least, whatever autocast says."""
+        """Predict the dilations (d_h, d_w) [N, 2] of x [N, C_in, H, W], in float32 or better even under autocast."""
         with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
             predictor = self.scale_predictor
             dtype = torch.promote_types(x.dtype, predictor.weight.dtype)

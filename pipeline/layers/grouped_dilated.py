@@ -1,8 +1,8 @@
 """Grouped dilated convolutions whose bfloat16 gradients are right on every CPU.
 
-oneDNN 3.10 (torch 2.11) has a kernel for CPUs with AVX-512 bf16 instructions that returns a wrong, at times infinite,
-weight gradient: of channels_last tensors in bfloat16, with several groups whose width is no multiple of 16, a dilation
-above 1, stride 1 and maps of about 24 pixels and more. The same convolution of contiguous tensors is right.
+On CPUs with AVX-512 bf16 instructions, a kernel of oneDNN 3.10 (torch 2.11) returns a wrong, at times infinite, weight
+gradient. It is used for channels_last bfloat16 tensors, several groups whose width is no multiple of 16, a dilation
+above 1, stride 1 and maps of about 24 pixels or more. The same convolution of contiguous tensors is right.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def conv2d(
 
 
 def channels_first(*tensors: Tensor) -> list[Tensor]:
-    """Return tensors of which torch cannot think that they are channels_last, as it can of a width of 1."""
+    """Copy tensors to strides that torch cannot mistake for channels_last, as it can where a dimension is 1."""
     return [tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors]
 
 
 def has_wrong_gradient(x: Tensor, weight: Tensor, dilation: Size, groups: int) -> bool:
-    """Tell whether oneDNN could take its wrong kernel for the weight gradient of a channels_last convolution."""
+    """Tell whether oneDNN may use its wrong kernel for the weight gradient of this convolution in channels_last."""
     if groups == 1 or x.device.type != "cpu" or max(pair(dilation)) == 1 or torch.compiler.is_compiling():
         return False
     narrow = weight.shape[1] % 16 or weight.shape[0] // groups % 16
@@ -47,7 +47,7 @@ def has_wrong_gradient(x: Tensor, weight: Tensor, dilation: Size, groups: int) -
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Tell whether channels are a pixel's innermost values; a tensor that is also contiguous counts as such."""
+    """Tell whether the channels of a pixel are adjacent in memory and the tensor is not contiguous as well."""
     return x.stride(1) == 1 and not x.is_contiguous()
 
 
@@ -56,7 +56,7 @@ class GroupedDilatedConv2d(nn.Conv2d):
 
     @classmethod
     def of(cls, conv: nn.Conv2d) -> GroupedDilatedConv2d:
-        """Return one with the sizes and the very parameters of a standard convolution."""
+        """Return a layer with the sizes of a standard convolution, sharing its parameters."""
         sizes = conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.bias is not None
         layer = cls(conv.in_channels, conv.out_channels, *sizes, device="meta")
         layer.weight, layer.bias = conv.weight, conv.bias

@@ -13,17 +13,17 @@ from torch.nn import functional as F
 class MultiScaleFusion(nn.Module):
     """M(x) = x + U(C(F_1(S(x)), ..., F_n(S(x)))), F_s: resize by s, `convs` times 3x3 + GN + ReLU, resize back.
 
-    S squeezes to channels / ratio (1x1, GN, ReLU), U restores (1x1, GN), C adds or concatenates. It equals the
-    identity at the start, which keeps a pre-trained backbone: U's norm starts at zero.
+    S squeezes to channels / ratio (1x1, GN, ReLU), U restores (1x1, GN), C adds or concatenates. U's norm starts at
+    zero, so the module starts as the identity and keeps what a pre-trained backbone computes.
 
-    Differs from the paper: it states no norm around S and U and no start; its printed parameter counts want a bias
-    and a norm on every convolution. Groups are the largest common divisor of `norm_groups` and the channels.
+    Differs from the paper, which states neither the norms after S and U nor the start: its printed parameter counts
+    require a bias and a norm on every convolution. A norm has gcd(`norm_groups`, channels) groups.
 
     Args:
         channels: of the input and the output.
         ratio: of squeezing.
         scales: one branch each.
-        convs: 3x3 convolutions in a branch, an int or one a scale.
+        convs: 3x3 convolutions in a branch, one int for all or one for each scale.
         norm_groups: of the branches' group norms.
         fusion: "add" or "concat".
 

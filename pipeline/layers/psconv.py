@@ -16,20 +16,20 @@ from pipeline.layers.psconv_lattice import Lattice, make_plan
 from pipeline.layers.three_branch import count_parts, merge_branches
 
 # Channels a group must have before grouped convolutions beat dense ones over the masked weight. Measured on a CPU with
-# AMX, 1 thread, forward and backward, 14 to 56 pixels: dense ones cost 3 to 4.4 plain convolutions everywhere, grouped
-# ones 1.7 at a width of 16 and 2.6 at 8 in float32 (5 at 4), 3.2 at a width of 24 and 3.1 to 4.3 at 16 in bfloat16.
+# AMX, 1 thread, forward and backward, 14 to 56 pixels: dense ones cost 3 to 4.4 plain convolutions at any width.
+# Grouped ones cost 1.7 at width 16, 2.6 at 8 and 5 at 4 in float32, and 3.2 at 24 and 3.1 to 4.3 at 16 in bfloat16.
 _GROUP_WIDTH = {torch.bfloat16: 24, torch.float16: 24, torch.float32: 8, torch.float64: 8}
 
 
 class PSConv2d(nn.Conv2d):
     """A convolution in which the kernel of (output c, input k) has dilation `dilation_lattice()[c, k]`.
 
-    Parameters are exactly a standard convolution's: `weight [C_out, C_in/groups, k, k]`. Each dilation is padded by
-    (kernel_size - 1) / 2 times itself, so the output is floor((H - 1) / stride) + 1.
+    Parameters are exactly a standard convolution's: `weight [C_out, C_in/groups, k, k]`. The padding is
+    (kernel_size - 1) / 2 times the dilation, so the output height is floor((H - 1) / stride) + 1.
 
-    With t = len(dilations) and d = dilations, "interleaved" is d[(k - c + 1) mod t] (equation 4); "block" uses block
-    numbers in the place of channels, t blocks a group (appendix B, the official layout). `axes="input"` is d[k mod t],
-    `axes="output"` d[c mod t] (table 5). A depthwise convolution is d[c mod t] (appendix A).
+    With t = len(dilations) and d = dilations, the layout "interleaved" is d[(k - c + 1) mod t] (equation 4); "block"
+    uses block numbers instead of channels, with t blocks per group (appendix B, the official layout). `axes="input"` is
+    d[k mod t], `axes="output"` is d[c mod t] (table 5). A depthwise convolution has d[c mod t] (appendix A).
 
     Differs from the paper: kaiming initialisation (normal, fan out) is applied to the dense weight; the official
     three convolutions need a mask and a gradient hook for that (see `ThreeBranchPSConv2d`).
@@ -71,7 +71,7 @@ class PSConv2d(nn.Conv2d):
         return not self._lattice.depthwise and self._plan.width < _GROUP_WIDTH.get(dtype, 24)
 
     def reset_parameters(self) -> None:
-        """Kaiming normal over the dense weight, fan out; zero bias."""
+        """Draw a Kaiming normal dense weight (fan out) and zero the bias."""
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -144,7 +144,7 @@ class PSConv2d(nn.Conv2d):
 
 
 def _is_traced() -> bool:
-    """Tell whether someone looks at the operations (compiler, export, counter, function transform), not only at y."""
+    """Tell whether the operations are observed (compiler, export, counter, function transform), not only the result."""
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()

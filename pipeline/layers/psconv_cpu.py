@@ -1,8 +1,8 @@
 """PSConv's grouped convolutions on the CPU, with few passes over memory and little Python.
 
-Everything is channels_last inside: a block of channels is then a run of memory in every pixel, `index_select` puts
-blocks in order at the price of a copy, `channel_shuffle` gathers interleaved channels as cheaply, and oneDNN needs no
-blocked copies of the activations. Its convolution adds into its output where terms share the order of their outputs.
+Everything inside is channels_last. A block of channels is then contiguous in every pixel: `index_select` reorders
+blocks at the price of a copy, `channel_shuffle` gathers interleaved channels as cheaply, and oneDNN needs no blocked
+copies of the activations. oneDNN's convolution adds into its output where terms share the order of their outputs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pipeline.layers.psconv_lattice import Plan, Term
 from pipeline.layers.psconv_onednn import convolution_backward, convolve
 
 _CL = torch.channels_last
-# The batch is worked through in parts, whose copies stay in the cache and need no fresh pages. A part has about so many
-# bytes, and at least so many times the weight's, which oneDNN repacks in every call. Measured with 2 MiB of
-# second-level cache: 1 to 8 MB differ little, 0.5 MB costs 5 % more, no parts at all 10 to 100 % from 10 MB on.
+# The batch is processed in parts, whose copies stay in the cache and need no fresh pages. A part has about this many
+# bytes, and at least this many times the weight's bytes, because oneDNN repacks the weight in every call. Measured with
+# a 2 MiB L2 cache: 1 to 8 MB differ little, 0.5 MB costs 5 % more, and no parts cost 10 to 100 % more from 10 MB on.
 _PART_BYTES, _PART_WEIGHTS = 2e6, 3
 
 
@@ -59,7 +59,7 @@ class CpuGroupedConv:
         return y if is_channels_last(x) or is_channels_last(weight) else y.contiguous()
 
     def _fill(self, target: Tensor, blocks: Tensor, steps: list[tuple[_Step, Tensor]]) -> None:
-        """Write the sum of all terms into target, blocks in natural order."""
+        """Write the sum of all terms into target, whose blocks are in natural order."""
         filled, position = False, 0
         while position < len(steps):
             first = steps[position][0]
@@ -77,7 +77,7 @@ class CpuGroupedConv:
             filled = True
 
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor, need_x: bool, need_weight: bool):
-        """Return the gradients to x and to weight, None where not needed."""
+        """Return the gradients of x and of weight, None where not needed."""
         plan, dense = self.plan, self._weight_to_blocks(weight)
         kernels = self.backward_kernels.pack(dense)
         kernel_grads: list[Tensor | None] = [None] * len(kernels)
@@ -136,7 +136,7 @@ class CpuGroupedConv:
             view.copy_(found[:, taken]) if apart else view.add_(found[:, taken])
 
     def _weight_to_blocks(self, weight: Tensor) -> Tensor:
-        """Put interleaved input channels in blocks; output channels are rows, which cost nothing to pick."""
+        """Move interleaved input channels into blocks; output channels are rows, which are free to pick."""
         if not self.plan.interleaved or self.plan.columns == 1:
             return weight
         return _shuffle(weight.contiguous(memory_format=_CL), 1, weight.shape[1] // self.plan.columns)
@@ -145,7 +145,7 @@ class CpuGroupedConv:
 class _Function(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, conv):
-        ctx.save_for_backward(x, weight)  # reordered copies are made again: kept, they would double the memory
+        ctx.save_for_backward(x, weight)  # keeping the reordered copies would double the memory: remake them
         ctx.conv = conv
         return conv.forward(x, weight)
 
@@ -163,7 +163,7 @@ class _Function(torch.autograd.Function):
 
 
 class _Step(NamedTuple):
-    """A term with all that its convolution needs, worked out once. An order of None means: as it is."""
+    """A term with all that its convolution needs, computed once; where an order is None, blocks stay as they are."""
 
     term: Term
     step: int  # take every step-th pixel of the input
@@ -210,7 +210,7 @@ class _Step(NamedTuple):
 
 
 def _take(x: Tensor, order: Tensor | None, blocks: int) -> Tensor:
-    """Take channel blocks of x in an order; channels_last."""
+    """Take channel blocks of x in the given order; channels_last."""
     if order is None:
         return x.contiguous(memory_format=_CL)
     n, channels, height, width = x.shape
@@ -219,7 +219,7 @@ def _take(x: Tensor, order: Tensor | None, blocks: int) -> Tensor:
 
 
 def _take_into(target: Tensor, x: Tensor, order: Tensor | None) -> None:
-    """Write all blocks of x, in an order, into target; both channels_last."""
+    """Write all blocks of x into target in the given order; both are channels_last."""
     if order is None:
         target.copy_(x)
         return

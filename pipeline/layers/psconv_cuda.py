@@ -1,4 +1,4 @@
-"""PSConv on CUDA: the fused kernel or cuDNN's convolutions, whichever a first call measures to be faster."""
+"""PSConv on CUDA: the fused kernel or cuDNN's convolutions, whichever the first call measures as faster."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ROUNDS = 5
 
 
 class CudaConv:
-    """Chooses among ways to compute one layer, by size, type and whether gradients are wanted; remembers the choice.
+    """Runs one layer in the way that was fastest for inputs of this size, type and need of gradients.
 
-    Where nothing may be measured (deterministic algorithms, CUDA graph capture), the grouped convolutions run.
+    Where timing is not allowed (deterministic algorithms, CUDA graph capture), the grouped convolutions run.
 
     Args:
         lattice: the dilations of the layer.
@@ -78,7 +78,7 @@ def _fused(lattice: Lattice, plan: Plan, stride: int) -> Convolution | None:
 
 
 def _fastest(ways: dict[str, Convolution], x: Tensor, weight: Tensor, needs: tuple[bool, bool]) -> str:
-    """Time each way on copies, forward and, where gradients are wanted, backward; the fewest milliseconds win."""
+    """Return the way that takes least time on copies: forward and, where gradients are needed, backward."""
     found: dict[str, float] = {}
     for name, way in ways.items():
         try:

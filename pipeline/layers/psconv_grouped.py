@@ -36,7 +36,7 @@ def grouped_conv2d(x: Tensor, weight: Tensor, plan: Plan, stride: int) -> Tensor
 
 
 def masked_conv2d(x: Tensor, weight: Tensor, masks: Tensor, dilations: Sequence[int], stride: int, groups: int):
-    """Sum one convolution a dilation over the masked weight; `masks` bool [len(dilations), C_out, C_in/groups]."""
+    """Sum one convolution of the masked weight per dilation; `masks` is bool [len(dilations), C_out, C_in/groups]."""
     y = None
     for mask, dilation in zip(masks, dilations, strict=True):
         padding = dilation * (weight.shape[-1] // 2)
@@ -54,7 +54,7 @@ def block_view(weight: Tensor, plan: Plan) -> Tensor:
 
 
 def term_weight(weight: Tensor, plan: Plan, term: Term) -> Tensor:
-    """Pick the kernels of one term, [its outputs, its inputs a group, k, k]."""
+    """Pick the kernels of one term, [its outputs, its inputs per group, k, k]."""
     blocks = block_view(weight, plan)
     if term.weight_rows is not None:
         blocks = torch.stack([blocks[:, row] for row in term.weight_rows], 1)
@@ -67,7 +67,7 @@ def term_weight(weight: Tensor, plan: Plan, term: Term) -> Tensor:
 
 
 def reorder(x: Tensor, order: Sequence[int], blocks: int) -> Tensor:
-    """Put channel blocks of x into another order, or take some; split and cat keep the memory format."""
+    """Return all or some channel blocks of x in another order; split and cat keep the memory format."""
     if tuple(order) == tuple(range(blocks)):
         return x
     pieces = x.chunk(blocks, 1)

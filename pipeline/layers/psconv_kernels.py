@@ -20,10 +20,10 @@ class _View(NamedTuple):
 
 
 class TermKernels:
-    """Packs the kernels of each of `terms`, [its outputs, its inputs a group, k, k], channels_last.
+    """Packs the kernels of each term as [its outputs, its inputs per group, k, k], channels_last.
 
-    The views that this takes are worked out once for a weight's strides: a dozen of them in every call would cost as
-    much as a small convolution.
+    The views are computed once for a weight's strides: computing a dozen of them in every call would cost as much as a
+    small convolution.
     """
 
     def __init__(self, plan: Plan, terms: tuple[Term, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The dilation lattice of PSConv, and how it splits into grouped convolutions that multiply as often as a plain one."""
+"""The dilation lattice of PSConv and its split into grouped convolutions with a plain convolution's multiply-adds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Lattice(NamedTuple):
-    """What fixes the dilation of every kernel: sizes, pattern, the axes that carry it and the layout."""
+    """What determines the dilation of every kernel: sizes, the pattern, the axes that carry it and the layout."""
 
     in_channels: int
     out_channels: int
@@ -21,12 +21,12 @@ class Lattice(NamedTuple):
 
     @property
     def depthwise(self) -> bool:
-        """One channel a group: the pattern runs over the groups (appendix A)."""
+        """Whether a group has one channel: the pattern then runs over the groups (appendix A)."""
         return self.groups > 1 and self.groups == self.in_channels == self.out_channels
 
     @property
     def interleaved(self) -> bool:
-        """Neighbouring channels belong to different blocks."""
+        """Whether neighbouring channels belong to different blocks."""
         return self.layout == "interleaved" or self.depthwise
 
     def table(self) -> Tensor:
@@ -108,9 +108,9 @@ class Plan(NamedTuple):
 def make_plan(lattice: Lattice) -> Plan | None:
     """Split a lattice into grouped convolutions whose multiplications add up to those of a plain convolution.
 
-    Rows and columns of equal residue form dense rectangles, so the offsets k - c at which a dilation stands are taken
-    as cosets of the cyclic group, the largest first: (1, 2, 1, 4) is 1/2 + 1/4 + 1/4, seven 1 and one 2 are
-    1/2 + 1/4 + 1/8 + 1/8.
+    Rows and columns of equal residue form dense rectangles. The offsets k - c at which a dilation stands are therefore
+    split into cosets of the cyclic group, the largest first: (1, 2, 1, 4) gives 1/2 + 1/4 + 1/4 of a plain convolution,
+    seven 1s and one 2 give 1/2 + 1/4 + 1/8 + 1/8.
 
     Returns:
         None where the channels do not fall into equal blocks (interleaved layout only).

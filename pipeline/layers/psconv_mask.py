@@ -1,4 +1,4 @@
-"""PSConv whose dilations are learnt: a binary mask over two rates, a Kronecker product of small sign matrices."""
+"""PSConv with learnt dilations: a binary mask chooses between two, as a Kronecker product of small sign matrices."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class LearnableMaskPSConv2d(nn.Conv2d):
 
     The mask [C_out, C_in/groups] is the Kronecker product of the signs of `factors`, one small matrix for each pair of
     prime factors of the two sides (64 x 64: six 2 x 2, 24 parameters). Where it is positive, the kernel has the larger
-    dilation. The sign is straight-through: its gradient is the identity on [-1, 1] and zero outside. Costs two dense
-    convolutions, "extra parameters and computational complexity" as the paper says.
+    dilation. The sign is straight-through: its gradient is the identity on [-1, 1] and zero outside. The layer costs
+    two dense convolutions, "extra parameters and computational complexity" as the paper says.
 
-    Differs from the paper: it tells only "decomposed via the Kronecker product" and "STE [XNOR-Net]". Signs, as in
-    XNOR-Net, are ours: a product of zeros and ones would start almost empty and starve its factors of gradient. So is
-    the start, uniform in [-1, 1], and normal kaiming initialisation of the weight as in `PSConv2d`.
+    Differs from the paper, which says only "decomposed via the Kronecker product" and "STE [XNOR-Net]". Our choices are
+    signs, as in XNOR-Net, because a product of zeros and ones would start almost empty and starve its factors of
+    gradient; factors that start uniform in [-1, 1]; and a Kaiming normal weight as in `PSConv2d`.
 
     Raises:
         ValueError: an even kernel, channels that groups does not divide, or not exactly two different dilations.
@@ -54,7 +54,7 @@ class LearnableMaskPSConv2d(nn.Conv2d):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Kaiming normal weight, fan out; zero bias; factors uniform in [-1, 1]."""
+        """Draw a Kaiming normal weight (fan out) and factors uniform in [-1, 1], and zero the bias."""
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -62,7 +62,7 @@ class LearnableMaskPSConv2d(nn.Conv2d):
             nn.init.uniform_(factor, -1.0, 1.0)
 
     def mask(self) -> Tensor:
-        """Return which kernels have the larger dilation, 0 or 1 [C_out, C_in/groups], differentiable by the STE."""
+        """Return 1 where a kernel has the larger dilation, else 0: [C_out, C_in/groups], straight-through gradient."""
         return (reduce(torch.kron, [straight_through_sign(factor) for factor in self.factors]) + 1) / 2
 
     def dilation_lattice(self) -> Tensor:

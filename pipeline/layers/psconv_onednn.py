@@ -1,4 +1,4 @@
-"""Convolutions of PSConv terms on the CPU: one that adds into its output, gradients without the slow case of oneDNN."""
+"""oneDNN convolutions for PSConv terms: a forward that adds into its output, and gradients that avoid a slow case."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ADDING = (torch.float32, torch.bfloat16)  # the types in which oneDNN convolves
 
 
 def convolve(x: Tensor, kernels: Tensor, stride: int, padding: int, dilation: int, groups: int, total: Tensor | None):
-    """Convolve x, and add the result into `total` where given (channels_last; returned)."""
+    """Return the convolution of x, added into `total` (channels_last) where that is given."""
     if total is None:
         return torch.conv2d(x, kernels, None, stride, padding, dilation, groups)
     if x.dtype in _ADDING and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled and total.numel():
@@ -35,10 +35,10 @@ def convolution_backward(
     need_x: bool,
     need_kernels: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients to x and to kernels; channels_last.
+    """Return the gradients of x and of kernels; channels_last.
 
-    A dilated kernel larger than the map sends oneDNN's weight gradient to a general matrix product, two to six times
-    slower than its convolution code: the taps are then multiplied one by one (float32), or x is padded beforehand.
+    For a dilated kernel larger than the map, oneDNN computes the weight gradient by a general matrix product, two to
+    six times slower than by convolution. Taps are then multiplied one by one (float32), or x is padded beforehand.
     """
 
     def run(x, kernels, padding, *needs):
@@ -64,7 +64,7 @@ def convolution_backward(
 
 
 def _kernel_grad_by_taps(grad, x, kernels, stride: int, padding: int, dilation: int, groups: int) -> Tensor:
-    """One matrix product a tap over the pixels where the tap lies inside the map."""
+    """Return the kernels' gradient by one matrix product per tap, over the pixels where the tap is inside the map."""
     out_channels, into, size, _ = kernels.shape
     result = kernels.new_zeros(out_channels, size, size, into).permute(0, 3, 1, 2)
     grad, x = grad.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)

@@ -1,10 +1,10 @@
 """PSConv on CUDA as one implicit matrix product that walks the dilation lattice (Triton; forward and both gradients).
 
-A tile of outputs lies in one row block, so while it runs over the column blocks, each has one dilation, read from a
-small table: the multiplications are a plain convolution's, nothing is copied and the output is written once. Channels
-of a block may lie `block`-wise or interleaved; only two strides differ. Sums are in float32.
+A tile of outputs lies in one row block. It runs over the column blocks and reads the one dilation of each from a small
+table: there are as many multiplications as in a plain convolution, nothing is copied, and the output is written once.
+The layouts `block` and `interleaved` differ in two strides only. Sums are in float32.
 
-Importing this module needs Triton; `pipeline.layers.psconv_cuda` does so when it is first wanted.
+Importing this module needs Triton; `pipeline.layers.psconv_cuda` imports it when it is first needed.
 """
 
 from __future__ import annotations
@@ -285,5 +285,5 @@ def _tiles(out: int, depth: int) -> dict[str, int]:
 
 
 def _power(size: int, most: int) -> int:
-    """Return the smallest power of two that holds size, within what a tensor core takes (16) and `most`."""
+    """Return the smallest power of two that holds size, between a tensor core's least (16) and `most`."""
     return min(most, max(16, triton.next_power_of_2(size)))

@@ -11,7 +11,7 @@ from pipeline.layers.psconv import PSConv2d
 
 
 class StaticPSConv2d(nn.Module):
-    """The same function as a PSConv2d with frozen weights: one convolution a dilation, their outputs put together.
+    """The same function as a PSConv2d with frozen weights: one convolution per dilation, with joined outputs.
 
     The rows of the lattice that read the same inputs at a dilation form one group of a grouped convolution, so t blocks
     of pattern {1, 2, 1, 4} cost 1/2 + 1/4 + 1/4 of a dense convolution (PSConv, appendix B). Rows that do not divide
@@ -26,7 +26,7 @@ class StaticPSConv2d(nn.Module):
         weight, lattice, rows = layer.weight.detach(), layer.dilation_lattice(), layer.out_channels
         masks = {dilation: lattice == dilation for dilation in sorted(set(lattice.flatten().tolist()))}
         parts = {dilation: _grouped(mask, weight, layer.groups) for dilation, mask in masks.items()}
-        # Rows of one dilation each are put side by side; else every dilation computes all rows, and they are added.
+        # If every row has one dilation, outputs are joined; else every dilation computes all rows and they add up.
         covered = [part.rows for part in parts.values() if part]
         self.added = len(covered) < len(parts) or sum(map(len, covered)) > rows
         self.convs = nn.ModuleList()
@@ -53,7 +53,7 @@ class StaticPSConv2d(nn.Module):
 
     @torch.no_grad()
     def affine_(self, scale: Tensor, shift: Tensor) -> None:
-        """Let the layer compute scale * y + shift, [C_out] each, in the place of y; a norm behind it folds into it."""
+        """Fold a norm into the layer, which then computes scale * y + shift ([C_out] each) instead of y."""
         for index, (conv, rows) in enumerate(zip(self.convs, self.rows, strict=True)):
             conv.weight.mul_(scale[rows][:, None, None, None])
             if conv.bias is not None:

@@ -1,4 +1,4 @@
-"""The official PSConv layer of three added convolutions, and its checkpoints as one dense weight."""
+"""The official PSConv layer, a sum of three convolutions, and its checkpoints as one dense weight."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FIRST_FEW = 3
 
 
 class ThreeBranchPSConv2d(nn.Module):
-    """The official layer as three convolutions that are added, group-mask bug included, under its own names.
+    """The official layer as the sum of three convolutions, with its group-mask bug and its parameter names.
 
-    For official checkpoints that `PSConv2d.from_three_branch` refuses: with `groups` other than 1 and `parts`, the
+    It loads official checkpoints that `PSConv2d.from_three_branch` refuses: unless `groups` is 1 or `parts`, the
     official mask leaves most groups a full dense convolution beside the dilated ones. `conv.weight` is used as loaded;
-    masked entries get no gradient. Source: the official repository's PSConv2d and PSGConv2d.
+    masked entries get no gradient. Source: PSConv2d and PSGConv2d of the official repository.
 
     Raises:
         ValueError: odd `parts`, an even kernel, or channels that groups * parts does not divide.
@@ -79,7 +79,7 @@ class ThreeBranchPSConv2d(nn.Module):
 
 
 def count_parts(state_dict: Mapping[str, Tensor]) -> int:
-    """Return the number of blocks a group that an official checkpoint has.
+    """Return the number of blocks per group of an official checkpoint.
 
     Raises:
         ValueError: a missing tensor, or shapes that do not belong together.
@@ -96,7 +96,7 @@ def count_parts(state_dict: Mapping[str, Tensor]) -> int:
 
 
 def merge_branches(state_dict: Mapping[str, Tensor], lattice: Tensor, groups: int, parts: int) -> Tensor:
-    """Write three official weights into one dense weight [C_out, C_in/groups, k, k] with dilations `lattice`.
+    """Merge three official weights into one dense weight [C_out, C_in/groups, k, k] with dilations `lattice`.
 
     Raises:
         ValueError: a kernel that the dense and a dilated branch both use, with different dilations.
