@@ -1,7 +1,7 @@
 """Count what the papers say of COCO's annotations: `python -m pipeline.benchmarks.annotation_statistics --labels DIR`.
 
-DIR holds `instances_{train,val}2017.json` (or `.json.gz`), or the rebuilt files of this project's small data sets.
-Writes `annotation_statistics.json` and `.md` and the figure of relative scales into `reports/benchmarks`; two minutes.
+DIR has `instances_{train,val}2017.json` (or `.json.gz`), or the rebuilt files of this project's small data sets. In two
+minutes it writes `annotation_statistics.{json,md}` and a figure of relative scales into `reports/benchmarks`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.reporting.figures.statistics import plot_relative_scales
 
 OUT = Path("reports/benchmarks")
 NAME = "annotation_statistics"
-AREAS = ("boxes", "masks")  # what a size is the root of: the box's area, or the mask's
+AREAS = ("boxes", "masks")  # a size is the root of the box's or of the mask's area
 CHIPS, SHARE, FEW, SCALE, FACTOR = 0.1, 2.5, 2.0, 0.005, 2.0  # tolerances: chips, points, points, scale, ratio
 CHIP_SEEDS = {"val2017": 5, "train2017": 1}
 
@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def measure(labels: dict[str, LabelSet], chip_seeds: dict[str, int] | None = None) -> dict[str, Any]:
-    """Return all numbers beside the printed ones; `chip_seeds` says how often chips are drawn for a split."""
+    """Return all numbers beside the printed ones; chips of a split are drawn with `chip_seeds` seeds."""
     chips = {name: chip_counts(found, (chip_seeds or CHIP_SEEDS)[name]) for name, found in labels.items()}
     sizes = {f"{name}, {kind}": size_shares(found, kind) for name, found in labels.items() for kind in AREAS}
     anchors = {name: anchor_shares(found) for name, found in labels.items()}
@@ -74,7 +74,7 @@ def relative_scales_printed() -> dict[str, float]:
 
 
 def chip_counts(labels: LabelSet, seeds: int) -> dict[str, Any]:
-    """Return chips an image by SNIP's sampling and by SNIPER's grid, each for several seeds."""
+    """Return the chips per image of SNIP's sampling and of SNIPER's grid, each for several seeds."""
     result: dict[str, Any] = {}
     for kind in ("sampled", "grid"):
         found = [count_chips(labels, kind, seed) for seed in range(seeds)]
@@ -90,9 +90,9 @@ def chip_counts(labels: LabelSet, seeds: int) -> dict[str, Any]:
 
 
 def size_shares(labels: LabelSet, kind: str) -> dict[str, float | None]:
-    """Return shares (percent) of objects and of images by COCO's size classes, and relative scales.
+    """Return the percentages of objects and of images by COCO's size classes, and relative scales.
 
-    Images are those that hold an object: the paper does not say which it counts, and not all label files list others.
+    Images are those with an object: the paper does not say which it counts, and not all label files list others.
     """
     areas = labels.box_areas if kind == "boxes" else labels.mask_areas
     used, rows = np.unique(labels.rows, return_inverse=True)
@@ -112,7 +112,7 @@ def size_shares(labels: LabelSet, kind: str) -> dict[str, float | None]:
 
 
 def anchor_shares(labels: LabelSet) -> dict[str, float | None]:
-    """Return the shares (percent) of boxes that meet an anchor at IoU 0.5 and 0.7, at 800x1200."""
+    """Return the percentages of boxes that an anchor matches at IoU 0.5 and 0.7, at 800x1200 pixels."""
     setting = printed("snip", "snip_c14_anchor_match")
     boxes, sizes = resized(labels.boxes, labels.sizes[labels.rows], 800, 1200)
     best = best_overlaps(boxes, sizes, anchor_shapes(setting["scales"]), setting["stride"])

@@ -1,9 +1,9 @@
 """Run every distinct network of the experiments at the papers' input size: one training step, one inference.
 
-`python -m pipeline.benchmarks.architectures --device cpu` writes reports/benchmarks/cpu_architectures.json and .md, a
-GPU's are gpu_architectures. Each network has a process of its own. A run that is broken off goes on where it was, and
-`--limit 3` stops after three; networks are measured again when their options or the machine change, and with `--again`
-where the code that they can reach did; each row keeps the digest of the code that it ran with.
+`python -m pipeline.benchmarks.architectures --device cpu` writes reports/benchmarks/cpu_architectures.{json,md}; with
+`--device cuda` they are gpu_architectures. Each network runs in its own process. An interrupted run continues when it
+is started again, and `--limit 3` stops after three networks. A network is measured again when its options or the
+machine change and, with `--again`, when the code that it can reach did; each row has the digest of its code.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ WORKER = "pipeline.benchmarks.one_step"
 FOLDER = Path("reports/benchmarks")
 PREFIX = {"cpu": "cpu", "cuda": "gpu"}
 LAYERS = ("global_scale", "decomposed", "psconv", "deformable", "fusion")
-KILLED = -9  # return code of a process that the system ended, for want of memory most often
+KILLED = -9  # return code of a process that the system ended, mostly for lack of memory
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
-    """Run what is not measured yet and write the JSON after each network, the page at the end; returns the JSON."""
+    """Run what is not measured yet; write the JSON after each network and the page at the end. Return the JSON."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
     if options.limit is not None and options.limit < 0:
@@ -88,9 +88,9 @@ def distinct(specs: Sequence[Spec]) -> list[dict[str, Any]]:
 
 
 def architecture(spec: Spec) -> dict[str, Any]:
-    """Return what decides a network and its input: detector, backbone, neck, a method's layers, sizes.
+    """Return what determines a network and its input: detector, backbone, neck, a method's layers, sizes.
 
-    Which norms and stages a recipe freezes, and a data set's number of classes, make no network of their own.
+    A recipe's frozen norms and stages, and a data set's number of classes, do not distinguish networks.
     """
     experiment, region, plain = spec.experiment, spec.experiment.region, Method()
     layers = {
@@ -114,25 +114,25 @@ def architecture(spec: Spec) -> dict[str, Any]:
 
 
 def digest(network: dict[str, Any], *circumstances: str) -> str:
-    """Return the key of a measurement: the network, and the machine, preset and number format that it runs in."""
+    """Return the key of a measurement, from the network, the machine, the preset and the number format."""
     asked = {name: value for name, value in network.items() if name not in ("experiment", "experiments")}
     return hashlib.sha256("/".join([json.dumps(asked, sort_keys=True), *circumstances]).encode()).hexdigest()[:16]
 
 
 def code_digest() -> str:
-    """Return the hash of all code of ours that a measurement can run."""
+    """Return the hash of all our code that a measurement can run."""
     closure = Closure(paths.ROOT)
     lines = [f"{closure.sha256(module)} {module}\n" for module in sorted(closure.of(WORKER))]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def machine_kind(machine: dict[str, Any]) -> str:
-    """Return the parts of a machine that decide its times."""
+    """Return the parts of a machine that determine its times."""
     return json.dumps([machine.get(name) for name in ("gpu", "cpu", "threads", "torch")])
 
 
 def run(experiment: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure one network in a process of its own; a failure is what the process said last."""
+    """Measure one network in its own process; a failure is the last line that the process wrote."""
     command = [sys.executable, "-m", WORKER, experiment, "--preset", options.preset, "--device", options.device]
     command += ["--precision", options.precision, "--threads", str(options.threads)]
     try:
@@ -148,7 +148,7 @@ def run(experiment: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def told(found: dict[str, Any]) -> str:
-    """Return a measurement in a line."""
+    """Return a measurement as one line of text."""
     if "failure" in found:
         return f"FAILED, {found['failure']}"
     parts = [(name, found["found"][name]) for name in ("training", "inference")]

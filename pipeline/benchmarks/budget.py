@@ -1,8 +1,8 @@
-"""Minutes that a target of the graph will take here, from steps of its networks that are timed first.
+"""Estimate the minutes that a target of the graph will take on this machine.
 
-`python -m pipeline.benchmarks.budget quickstart --preset NAME --cores 2` prints it. Every distinct network trains two
-steps and infers once on invented images of the preset's size; what the graph's stages need is multiplied out. Loading,
-collages and the number of objects are not in it, so a budget is right to within about a half.
+`python -m pipeline.benchmarks.budget quickstart --preset NAME --cores 2` prints them. Every distinct network trains two
+steps and infers once on invented images of the preset's size; the times are multiplied by the work of the graph's
+stages. Loading, collages and the number of objects are not included, so an estimate may be wrong by about a half.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHOWN = ("pretrain", "train", "predict", "propose", "repeated baselines")
 
 
 class Work(NamedTuple):
-    """What one stage will do: images trained on and inferred, in units of the recipe's own input size."""
+    """The work of one stage: images trained on and inferred, in units of the recipe's input size."""
 
     kind: str
     experiment: str
@@ -42,7 +42,7 @@ class Work(NamedTuple):
 
 
 def works(target: str, preset: str, images: dict[str, int]) -> list[Work]:
-    """Return the work of every stage that a target needs, from the graph's own stages."""
+    """Return the work of every stage of the graph that a target needs."""
     known = declared.stages()
     found = []
     for address in sorted(declared.ancestors(declared.one(target, known).address, known)):
@@ -77,7 +77,7 @@ def pretrain_steps(spec: Spec, images: int) -> int:
 
 
 def pyramid_area(spec: Spec) -> float:
-    """Return the mean area of an image pyramid's inputs over that of the recipe's, 1 without a pyramid."""
+    """Return the mean area of an image pyramid's inputs divided by that of the recipe's, 1 without a pyramid."""
     levels = spec.experiment.pyramid
     if not levels:
         return 1.0
@@ -87,21 +87,21 @@ def pyramid_area(spec: Spec) -> float:
 
 
 def test_area(spec: Spec, test: Test) -> float:
-    """Return the area of all inputs that a test makes of one image, over that of the recipe's."""
+    """Return the area of all inputs that a test makes of one image, divided by that of the recipe's input."""
     own = spec.recipe.short_side * spec.recipe.long_side
     area = sum(short * long for short, long in zip(test.short_sides, test.long_sides, strict=True))
     return area / own * (2 if test.flip else 1)
 
 
 def network_key(spec: Spec) -> tuple[Any, ...]:
-    """Return what decides the time of a step: collages and learning rates do not."""
+    """Return what determines the time of a step, without collages and learning rates."""
     one, method = spec.experiment, spec.experiment.method
     layers = (method.global_scale, method.decomposed, method.psconv, method.deformable, method.fusion)
     return one.detector, one.backbone, one.neck, one.region, one.rpn, layers, spec.norm, spec.frozen_stages, spec.batch
 
 
 def seconds_an_image(spec: Spec, device: torch.device, precision: str) -> tuple[float, float]:
-    """Return the seconds of a training step and of an inference, each divided by its images."""
+    """Return the seconds per image of a training step and of an inference."""
     torch.manual_seed(0)
     classifier = spec.experiment.detector == "classifier"
     model = build(spec).to(device, memory_format=torch.channels_last)
@@ -131,7 +131,7 @@ def seconds_an_image(spec: Spec, device: torch.device, precision: str) -> tuple[
 
 
 def timed(call: Callable[[], None], device: torch.device) -> float:
-    """Return the seconds of the second call; the first one chooses algorithms."""
+    """Return the seconds of a second call, because the first one chooses algorithms."""
     call()
     synchronise(device.type)
     start = time.perf_counter()
@@ -141,7 +141,7 @@ def timed(call: Callable[[], None], device: torch.device) -> float:
 
 
 def start_seconds() -> float:
-    """Return the seconds in which a stage starts: Python with torch, twice, for DVC and for the stage."""
+    """Return the seconds that a stage needs to start: Python with torch, once for DVC and once for the stage."""
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import torch, torchvision"], check=True)
     return 2 * (time.perf_counter() - start)
@@ -153,7 +153,7 @@ def budget(
     measure: Callable[[Spec], tuple[float, float]],
     start: float,
 ) -> dict[str, tuple[int, float]]:
-    """Return, for every kind of stage, how many there are and their seconds together."""
+    """Return the number of stages of every kind, and their total seconds."""
     measured: dict[tuple[Any, ...], tuple[float, float]] = {}
     result: dict[str, tuple[int, float]] = {}
     for work in found:
@@ -171,7 +171,7 @@ def budget(
 
 
 def seed_works(preset: str, seeds: int, images: dict[str, int]) -> list[Work]:
-    """Return the work of the repeated baselines that the run-to-run noise is measured on."""
+    """Return the work of the repeated baselines from which run-to-run noise is measured."""
     return [
         work_of(kind, name, preset, images)._replace(kind="repeated baselines")
         for name in (BASELINES[group] for group in USUAL)
@@ -181,7 +181,7 @@ def seed_works(preset: str, seeds: int, images: dict[str, int]) -> list[Work]:
 
 
 def text_of(found: dict[str, tuple[int, float]], side_by_side: int, target: str) -> str:
-    """Return the budget for people: kinds of stages, then the wall time."""
+    """Return the budget as text: the kinds of stages, then the wall time."""
     long = {kind: entry for kind, entry in found.items() if kind in SHOWN}
     rest = [entry for kind, entry in found.items() if kind not in SHOWN]
     lines = [f"  {kind:18} {count:4} stages {seconds / 60:8.1f} min" for kind, (count, seconds) in sorted(long.items())]
@@ -208,7 +208,7 @@ def main(options: argparse.Namespace) -> None:
         print(f"  timed {spec.name}: {1000 * seconds[0]:.0f} ms to train on an image", flush=True)
         return seconds
 
-    # One GPU, or all threads, serve one training at a time.
+    # A GPU, or all threads together, serve one training at a time.
     side_by_side = options.cores if device.type == "cpu" and preset.threads == 1 else 1
     print(text_of(budget(found, options.preset, measure, start_seconds()), side_by_side, options.name), flush=True)
 

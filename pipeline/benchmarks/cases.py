@@ -1,4 +1,4 @@
-"""One comparison of a benchmark: counterparts that take the same input, timed side by side."""
+"""One comparison of a benchmark: counterparts with the same input, timed side by side."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MIB = 2**20
 
 
 class Case(NamedTuple):
-    """Counterparts at one size; the first name is what the others are divided by."""
+    """Counterparts at one size; times of the others are divided by that of the first."""
 
     group: str  # "layer", "network" or "onnx"
     size: dict[str, int]
     dtype: str
     mode: str  # "forward" or "train": forward and backward
-    calls: Callable[[], dict[str, Call]]  # builds them, since all cases at once would not fit into memory
-    weight: float = 1.0  # share of the time that this case gets, relative to the others
+    calls: Callable[[], dict[str, Call]]  # builds the calls, because those of all cases would not fit in memory
+    weight: float = 1.0  # share of the time for this case, relative to the others
     least: int = 5  # rounds
 
 
@@ -39,7 +39,7 @@ def forward_call(module: nn.Module, x: Tensor) -> Call:
 
 
 def train_call(module: nn.Module, x: Tensor) -> Call:
-    """Return a call that goes forward and back to the input and all weights, in training mode."""
+    """Return a call in training mode that goes forward, and backward to the input and all weights."""
     module.train()
     x = x.detach().requires_grad_()
     wanted = [x, *(parameter for parameter in module.parameters() if parameter.requires_grad)]
@@ -53,19 +53,19 @@ def train_call(module: nn.Module, x: Tensor) -> Call:
 
 
 def random_input(shape: tuple[int, ...], dtype: str, device: str, memory_format: torch.memory_format) -> Tensor:
-    """Return normal noise, the same for every counterpart and every run."""
+    """Return normal noise that is the same for every counterpart and every run."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return x.to(device, DTYPES[dtype]).contiguous(memory_format=memory_format)
 
 
 def measure(case: Case, seconds: float, device: str) -> list[dict[str, Any]]:
-    """Time a case and return one row a counterpart: ms, ratio to the first, rounds, peak memory in MiB."""
+    """Time a case and return one row per counterpart: ms, ratio to the first, rounds, peak memory in MiB."""
     calls = case.calls()
     times = interleave(calls, seconds, device, least=case.least)
     base = next(iter(calls))
     rows = []
     for name, call in calls.items():
-        # ONNX Runtime has an allocator of its own, which torch does not see.
+        # ONNX Runtime has its own allocator, which torch does not see.
         peak = None if case.group == "onnx" else round(peak_bytes(call, device) / MIB, 3)
         rows.append(
             {
@@ -84,6 +84,6 @@ def measure(case: Case, seconds: float, device: str) -> list[dict[str, Any]]:
 
 
 def numbers(values: list[float]) -> dict[str, float]:
-    """Return median and quartiles for JSON."""
+    """Return the median and quartiles for JSON."""
     found = spread(values)
     return {"median": round(found.median, 4), "low": round(found.low, 4), "high": round(found.high, 4)}

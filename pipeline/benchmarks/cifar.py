@@ -1,8 +1,8 @@
-"""PS-ResNeXt-29 against ResNeXt-29 on real 32-pixel images, several seeds each (PSConv, table 6, narrowed to fit).
+"""PS-ResNeXt-29 against ResNeXt-29 on real 32-pixel images, with several seeds (PSConv, table 6, narrower networks).
 
 `python -m pipeline.benchmarks.cifar --preset cifar100_subset` trains both networks with each seed, one pair after the
 other, and writes `reports/<preset>/cifar.{md,json}` and a figure after every pair. Finished runs are kept in
-`data/scratch`, so an interrupted benchmark goes on where it was.
+`data/scratch`, so an interrupted benchmark continues when it is started again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def one_run(spec: config.Spec, data: tuple[Any, Any]) -> dict[str, Any]:
-    """Train one network with one seed, or return what an earlier start of the benchmark kept of it."""
+    """Train one network with one seed, or return the kept result of an earlier start of the benchmark."""
     import torch
 
     from pipeline.models import build_classifier

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def run_command(main: Callable[[argparse.Namespace], T], parser: argparse.ArgumentParser) -> T:
-    """Parse the process's command line and return what `main` does; ends the process on an InputError."""
+    """Call `main` with the process's parsed command line and return its result; exit with code 2 on an InputError."""
     try:
         return main(parser.parse_args())
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What a PSConv layer is compared with, and the sizes at which."""
+"""The layers that a PSConv layer is compared with, and the sizes of the comparison."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pipeline.layers import PSConv2d, ThreeBranchPSConv2d
 CHANNELS, PIXELS = (64, 128, 256, 512), (56, 28, 14, 7)
 PAPER = {"channels": 64, "pixels": 56, "batch": 200}  # (N, C, H, W) = (200, 64, 56, 56): PSConv, section 4.2
 QUICK = ({"channels": 64, "pixels": 28, "batch": 4}, {"channels": 128, "pixels": 14, "batch": 4})
-# Multiply-adds of one plain convolution: 5 to 50 ms on two CPU cores where one image is not more already, and enough
-# to fill a GPU, whose samples are many calls long.
+# Least multiply-adds of one plain convolution: 5 to 50 ms on two CPU cores unless one image already has more, and
+# enough to fill a GPU, whose samples are many calls long.
 WORK = {("cpu", "fp32"): 0.8e9, ("cpu", "bf16"): 3.2e9, ("cuda", "fp32"): 60e9, ("cuda", "bf16"): 60e9}
 MOST_IMAGES = 4096
 
 
 class MaskedPSConv2d(PSConv2d):
-    """PSConv as its definition reads: one dense convolution a dilation over a masked weight, added (equation 3)."""
+    """PSConv by its definition: the sum of one dense convolution of a masked weight per dilation (equation 3)."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -39,7 +39,7 @@ class MaskedPSConv2d(PSConv2d):
 
 
 def layers(channels: int) -> dict[str, nn.Module]:
-    """Return the compared 3x3 layers by name, plain first; all without bias."""
+    """Return the compared 3x3 layers by name, the plain one first, all without bias."""
     return {
         "plain": nn.Conv2d(channels, channels, 3, padding=1, bias=False),
         "psconv": PSConv2d(channels, channels),
@@ -52,7 +52,7 @@ def layers(channels: int) -> dict[str, nn.Module]:
 
 
 def sizes(device: str, dtype: str, quick: bool = False) -> list[dict[str, int]]:
-    """Return channels, pixels and batch of all cases, the paper's own last."""
+    """Return the channels, pixels and batch of all cases, the paper's last."""
     if quick:
         return list(QUICK)
     found = []
@@ -64,7 +64,7 @@ def sizes(device: str, dtype: str, quick: bool = False) -> list[dict[str, int]]:
 
 
 def layer_cases(device: str, quick: bool, memory_format: torch.memory_format) -> Iterator[Case]:
-    """Yield every size in fp32 and bf16, forward and with backward."""
+    """Yield every size in fp32 and bf16, forward alone and with backward."""
     for dtype in DTYPES:
         for size, mode in itertools.product(sizes(device, dtype, quick), ("forward", "train")):
 

@@ -1,8 +1,8 @@
-"""Inference and training steps of whole detectors at the papers' size, each timed in turn with its baseline's.
+"""Inference and training steps of whole detectors at the papers' size, timed in turn with those of their baselines.
 
-`python -m pipeline.benchmarks.detector_times --device cpu` writes reports/benchmarks/cpu_detectors.json and .md after
-each group, a GPU's are gpu_detectors; `--kinds inference` or `--baselines NAME` repeat a part and keep the rest. The
-tables that print times (POD's table 4, DST's tables 2 and 3) and the page of methods show these ratios.
+`python -m pipeline.benchmarks.detector_times --device cpu` writes reports/benchmarks/cpu_detectors.{json,md} after each
+group; with `--device cuda` they are gpu_detectors. `--kinds inference` or `--baselines NAME` repeats a part and keeps
+the rest. The ratios appear in tables with times (POD's table 4, DST's tables 2 and 3) and on the page of methods.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import autocast
 
 PREFIX = {"cpu": "cpu", "cuda": "gpu"}
-PRECISION = {"inference": "fp32", "training": "bf16"}  # as the papers tested, and as the pipeline trains
+PRECISION = {"inference": "fp32", "training": "bf16"}  # the papers' for inference, the pipeline's for training
 CLASSES = 80
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
-    """Time every group that is asked for and write JSON and page after each; returns what the JSON holds."""
+    """Time every requested group, and write the JSON and the page after each; return the JSON's content."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
     if options.rounds < 1:
@@ -71,7 +71,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def earlier(path: Path, result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of an earlier run, none where its machine or preset was another: the page names one of each."""
+    """Return the rows of an earlier run, or none if it had another machine or preset: the page names one of each."""
     if not path.is_file():
         return []
     found = files.read_json(path)
@@ -80,7 +80,7 @@ def earlier(path: Path, result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def groups() -> dict[tuple[str, str], list[str]]:
-    """Return the detectors that are timed together, by kind and baseline; equal baselines share a group."""
+    """Return the detectors that are timed together by kind and baseline; equal baselines share a group."""
     found: dict[tuple[str, str], list[Timed]] = {}
     for one in wanted():
         found.setdefault((one.kind, one.baseline), []).append(one)
@@ -88,10 +88,10 @@ def groups() -> dict[tuple[str, str], list[str]]:
 
 
 class Detector:
-    """One network on a device, which steps or detects on invented images of any size.
+    """One network on a device, which trains or detects on invented images of any size.
 
     Args:
-        spec: of the first experiment that has this network.
+        spec: of the first experiment with this network.
         device: "cpu" or "cuda".
     """
 
@@ -110,7 +110,7 @@ class Detector:
         self.optimizer = build_optimizer(spec, self.model, LEARNING_RATE)
 
     def inference(self, spec: Spec) -> Call:
-        """Return a call that detects on one image as the pipeline does, suppression and score threshold included."""
+        """Return a call that detects on one image as the pipeline does, with suppression and score threshold."""
         images, targets = invent(spec, self.device)
 
         def call() -> None:
@@ -135,16 +135,16 @@ class Detector:
 
 
 def time_group(kind: str, base: str, experiments: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return a row each experiment: its time and its ratio to the baseline's of the same round.
+    """Return one row per experiment: its time, and its ratio to the baseline's time of the same round.
 
-    Multi-scale training takes the mean of its steps at every side, for it draws them with equal chances.
+    Multi-scale training counts the mean of its steps at every side, because it draws sides with equal probability.
     """
     detectors: dict[str, Detector] = {}
     calls: dict[str, Call] = {}
     parts: dict[str, list[str]] = {}
     for name in (base, *experiments):
         spec = resolve(name, options.preset)
-        # Equal networks are one, and a side that several trainings draw is timed once.
+        # Equal networks are built once, and a side that several trainings draw is timed once.
         own = str(network(spec.experiment))
         if own not in detectors:
             detectors[own] = Detector(spec, options.device)
@@ -178,7 +178,7 @@ def time_group(kind: str, base: str, experiments: list[str], options: argparse.N
 
 
 def at_side(spec: Spec, side: int) -> Spec:
-    """Return a specification whose images have another short side, of one shape with those of its recipe."""
+    """Return a specification whose images have another short side and the shape of its recipe's images."""
     recipe = spec.recipe
     return structs.replace(
         spec,
@@ -187,7 +187,7 @@ def at_side(spec: Spec, side: int) -> Spec:
 
 
 def told(rows: list[dict[str, Any]]) -> str:
-    """Return the ratios of some rows in a line."""
+    """Return the ratios of some rows as one line of text."""
     return ", ".join(f"{row['experiment']} {row['ratio']['median']:.3f}" for row in rows)
 
 

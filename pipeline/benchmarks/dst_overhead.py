@@ -1,8 +1,8 @@
-"""What dynamic scale training costs: three live trainings of a Faster R-CNN R50-FPN, stepped in turn on one machine.
+"""What dynamic scale training costs: three trainings of a Faster R-CNN R50-FPN take steps in turn on one machine.
 
 `python -m pipeline.benchmarks.dst_overhead --device cpu --minutes 3` writes reports/benchmarks/cpu_dst_overhead.json
-and .md, `--preset full --device cuda` gpu_dst_overhead. A round is a block of steps of each training: without DST, with
-it, and with collages in every step, which bounds what any share of collages can cost.
+and .md; `--preset full --device cuda` writes gpu_dst_overhead. A round is a block of steps of each training: without
+DST, with DST, and with collages in every step, which bounds the cost of any share of collages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipeline.training.precision import choose_precision
 
 FOLDER = Path("reports/benchmarks")
 PREFIX = {"cpu": "cpu", "cuda": "gpu"}
-TRAININGS = {  # the first is what the others are divided by
+TRAININGS = {  # times of the others are divided by those of the first
     "baseline": "dst_frcnn_r50_fpn_1x",
     "dst": "dst_frcnn_r50_fpn_1x_dst",
     "all_collage": "dst_frcnn_r50_fpn_1x_dst_all_collage",
@@ -41,8 +41,8 @@ TRAININGS = {  # the first is what the others are divided by
 LIMIT = 1.02  # times the baseline's median step
 COLLAGE_LIMIT_MS = 5.0  # a collage of four images of 800x1333 on one core
 DEFAULTS = {  # by preset; other presets take the papers' size, `full`
-    "mini": {"batch": 4, "block": 10, "images": 64, "listed": 64},  # decoded images stay in memory, as ScaleWorld's do
-    "full": {"batch": 2, "block": 4, "images": 16, "listed": 1200},  # and as COCO's do not
+    "mini": {"batch": 4, "block": 10, "images": 64, "listed": 64},  # decoded images stay in memory, like ScaleWorld's
+    "full": {"batch": 2, "block": 4, "images": 16, "listed": 1200},  # they do not, like COCO's
 }
 WARM_UP = 3  # steps of each training before the first round
 DRAWS, LEVEL = 2000, 0.95
@@ -66,7 +66,7 @@ class Step(NamedTuple):
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the trainings in turn and write JSON and page; returns what the JSON holds."""
+    """Run the trainings in turn, and write the JSON and the page; return the JSON's content."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
     if options.minutes <= 0:
@@ -78,7 +78,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     defaults = DEFAULTS.get(options.preset, DEFAULTS["full"])
     batch, block = options.batch or defaults["batch"], options.block or defaults["block"]
     precision = options.precision or choose_precision(preset, torch.device(options.device))
-    # Where the preset says how fast to learn, networks learn and their losses feed back as in a training of it.
+    # With the preset's learning rate, networks learn, and their losses feed back as in its trainings.
     lr = preset.training.lr or LEARNING_RATE
     machine = describe(options.device)
     with tempfile.TemporaryDirectory() as folder:
@@ -115,9 +115,9 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
 def interleave(
     loops: Mapping[str, Ours], block: int, seconds: float, least: int, clock: Callable[[], float] = time.perf_counter
 ) -> list[Step]:
-    """Return the steps of at least `least` rounds, a block of every training in each, in an order drawn anew."""
+    """Return the steps of at least `least` rounds; each round has a block of every training, in random order."""
     for loop in loops.values():
-        loop.split = True  # a GPU is waited for between parts, in all trainings alike
+        loop.split = True  # wait for a GPU between parts, in all trainings
         for _ in range(WARM_UP):
             loop()
     order, shuffle = list(loops), random.Random(0).shuffle
@@ -137,7 +137,7 @@ def interleave(
 
 
 def describe_training(steps: Sequence[Step], name: str) -> dict[str, Any]:
-    """Return a training's share of collage steps, and ms a step by kind: median and quartiles."""
+    """Return a training's share of collage steps, and the median and quartiles of ms per step, by kind of step."""
     own = [step for step in steps if step.training == name]
     kinds = {"all": own, "regular": [s for s in own if not s.collage], "collage": [s for s in own if s.collage]}
     return {
@@ -152,10 +152,10 @@ def describe_training(steps: Sequence[Step], name: str) -> dict[str, Any]:
 
 
 def ratios(steps: Sequence[Step], name: str, draws: int = DRAWS) -> dict[str, dict[str, dict[str, float]]]:
-    """Return a training's time over the baseline's, of medians and of means of a step, without and with loading.
+    """Return the ratios of a training's median and mean step to the baseline's, without and with loading.
 
-    The interval is a bootstrap over rounds: a round's blocks are drawn together, so a slow moment of the machine meets
-    both trainings, and neighbouring steps, which are not independent, stay together.
+    The interval is a bootstrap over rounds. A round's blocks are drawn together, so that a slow moment of the machine
+    affects both trainings, and neighbouring steps, which are not independent, stay together.
     """
     rounds = max(step.round for step in steps) + 1
     base = next(iter(TRAININGS))
@@ -186,7 +186,7 @@ def ratios(steps: Sequence[Step], name: str, draws: int = DRAWS) -> dict[str, di
 
 
 def added_operators(baseline: Ours, collages: Ours, device: str) -> list[dict[str, Any]]:
-    """Return the operators that take most more of a step with collages, loading in this process included: ms a step."""
+    """Return the operators that collages make most expensive, in ms per step, with loading in this process."""
     plain, other = (
         {one["name"]: one["ms"] for one in operator_shares(loop, device, ALL_OPERATORS, PROFILED)["operators"]}
         for loop in (baseline, collages)
@@ -200,7 +200,7 @@ def added_operators(baseline: Ours, collages: Ours, device: str) -> list[dict[st
 
 
 def collage_times(height: int = 800, width: int = 1333, objects: int = 7, repeats: int = 40) -> dict[str, Any]:
-    """Return ms that a collage of four images [3, height, width] takes on one core, with seven objects in each."""
+    """Return the ms for a collage of four images [3, height, width] with `objects` objects each, on one core."""
     random_numbers = torch.Generator().manual_seed(0)
     images = [torch.rand(3, height, width, generator=random_numbers) for _ in range(4)]
     targets: list[dict[str, Tensor]] = []

@@ -1,6 +1,6 @@
 """Measure the graph at its full size: all stages with trivial commands, and the report on invented results.
 
-Times belong to the machine they were taken on, so no report has this stage: `dvc repro benchmarks/dvc.yaml:graph`.
+Times depend on the machine, so no report includes this stage: `dvc repro benchmarks/dvc.yaml:graph`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def project(root: Path) -> dict[str, declared.Stage]:
-    """Write a copy of the project below `root` whose stages are trivial, and return these."""
+    """Write a copy of the project with trivial stages below `root`, and return these stages."""
     ignore = shutil.ignore_patterns("__pycache__", "dvc.lock")
     for name in COPIED:
         source, target = paths.ROOT / name, root / name
@@ -85,7 +85,7 @@ def project(root: Path) -> dict[str, declared.Stage]:
 
 
 def ordered(stages: dict[str, declared.Stage]) -> Iterator[declared.Stage]:
-    """Yield all stages, each after those that it needs."""
+    """Yield all stages, each after the stages that it needs."""
     waiting, made = list(stages.values()), set()
     makes = {out for stage in waiting for out in stage.outs}
     while waiting:
@@ -96,7 +96,7 @@ def ordered(stages: dict[str, declared.Stage]) -> Iterator[declared.Stage]:
 
 
 def measure(root: Path, stages: dict[str, declared.Stage]) -> dict[str, Any]:
-    """Build everything once without DVC, let DVC record it, and time what users do every day."""
+    """Build everything once without DVC, let DVC record it, and time everyday commands."""
     scope: dict[str, Any] = {"__name__": "dummy"}
     exec(SCRIPT, scope)
     tables = [name for address in stages if is_table(name := address.rpartition(":")[2], address)]
@@ -148,7 +148,7 @@ def is_table(name: str, address: str) -> bool:
 
 
 def above(file: str, stages: dict[str, declared.Stage]) -> set[str]:
-    """Return the stages that run again where a file changed and every output follows its inputs."""
+    """Return the stages that run again if a file changes and every output changes with its inputs."""
     changed, found = {file}, set()
     for stage in ordered(stages):
         if changed & set(stage.deps):
@@ -158,7 +158,7 @@ def above(file: str, stages: dict[str, declared.Stage]) -> set[str]:
 
 
 def time_report(folder: Path) -> dict[str, Any]:
-    """Time the project's own tables, catalogue and figures on invented results of the whole catalogue."""
+    """Time the project's tables, catalogue and figures on invented results of the whole catalogue."""
     known = declared.stages()
     preset = known["report"].command.split()[-1]
     folder.mkdir()

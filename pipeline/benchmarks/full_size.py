@@ -1,8 +1,8 @@
-"""One experiment a paper at the papers' own size, through the stage commands: trained, killed, resumed, evaluated.
+"""One experiment of each paper at the papers' size, by its stage commands: trained, killed, resumed, evaluated.
 
 `python -m pipeline.benchmarks.full_size` works in a copy of the project under data/scratch, with the preset
 `full_subset` (real photographs, enlarged), and writes reports/benchmarks/full_size.json and .md. `--steps 200` is for a
-GPU. It shows that a run at full size works; a handful of steps teaches a detector nothing.
+GPU. It shows that a run at full size works; a detector learns nothing in so few steps.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ POLL = 0.05  # seconds between looks at a training's folder
 
 
 def main(options: argparse.Namespace) -> None:
-    """Run the experiments that are asked for and write the JSON after each, the page at the end."""
+    """Run the requested experiments; write the JSON after each and the page at the end."""
     names = options.experiments.split(",") if options.experiments else list(EXPERIMENTS)
     unknown = sorted(set(names) - set(config.experiments()))
     if unknown:
@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def prepare(steps: int | None) -> Path:
-    """Return a copy of the project whose preset trains for `steps` steps; what it made before is kept."""
+    """Return a copy of the project whose preset trains for `steps` steps; earlier results in it are kept."""
     project = Path("data/scratch/full_size/project")
     for name in COPIED:
         source, target = paths.ROOT / name, project / name
@@ -70,7 +70,7 @@ def prepare(steps: int | None) -> Path:
             shutil.copy(source, target)
     shared = project.parent / "shared"
     if not shared.exists():
-        # The preset names its photographs as lying beside the project.
+        # The preset's photographs are in a folder beside the project.
         shared.symlink_to((paths.ROOT / ".." / "shared").resolve(), target_is_directory=True)
     if steps is not None:
         if steps < 2:
@@ -83,7 +83,7 @@ def prepare(steps: int | None) -> Path:
 
 
 def exercise(project: Path, name: str) -> dict[str, Any]:
-    """Train, kill, resume, predict and evaluate one experiment; return what was seen."""
+    """Train, kill, resume, predict and evaluate one experiment; return what was measured."""
     spec = config.resolve(name, PRESET)
     init = spec.experiment.init
     if not (project / paths.init(PRESET, init)).is_file():
@@ -121,13 +121,13 @@ def exercise(project: Path, name: str) -> dict[str, Any]:
         "detections": len(files.read_json(project / paths.detections(PRESET, name))),
         "ap": metrics.get("ap"),
         "seconds": {key: round(value, 1) for key, value in seconds.items()},
-        # The most of all stages so far: the system tells no more of processes that have ended.
+        # The maximum over all stages so far: the system tells no more about processes that have ended.
         "peak_gib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, 2),
     }
 
 
 def killed_training(project: Path, name: str) -> dict[str, Any]:
-    """Start a training and kill it (SIGKILL) when half its steps are in a checkpoint; return that step."""
+    """Start a training, kill it (SIGKILL) when half its steps are in a checkpoint, and return that step."""
     spec = config.resolve(name, PRESET)
     preset = config.load(project / paths.preset_file(PRESET), type(spec.preset))
     steps = max(1, round(preset.training.steps * spec.experiment.length * config.coco_epochs(spec.recipe) / 12))
@@ -155,7 +155,7 @@ def reached(project: Path, name: str) -> int:
 
 
 def stage(project: Path, step: str, *names: str) -> None:
-    """Run one stage as a user would. Raises InputError where it fails."""
+    """Run one stage as a user would; raise InputError where it fails."""
     done = subprocess.run(command(step, *names), cwd=project, env=environment(project))
     if done.returncode:
         raise InputError(f"Stage {' '.join((step, *names))} ended with {done.returncode}; its message is above.")

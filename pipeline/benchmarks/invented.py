@@ -1,4 +1,4 @@
-"""Invented results of every stage of the graph: to time the report, and to see what its stages read."""
+"""Invented results of every stage of the graph, to time the report and to see what its stages read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRAWS = 100
 
 
 def write_results(preset: str, known: Mapping[str, declared.Stage]) -> None:
-    """Write believable results of every experiment and evaluation of a preset below the working folder."""
+    """Write plausible results of every experiment and evaluation of a preset below the working folder."""
     for stage in known.values():
         name = stage.address.rpartition("@")[2]
         script = stage.command.split()[2].rpartition(".")[2]
@@ -47,5 +47,5 @@ def write_results(preset: str, known: Mapping[str, declared.Stage]) -> None:
 
 
 def fraction(name: str) -> float:
-    """Return a number from 0 to 1 that belongs to a name."""
+    """Return a number from 0 to 1 that depends only on a name."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF

@@ -1,7 +1,7 @@
 """Time PSConv, FD and GSL against plain convolutions, side by side, and judge the marks.
 
 `python -m pipeline.benchmarks.layers --device cpu --minutes 20` writes reports/benchmarks/cpu_layers.json and .md;
-`--device cuda --minutes 8` the same for a GPU. `--quick` sees that everything runs: few sizes, into data/scratch.
+`--device cuda --minutes 8` does so for a GPU. `--quick` checks that everything runs: few sizes, into data/scratch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SECONDS_A_QUICK_CASE = 0.2
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the benchmark and write its JSON and page; returns what the JSON holds."""
+    """Run the benchmark, and write its JSON and page; return the JSON's content."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
     if options.minutes <= 0:
@@ -63,7 +63,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def all_cases(options: argparse.Namespace) -> tuple[list[Case], list[str]]:
-    """Return all cases, and why some are absent: networks and ONNX Runtime need packages that a layer does not."""
+    """Return all cases, and why some are missing: networks and ONNX Runtime need further packages."""
     memory_format = FORMATS[options.memory_format]
     cases, absent = list(layer_cases(options.device, options.quick, memory_format)), []
     try:
@@ -71,7 +71,7 @@ def all_cases(options: argparse.Namespace) -> tuple[list[Case], list[str]]:
 
         cases += network_cases(options.device, options.quick, memory_format)
         if options.device == "cpu":
-            import onnx  # noqa: F401 (exporting a network needs it, and says so only then)
+            import onnx  # noqa: F401 (exporting a network would fail without it, but only then)
 
             from pipeline.benchmarks.onnx_runtime import onnx_cases
 
@@ -82,7 +82,7 @@ def all_cases(options: argparse.Namespace) -> tuple[list[Case], list[str]]:
 
 
 def run(cases: list[Case], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure every case; what one does not use of its time goes to those after it."""
+    """Measure every case; time that one does not use goes to those after it."""
     end = time.perf_counter() + 60 * options.minutes
     rows = []
     for index, case in enumerate(cases):
@@ -98,7 +98,7 @@ def run(cases: list[Case], options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def explain(cases: list[Case], marks: list[dict[str, Any]], device: str) -> list[dict[str, Any]]:
-    """Profile the worst case of every missed mark, the plain counterpart beside it."""
+    """Profile the worst case of every missed mark, beside its plain counterpart."""
     profiles = []
     for mark in marks:
         if mark["verdict"] != MISSED:
@@ -115,7 +115,7 @@ def explain(cases: list[Case], marks: list[dict[str, Any]], device: str) -> list
 
 
 def where_time_goes(call: Call, device: str) -> dict[str, Any]:
-    """Return the shares of a call's operators; ONNX Runtime has a profiler of its own."""
+    """Return the shares of a call's operators, from ONNX Runtime's own profiler for its calls."""
     own = getattr(call, "shares", None)
     return own() if own else operator_shares(call, device)
 

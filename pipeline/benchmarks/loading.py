@@ -1,7 +1,7 @@
-"""Images a second that one loading process prepares, against what a training step of Faster R-CNN R50-FPN consumes.
+"""Images per second that one loading process prepares, and that training steps of Faster R-CNN R50-FPN consume.
 
-`python -m pipeline.benchmarks.loading --device cpu --minutes 2` writes reports/benchmarks/cpu_loading.json and .md, a
-GPU's are gpu_loading. It says how many loading processes keep a training fed, without and with collages.
+`python -m pipeline.benchmarks.loading --device cpu --minutes 2` writes reports/benchmarks/cpu_loading.{json,md}; with
+`--device cuda` they are gpu_loading. They say how many loading processes a training needs, without and with collages.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ MOST = 2000  # calls
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
-    """Time loading in one process, in several, and training steps; write JSON and page and return what the JSON holds.
+    """Time loading in one and in several processes, and training steps; write JSON and page, and return the JSON.
 
-    Training and loading are timed one after the other: together on few cores they would take each other's time.
+    Training and loading are timed one after the other, because together they would compete for a few cores.
     """
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
@@ -104,20 +104,20 @@ def timed(call: Callable[[], Any], seconds: float, least: int = 5) -> list[float
 def loading_seconds(
     split: dict[str, Any], experiment: str, preset: str, batch: int, workers: int, seconds: float
 ) -> list[float]:
-    """Return the seconds that a batch of an experiment takes: decoded, resized, flipped, made into collages.
+    """Return the seconds to decode, resize and flip each batch of an experiment, and to make its collages.
 
-    With `workers`, the seconds between two batches that those processes give together, once their queues are drained.
+    With `workers`, they are the seconds between two batches of all these processes, after their queues were drained.
     """
     spec = batch_spec(config.resolve(experiment, preset), batch, workers)
     feeder = build_feeder(spec, DetectionSet(split), ENDLESS)
     number = iter(range(ENDLESS))
-    for _ in range(4 * workers):  # what is prefetched while nobody waits is no rate
+    for _ in range(4 * workers):  # batches that were prefetched before the start do not count
         feeder.batch(next(number))
     return timed(lambda: feeder.batch(next(number)), seconds, least=max(5, 4 * workers))
 
 
 def part_seconds(split: dict[str, Any], preset: str, seconds: float) -> dict[str, float]:
-    """Return the median ms of decoding, resizing and flipping one image."""
+    """Return the median ms to decode, to resize and to flip one image."""
     spec = config.resolve(REGULAR, preset)
     data = DetectionSet(split)
     rows = iter(range(ENDLESS))
@@ -135,7 +135,7 @@ def part_seconds(split: dict[str, Any], preset: str, seconds: float) -> dict[str
 
 
 def step_seconds(loop: Ours, seconds: float) -> list[float]:
-    """Return the seconds of forward, backward and update of training steps, without their loading."""
+    """Return the seconds of forward, backward and update of each training step, without loading."""
     loop.split = True
     found: list[float] = []
 

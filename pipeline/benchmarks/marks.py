@@ -1,4 +1,4 @@
-"""The marks that PSConv, and POD's fast-deployment networks, must reach, and the verdict on each; needs no torch."""
+"""The marks that PSConv and POD's fast-deployment networks must reach, and the verdict on each, without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MET, MISSED, NOT_RUN = "met", "missed", "not run"
 
 
 class Mark(NamedTuple):
-    """At most `limit` times the plain counterpart, in every case that it selects."""
+    """At most `limit` times the plain counterpart in every selected case."""
 
     text: str
     limit: float
@@ -45,7 +45,7 @@ MARKS = (
 def judge(rows: Sequence[dict[str, Any]], device: str) -> list[dict[str, Any]]:
     """Return every mark of a device with its cases, the worst of them and the verdict.
 
-    A mark is met where the median ratio of each of its cases is; the spread is shown, not subtracted.
+    A mark is met if the median ratio of each of its cases meets it; the spread is shown, but not subtracted.
     """
     return [_judge(mark, [row for row in rows if mark.selects(row)]) for mark in MARKS if mark.device == device]
 

@@ -1,4 +1,4 @@
-"""Whole networks side by side: ResNet-50 plain, with PSConv, decomposed (FD) and with global scale learners (GSL)."""
+"""Whole networks side by side: a ResNet-50 plain, with PSConv, with global scale learners (GSL) and decomposed (FD)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCH = {"cpu": 2, "cuda": 64}
 
 
 class Features(nn.Module):
-    """A detector's backbone, its last map standing for all of them."""
+    """A detector's backbone that returns its last map only."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ def network(name: str, classify: bool = True, preset: str = "full") -> nn.Module
 
 
 def predict_scales(model: nn.Module, scales: dict[str, tuple[float, float]]) -> None:
-    """Let the global scale learners of a network predict given scales (height, width) by block, `layer2.0`.
+    """Make the global scale learners of a network predict given scales (height, width) by block ("layer2.0").
 
     Raises:
-        ValueError: a block has no learner of its own.
+        ValueError: a block has no learner.
     """
     learners = {name: part for name, part in model.named_modules() if isinstance(part, GlobalScaleConv2d)}
     for block, scale in scales.items():
@@ -64,7 +64,7 @@ def predict_scales(model: nn.Module, scales: dict[str, tuple[float, float]]) -> 
 
 
 def network_cases(device: str, quick: bool, memory_format: torch.memory_format) -> Iterator[Case]:
-    """Yield classification at 224 px, forward and with backward, and a detector's backbone at 800x1344 px."""
+    """Yield classification at 224 px, forward alone and with backward, and a detector's backbone at 800x1344 px."""
     side, preset = (64, "mini") if quick else (224, "full")
     batch = 1 if quick else BATCH[device]
     plans = [("forward", True, batch, (side, side)), ("train", True, batch, (side, side))]

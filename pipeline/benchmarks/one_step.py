@@ -1,7 +1,7 @@
 """One training step and one inference of an experiment's network, with random weights and an invented image.
 
-`python -m pipeline.benchmarks.one_step NAME --preset full --device cpu` prints what it found as one line of JSON. The
-architectures benchmark starts one such process a network, so that neither memory nor a failure outlives it.
+`python -m pipeline.benchmarks.one_step NAME --preset full --device cpu` prints its result as one line of JSON. The
+architectures benchmark starts one such process per network, so that neither memory nor a failure outlives it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from pipeline.training.precision import autocast
 
 MIB = 2**20
 OBJECTS = 8
-PROPOSALS = 300  # that a region classifier is given
+PROPOSALS = 300  # per image for a region classifier
 SMALLEST, LARGEST = 16, 400  # sides of the objects on the papers' 800-pixel scale
-LEARNING_RATE = 1e-6  # random weights must not run away between repetitions
-REPEATS = {"cpu": 0, "cuda": 3}  # of a step before the measured one: a GPU's first steps choose algorithms
+LEARNING_RATE = 1e-6  # so low that random weights do not diverge between repetitions
+REPEATS = {"cpu": 0, "cuda": 3}  # steps before the measured one, because a GPU's first steps choose algorithms
 
 
 def measure_network(spec: Spec, device: str, precision: str) -> dict[str, Any]:
-    """Return parameters, and of a training step and an inference the seconds, the peak memory and what came out.
+    """Return the number of parameters, and time, peak memory and results of a training step and of an inference.
 
     Raises:
         FloatingPointError: a loss is not finite.
@@ -82,7 +82,7 @@ def measure_network(spec: Spec, device: str, precision: str) -> dict[str, Any]:
 
 
 def build(spec: Spec) -> nn.Module:
-    """Build the network; a detector's inference keeps boxes of any score, or random weights would show no detection."""
+    """Build the network; a detector keeps boxes of any score, because with random weights no score is high."""
     experiment = spec.experiment
     if experiment.detector == "classifier":
         return build_classifier(spec, CLASSES.get(experiment.dataset, 1000))
@@ -93,13 +93,13 @@ def build(spec: Spec) -> nn.Module:
 
 
 def invent(spec: Spec, device: str) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Return one image of noise [3, H, W] at the recipe's size, and objects of rising sides along its diagonal.
+    """Return one image of noise [3, H, W] at the recipe's size, and objects of growing size along its diagonal.
 
     A classifier gets two images and no objects.
     """
     random = torch.Generator().manual_seed(0)
     if spec.experiment.detector == "classifier":
-        # Trained batch norms need more than one value a channel, which one small image may not leave.
+        # Trained batch norms need more than one value per channel, which a single small image may not give.
         return [torch.rand(3, *classifier_input(spec), generator=random).to(device) for _ in range(2)], []
     height, width = (
         max(32, round(side * spec.preset.factor)) for side in (spec.recipe.short_side, spec.recipe.long_side)
@@ -128,7 +128,7 @@ def classify(model: nn.Module, images: list[Tensor]) -> dict[str, Tensor]:
 
 
 def infer(model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]], spec: Spec) -> Any:
-    """Return what a network says in evaluation mode."""
+    """Return a network's output in evaluation mode."""
     model.eval()
     if spec.experiment.detector == "classifier":
         return model(torch.stack(images))
@@ -137,9 +137,9 @@ def infer(model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor
 
 @contextmanager
 def settled_norms(model: nn.Module) -> Iterator[None]:
-    """Let batch norms take the statistics of what passes through them, as a trained network's have.
+    """Set the statistics of batch norms to those of their inputs, as in a trained network.
 
-    Random residual blocks without them double their variance each, and the losses of a ResNet-101 overflow.
+    Otherwise every random residual block doubles the variance, and the losses of a ResNet-101 overflow.
     """
 
     def settle(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -158,7 +158,7 @@ def settled_norms(model: nn.Module) -> Iterator[None]:
 
 
 def timed(call: Callable[[], None], device: str) -> dict[str, float]:
-    """Return the seconds of a call, those of all its threads on their cores, and the most MiB that its tensors hold."""
+    """Return the wall seconds of a call, the CPU seconds of all its threads, and the peak MiB of its tensors."""
     for _ in range(REPEATS[device]):
         call()
     seconds: list[float] = []
@@ -175,7 +175,7 @@ def timed(call: Callable[[], None], device: str) -> dict[str, float]:
 
 
 def synchronise(device: str) -> None:
-    """Wait for what a GPU still has to do."""
+    """Wait until a GPU has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 

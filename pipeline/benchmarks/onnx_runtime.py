@@ -1,4 +1,4 @@
-"""The whole networks as ONNX files in ONNX Runtime on a CPU: timed like the others, profiled by its own profiler."""
+"""Whole networks as ONNX files in ONNX Runtime on a CPU, timed like the others and profiled by its own profiler."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXPORTED = ("plain", "psconv", "fd")  # a global scale learner has no static for
 
 
 class OnnxCall:
-    """A network exported once; calling it runs the file on one input, with as many threads as torch has."""
+    """A network that is exported once; a call runs the file on one input, with torch's number of threads."""
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +43,7 @@ class OnnxCall:
         return self.session.run(None, self.feed)
 
     def shares(self) -> dict[str, Any]:
-        """Return where the time goes, as `profiles.operator_shares`, by ONNX operator."""
+        """Return the shares of time by ONNX operator, in the form of `profiles.operator_shares`."""
         with tempfile.TemporaryDirectory() as folder:
             options = self.options()
             options.enable_profiling = True
@@ -56,7 +56,7 @@ class OnnxCall:
 
 
 def node_times(events: list[dict[str, Any]]) -> list[tuple[str, float, float]]:
-    """Return (operator, calls, ms) a run of the network from ONNX Runtime's events of `CALLS` runs."""
+    """Return (operator, calls, ms) per run of the network from ONNX Runtime's events of `CALLS` runs."""
     found: dict[str, list[float]] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):

@@ -1,8 +1,8 @@
-"""Every experiment of the papers through all its stages, at a size at which that takes seconds.
+"""Run every experiment of the papers through all its stages, at a size at which this takes seconds.
 
-`python -m pipeline.benchmarks.rehearsal` runs the stages of dvc.yaml under preset `rehearsal` (a few optimiser steps on
-tiny scenes) in data/scratch/rehearsal, one forked process an experiment, and writes reports/benchmarks/rehearsal.json
-and .md. What ran with the same code is kept: the same command goes on. `--limit 20` runs that many, `--names` some.
+`python -m pipeline.benchmarks.rehearsal` runs the stages of dvc.yaml under the preset `rehearsal` (a few steps on tiny
+scenes) in data/scratch/rehearsal, in one forked process per experiment, and writes reports/benchmarks/rehearsal.json
+and .md. Results with the same code are kept, so the same command continues. `--limit 20` runs 20, `--names` some.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FOLDER, SCRATCH = Path("reports/benchmarks"), Path("data/scratch/rehearsal")
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
-    """Rehearse what is left and write both reports. Raises InputError for an unknown experiment."""
+    """Rehearse what is left and write both reports; raise InputError for an unknown experiment."""
     folder = (options.scratch or paths.ROOT / SCRATCH).resolve()
     output = options.output or paths.ROOT / FOLDER
     plan = planned()
@@ -60,12 +60,12 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def catalogue() -> dict[str, dict[str, Any]]:
-    """Return the papers' experiments by name, with what they are."""
+    """Return the papers' experiments and their descriptions by name."""
     return read_yaml(paths.ROOT / CATALOGUE)
 
 
 def planned() -> dict[str, list[declared.Stage]]:
-    """Return the stages of every experiment and init, each after those that it needs; experiments likewise."""
+    """Return the stages of every experiment and init; stages and experiments come after those that they need."""
     known = declared.stages()
     own: dict[str, list[declared.Stage]] = {}
     needs: dict[str, set[str]] = {}
@@ -86,7 +86,7 @@ def planned() -> dict[str, list[declared.Stage]]:
 
 
 def ordered(known: dict[str, declared.Stage]) -> list[str]:
-    """Return the addresses of all stages, each after those that it needs."""
+    """Return the addresses of all stages, each after the stages that it needs."""
     maker = {out: stage.address for stage in known.values() for out in stage.outs}
     done: dict[str, None] = {}
 
@@ -103,7 +103,7 @@ def ordered(known: dict[str, declared.Stage]) -> list[str]:
 
 
 def chosen(names: Iterable[str] | None, plan: dict[str, list[declared.Stage]]) -> list[str]:
-    """Return the experiments to run, prerequisites first; by default all. Raises InputError for an unknown name."""
+    """Return the experiments to run (default: all), prerequisites first; raise InputError for an unknown name."""
     if not names:
         return list(plan)
     known = declared.stages()
@@ -122,7 +122,7 @@ def module(stage: declared.Stage) -> str:
 
 
 def experiment(stage: declared.Stage) -> str:
-    """Return the experiment or init that a stage belongs to, empty for stages of none."""
+    """Return the experiment or init that a stage belongs to, or an empty text."""
     words = stage.command.split()
     return paths.split_evaluation(words[3])[0] if len(words) > 3 and not words[3].startswith("--") else ""
 
@@ -141,14 +141,14 @@ def code_digest() -> str:
 
 
 def kept(rows: Path, name: str, code: str) -> dict[str, Any] | None:
-    """Return an earlier row of an experiment that ran through with the same code."""
+    """Return the row of an experiment that has already run with the same code, or None."""
     path = rows / f"{name}.json"
     row = read_json(path) if path.is_file() else None
     return row if row and row["code"] == code and not row["failure"] else None
 
 
 def rehearse_data(folder: Path, code: str) -> None:
-    """Render and check the scenes, unless that was done with the same code."""
+    """Render and check the scenes, unless this was done with the same code."""
     mark = folder / "data.json"
     if mark.is_file() and read_json(mark)["code"] == code:
         return
@@ -161,7 +161,7 @@ def rehearse_data(folder: Path, code: str) -> None:
 
 
 def rehearse(name: str, own: list[declared.Stage], folder: Path, seconds: float) -> dict[str, Any]:
-    """Run all stages of one experiment in a process of its own, and return what they left."""
+    """Run all stages of one experiment in its own process, and return the outcome."""
     begin = time.perf_counter()
     said = in_child(lambda: [run_stage(stage, folder) for stage in own], seconds)
     row = {"name": name, "stages": [stage.address.rpartition(":")[2] for stage in own], "failure": said.get("failure")}
@@ -187,7 +187,7 @@ def run_stage(stage: declared.Stage, folder: Path) -> None:
 
 
 def in_child(work: Any, seconds: float) -> dict[str, Any]:
-    """Run something in a forked process, and return {"failure": what it said last} where it failed or took too long."""
+    """Run a function in a forked process; return {"failure": its last words} where it fails or takes too long."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(work, there))
@@ -205,14 +205,14 @@ def _child(work: Any, pipe: Any) -> None:
         try:
             work()
             pipe.send({"failure": None})
-        except BaseException as error:  # a stage may end in any way; all of them are told
+        except BaseException as error:  # a stage may end in any way, and each is reported
             last = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(last.filename).name}, line {last.lineno}"
             pipe.send({"failure": f"{type(error).__name__}: {error} ({place})"})
 
 
 def outcome(name: str, own: list[declared.Stage], folder: Path) -> dict[str, Any]:
-    """Return losses, detections and first metrics of each test that an experiment's stages left in `folder`."""
+    """Return the losses, detections and first metrics of each test that an experiment's stages left in `folder`."""
     summary = _read(folder / paths.training_summary(PRESET, name)) or {}
     losses = [summary[key] for key in ("loss_first", "loss_last") if key in summary]
     tests = {}
@@ -242,7 +242,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def report(rows: Path, code: str) -> dict[str, Any]:
-    """Return the result: the papers' experiments first, then inits and further ones, each by name."""
+    """Return the result: the papers' experiments, then inits and further experiments, each sorted by name."""
     from pipeline.benchmarks.timing.machine import describe
 
     papers = catalogue()
@@ -262,7 +262,7 @@ def report(rows: Path, code: str) -> dict[str, Any]:
 
 
 def told(row: dict[str, Any]) -> str:
-    """Return a row in a line."""
+    """Return a row as one line of text."""
     if row["failure"]:
         return f"FAILED, {row['failure']}"
     tests = ", ".join(f"{test} {found['detections']} detections" for test, found in row["tests"].items())
@@ -281,7 +281,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def preload() -> None:
-    """Import what stages import, once for all children."""
+    """Import, once for all children, what stages import."""
     import torch
 
     for name in KINDS:

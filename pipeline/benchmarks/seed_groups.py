@@ -1,11 +1,11 @@
-"""Groups of equal trainings whose spread is measured: the baseline of each, and the metrics that it judges."""
+"""Groups of repeated trainings whose spread is measured: the baseline of each, and the metrics that it judges."""
 
 from __future__ import annotations
 
 from pipeline.published.columns import MASK, RECALLS
 from pipeline.verdicts.results import PRETRAINING
 
-BASELINES = {  # by group; which group judges what says `fitting_groups`
+BASELINES = {  # by group; `fitting_groups` says which group judges what
     "fpn": "dst_frcnn_r50_fpn_1x",
     "l1": "msfm_frcnn_r50_fpn_1x",
     "none": "snip_drfcn_r50_7ep_single_scale",

@@ -1,4 +1,4 @@
-"""Which runs of the noise benchmark are done already, so that one that was cut off goes on where it stood."""
+"""Which runs of the noise benchmark are finished, so that an interrupted benchmark continues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STAGES = ("pretrain", "train", "predict", "evaluate")
 
 
 def run_signature(specs: Sequence[config.Spec]) -> str:
-    """Return a hash of what decides a run: options, seed, code, data, and the weights and proposals it starts from.
+    """Return a hash of what determines a run: options, seed, code, data, and the weights and proposals it needs.
 
     Args:
         specs: what the run trains, in order; weights that it makes itself are no input.
@@ -35,7 +35,7 @@ def run_signature(specs: Sequence[config.Spec]) -> str:
 
 
 def finished(folder: Path, signature: str, metrics: Path) -> dict[str, Any] | None:
-    """Return the metrics of a run that ended under this very signature, None where it has yet to run."""
+    """Return the metrics of a run that finished with this signature, None where it must still run."""
     mark = folder / "done.json"
     if not mark.is_file() or not metrics.is_file() or read_json(mark).get("signature") != signature:
         return None
@@ -43,5 +43,5 @@ def finished(folder: Path, signature: str, metrics: Path) -> dict[str, Any] | No
 
 
 def finish(folder: Path, signature: str) -> None:
-    """Remember that a run ended."""
+    """Remember that a run finished."""
     write_json(folder / "done.json", {"signature": signature})

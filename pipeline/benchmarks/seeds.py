@@ -1,14 +1,14 @@
 """Run-to-run noise: train a baseline several times with other seeds and write the spread of its AP.
 
-`python -m pipeline.benchmarks.seeds --preset mini --seeds 3` trains in a folder of its own and touches no run of the
-graph. It updates `data/noise.json`, which every verdict reads, and `reports/<preset>/seeds.md`, which shows the runs.
-`--groups l1,c4,dense,proposals,masks,voc,pretraining` adds recipes with L1 losses (POD, MSFM, PSConv), detectors on C4
-features (POD), those without proposals (RetinaNet, FCOS, RepPoints), the networks of proposals, whose metric is recall
-(SNIP, table 3), the masks of Mask R-CNN (DST, table 9), PASCAL VOC's recipe and metric (DST, table 10), and detectors
-whose backbones were each pre-trained with a seed of their own, which PSConv's gains are judged by; what was measured
-before is kept. `--groups pretraining --methods psconv_frcnn_r50_fpn_1x_psconv` trains a method as often beside its
-group's baseline; the page and the method's tables then show the gain between the means. Interrupted, it goes on: a run
-that ended is used again while code, options and inputs are the same.
+`python -m pipeline.benchmarks.seeds --preset mini --seeds 3` trains in its own folder and touches no run of the graph.
+It updates `data/noise.json`, which every verdict reads, and `reports/<preset>/seeds.md`, which shows the runs.
+`--groups` adds groups of baselines; earlier measurements are kept. `l1` is recipes with L1 losses (POD, MSFM, PSConv),
+`c4` detectors on C4 features (POD), `dense` detectors without proposals (RetinaNet, FCOS, RepPoints), `proposals`
+proposal networks, whose metric is recall (SNIP, table 3), `masks` Mask R-CNN (DST, table 9), and `voc` PASCAL VOC's
+recipe and metric (DST, table 10). In `pretraining`, every backbone is pre-trained with its own seed; PSConv's gains are
+judged by it. `--groups pretraining --methods psconv_frcnn_r50_fpn_1x_psconv` trains a method as often as its group's
+baseline; the page and the method's tables then show the gain between the means. An interrupted benchmark continues: a
+finished run is used again while its code, options and inputs are the same.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ def main(options: argparse.Namespace) -> None:
 
 
 def measured_before(preset: Preset) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (contents of `data/noise.json`, the preset's part of it), the latter empty if its options were others."""
+    """Return the content of `data/noise.json` and the preset's part of it, which is empty if its options changed."""
     noise, digest = read_json(paths.NOISE) if paths.NOISE.is_file() else {}, preset_digest(preset)
     entry = noise.get(preset.name, {})
     return noise, entry if entry.get("preset_digest") == digest else {"preset_digest": digest, "groups": {}}
 
 
 def check_groups(preset: Preset, groups: Sequence[str]) -> None:
-    """Raise InputError for a group that does not exist, or that this preset cannot measure."""
+    """Raise InputError for a group that does not exist or that this preset cannot measure."""
     for group in groups:
         if group not in BASELINES:
             raise InputError(f"--groups names {group!r}, but the groups are {sorted(BASELINES)}.")
@@ -84,7 +84,7 @@ def check_groups(preset: Preset, groups: Sequence[str]) -> None:
 
 
 def check_method(preset: Preset, groups: Sequence[str], method: str) -> None:
-    """Raise InputError for a method whose gain over the group's baseline would hold more than the method."""
+    """Raise InputError for a method that differs from the group's baseline in more than the method."""
     if len(groups) != 1:
         raise InputError(
             f"--methods needs one group, whose baseline it compares with, but --groups names {len(groups)}."
@@ -106,7 +106,7 @@ def one_run(preset: str, group: str, experiment: str, seed: int) -> dict[str, An
     name = group if experiment == BASELINES[group] else f"{group}_{experiment}"
     folder = Path("data/scratch/seeds") / preset / f"{name}_{seed}"
     given = config.resolve(experiment, preset).experiment.proposals
-    shared = ("data/code", "data/interim", "data/raw")  # checkpoints are those of this very code
+    shared = ("data/code", "data/interim", "data/raw")  # checkpoints belong to this version of the code
     kept = shared if group == PRETRAINING else (*shared, "data/init")
     for shown in (*kept, *([paths.run(preset, given).as_posix()] if given else [])):
         link = folder / shown
@@ -127,7 +127,7 @@ def one_run(preset: str, group: str, experiment: str, seed: int) -> dict[str, An
 
 
 def train_and_score(folder: Path, preset: str, group: str, experiment: str, seed: int) -> None:
-    """Let a process of its own do one run in a folder. Raises InputError with the log's place where it fails."""
+    """Do one run in its own process and folder; raise InputError with the log's path where it fails."""
     log = folder / "log.txt"
     code = f"from pipeline.benchmarks.seeds import work; work({group!r}, {experiment!r}, {preset!r}, {seed})"
     link_images(folder, config.load_preset(preset))
@@ -139,7 +139,7 @@ def train_and_score(folder: Path, preset: str, group: str, experiment: str, seed
 
 
 def link_images(folder: Path, preset: Preset) -> None:
-    """Let relative paths of own images, which are meant from the project's root, lead to them from a run's folder."""
+    """Link own images, whose relative paths start at the project's root, into a run's folder."""
     for source in (preset.data.train, preset.data.val):
         for name in (source.images, source.voc):
             if not name or Path(name).is_absolute():
@@ -148,12 +148,12 @@ def link_images(folder: Path, preset: Preset) -> None:
             if link.exists():
                 continue
             link.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):  # another run, side by side, was faster
+            with contextlib.suppress(FileExistsError):  # a parallel run was faster
                 link.symlink_to(Path(name).resolve(), target_is_directory=True)
 
 
 def work(group: str, experiment: str, preset: str, seed: int) -> None:
-    """Train, predict and score in the current folder; runs in a process of its own."""
+    """Train, predict and score in the current folder, in its own process."""
     from pipeline.evaluation.scoring import score
     from pipeline.training.classification.pretraining import pretrain
     from pipeline.training.detection import train_detector
@@ -168,7 +168,7 @@ def work(group: str, experiment: str, preset: str, seed: int) -> None:
 
 
 def specs_of(group: str, experiment: str, preset: str, seed: int) -> list[config.Spec]:
-    """Return what one run trains, in order and with its seed: the detector, before it its backbone in `PRETRAINING`."""
+    """Return what one run trains with its seed: the detector, and in `PRETRAINING` its backbone before it."""
     names = [experiment]
     if group == PRETRAINING:
         names = [config.resolve(experiment, preset).experiment.init, experiment]
@@ -177,7 +177,7 @@ def specs_of(group: str, experiment: str, preset: str, seed: int) -> list[config
 
 
 def spread(experiment: str, metrics: Sequence[str], runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return values and sample standard deviation of metrics over runs."""
+    """Return the values and the sample standard deviation of metrics over runs."""
     values = {name: [entry[name] for entry in runs] for name in metrics}
     known = {name: [value for value in row if value is not None] for name, row in values.items()}
     return {

@@ -1,7 +1,7 @@
 """Training images per second of the pipeline's Faster R-CNN R50-FPN, against a plain loop around torchvision's.
 
 `python -m pipeline.benchmarks.throughput --device cpu --minutes 5` writes reports/benchmarks/cpu_throughput.json and
-.md, a GPU's are gpu_throughput. Rounds alternate between the loops; a ratio compares samples of one round.
+.md; with `--device cuda` they are gpu_throughput. Rounds alternate between the loops, and a ratio is that of one round.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.errors import InputError
 
 FOLDER = Path("reports/benchmarks")
 PREFIX = {"cpu": "cpu", "cuda": "gpu"}
-LIMIT = {"cpu": 1.0, "cuda": 1.2}  # least ratio that is wanted
+LIMIT = {"cpu": 1.0, "cuda": 1.2}  # least ratio to reach
 # One image keeps a CPU's step short; a sample of a GPU is long enough for loaders to matter.
 DEFAULTS = {
     "cpu": {"batch": 1, "workers": 0, "steps": 1, "precision": "fp32"},
@@ -39,7 +39,7 @@ JPEGS = 16
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
-    """Run both loops in turn and write JSON and page; returns what the JSON holds."""
+    """Run both loops in turn, and write the JSON and the page; return the JSON's content."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device is cuda, but torch sees no GPU here; use --device cpu, or a machine with one.")
     if options.minutes <= 0:
@@ -82,7 +82,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def repeated(loop: Loop, steps: int) -> Any:
-    """Return a call of so many steps."""
+    """Return a call that makes `steps` steps."""
 
     def call() -> None:
         for _ in range(steps):
@@ -92,7 +92,7 @@ def repeated(loop: Loop, steps: int) -> Any:
 
 
 def parts(loop: Loop, rounds: int) -> dict[str, float]:
-    """Return the median seconds of each part of a step; a GPU is waited for between parts, so they add up to more."""
+    """Return the median seconds of each part of a step; their sum is more than a step because parts wait for a GPU."""
     loop.split = True
     found: list[dict[str, float]] = []
     for _ in range(rounds):

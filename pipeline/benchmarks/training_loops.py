@@ -1,7 +1,7 @@
 """Two loops that train a Faster R-CNN R50-FPN: the pipeline's, and a plain one around torchvision's own model.
 
-Both decode the same JPEG files with as many workers, resize to 800x1333, flip at random, train the same layers with SGD
-and read their losses in every step. Weights are random under settled batch norms.
+Both decode the same JPEG files with the same number of workers, resize to 800x1333, flip at random, train the same
+layers with SGD and read their losses in every step. Weights are random, with settled batch norms.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from pipeline.training.precision import autocast
 EXPERIMENT = "msfm_frcnn_r50_fpn_1x"
 CLASSES = 80
 PARTS = ("data", "forward", "backward", "update")
-ENDLESS = 1_000_000  # steps of a stream that no benchmark reaches the end of
-LISTED = 1200  # entries of the list of images: so many do not stay decoded in memory, as COCO's do not
+ENDLESS = 1_000_000  # steps of a stream whose end no benchmark reaches
+LISTED = 1200  # entries in the list of images, too many to stay decoded in memory, like COCO's
 
 
 def write_images(folder: Path, count: int, factor: float = 1.0, listed: int = LISTED) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def write_images(folder: Path, count: int, factor: float = 1.0, listed: int = LI
 
 
 class Loop:
-    """A training loop whose next step is a call; `seconds` hold each part of the last one."""
+    """A training loop that makes one step per call; `seconds` has the parts of the last step."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, device: str, precision: str) -> None:
         self.model, self.optimizer, self.device, self.precision = model, optimizer, device, precision
@@ -72,7 +72,7 @@ class Loop:
         self.losses: dict[str, float] = {}
 
     def fetch(self) -> Any:
-        """Return the next batch as its loader gives it."""
+        """Return the next batch of its loader."""
         raise NotImplementedError
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ class Loop:
         self.optimizer.step()
 
     def part(self, name: str, call: Callable[[], Any]) -> Any:
-        """Run a part of a step and note its seconds."""
+        """Run a part of a step and keep its seconds."""
         start = time.perf_counter()
         found = call()
         if self.split:
@@ -106,7 +106,7 @@ class Loop:
 
 
 class Ours(Loop):
-    """The pipeline's model, feeder and step; losses feed back to the feeder as in a training."""
+    """The pipeline's model, feeder and step; losses are fed back to the feeder as in a training."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Ours(Loop):
 
 
 class Held:
-    """A feeder whose batch was fetched before."""
+    """A feeder that returns the batch that was fetched before."""
 
     batch: Callable[[int], Batch]
 
@@ -151,14 +151,14 @@ class Held:
 
 
 class Plain(Loop):
-    """torchvision's `fasterrcnn_resnet50_fpn` with its own transform, as its reference training feeds and builds it."""
+    """torchvision's `fasterrcnn_resnet50_fpn` with its own transform, built and fed as in its reference training."""
 
     def __init__(
         self, split: dict[str, Any], batch: int, workers: int, device: str, precision: str, preset: str
     ) -> None:
         spec = batch_spec(resolve(EXPERIMENT, preset), batch, workers)
         torch.manual_seed(0)
-        # The factory function builds this network where weights are pre-trained, and these may not be at hand.
+        # The factory function builds this network only with pre-trained weights, which may not be available.
         body = _resnet_fpn_extractor(resnet50(weights=None, norm_layer=FrozenBatchNorm2d), trainable_layers=3)
         sizes = [round(side * spec.preset.factor) for side in (spec.recipe.short_side, spec.recipe.long_side)]
         model = FasterRCNN(body, CLASSES + 1, min_size=sizes[0], max_size=sizes[1]).to(device)
@@ -178,7 +178,7 @@ class Plain(Loop):
 
 
 class PlainImages(Dataset):
-    """Images as floats in 0-1 with their boxes, flipped at random: torchvision's reference preset `hflip`."""
+    """Images as floats in 0-1 with their boxes, flipped at random as in torchvision's reference preset `hflip`."""
 
     def __init__(self, split: dict[str, Any]) -> None:
         self.root, self.entries = Path(split["images_root"]), split["images"]

@@ -1,4 +1,4 @@
-"""What a benchmark ran on: the parts that decide its numbers, and nothing that names the machine."""
+"""The parts of a machine that determine a benchmark's numbers, without anything that identifies it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Return processor, cores and threads, torch's version and, on CUDA, the GPU."""
+    """Return the processor, cores, threads, torch's version and, on CUDA, the GPU."""
     affinity = getattr(os, "sched_getaffinity", None)
     found = {
         "cpu": cpu_model(),
@@ -34,7 +34,7 @@ def describe(device: str) -> dict[str, Any]:
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the processor's name as Linux knows it, elsewhere as Python does."""
+    """Return the processor's name from Linux or, on other systems, from Python."""
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

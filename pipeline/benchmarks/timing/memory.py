@@ -1,4 +1,4 @@
-"""Peak memory of one call, above what its inputs and weights already hold."""
+"""Peak memory of one call, beyond that of its inputs and weights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_bytes(call: Callable[[], Any], device: str) -> int:
-    """Return the most bytes that tensors of a warm call hold at one time: outputs, gradients and scratch space.
+    """Return the peak bytes of the tensors of a warm call: outputs, gradients and scratch space.
 
-    On CUDA the allocator counts; on a CPU torch's profiler records every allocation, which unlike the process's
-    resident size is the same in every run.
+    On CUDA, the allocator counts them. On a CPU, torch's profiler records every allocation, which is the same in every
+    run, unlike the process's resident size.
     """
     if device == "cuda":
         torch.cuda.synchronize()
@@ -35,14 +35,14 @@ def peak_bytes(call: Callable[[], Any], device: str) -> int:
 
 
 def allocations(events: Iterable[dict[str, Any]]) -> list[int]:
-    """Return the bytes of a trace's allocations (negative: freed) in the order of their time."""
+    """Return the bytes of a trace's allocations in order of time, negative where freed."""
     found = [event for event in events if event.get("name") == "[memory]"]
     found.sort(key=lambda event: (event["ts"], event["args"].get("Ev Idx", 0)))
     return [int(event["args"]["Bytes"]) for event in found]
 
 
 def highest(changes: Iterable[int]) -> int:
-    """Return the highest sum that changes reach from 0."""
+    """Return the highest running sum of changes, at least 0."""
     held = most = 0
     for change in changes:
         held += change

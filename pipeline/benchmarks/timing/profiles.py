@@ -1,4 +1,4 @@
-"""Where the time of a call goes: shares of operators on a CPU, of kernels on a GPU."""
+"""Where the time of a call goes: the shares of operators on a CPU, and of kernels on a GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_SHARE = 0.005
 
 
 def operator_shares(call: Callable[[], Any], device: str, top: int = TOP, calls: int = CALLS) -> dict[str, Any]:
-    """Return ms a call, ms in convolutions, and the operators that take most, by time of their own."""
+    """Return the ms of a call, its ms in convolutions, and the operators with the longest self times."""
     cuda = device == "cuda"
     call()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]

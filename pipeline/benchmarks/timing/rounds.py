@@ -1,4 +1,4 @@
-"""Time calls side by side in interleaved rounds, so that a slow moment of the machine meets all of them alike."""
+"""Time calls side by side in interleaved rounds, so that a slow moment of the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 Call = Callable[[], Any]
 
-SAMPLE_SECONDS = 0.005  # a shorter call is repeated inside one sample, or the clock and the launch would count
+SAMPLE_SECONDS = 0.005  # shorter calls are repeated in one sample, because the clock and the launch take time
 WARM_UPS, WARM_UP_SECONDS = 3, 1.0
 MOST_REPEATS = 1000
 
@@ -25,7 +25,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return the median and the quartiles; one value is all three. Raises ValueError where there is none."""
+    """Return the median and the quartiles; one value is all three. Raise ValueError where there is none."""
     if not values:
         raise ValueError("A spread needs at least one value, got none.")
     if len(values) == 1:
@@ -35,7 +35,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratios(times: Sequence[float], base: Sequence[float]) -> list[float]:
-    """Return times / base round by round: a drift of the machine cancels, which it does not in a ratio of medians."""
+    """Return times / base round by round, in which a drift of the machine cancels, unlike in a ratio of medians."""
     return [value / reference for value, reference in zip(times, base, strict=True)]
 
 
@@ -47,17 +47,17 @@ def interleave(
     most: int = 50,
     clock: Callable[[Call, int], float] | None = None,
 ) -> dict[str, list[float]]:
-    """Return the seconds that one call takes, one value a round, for every call by name.
+    """Return the seconds of one call by name, with one value per round.
 
-    A round takes one sample of every call, in an order drawn anew, so that none always follows the same other.
+    A round takes one sample of every call, in random order, so that no call always follows the same other one.
 
     Args:
-        calls: what to time; each is warmed up first.
-        seconds: wanted length of the rounds together; at least `least` and at most `most` rounds are made.
+        calls: to time; each is warmed up first.
+        seconds: wanted duration of all rounds; at least `least` and at most `most` rounds are made.
         device: "cpu", or "cuda" for events on the current stream.
-        least: rounds that are made even where they take longer than `seconds`.
-        most: rounds after which the spread is narrow enough.
-        clock: takes a call and how often to repeat it, returns seconds a call; for tests.
+        least: number of rounds that are made even if they take longer than `seconds`.
+        most: number of rounds after which the spread is narrow enough.
+        clock: maps a call and a number of repeats to seconds per call; for tests.
     """
     clock = clock or {"cpu": wall_clock, "cuda": cuda_clock}[device]
     repeats = {name: choose_repeats(call, clock) for name, call in calls.items()}
@@ -81,7 +81,7 @@ def interleave(
 
 
 def choose_repeats(call: Call, clock: Callable[[Call, int], float]) -> int:
-    """Warm a call up and return how often it fits into one sample."""
+    """Warm up a call, and return how often it fits in one sample."""
     taken: list[float] = []
     while len(taken) < WARM_UPS and sum(taken) < WARM_UP_SECONDS:
         taken.append(clock(call, 1))
@@ -90,7 +90,7 @@ def choose_repeats(call: Call, clock: Callable[[Call, int], float]) -> int:
 
 
 def wall_clock(call: Call, repeats: int) -> float:
-    """Return the seconds a call, by the wall."""
+    """Return the seconds per call by the wall clock."""
     start = time.perf_counter()
     for _ in range(repeats):
         call()
@@ -98,11 +98,11 @@ def wall_clock(call: Call, repeats: int) -> float:
 
 
 def cuda_clock(call: Call, repeats: int) -> float:
-    """Return the seconds a call between two events on the GPU's stream; the host's launches may run ahead."""
+    """Return the seconds per call between two events on the GPU's stream; the host's launches may run ahead."""
     import torch
 
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    torch.cuda.synchronize()  # what was queued before belongs to somebody else's sample
+    torch.cuda.synchronize()  # what was queued before belongs to another sample
     start.record()
     for _ in range(repeats):
         call()
