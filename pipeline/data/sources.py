@@ -1,4 +1,4 @@
-"""Where a preset's data comes from: the embedded generator, a COCO-format folder, or a VOC folder."""
+"""The sources of a preset's data: the embedded generator, a COCO-format folder, or a VOC folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The papers' layers; they know nothing of detectors."""
+"""The papers' layers, independent of detectors."""
 
 from pipeline.layers.decomposed import DecomposedConv2d, SubConv, decompose
 from pipeline.layers.global_scale import GlobalScaleConv2d, fractional_dilation_conv2d

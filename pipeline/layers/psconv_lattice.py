@@ -80,7 +80,7 @@ class Term(NamedTuple):
     outputs: tuple[int, ...]
     weight_rows: tuple[int, ...] | None
     weight_columns: tuple[int, ...] | None
-    width: int  # channels a group, the smaller of in and out
+    width: int  # channels per group, the smaller of in and out
     by_input: bool = False
 
 
@@ -101,16 +101,16 @@ class Plan(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Channels a group of the thinnest term."""
+        """Channels per group of the thinnest term."""
         return min(term.width for term in self.terms)
 
 
 def make_plan(lattice: Lattice) -> Plan | None:
     """Split a lattice into grouped convolutions whose multiplications add up to those of a plain convolution.
 
-    Rows and columns of equal residue form dense rectangles. The offsets k - c at which a dilation stands are therefore
-    split into cosets of the cyclic group, the largest first: (1, 2, 1, 4) gives 1/2 + 1/4 + 1/4 of a plain convolution,
-    seven 1s and one 2 give 1/2 + 1/4 + 1/8 + 1/8.
+    Rows and columns of equal residue form dense rectangles. The offsets k - c of one dilation are therefore split into
+    cosets of the cyclic group, the largest first: (1, 2, 1, 4) gives 1/2 + 1/4 + 1/4 of a plain convolution, seven 1s
+    and one 2 give 1/2 + 1/4 + 1/8 + 1/8.
 
     Returns:
         None where the channels do not fall into equal blocks (interleaved layout only).

@@ -1,1 +1,1 @@
-"""One small script a stage; nobody imports them."""
+"""One small script for each stage; nobody imports them."""

@@ -1,6 +1,6 @@
 """Write a network as ONNX: `python -m pipeline.stages.export EXPERIMENT --preset PRESET`.
 
-A classifier is written whole, a detector's backbone and neck, to data/runs/<preset>/<experiment>/backbone.onnx.
+A whole classifier, or a detector's backbone and neck, is written to data/runs/<preset>/<experiment>/backbone.onnx.
 """
 
 import argparse

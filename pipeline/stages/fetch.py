@@ -1,7 +1,7 @@
 """Download, check and unpack real data sets: `python -m pipeline.stages.fetch [NAME ...] --preset PRESET`.
 
-Without a name it brings what the preset reads. It goes on where it was broken off. SCALEWISE_MIRROR and
-SCALEWISE_ARCHIVES in the environment stand for --mirror and --local. workflow/data/sources.yaml lists all data sets.
+Without a name, it fetches what the preset reads. An interrupted download continues. The environment variables
+SCALEWISE_MIRROR and SCALEWISE_ARCHIVES replace --mirror and --local. workflow/data/sources.yaml lists all data sets.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Draw detections of a paper's baseline and method beside the annotations of the same images."""
+"""Draw detections of a paper's baseline and of its method beside the annotations of the same images."""
 
 import argparse
 

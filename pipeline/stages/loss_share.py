@@ -1,4 +1,4 @@
-"""Read DST's threshold off a baseline: `python -m pipeline.stages.loss_share EXPERIMENT --preset PRESET`."""
+"""Derive DST's threshold from a baseline: `python -m pipeline.stages.loss_share EXPERIMENT --preset PRESET`."""
 
 import argparse
 

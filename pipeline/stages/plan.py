@@ -1,7 +1,7 @@
-"""Work out beforehand what tables cost: `python -m pipeline.stages.plan --preset PRESET [--table NAME] [--gpus N]`.
+"""Estimate what tables will cost: `python -m pipeline.stages.plan --preset PRESET [--table NAME] [--gpus N]`.
 
-GPU-hours, wall time, memory and disk of every table and of all, and the order in which they are cheapest. With
-`--table` the plan is only printed; without it `reports/<preset>/plan.md` and `.csv` are written.
+The plan has the GPU-hours, wall time, memory and disk of every table and of all, in the cheapest order. It is written
+to `reports/<preset>/plan.md` and `.csv`; with `--table` it is only printed.
 """
 
 import argparse

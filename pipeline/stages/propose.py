@@ -1,4 +1,4 @@
-"""Propose on all images for others to classify: `python -m pipeline.stages.propose EXPERIMENT --preset PRESET`."""
+"""Propose regions in all images: `python -m pipeline.stages.propose EXPERIMENT --preset PRESET`."""
 
 import argparse
 

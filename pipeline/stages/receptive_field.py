@@ -1,7 +1,7 @@
 """Compare receptive fields and densities of connections (POD, section 3).
 
-`python -m pipeline.stages.receptive_field EXPERIMENT --preset PRESET`: the GSL experiment whose learnt scales stand
-beside the printed ones, where they exist.
+`python -m pipeline.stages.receptive_field EXPERIMENT --preset PRESET` uses printed scales and, where they exist, those
+that the GSL experiment has learnt.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Write one published table with our numbers beside it, as Markdown and CSV.
 
-Rows without a result read `not run`. `--headline` shows the rows that the quickstart trains, and no others.
+Rows without a result read `not run`. `--headline` shows only the rows that the quickstart trains.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Check a preset's data and bring it into one form: `python -m pipeline.stages.verify --preset PRESET`.
+"""Check a preset's data and normalise it: `python -m pipeline.stages.verify --preset PRESET`.
 
 `--dataset voc` checks the data of the experiments on PASCAL VOC.
 """

@@ -1,4 +1,4 @@
-"""Weigh the dilation rates of a PSConv network: `python -m pipeline.stages.weight_share EXPERIMENT --preset PRESET`."""
+"""Measure the weights of PSConv's dilations: `python -m pipeline.stages.weight_share EXPERIMENT --preset PRESET`."""
 
 import argparse
 

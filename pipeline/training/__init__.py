@@ -1,4 +1,4 @@
-"""Training: the loop, its schedule and checkpoints, and the papers' training paradigms.
+"""Training: the loop, its schedule and checkpoints, and the papers' training methods.
 
 Public names load on first use, so that planning a training never imports torch.
 """

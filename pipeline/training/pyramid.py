@@ -49,11 +49,11 @@ class PyramidBatches(Dataset):
         self._phase = lru_cache(maxsize=2)(self._prepare)
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]:
-        """Return images, targets and facts: `resolution`, `snip` (whether ranges apply), `valid` (share of objects).
+        """Return images, targets and facts: `resolution`, `snip` (whether ranges apply), `valid` (share, or None).
 
         Targets have `boxes`, `labels`, `valid_head` [n] and `valid_proposal` [n] (bool), and `head_range` [2] in
-        network-input pixels (infinity where open); where the data set has them also `masks` [n, H, W] (uint8) and
-        `proposals` [P, 4].
+        network-input pixels (infinity where open). Where the data set has them, they also have `masks` [n, H, W]
+        (uint8) and `proposals` [P, 4].
         """
         snip = index >= self.first_snip_step
         units, streams, order = self._phase(snip)

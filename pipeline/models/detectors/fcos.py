@@ -65,7 +65,7 @@ class FCOSHead(FocalHead):
     def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the focal loss, the IoU loss weighted by centerness, and the cross-entropy of centerness.
 
-        The first and last are divided by the batch's number of positive positions, the IoU loss by their centerness.
+        The first and last are divided by the batch's number of positives, the IoU loss by their summed centerness.
         """
         logits, centerness, distances = (
             torch.cat([flatten_level(level, parts) for level in outputs[name]], dim=1)

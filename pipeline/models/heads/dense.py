@@ -61,7 +61,7 @@ class SingleStageDetector(nn.Module):
     def run(
         self, features: dict[str, Tensor], images: ImageList, targets: list[dict[str, Tensor]] | None
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Return detections in network-input pixels, which are empty in training, and losses, empty in evaluation."""
+        """Return detections in network-input pixels (empty in training) and named losses (empty in evaluation)."""
         raise NotImplementedError
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
