@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-# No module may have the name of a function here: importing it would put the module in the place of the function.
+# No module may have the name of a function here: importing the module would replace the function.
 _HOME = {
     "average_recall": "proposals",
     "bootstrap_ap": "bootstrap",

@@ -25,12 +25,12 @@ class SubConv(NamedTuple):
 
 
 def decompose(scale_h: float, scale_w: float, out_channels: int, tolerance: float = 0.05) -> list[SubConv]:
-    """Split a scale into sub-convolutions in output-channel order, the lower first (POD, section 3.2, figure 3).
+    """Split a scale (dilations in pixels) into sub-convolutions, the lower first (POD, section 3.2, figure 3).
 
     An axis within `tolerance` of an integer is rounded. If both are, one convolution is enough. If one is, the other
     axis is split into its floor and ceil, and the ceil's share of the channels is the axis's fraction. If none is, the
-    parts are (floor, floor) and (ceil, ceil), and the share is the mean of both fractions. An axis with dilation 0 has
-    kernel 1 and padding 0.
+    parts are (floor, floor) and (ceil, ceil), and the share is the mean of both fractions. Parts are in output-channel
+    order. An axis with dilation 0 has kernel 1 and padding 0.
 
     Differs from the paper, which does not say how channels round: the lower part has floor((1 - share) * C_out + 0.5)
     channels, and a part without channels is left out.

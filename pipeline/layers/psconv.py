@@ -65,7 +65,7 @@ class PSConv2d(nn.Conv2d):
         self.register_buffer("_masks", masks, persistent=False)
 
     def _is_thin(self, dtype: torch.dtype) -> bool:
-        """Tell whether dense convolutions over the masked weight are faster on the CPU, or the only way."""
+        """Tell whether dense convolutions of the masked weight are faster on the CPU, or the only possibility."""
         if self._plan is None:
             return True
         return not self._lattice.depthwise and self._plan.width < _GROUP_WIDTH.get(dtype, 24)

@@ -51,7 +51,7 @@ class Lattice(NamedTuple):
         return tuple(self.table().unique().tolist())
 
     def masks(self) -> Tensor:
-        """Return where each distinct dilation stands, bool [dilations, C_out, C_in/groups], on the CPU."""
+        """Return the kernels of each distinct dilation as masks, bool [dilations, C_out, C_in/groups], on the CPU."""
         table = self.table()
         return torch.stack([table == dilation for dilation in self.distinct()])
 

@@ -93,7 +93,7 @@ class Checkpoints:
 
 
 class DamagedError(ValueError):
-    """A checkpoint is not what was written."""
+    """A checkpoint differs from what was written."""
 
 
 def opened(path: Path) -> io.BytesIO:

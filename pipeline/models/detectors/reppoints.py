@@ -21,7 +21,7 @@ from pipeline.models.heads.roi_heads import PositiveLosses, box_area
 from pipeline.models.heads.valid_ranges import assign_points_in_range, match_anchors_in_range
 from pipeline.preset import ModelSize
 
-CONVS = 3  # of a tower, without normalisation: the printed parameter count says so
+CONVS = 3  # of a tower, without normalisation, as the printed parameter count requires
 BASE = 4  # width of a level's objects in strides, by which box losses are divided, on the 800-pixel scale
 OFFSET_GRADIENT = 0.1  # share of the gradient that reaches the first points through the deformable convolutions
 BETA = 0.11  # of smooth L1

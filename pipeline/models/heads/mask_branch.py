@@ -45,7 +45,7 @@ class MaskBranch(nn.Module):
             targets: each image's `masks` [n, H, W], 0 or 1, in network-input pixels.
 
         Raises:
-            ValueError: a target without masks, or with fewer or more masks than boxes.
+            ValueError: a target without masks, or without one mask for each box.
         """
         check_masks(targets)
         positive = [torch.where(labels > 0)[0] for labels in sampled.labels]
@@ -107,7 +107,7 @@ def build_mask_branch(spec: Spec, classes: int) -> MaskBranch:
 
 
 def check_masks(targets: list[dict[str, Tensor]]) -> None:
-    """Raise ValueError where a target has no masks, or fewer or more masks than boxes."""
+    """Raise ValueError where a target has no masks, or not one mask for each box."""
     for row, target in enumerate(targets):
         if "masks" not in target:
             raise ValueError(f"A mask branch needs masks [n, H, W] in every target; image {row} has {sorted(target)}.")
