@@ -109,8 +109,7 @@ class FCOSHead(FocalHead):
     def level_candidates(self, level: int, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes [n, 4], scores [n] and classes [n] of a level's best positions.
 
-        Class scores must exceed the threshold. Candidates are ranked by class score times centerness; its root is the
-        score.
+        Class scores must exceed the threshold. Candidates rank by class score times centerness; its root is the score.
         """
         logits, centerness, distances = (
             flatten_level(outputs[name], parts)[0]
@@ -176,8 +175,8 @@ def build_fcos(spec: Spec, classes: int = 80, scales: Scales | None = None) -> D
         classes: object categories, without the background.
         scales: learnt global scale of every decomposed block, (1, 1) where it is None.
 
-    It has none of the improvements made after DST was written: positions anywhere in an object are positive, centerness
-    is predicted beside the classes, the box loss is -log IoU, and distances are in pixels.
+    It has none of the later improvements, as when DST was written: positions anywhere in an object are positive,
+    centerness is predicted beside the classes, the box loss is -log IoU, and distances are in pixels.
     """
     backbone = build_pyramid(spec, scales, "p5")
     head = FCOSHead(backbone.out_channels, classes, spec.preset.model, spec.preset.factor)
