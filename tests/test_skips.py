@@ -29,21 +29,9 @@ SENTENCE = "A test was skipped for a reason that tests/skips.py does not have: "
 
 def run(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess:
     (folder / "test_it.py").write_text(text)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "skips",
-        "-c",
-        os.devnull,
-        "--rootdir",
-        str(folder),
-        *options,
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "skips", "-c", os.devnull, *options, str(folder)]
     environment = os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}
-    return subprocess.run([*command, str(folder)], env=environment, capture_output=True, text=True)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder)
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")])
