@@ -31,10 +31,8 @@ def two_splits(folder, train, val, **options):
 
 def test_category_ids_are_contiguous_in_the_order_of_the_source(folder):
     manifest, train = verify_one(folder, instances()), normalised(folder)
-    assert manifest["categories"] == train["categories"] == [
-        {"id": 1, "original_id": 4, "name": "cat"},
-        {"id": 2, "original_id": 9, "name": "dog"},
-    ]  # fmt: skip
+    expected = [{"id": 1, "original_id": 4, "name": "cat"}, {"id": 2, "original_id": 9, "name": "dog"}]
+    assert manifest["categories"] == train["categories"] == expected
     assert [(a["id"], a["category_id"]) for a in train["annotations"]] == [(11, 1), (12, 2), (13, 1)]
     assert train["images_root"] == (folder / "images").as_posix()
 
@@ -128,9 +126,10 @@ def test_category_that_only_val_has_comes_last_and_is_counted(folder):
 def test_files_that_disagree_on_categories_are_refused():
     known, bird = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}], {"id": 7, "name": "bird"}
     assert new_categories(known, [known[1], bird], "train", "val.json") == [bird]
-    for number, found in ((1, "calls category 1 'dog', but in train it is 'cat'"),
-                          (5, "gives category 'dog' the id 5, but in train it is 2")):  # fmt: skip
-        with pytest.raises(InputError, match=rf"^val\.json {found}; use one list"):
+    wrong = {1: "calls category 1 'dog', but in train it is 'cat'"}
+    wrong[5] = "gives category 'dog' the id 5, but in train it is 2"
+    for number, said in wrong.items():
+        with pytest.raises(InputError, match=rf"^val\.json {said}; use one list"):
             new_categories(known, [{"id": number, "name": "dog"}], "train", "val.json")
 
 

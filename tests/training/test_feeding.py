@@ -98,10 +98,8 @@ def test_plain_feeder_goes_on_from_any_step():
 
 def test_starting_a_feeder_draws_no_random_numbers():
     # A resumed training starts its loader at another step than an uninterrupted one.
-    for feeder in (
-        build_feeder(tiny.plain(), images(4), 4),
-        build_feeder(tiny.plain(collage=CollageOptions()), images(8), 4),
-    ):
+    for method in ({}, {"collage": CollageOptions()}):
+        feeder = build_feeder(tiny.plain(**method), images(8), 4)
         torch.manual_seed(0)
         feeder.batch(0)
         assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(0)))

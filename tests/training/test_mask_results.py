@@ -6,10 +6,10 @@ import json
 import math
 import time
 
-import msgspec
 import pytest
 import tiny
 import torch
+from msgspec.structs import replace
 from pycocotools import mask as coco_mask
 from torch import Tensor
 from torchvision.ops import roi_align
@@ -131,8 +131,7 @@ def test_masks_out_of_range_leave_with_their_boxes():
     options = TestOptions(**TWO, valid_ranges=((0, 20), (20, None)))
     small, large = [0.0, 0, 9, 9], [30.0, 30, 70, 70]
     level = found((small, 0.9, 0.6), (large, 0.8, 0.7))
-    preset = msgspec.structs.replace(tiny.PRESET, original_factor=1.0)
-    merged = merge([level, level], options, preset)
+    merged = merge([level, level], options, replace(tiny.PRESET, original_factor=1.0))
     assert merged["boxes"].tolist() == [small, large]
     assert [round(float(part.max()), 2) for part in merged["mask_probs"]] == [0.6, 0.7]
 
@@ -152,8 +151,7 @@ def test_results_have_the_mask_beside_the_box():
 
 
 def mask_spec(detector: str = "mask_rcnn", base: str = "dst_frcnn_r50_fpn_1x") -> Spec:
-    found = tiny.spec(base, steps=3)
-    return msgspec.structs.replace(found, experiment=msgspec.structs.replace(found.experiment, detector=detector))
+    return tiny.with_detector(tiny.spec(base, steps=3), detector)
 
 
 @pytest.mark.parametrize(
@@ -193,17 +191,15 @@ def test_the_numbers_of_masks_are_those_of_the_masks(tiny_project):
     """Boxes that are right with masks that are not, and the other way round."""
     spec = mask_spec()
     truth = read_json(paths.manifest("tiny").parent / "val.json")
-    whole, boxes = {}, []
+    whole, boxes = [], []
     for annotation in truth["annotations"]:
         size = annotation["segmentation"]["size"]
         nothing = encode_masks(torch.zeros(1, 1, 28, 28), torch.tensor([[0.0, 0, 9, 9]]), size)[0]
         result = {key: annotation[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5}
         boxes.append(result | {"segmentation": nothing})
-        whole[annotation["id"]] = result | {"bbox": [0, 0, 0.5, 0.5], "segmentation": annotation["segmentation"]}
-    for results, ap, mask_ap in ((boxes, 1.0, 0.0), (list(whole.values()), 0.0, 1.0)):
-        path = paths.detections("tiny", spec.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results))
+        whole.append(result | {"bbox": [0, 0, 0.5, 0.5], "segmentation": annotation["segmentation"]})
+    for results, ap, mask_ap in ((boxes, 1.0, 0.0), (whole, 0.0, 1.0)):
+        write_json(paths.detections("tiny", spec.name), results)
         score(spec, "single")
         metrics = read_json(paths.metrics("tiny", spec.name))
         assert (metrics["ap"], metrics["mask_ap"]) == (ap, mask_ap)
@@ -226,9 +222,7 @@ def without_masks(split: str) -> None:
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_data_without_masks_are_refused_before_training(tiny_project, split):
     without_masks(split)
-    with pytest.raises(
-        InputError, match=r"needs the `segmentation` of every object, but .* first annotation 1 of image"
-    ):
+    with pytest.raises(InputError, match=r"needs the `segmentation` of every object, but .* first annotation 1 of im"):
         train_detector(mask_spec())
 
 
@@ -238,9 +232,8 @@ def test_box_detectors_need_no_masks(tiny_project):
         train_detector(spec)
         predict(spec, "single")
         score(spec, "single")
-        written.append(
-            [file("tiny", spec.name).read_bytes() for file in (paths.weights, paths.detections, paths.metrics)]
-        )
+        places = (paths.weights, paths.detections, paths.metrics)
+        written.append([place("tiny", spec.name).read_bytes() for place in places])
         without_masks("train")
         without_masks("val")
     assert written[0] == written[1]
