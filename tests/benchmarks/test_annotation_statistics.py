@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_folder import shared
 
 from pipeline import paths
 from pipeline.benchmarks import annotation_statistics
@@ -14,8 +14,6 @@ from pipeline.benchmarks.annotation_statistics import anchor_shares, measure, si
 from pipeline.benchmarks.pages.annotations import Row, annotations_page, judged
 from pipeline.data.labelled.sets import LabelSet, read_label_sets
 from pipeline.files import read_json
-
-LABELS = Path(__file__).resolve().parents[2] / ".." / "shared" / "datasets" / "coco-labels"
 
 
 def labels(name: str = "val2017") -> LabelSet:
@@ -123,9 +121,7 @@ def test_the_command_writes_page_numbers_and_figure(tmp_path, monkeypatch) -> No
 
 @pytest.mark.slow
 def test_the_papers_numbers_on_cocos_labels() -> None:
-    if not LABELS.is_dir():
-        pytest.skip("COCO's labels are not beside this checkout")
-    found = measure(read_label_sets(LABELS), {"val2017": 5, "train2017": 1})
+    found = measure(read_label_sets(shared("datasets/coco-labels")), {"val2017": 5, "train2017": 1})
     assert found["labels"]["val2017"]["objects"] == 36_335
     assert found["labels"]["train2017"]["objects"] == 849_942
     rows = {row["what"].split(",")[0]: row for row in found["rows"]}
