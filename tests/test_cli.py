@@ -79,13 +79,6 @@ def test_own_data_without_its_paths(project, monkeypatch, capsys):
     assert "workflow/presets/own.yaml: data.train must name `images` (a folder) and `annotations`" in text
 
 
-def test_missing_name_is_a_usage_error(project, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as ended:
-        stage(monkeypatch, "train")
-    assert ended.value.code == 2
-    assert "EXPERIMENT" in capsys.readouterr().err
-
-
 def test_mistakes_of_the_program_keep_their_traceback(project):
     def broken(options: object) -> None:
         raise KeyError("not the user's fault")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 import pytest
@@ -16,45 +17,8 @@ HEAD = ((0, 80), (40, 160), (120, None))  # section 7.1
 PROPOSAL = ((0, 80), (0, 160), (120, None))  # [0, 160] at 800x1200 is printed
 INFERENCE = ((0, 90), (32, 180), (75, None))  # SNIPER's: the paper tuned its own on minival and prints none
 SHARED = "snip_rpn_r101_6ep_single_scale_800"  # the proposals of tables 1 and 2
-PLAIN_RPN, SNIP_RPN = (f"snip_rpn_dpn92_6ep_{method}_conv45_7anchor" for method in ("ms_train", "snip"))  # of table 4
-
-# Printed row: the evaluation behind it, the proposals that it classifies, the training's and the test's resolutions.
-ALL, HIGH, MIDDLE = (1400, 800, 480), (1400,), (800,)
-ROWS = {
-    "snip_t1": {
-        "r50__1400_lt80px": ("snip_drfcn_r50_7ep_range_limited_1400", SHARED, HIGH, HIGH),
-        "r50__800_all": ("snip_drfcn_r50_7ep_single_scale__res_1400", SHARED, MIDDLE, HIGH),
-        "r50__1400_all": ("snip_drfcn_r50_7ep_single_scale_1400", SHARED, HIGH, HIGH),
-        "r50__mst": ("snip_drfcn_r50_7ep_ms_train__res_1400", SHARED, ALL, HIGH),
-        "r50__snip": ("snip_drfcn_r50_7ep_snip__res_1400", SHARED, ALL, HIGH),
-    },
-    "snip_t2": {
-        "r50__single_scale": ("snip_drfcn_r50_7ep_single_scale", SHARED, MIDDLE, MIDDLE),
-        "r50__ms_test": ("snip_drfcn_r50_7ep_single_scale__ms_test", SHARED, MIDDLE, ALL),
-        "r50__ms_train_test": ("snip_drfcn_r50_7ep_ms_train__ms_test", SHARED, ALL, ALL),
-        "r50__snip": ("snip_drfcn_r50_7ep_snip__ms_test", SHARED, ALL, ALL),
-    },
-    "snip_t3": {
-        "rpn_r50__baseline": ("snip_rpn_r50_6ep_ms_train_conv4_5anchor", None, ALL, ALL),
-        "rpn_r50__improved": ("snip_rpn_r50_6ep_ms_train_conv45_7anchor", None, ALL, ALL),
-        "rpn_r50__snip": ("snip_rpn_r50_6ep_snip_conv45_7anchor", None, ALL, ALL),
-        "rpn_dpn92__snip": (SNIP_RPN, None, ALL, ALL),
-    },
-    "snip_t4": {
-        "ipn_dpn98__no_snip": ("snip_drfcn_dpn98_7ep_ms_train__ms_test", PLAIN_RPN, ALL, ALL),
-        "ipn_dpn98__no_snip_rpn": ("snip_drfcn_dpn98_7ep_snip__rpn_without_snip", PLAIN_RPN, ALL, ALL),
-        "ipn_dpn98__snip_abl": ("snip_drfcn_dpn98_7ep_snip__ms_test", SNIP_RPN, ALL, ALL),
-        "ipn_r101": ("snip_drfcn_r101_7ep_snip__ms_test", "snip_rpn_r101_6ep_snip_conv45_7anchor", ALL, ALL),
-        "ipn_dpn92": ("snip_drfcn_dpn92_7ep_snip__ms_test", SNIP_RPN, ALL, ALL),
-        "ipn_dpn98": ("snip_drfcn_dpn98_7ep_snip__ms_test", SNIP_RPN, ALL, ALL),
-        "ipn_dpn98__flip": ("snip_drfcn_dpn98_7ep_snip__flip", SNIP_RPN, ALL, ALL),
-        "ipn_ensemble": ("snip_drfcn_dpn98_7ep_snip__ensemble", SNIP_RPN, ALL, ALL),
-    },
-    "snip_s7_3": {
-        "ipn_joint_dpn92_r101__flip": ("snip_drfcn_dpn92_resnet101_joint_7ep_snip__flip", SNIP_RPN, ALL, ALL),
-    },
-}
-CASES = [(table, row, *facts) for table, rows in ROWS.items() for row, facts in rows.items()]
+TABLES = ("snip_t1", "snip_t2", "snip_t3", "snip_t4", "snip_s7_3")
+CASES = [(table, row) for table in TABLES for row in find_table(table)[1].rows if row.ours]
 
 
 @cache
@@ -69,39 +33,31 @@ def evaluation(name: str) -> tuple[Spec, Test]:
     return spec, spec.experiment.tests[test]
 
 
-def resolutions(spec: Spec) -> tuple[tuple[int, int], ...]:
-    """Return (short side, longest side) of every resolution that an experiment trains at."""
+def written(sides: Iterable[tuple[int, int]]) -> list[str]:
+    """Return (short, long) sides as papers write them."""
+    return [f"{short}x{long}" for short, long in sides]
+
+
+@pytest.mark.parametrize(("table", "row"), CASES, ids=lambda value: getattr(value, "id", value))
+def test_rows_train_and_test_at_their_resolutions_on_their_proposals(table, row) -> None:
+    spec, options = evaluation(row.source.name)
     levels = spec.experiment.pyramid or (PyramidLevel(spec.recipe.short_side, spec.recipe.long_side),)
-    return tuple((level.short_side, level.long_side) for level in levels)
-
-
-def test_every_printed_row_of_this_paper_is_walked() -> None:
-    for table, rows in ROWS.items():
-        printed = {row.id: row for row in find_table(table)[1].rows if row.ours}
-        assert set(rows) == set(printed), table
-        for name, (found, proposals, *_) in rows.items():
-            wanted = printed[name].experiments  # the network of proposals first, the evaluated network last
-            assert wanted[-1] == paths.split_evaluation(found)[0], (table, name)
-            if table in ("snip_t4", "snip_s7_3"):
-                assert wanted[0] == proposals, (table, name)
-
-
-@pytest.mark.parametrize(("table", "row", "name", "proposals", "train", "test"), CASES)
-def test_rows_train_and_test_at_their_resolutions_on_their_proposals(table, row, name, proposals, train, test) -> None:
-    spec, options = evaluation(name)
-    experiment, sides = spec.experiment, dict(RESOLUTIONS)
-    assert resolutions(spec) == tuple((short, sides[short]) for short in train)
-    assert (options.short_sides, options.long_sides) == (test, tuple(sides[short] for short in test))
-    assert (options.proposals or experiment.proposals) == proposals
-    printed = {r.id: r for r in find_table(table)[1].rows}[row].factors
-    if "train_scales" in printed:  # written as 1400x2000, in rising order
-        assert tuple(printed["train_scales"][::-1]) == tuple(f"{short}x{sides[short]}" for short in train)
-        assert tuple(printed["test_scales"][::-1]) == tuple(f"{short}x{sides[short]}" for short in test)
-    words = str(printed.get("test", ""))
+    every = written(RESOLUTIONS)[::-1]  # printed in rising order; table 3 prints none and has all
+    assert written((one.short_side, one.long_side) for one in levels) == row.factors.get("train_scales", every)[::-1]
+    looks = written(zip(options.short_sides, options.long_sides, strict=True))
+    assert looks == row.factors.get("test_scales", every)[::-1]
+    assert spec.name == row.experiments[-1]
+    proposals = {"snip_t1": SHARED, "snip_t2": SHARED, "snip_t3": None}.get(table, row.experiments[0])
+    assert (options.proposals or spec.experiment.proposals) == proposals
+    words = str(row.factors.get("test", ""))
     # Tables 1 and 2: NMS at 0.3, as in section 4.
     assert options.merge == ("soft_nms" if "soft_nms" in words else "nms")
     assert options.flip == ("flip" in words)
     assert bool(options.members) == ("ensemble" in words)
+
+
+def test_every_printed_row_is_one_of_these() -> None:
+    assert len(CASES) == 22
 
 
 def test_valid_ranges_are_the_papers_wherever_snip_is_on() -> None:

@@ -55,7 +55,8 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     for (kind, base), part in chosen.items():
         result["rows"] += time_group(kind, base, part, options)
         write_report(path, result, detector_times_page)
-        print(f"{kind} beside {base}: {told(result['rows'][-len(part) :])}", file=sys.stderr, flush=True)
+        told = (f"{row['experiment']} {row['ratio']['median']:.3f}" for row in result["rows"][-len(part) :])
+        print(f"{kind} beside {base}: {', '.join(told)}", file=sys.stderr, flush=True)
     return result
 
 
@@ -159,11 +160,6 @@ def at_side(spec: Spec, side: int) -> Spec:
         spec,
         recipe=structs.replace(recipe, short_side=side, long_side=round(recipe.long_side * side / recipe.short_side)),
     )
-
-
-def told(rows: list[dict[str, Any]]) -> str:
-    """Return the ratios of some rows as one line of text."""
-    return ", ".join(f"{row['experiment']} {row['ratio']['median']:.3f}" for row in rows)
 
 
 def parser() -> argparse.ArgumentParser:

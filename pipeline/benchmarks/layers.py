@@ -20,7 +20,6 @@ from pipeline.benchmarks.counterparts import layer_cases
 from pipeline.benchmarks.marks import MISSED, judge
 from pipeline.benchmarks.pages.layers import benchmark_page
 from pipeline.benchmarks.timing.profiles import operator_shares
-from pipeline.benchmarks.timing.rounds import Call
 
 MEMORY_FORMAT = "channels_last"
 QUICK_FOLDER = Path("data/scratch/benchmarks")
@@ -97,15 +96,12 @@ def explain(cases: list[Case], marks: list[dict[str, Any]], device: str) -> list
             if alike and case.size == mark["worst"]["case"]:
                 calls = case.calls()
                 names = (next(iter(calls)), selects["name"])
-                shares = {name: where_time_goes(calls[name], device) for name in names}
+                shares = {}
+                for name in names:
+                    own = getattr(calls[name], "shares", None)  # ONNX Runtime has a profiler of its own
+                    shares[name] = own() if own else operator_shares(calls[name], device)
                 profiles.append({"mark": mark["mark"], "case": case.size, "shares": shares})
     return profiles
-
-
-def where_time_goes(call: Call, device: str) -> dict[str, Any]:
-    """Return the shares of a call's operators, from ONNX Runtime's own profiler for its calls."""
-    own = getattr(call, "shares", None)
-    return own() if own else operator_shares(call, device)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from pipeline import code_digest, config, paths
 from pipeline.graph import declared, doors
@@ -32,7 +33,7 @@ def refresh() -> None:
     write_catalogue(preset)
     known = declared.stages()
     stages = [declared.one(name, known) for name in (*names, "catalogue")]
-    complete = [stage for stage in stages if ready(stage)]
+    complete = [stage for stage in stages if there(stage.deps)]
     doors.dvc("commit", "--force", *(stage.address for stage in complete))
     waiting = [stage.address.rpartition(":")[2] for stage in stages if stage not in complete]
     say(f"{len(names)} tables are written: reports/{preset}/tables, listed in {paths.catalogue(preset)}.")
@@ -59,9 +60,9 @@ def enter(target: str, trust: bool = False) -> None:
     for sentence in doors.repair():
         say(sentence)
     stale = stale_stages([stage.address], known)
-    there = [address for address in stale if ready(known[address]) and made(known[address])]
-    older = [] if trust else [address for address in there if outdated(known[address])]
-    found = [address for address in there if address not in older]
+    run = [address for address in stale if there((*known[address].deps, *known[address].outs))]
+    older = [] if trust else [address for address in run if outdated(known[address])]
+    found = [address for address in run if address not in older]
     if found:
         doors.dvc("commit", "--force", *found)
     if len(found) == len(stale):  # with others left, Snakemake is right to see something to do
@@ -82,11 +83,6 @@ def outdated(stage: declared.Stage) -> bool:
     return any(path.is_file() and path.stat().st_mtime < newest for path in outputs)
 
 
-def ready(stage: declared.Stage) -> bool:
-    """Whether all inputs of a stage exist."""
-    return all((paths.ROOT / dep).exists() for dep in stage.deps)
-
-
-def made(stage: declared.Stage) -> bool:
-    """Whether all outputs of a stage exist."""
-    return all((paths.ROOT / out).exists() for out in stage.outs)
+def there(files: Iterable[str]) -> bool:
+    """Whether all inputs or outputs of a stage exist."""
+    return all((paths.ROOT / file).exists() for file in files)

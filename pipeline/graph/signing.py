@@ -7,7 +7,7 @@ of code and settings differ, and perhaps which inputs a stage names. All other i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ def lock_file(address: str) -> Path:
     return Path(address.rpartition(":")[0] or "dvc.yaml").with_name("dvc.lock")
 
 
-def load(known: Mapping[str, declared.Stage], root: Path = paths.ROOT) -> dict[str, Record]:
-    """Return the records of all stages that have one, by address."""
+def load(known: Iterable[str], root: Path = paths.ROOT) -> dict[str, Record]:
+    """Return the records of the stages, named by address, that have one."""
     found = {}
     for lock in sorted({lock_file(address) for address in known}):
-        content = read_yaml(root / lock) if (root / lock).is_file() else {"stages": {}}
+        content = (read_yaml(root / lock) if (root / lock).is_file() else None) or {}
         prefix = "" if lock.parent == Path() else f"{lock.with_name('dvc.yaml').as_posix()}:"
-        found |= {prefix + name: record for name, record in content["stages"].items()}
+        found |= {prefix + name: record for name, record in content.get("stages", {}).items()}
     return {address: found[address] for address in known if address in found}
 
 

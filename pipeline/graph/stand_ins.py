@@ -17,8 +17,8 @@ import yaml
 
 from pipeline import paths
 from pipeline.errors import InputError
-from pipeline.files import read_json, read_text, read_yaml, write_json, write_text
-from pipeline.graph import declared
+from pipeline.files import read_json, read_text, write_json, write_text
+from pipeline.graph import declared, signing
 
 KEPT = Path("data/scratch/stand_ins")  # what a kill between making and keeping must not lose
 PLAN = KEPT / "plan.json"
@@ -82,13 +82,11 @@ def locks() -> list[str]:
 
 def recorded(root: Path, address: str) -> dict[str, dict[str, Any]]:
     """Return what a lock below `root` says of a stage's outputs, by path; nothing of a lock that a kill tore."""
-    file, _, name = address.rpartition(":")
-    lock = root / Path(file or "dvc.yaml").with_name("dvc.lock")
     try:
-        stages = (read_yaml(lock) or {}).get("stages", {}) if lock.is_file() else {}
+        records = signing.load([address], root)
     except InputError:
         return {}
-    return {out["path"]: out for out in stages.get(name, {}).get("outs", ())}
+    return {out["path"]: out for out in records.get(address, {}).get("outs", ())}
 
 
 def renamed(lock: str, changes: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> str:

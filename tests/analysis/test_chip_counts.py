@@ -31,22 +31,17 @@ IMAGES = [
 
 
 @pytest.mark.parametrize("kind", ["sampled", "grid"])
-def test_chips_by_hand(kind: str) -> None:
-    found = count_chips(labels(IMAGES), kind, seed=0)
-    assert found.chips.tolist() == [1, 2, 1, 1, 1]
-    assert (found.objects, found.uncovered) == (8, 1)
-
-
-@pytest.mark.parametrize("kind", ["sampled", "grid"])
-def test_an_image_whose_only_object_fits_no_chip_has_none(kind: str) -> None:
-    found = count_chips(labels([((480, 640), [[0, 100, 400, 10]])]), kind, seed=0)
-    assert (found.chips.tolist(), found.objects, found.uncovered) == ([0], 1, 1)
-
-
-@pytest.mark.parametrize("kind", ["sampled", "grid"])
-def test_labels_without_small_objects(kind: str) -> None:
-    found = count_chips(labels(IMAGES[2:4]), kind, seed=0)
-    assert (found.chips.tolist(), found.objects, found.uncovered) == ([], 0, 0)
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (IMAGES, ([1, 2, 1, 1, 1], 8, 1)),
+        ([((480, 640), [[0, 100, 400, 10]])], ([0], 1, 1)),  # the only object fits no chip
+        (IMAGES[2:4], ([], 0, 0)),  # no small objects
+    ],
+)
+def test_chips_by_hand(images, expected, kind: str) -> None:
+    found = count_chips(labels(images), kind, seed=0)
+    assert (found.chips.tolist(), found.objects, found.uncovered) == expected
 
 
 def test_an_images_chips_depend_on_the_seed_and_on_its_place_alone() -> None:

@@ -70,7 +70,7 @@ def test_thresholds_have_two_digits_and_are_never_zero():
     assert found == [0.095, 0.12, 0.5, 0.031, 0.01, 0.001, 0.001]
 
 
-def test_the_papers_own_case(fake_folder):
+def test_the_papers_own_case(fake):
     # "more than half of the training iterations undergo an extremely low loss proportion", under 0.1
     results = written(["5,1,0.05,0.25,0.7", "10,1,0.25,0.25,0.5"], [0] * 9 + [50] + [25, 25])
     found = describe_shares(results, BASE)
@@ -82,7 +82,7 @@ def test_the_papers_own_case(fake_folder):
     assert found["means"] == {"small": 0.15, "medium": 0.25, "large": 0.6}
 
 
-def test_windows_stand_in_where_steps_were_not_counted(fake_folder):
+def test_windows_stand_in_where_steps_were_not_counted(fake):
     results = written(["5,1,0.02,,", "10,1,,,", "15,1,0.04,,"], None)
     found = describe_shares(results, BASE)
     assert (found["source"], found["counted"], found["window_steps"]) == ("windows", 2, 5)
@@ -90,19 +90,14 @@ def test_windows_stand_in_where_steps_were_not_counted(fake_folder):
     assert found["means"]["large"] is None
 
 
-def test_what_is_missing_is_said(fake_folder):
+def test_what_is_missing_is_said(fake):
     with pytest.raises(InputError, match=r"dst_frcnn_r50_fpn_1x\.csv does not exist or is empty; train"):
         describe_shares(Results("mini"), BASE)
     with pytest.raises(InputError, match="holds no small_share"):
         describe_shares(written(["5,1,,,"], None), BASE)
 
 
-def test_the_file_of_a_stage(fake_folder):
+def test_the_file_of_a_stage(fake):
     written(["5,1,0.05,0.25,0.7"], [1, 1])
     write_shares("mini", BASE)
     assert read_json(paths.loss_share("mini", BASE))["proposed_threshold"] == 0.01
-
-
-@pytest.fixture
-def fake_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)

@@ -138,6 +138,9 @@ def test_measured_steps_take_the_place_of_the_assumption():
     other = planned("train dst_frcnn_r101_fpn_1x", network, rates)
     assert not other.measured
     assert other.memory == found.memory  # the largest of its family that was measured
+    none = costs.rates_from(9.5, None)
+    assert (none.measured, none.gpu) == ({}, "")
+    assert costs.median_tflops([full("dst_frcnn_r50_fpn_1x")], lambda _: network, none) is None
 
 
 def test_memory_comes_from_the_gpu_or_else_from_a_cpu():
@@ -156,12 +159,6 @@ def test_memory_comes_from_the_gpu_or_else_from_a_cpu():
     assert plan.memory_of(full("pod_retinanet_r50_fpn_1x"), Network(1, 0, 1), rates) is None
 
 
-def test_without_a_benchmark_there_is_only_the_assumption():
-    rates = costs.rates_from(9.5, None)
-    assert (rates.measured, rates.gpu) == ({}, "")
-    assert costs.median_tflops([full("dst_frcnn_r50_fpn_1x")], lambda _: Network(1, 0, 1), rates) is None
-
-
 # The counts
 
 
@@ -174,10 +171,7 @@ def test_a_network_is_taken_apart_into_pixels_and_regions():
     assert network.parameters == whole["parameters_total"]
     head = 7 * 7 * 256 * 1024 + 1024 * 1024
     assert head < network.a_region < head + 1024 * 500
-
-
-def test_one_stage_detectors_have_no_regions():
-    assert costs.count_network(config.resolve("pod_retinanet_r50_fpn_1x", "full")).a_region == 0
+    assert costs.count_network(full("pod_retinanet_r50_fpn_1x")).a_region == 0  # one stage
 
 
 def test_counts_are_remembered(tmp_path, monkeypatch):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -194,11 +193,13 @@ def test_the_page_shows_failures_and_what_ran(few, tmp_path):
     assert "| `msfm_retinanet_r50_fpn_1x` | out of \\| memory |" in page
 
 
-def test_failures_are_what_the_process_said_last(monkeypatch):
-    def process(code: int, err: str):
-        return lambda *args, **kwargs: subprocess.CompletedProcess(args, code, "", err)
+def test_a_process_answers_in_its_last_line(monkeypatch):
+    def process(code: int, err: str, out: str = ""):
+        return lambda *args, **kwargs: subprocess.CompletedProcess(args, code, out, err)
 
     asked = options(Path())
+    monkeypatch.setattr(subprocess, "run", process(0, "", f"noise\n{json.dumps(FOUND)}\n"))
+    assert architectures.run("x", asked) == {"found": FOUND}
     monkeypatch.setattr(subprocess, "run", process(1, "Traceback\n  line\nRuntimeError: no\n\n"))
     assert architectures.run("x", asked) == {"failure": "RuntimeError: no"}
     monkeypatch.setattr(subprocess, "run", process(-9, ""))
@@ -209,17 +210,3 @@ def test_failures_are_what_the_process_said_last(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", late)
     assert architectures.run("x", options(Path(), "--seconds", "7")) == {"failure": "not done after 7 s"}
-
-
-def test_each_network_has_a_process_of_its_own(monkeypatch):
-    commands = []
-
-    def note(command, **kwargs):
-        commands.append(command)
-        return subprocess.CompletedProcess(command, 0, f"noise\n{json.dumps(FOUND)}\n", "")
-
-    monkeypatch.setattr(subprocess, "run", note)
-    asked = options(Path(), "--preset", "mini", "--threads", "1")
-    assert architectures.run("msfm_frcnn_r50_fpn_1x", asked) == {"found": FOUND}
-    assert commands[0][:4] == [sys.executable, "-m", "pipeline.benchmarks.one_step", "msfm_frcnn_r50_fpn_1x"]
-    assert commands[0][4:] == ["--preset", "mini", "--device", "cpu", "--precision", "fp32", "--threads", "1"]

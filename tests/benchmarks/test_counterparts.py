@@ -34,7 +34,7 @@ def test_the_three_forms_of_psconv_compute_the_same():
         torch.testing.assert_close(other(x), three(x), rtol=1e-5, atol=1e-5)
 
 
-def test_parameters_of_the_counterparts():
+def test_parameters_and_sizes_of_the_counterparts():
     counts = {name: sum(p.numel() for p in layer.parameters()) for name, layer in layers(64).items()}
     dense = 9 * 64 * 64
     assert counts == {
@@ -46,10 +46,7 @@ def test_parameters_of_the_counterparts():
         "three_branch": dense * 3 // 2,  # the official module stores masked zeros
         "masked_sum": dense,
     }
-
-
-def test_all_counterparts_keep_the_size():
-    x = torch.randn(1, 8, 7, 5)
+    x = torch.randn(1, 8, 7, 5)  # all keep the size
     assert {name: layer(x).shape for name, layer in layers(8).items()} == dict.fromkeys(layers(8), x.shape)
 
 
@@ -62,9 +59,6 @@ def test_sizes_are_the_product_of_channels_and_pixels_and_the_papers_own(device,
     pairs = {(c, p) for c in (64, 128, 256, 512) for p in (56, 28, 14, 7)}
     assert {(size["channels"], size["pixels"]) for size in found[:-1]} == pairs
     assert all(1 <= size["batch"] <= 4096 for size in found)
-
-
-def test_a_batch_holds_the_wanted_work():
     batches = {(size["channels"], size["pixels"]): size["batch"] for size in sizes("cpu", "fp32")[:-1]}
     assert batches[64, 56] == batches[512, 7] == 7  # 0.8e9 multiply-adds over 9 * 64^2 * 56^2
     assert batches[512, 56] == 1

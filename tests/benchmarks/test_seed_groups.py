@@ -71,9 +71,7 @@ def test_a_run_of_pre_training_makes_a_backbone_with_its_own_seed(monkeypatch):
     name = "psconv_frcnn_r50_fpn_1x"
     detector = [("train_detector", name, 7), ("predict", name, 7, "single"), ("score", name, 7, "single")]
     assert calls_of(monkeypatch, PRETRAINING) == [("pretrain", "resnet50", 7), *detector]
-
-
-def test_runs_of_other_groups_share_their_backbone(monkeypatch):
+    # Runs of other groups share their backbone.
     assert calls_of(monkeypatch, "l1")[0] == ("train_detector", "msfm_frcnn_r50_fpn_1x", 7)
 
 
@@ -133,11 +131,9 @@ def test_detectors_without_proposals_take_their_own_noise_where_it_was_measured(
     assert results.run_noise("msfm_cascade_rcnn_r50_fpn_1x", "ap") == (None, None)
 
 
-def test_methods_are_trained_beside_a_group_that_was_measured(tmp_path, monkeypatch):
-    resolve, preset, method = config.resolve, config.load_preset("mini"), "psconv_frcnn_r50_fpn_1x_psconv"
-    specs = {name: resolve(name, "mini") for name in (method, seeds.BASELINES[PRETRAINING])}
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "load_preset", lambda name: preset)
+def test_methods_are_trained_beside_a_group_that_was_measured(monkeypatch, preset):
+    method = "psconv_frcnn_r50_fpn_1x_psconv"
+    specs = {name: config.resolve(name, "mini") for name in (method, seeds.BASELINES[PRETRAINING])}
     monkeypatch.setattr(config, "resolve", lambda name, preset: specs[name])
     ran = []
 
