@@ -79,15 +79,6 @@ def test_every_scale_set_convolution_number_and_fusion(name, convs, fusion):
     assert seen == [(math.floor(20 * scale), math.floor(40 * scale)) for scale in scales]
 
 
-@pytest.mark.parametrize(("position", "groups"), [(1, 1), (1, 4), (1, 8), (2, 4), (3, 4), (3, 8), (3, 16), (3, 32)])
-def test_norm_groups_of_the_tables_divide_the_branches(position, groups):
-    for channels, ratio in zip((512, 1024, 2048) if position == 3 else (128, 256, 512), (16, 32, 64), strict=True):
-        with torch.device("meta"):
-            module = MultiScaleFusion(channels, ratio, convs=1, norm_groups=groups)
-        assert {branch[1].num_groups for branch in module.branches} == {groups}
-        assert module.branches[0][0].out_channels == (32 if position == 3 else 8)
-
-
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),

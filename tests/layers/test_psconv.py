@@ -197,13 +197,17 @@ def test_tiny_maps_empty_batches_and_meta():
         assert PSConv2d(64, 64, stride=2)(torch.zeros(1, 64, 7, 8)).shape == (1, 64, 4, 4)
 
 
-def test_bfloat16_autocast_keeps_memory_format_and_value():
+def test_bfloat16_autocast_keeps_memory_format_value_and_gradient():
     torch.manual_seed(0)
     for channels in (16, 128):
         layer = copy.deepcopy(PSConv2d(channels, channels)).to(memory_format=torch.channels_last)
         x = torch.randn(1, channels, 9, 9).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             y = layer(x)
+            wide = copy.deepcopy(layer).double()(x.double())
+        assert wide.dtype is torch.float64  # left alone, as by a plain convolution
         assert y.dtype is torch.bfloat16
         assert y.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(y.float(), layer(x), atol=0.06, rtol=0.06)
+        low, full = (torch.autograd.grad(found.float().sum(), layer.weight)[0] for found in (y, layer(x)))
+        torch.testing.assert_close(low, full, atol=0.4, rtol=0.06)

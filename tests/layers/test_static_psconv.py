@@ -64,12 +64,6 @@ def test_multiplies_as_a_plain_convolution(pattern, layout, axes):
     assert all(conv.weight.count_nonzero() == conv.weight.numel() for conv in static.convs)
 
 
-def test_paper_pattern_is_a_half_and_two_quarters():
-    static = StaticPSConv2d(PSConv2d(64, 64))
-    shares = {conv.dilation[0]: conv.weight.numel() / (9 * 64 * 64) for conv in static.convs}
-    assert shares == {1: 0.5, 2: 0.25, 4: 0.25}
-
-
 def test_the_layer_is_left_alone():
     layer = PSConv2d(8, 8)
     before = layer.weight.clone()

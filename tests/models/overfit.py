@@ -1,6 +1,6 @@
 """Does a detector learn at all? Train a narrow one on eight ScaleWorld images of 160x120, then score it on them.
 
-`overfit_ap50(overfit.spec("msfm_frcnn_r50_fpn_1x"))` does all of it; the parts are there for families that need more
+`overfit(spec("msfm_frcnn_r50_fpn_1x"))` does all of it; the parts are there for families that need more
 (proposals of another network, a model built by hand).
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import tiny
 import torch
 from pycocotools import mask as rle
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from pipeline.data.scaleworld.scenes import annotate_scene, render_scene
 from pipeline.data.scaleworld.shapes import CATEGORIES
 from pipeline.evaluation import evaluate_detections
 from pipeline.models import build_detector
-from pipeline.preset import Data, ModelSize, Preset, Training
+from pipeline.preset import Data, Training
 from pipeline.spec import Spec
 from pipeline.training.prediction import coco_results
 
@@ -31,31 +32,16 @@ IMAGES = 8
 SMALLEST_SIDE = 12  # pixels; a narrow network need not find a speck in order to show that it learns
 CLASSES = len(CATEGORIES)
 
-PRESET = Preset(
+SIZE = {"width": 0.25, "fpn_channels": 64, "head_channels": 128, "fusion_min_width": 8, "score_threshold": 0.01}
+LIMITS = {"rpn_pre_nms_train": 200, "rpn_post_nms_train": 100, "rpn_pre_nms_test": 200, "rpn_post_nms_test": 100}
+LIMITS |= {"rpn_batch": 64, "roi_batch": 32, "detections": 100}
+PRESET = msgspec.structs.replace(
+    tiny.PRESET,
     name="overfit",
     title="overfit (tests)",
     data=Data(kind="scaleworld", train_images=IMAGES, val_images=IMAGES, seed=0, may_publish_images=True),
     factor=FACTOR,
-    threads=1,
-    init_source="pretrain",
-    model=ModelSize(
-        width=0.25,
-        max_blocks=1,
-        fpn_channels=64,
-        head_channels=128,
-        c4_stride=8,
-        fusion_min_width=8,
-        rpn_pre_nms_train=200,
-        rpn_post_nms_train=100,
-        rpn_pre_nms_test=200,
-        rpn_post_nms_test=100,
-        rpn_batch=64,
-        roi_batch=32,
-        c4_roi_batch=16,
-        roi_samples=1,
-        detections=100,
-        score_threshold=0.01,
-    ),
+    model=msgspec.structs.replace(tiny.PRESET.model, **SIZE, **LIMITS),
     training=Training(batch=IMAGES, norm="batch", frozen_stages=-1, precision="fp32"),
 )
 
@@ -142,11 +128,6 @@ def overfit(
         with torch.inference_mode():
             outputs = model.eval()(images)
         return model, {kind: score_ap50(outputs, truth, kind) for kind in (("bbox", "segm") if masks else ("bbox",))}
-
-
-def overfit_ap50(model_or_spec: nn.Module | Spec, steps: int = 100, lr: float = 3e-3, seed: int = 0) -> float:
-    """Return the box AP50 that a detector reaches on eight images that it was trained on."""
-    return overfit(model_or_spec, steps, lr, seed=seed)[1]["bbox"]
 
 
 @contextmanager

@@ -41,14 +41,10 @@ def test_a_preset_may_start_at_stride_4_with_normalised_towers(family):
 def test_levels_keep_the_sizes_of_their_objects_from_stride_4_on():
     fine, published = fine_model("retinanet").head, model("retinanet").head
     torch.testing.assert_close(fine.cells, published.cells)
+    anchors = fine.anchors(0, torch.zeros(1, 27, 2, 3)).reshape(2, 3, 9, 4)  # where their features lie
+    centres = (anchors[..., :2] + anchors[..., 2:]) / 2
+    torch.testing.assert_close(centres[1, 2], torch.tensor([[8.0, 4.0]]).expand(9, 2))
     fine, published = fine_model("fcos").head, model("fcos").head
     assert fine.ranges == published.ranges
     fine, published = fine_model("reppoints").head, model("reppoints").head
     assert fine.base * fine.strides[0] == published.base * published.strides[0]
-
-
-def test_an_anchor_from_stride_4_on_lies_where_its_features_do():
-    head = fine_model("retinanet").head
-    anchors = head.anchors(0, torch.zeros(1, 27, 2, 3)).reshape(2, 3, 9, 4)
-    centres = (anchors[..., :2] + anchors[..., 2:]) / 2
-    torch.testing.assert_close(centres[1, 2], torch.tensor([[8.0, 4.0]]).expand(9, 2))

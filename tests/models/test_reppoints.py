@@ -47,17 +47,11 @@ def test_places_are_in_pixels():
     assert placed.tolist() == [[[0, 0, 16, 32], [64, 32, 160, 128]]]
 
 
-def positions(*levels: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """Return positions [L, 2] and strides [L] of levels (stride, height, width)."""
-    rows = [(x * s, y * s, s) for s, height, width in levels for y in range(height) for x in range(width)]
-    table = torch.tensor(rows, dtype=torch.float32)
-    return table[:, :2], table[:, 2]
-
-
 def first_positives(boxes: list[list[float]], base: float = 4.0) -> dict[tuple[int, int, int], int]:
     """Return x, y and stride of positions with an object, on strides 8, 16 and 32 of a 64x64 image."""
-    where, strides = positions((8, 8, 8), (16, 4, 4), (32, 2, 2))
-    matched = match_positions(where, strides, torch.tensor(boxes).reshape(-1, 4), base)
+    grid = [(x, y, s) for s in (8, 16, 32) for y in range(0, 64, s) for x in range(0, 64, s)]
+    where, strides = torch.tensor(grid).float().split((2, 1), dim=1)
+    matched = match_positions(where, strides[:, 0], torch.tensor(boxes).reshape(-1, 4), base)
     rows = torch.where(matched >= 0)[0].tolist()
     return {(*map(int, where[row].tolist()), int(strides[row])): int(matched[row]) for row in rows}
 
@@ -69,13 +63,7 @@ def test_an_objects_size_chooses_its_level():
     assert first_positives([[0, 30, 128, 62]]) == {(48, 48, 16): 0}  # mean of log2 32 and log2 8
     assert first_positives([[30, 30, 34, 34]]) == {(32, 32, 8): 0}  # smaller than every level
     assert first_positives([[-500, -500, 564, 564]]) == {(32, 32, 32): 0}  # larger
-
-
-def test_a_presets_base_moves_the_levels():
-    assert first_positives([[0, 0, 32, 32]], base=1.0) == {(0, 0, 32): 0}  # first of four corners
-
-
-def test_the_nearest_position_counts_in_widths_and_heights():
+    assert first_positives([[0, 0, 32, 32]], base=1.0) == {(0, 0, 32): 0}  # a preset's; first of four corners
     # Centre (19, 13): x is 3 of 30 wide, y 3 of 18 high away from (16, 16); (24, 16) is 5 of 30 away in x.
     assert first_positives([[4, 4, 34, 22]]) == {(16, 16, 8): 0}
 
@@ -88,9 +76,8 @@ def test_a_position_goes_to_the_nearest_of_its_objects():
     assert first_positives([]) == {}
 
 
-def head(classes: int = 2) -> RepPointsHead:
-    size = tiny.PRESET.model
-    return RepPointsHead(8, classes, size, 1.0)
+def head() -> RepPointsHead:
+    return RepPointsHead(8, 2, tiny.PRESET.model, 1.0)
 
 
 def outputs(points: Tensor, refined: Tensor, logit: float = 0.0) -> dict[str, list[Tensor]]:

@@ -24,14 +24,7 @@ LEAST_IOU = 1e-6
 
 
 class FCOSHead(FocalHead):
-    """Class scores, distances to the box's sides and centerness of every position.
-
-    Args:
-        channels: of every level.
-        classes: object categories, without the background.
-        size: limits and thresholds of inference.
-        factor: of lengths, relative to the papers' 800-pixel scale.
-    """
+    """Class scores, distances to the box's sides and centerness of every position; arguments as `RetinaNetHead`."""
 
     def __init__(self, channels: int, classes: int, size: ModelSize, factor: float) -> None:
         super().__init__(classes, size, NMS_IOU)

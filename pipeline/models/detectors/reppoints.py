@@ -44,14 +44,7 @@ class PointConv(nn.Module):
 
 
 class RepPointsHead(FocalHead):
-    """Class scores, a first point set and a refined point set for every position.
-
-    Args:
-        channels: of every level.
-        classes: object categories, without the background.
-        size: limits and thresholds of inference.
-        factor: of lengths, relative to the papers' 800-pixel scale.
-    """
+    """Class scores, a first point set and a refined one for every position; arguments as `RetinaNetHead`."""
 
     def __init__(self, channels: int, classes: int, size: ModelSize, factor: float) -> None:
         super().__init__(classes, size, NMS_IOU)
