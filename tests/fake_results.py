@@ -52,6 +52,9 @@ class Fake:
         groups = {"fpn": group, "none": group}
         if pretraining is not None:
             groups["pretraining"] = group | {"sd": dict.fromkeys(METRICS, pretraining)}
+        self.groups(digest, **groups)
+
+    def groups(self, digest: str | None = None, **groups: dict) -> None:
         digest = digest or preset_digest(config.load_preset(self.preset))
         write_json(paths.NOISE, {self.preset: {"preset_digest": digest, "groups": groups}})
 

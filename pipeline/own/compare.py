@@ -24,12 +24,7 @@ SHOWN = "## Every method"  # the page up to here is printed at the end
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Run the comparison.
-
-    Raises:
-        BuildError: a stage failed.
-        InputError: something is wrong with the folder or the options.
-    """
+    """Run the comparison. Raises BuildError where a stage failed, InputError for a wrong folder or wrong options."""
     if options.seeds == 1 or options.seeds < 0:
         raise InputError(f"SEEDS is {options.seeds}, but a spread needs at least 2 runs (3 are better), or 0 for none.")
     own_data.load_size(options.size)  # a wrong word should not wait for the folder to be read

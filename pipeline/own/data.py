@@ -60,11 +60,7 @@ class Folder(NamedTuple):
 def read_folder(
     name: str, images: str, annotations: str, val_images: str | None = None, val_annotations: str | None = None
 ) -> Folder:
-    """Check a COCO-format folder, and split it where no validation annotations are named.
-
-    Raises:
-        InputError: the first mistake in the files, or too few images to split.
-    """
+    """Check a COCO-format folder, split it without validation annotations. Raises InputError for the first mistake."""
     if not images or not annotations:
         raise InputError("IMAGES and ANNOTATIONS must be named: an image folder, and the COCO instances JSON of it.")
     if val_images and not val_annotations:
@@ -160,11 +156,7 @@ def load_size(size: str) -> Size:
 
 
 def write_preset(name: str, size: str, folder: Folder) -> Path:
-    """Write the preset of a folder at a size and return its path.
-
-    Raises:
-        InputError: the name is no preset's name, or that of a preset which was not written here.
-    """
+    """Write a folder's preset at a size; return its path. Raises InputError for a bad name, or another's preset."""
     if not name.replace("_", "a").isalnum() or name != name.lower() or not name.isascii():
         raise InputError(f"NAME is {name!r}, but must be of small letters, digits and underscores, such as `birds`.")
     path = paths.ROOT / paths.preset_file(name)

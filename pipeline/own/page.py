@@ -52,8 +52,7 @@ def compare_page(results: Results) -> str:
     """Return the page; the first thing on it is what could have been seen."""
     methods = [method for method in methods_of(results.name, headline_tables(), headline=True) if method.gains]
     lines = advice(methods)
-    text = f"# Which scale method helps on this data? Preset {results.name}\n\n"
-    text += visible_section(results, methods)
+    text = f"# Which scale method helps on this data? Preset {results.name}\n\n{visible_section(results, methods)}"
     text += "\n## Advice\n\n" + "".join(f"- {line}\n" for line in lines)
     text += "\n## Every method, by object size\n\n" + methods_table(methods)
     text += (
@@ -208,13 +207,13 @@ def more_section(results: Results, methods: list[Method]) -> str:
         return md.number(100 * median(noise.visible(images, runs) for noise in known[size]))
 
     images, runs = f"And {MORE_IMAGES} times the images", f"With {MORE_RUNS} trainings of each"
+
+    def part(size: str) -> str:
+        return md.percent(median(noise.image_part for noise in known[size]), 0)
+
     columns = [
         md.Column("Objects", lambda size: size),
-        md.Column(
-            "% of the variance from images",
-            lambda size: md.percent(median(noise.image_part for noise in known[size]), 0),
-            "r",
-        ),
+        md.Column("% of the variance from images", part, "r"),
         md.Column("With 1 training of each", partial(visible, 1, 1), "r"),
         md.Column(images, partial(visible, MORE_IMAGES, 1), "r"),
         md.Column(runs, partial(visible, 1, MORE_RUNS), "r"),

@@ -22,14 +22,7 @@ COUNTS = {"params_m": "parameters, M", "gflops": "multiply-adds, G"}
 TIMES = {"ms_per_image": "ms an image", "hours": "hours of training"}
 DEVIATION = "_std"  # behind a metric's name: its printed deviation, no metric of its own
 
-NAMES = {
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "ap_small": "AP small",
-    "ap_medium": "AP medium",
-    "ap_large": "AP large",
-}
+NAMES = {metric: metric.replace("ap", "AP").replace("_", " ") for metric in METRICS}
 NAMES |= {f"{MASK}{metric}": f"mask {name}" for metric, name in NAMES.items()}
 NAMES |= {"map": "mAP", "ar": "AR", "ar50": "AR50", "ar75": "AR75"}
 NAMES |= {metric: f"Recall50, {'-'.join(metric.split('_')[1:])} px" for metric in RECALLS[3:]}

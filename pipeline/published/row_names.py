@@ -22,12 +22,7 @@ HEADINGS = ("detector", "backbone", "neck", "dcn", "method", "schedule")  # what
 
 
 def headings(labels: Sequence[str], factors: Sequence[dict[str, Any]]) -> list[str]:
-    """Return for each row of a table what tells it from others of the same label; empty where none has it.
-
-    Args:
-        labels: as printed, one a row.
-        factors: of the same rows, as `data/published` has them.
-    """
+    """Return for each row (printed label and factors) what tells it from others of its label; empty where none does."""
     found = []
     for label, own in zip(labels, factors, strict=True):
         same = [other for name, other in zip(labels, factors, strict=True) if name == label]

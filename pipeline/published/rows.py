@@ -72,16 +72,13 @@ def check_rows(rows: RowsFile, known: dict[str, list[str]], where: Path) -> None
     """Raise InputError where a file of rows names a table or a row that its paper does not print."""
     for part in ("headline", "evaluations", "baselines", "speeds", "absent"):
         for table, entries in getattr(rows, part).items():
-            if table not in known:
-                raise InputError(
-                    f"{where}: {part} names the unknown table {table!r}{nearest(table, known)}; correct it."
-                )
-            for row in entries if part != "headline" else ():
-                if row not in known[table]:
-                    raise InputError(
-                        f"{where}: {part} of {table} names the unknown row {row!r}{nearest(row, known[table])}; "
-                        "correct it."
-                    )
+            named = [("table", table, known, part)]
+            if table in known and part != "headline":
+                named += [("row", row, known[table], f"{part} of {table}") for row in entries]
+            for kind, name, names, place in named:
+                if name not in names:
+                    unknown = f"names the unknown {kind} {name!r}{nearest(name, names)}"
+                    raise InputError(f"{where}: {place} {unknown}; correct it.")
 
 
 def is_classifier(experiment: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from pipeline import config, paths
 from pipeline.errors import InputError, nearest
 from pipeline.options import Options
+from pipeline.published.papers import check_paper
 from pipeline.published.row_names import headings
 from pipeline.published.rows import RowsFile, Source, Speed, check_rows, is_classifier, load_rows
 
@@ -161,8 +163,7 @@ class Published(Options):
 @cache
 def load_published(paper: str) -> Published:
     """Return a paper's printed tables. Raises InputError for an unknown paper and for a wrong file."""
-    if paper not in paths.PAPERS:
-        raise InputError(f"Unknown paper {paper!r}{nearest(paper, paths.PAPERS)}; known are {', '.join(paths.PAPERS)}.")
+    check_paper(paper)
     printed = read_published(paths.ROOT / paths.published_file(paper))
     rows = load_rows(paper)
     check_rows(rows, {t.id: [row.id for row in t.rows] for t in printed.tables}, paths.table_rows(paper))
@@ -185,28 +186,23 @@ def read_published(path: Path) -> Published:
     """Read and check one file of printed tables. Raises InputError naming table and row of the first mistake."""
     published = config.load(path, Published)
     where = config.relative(path)
-    seen: set[str] = set()
+    if (twice := _twice(published.tables)) is not None:
+        raise InputError(f"{where}: table {twice} occurs twice; rename one.")
     for table in published.tables:
-        if table.id in seen:
-            raise InputError(f"{where}: table {table.id} occurs twice; rename one.")
-        seen.add(table.id)
-    for table in published.tables:
-        ids: set[str] = set()
+        if (twice := _twice(table.rows)) is not None:
+            raise InputError(f"{where}: table {table.id} has two rows {twice!r}; rename one.")
         for row in table.rows:
-            if row.id in ids:
-                raise InputError(f"{where}: table {table.id} has two rows {row.id!r}; rename one.")
-            ids.add(row.id)
             _check_row(published, table, row, where)
     _check_claims(published, where)
     return published
 
 
-def find_table(name: str, headline: bool = False) -> tuple[Published, Table]:
-    """Return a table by its id (`dst_t2`) and the paper's file. Raises InputError where there is none.
+def _twice(entries: tuple[Table, ...] | tuple[Row, ...]) -> str | None:
+    return next((name for name, count in Counter(entry.id for entry in entries).items() if count > 1), None)
 
-    Args:
-        headline: show only the rows that the quickstart trains; a table without any is no headline table.
-    """
+
+def find_table(name: str, headline: bool = False) -> tuple[Published, Table]:
+    """Return the paper's file and a table (`headline`: with the quickstart's rows). Raises InputError without one."""
     paper = name.split("_", 1)[0]
     if paper not in paths.PAPERS:
         known = [table.id for key in paths.PAPERS for table in load_published(key).tables]
@@ -247,9 +243,8 @@ def _check_row(published: Published, table: Table, row: Row, where: str) -> None
     try:
         found = published.baseline(table, row)
     except InputError as error:
-        raise InputError(f"{place}: baseline_row {row.baseline_row!r} names no table of this paper; correct it.") from (
-            error
-        )
+        sentence = f"{place}: baseline_row {row.baseline_row!r} names no table of this paper; correct it."
+        raise InputError(sentence) from error
     if found is None:
         known = [other.id for other in table.rows]
         raise InputError(f"{place}: baseline_row {row.baseline_row!r} names no row{nearest(row.baseline_row, known)}.")

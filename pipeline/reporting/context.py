@@ -55,10 +55,7 @@ def data_of(results: Results) -> str:
 
 
 def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
-    """Return how large some evaluations are: images (where `evaluated`), short side, steps and trainings.
-
-    Of classifiers, return what they saw.
-    """
+    """Return how large some evaluations are, in images only where `evaluated`; of classifiers, what they saw."""
     if evaluations and all(is_classifier(name) for name in evaluations):
         return _sizes_of_classifiers(results, evaluations)
     metrics = list(map(results.metrics, evaluations)) if evaluated else []

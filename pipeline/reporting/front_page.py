@@ -35,10 +35,8 @@ def analyses_section(results: Results) -> str:
     """Link the analyses, and list the networks that were exported."""
     text = "\n## Besides AP\n\n- [Parameters and multiply-adds](identities.md): printed, worked out and counted.\n"
     if paths.figure(results.name, "scale_stability").is_file():
-        text += (
-            "- ![Stability of learnt scales](figures/scale_stability.png)\n  How far learnt scales vary over images "
-        )
-        text += "and splits, beside a deformable network's offsets. [Data](figures/scale_stability.csv).\n"
+        text += "- ![Stability of learnt scales](figures/scale_stability.png)\n  How far learnt scales vary over "
+        text += "images and splits, beside a deformable network's offsets. [Data](figures/scale_stability.csv).\n"
     else:
         text += f"- Stability of learnt scales beside a deformable network's offsets: {md.NOT_RUN}.\n"
     found = {name: read_json(path) for name in EXPORTED if (path := paths.export(results.name, name)).is_file()}

@@ -21,11 +21,7 @@ TRUTH, RIGHT, WRONG, MISSED = (255, 255, 255), (64, 196, 255), (255, 140, 0), (2
 
 
 def write_gallery(preset: str, paper: str) -> None:
-    """Write `gallery/<paper>.png`, and a page that explains it.
-
-    Raises:
-        InputError: no such paper, or its baseline or method has no detections.
-    """
+    """Write `gallery/<paper>.png` and a page that explains it. Raises InputError without a paper or its detections."""
     check_paper(paper)
     results = Results(preset)
     split = load_split(paths.manifest(preset), "val")

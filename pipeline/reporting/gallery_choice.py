@@ -35,11 +35,7 @@ def group(records: Sequence[Mapping]) -> dict[int, list[dict]]:
 
 
 def match(truths: Sequence[Mapping], detections: Sequence[Mapping]) -> list[int]:
-    """Match detections, best first, to the free object of their category with the highest IoU of at least 0.5.
-
-    Returns:
-        index of the object for each detection, -1 where there is none.
-    """
+    """Return for each detection, best first, the free object of its category of highest IoU from 0.5, or -1."""
     if not detections or not truths:
         return [-1] * len(detections)
     ious = box_iou([d["bbox"] for d in detections], [t["bbox"] for t in truths])

@@ -37,10 +37,8 @@ def index_page(results: Results) -> str:
     text = f"# Scalewise, preset {results.name}\n\n**Which method helps small objects here, and can one tell?**\n\n"
     text += "".join(f"- {line}\n" for line in answer(results, methods)) + "\n"
     text += md.table(METHODS, sorted(methods, key=_order))
-    text += (
-        "\nAP in percent, gains in points over the method's own baseline with 95 % intervals, cost as a multiple of "
-    )
-    text += "that baseline's. Of twenty methods that do nothing, one reads as decided by chance.\n"
+    text += "\nAP in percent, gains in points over the method's own baseline with 95 % intervals, cost as a multiple "
+    text += "of that baseline's. Of twenty methods that do nothing, one reads as decided by chance.\n"
     text += f"\n## Run and decided\n\n{decided_section(results)}"
     text += f"\n## Gain by object size\n\n![Gain by object size](figures/ap_by_size.png)\n\n{comparability(results)} "
     text += "[Data](figures/ap_by_size.csv).\n"
@@ -78,10 +76,8 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
         lines.append(f"**One cannot tell:** {'; '.join(parts)}.")
     halves = [gain.half_width for gain in small.values() if gain.half_width is not None]
     if halves:
-        points = md.plural(len(halves), "method")
-        lines.append(
-            f"A gain in AP small must exceed about {median(halves):.1f} points to be seen (median of {points})."
-        )
+        of = md.plural(len(halves), "method")
+        lines.append(f"A gain in AP small must exceed about {median(halves):.1f} points to be seen (median of {of}).")
     elif run:
         lines.append("Nothing can be decided: the run-to-run noise of this preset is not in `data/noise.json`.")
     return [*lines, f"{numbers_of(results)} {comparability(results)}"]

@@ -12,19 +12,9 @@ from pipeline.files import write_text
 from pipeline.published.columns import NAMES
 from pipeline.reporting.context import comparability, numbers_of, one_rule
 from pipeline.reporting.latency import latency_section
+from pipeline.verdicts import methods
 from pipeline.verdicts.comparison import Gain, judge_gain
-from pipeline.verdicts.methods import (
-    BASE,
-    COMBINATIONS,
-    LONGER,
-    METHODS,
-    METRICS,
-    SINGLES,
-    Compared,
-    Pair,
-    best_part,
-    compare_pair,
-)
+from pipeline.verdicts.methods import COMBINATIONS, METHODS, METRICS, SINGLES, Compared, Pair, best_part, compare_pair
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word
 
@@ -57,8 +47,8 @@ def methods_page(
     text += f"\n## Cost\n\n{cost_section(results)}"
     text += f"\n## Latency\n\n{latency_section()}"
     text += "\n## Combinations\n\nNo paper joined its method with another's. These are trained by one recipe, "
-    text += f"PSConv's, from each method's own init; gains are over `{BASE}`, those of FD-WT, which two "
-    text += f"trainings stand behind, over `{LONGER}`, which is trained for twice as long. PSConv and POD's "
+    text += f"PSConv's, from each method's own init; gains are over `{methods.BASE}`, those of FD-WT, which two "
+    text += f"trainings stand behind, over `{methods.LONGER}`, which is trained for twice as long. PSConv and POD's "
     text += "networks both replace the 3x3 convolutions, so they exclude each other; SNIP is another detector on "
     text += "given proposals, and is not joined.\n\n"
     text += gains_table([*singles, *(item for item, _ in joined)])

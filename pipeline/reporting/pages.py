@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_text, write_text
-from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS, check_paper
+from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS
 from pipeline.published.tables import exists, find_table, load_published
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.facts import learnt_facts
@@ -16,18 +16,12 @@ from pipeline.verdicts.comparison import headline_tables
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.table_lines import count_verdicts, read_headlines
 
-ONCE = (
-    "- Verdict:",
-    "- Published numbers",
-    "- Differs from the paper",
-    "- Seeds ±",
-    "- Parameters and",
-)  # said under the first table only
+# said under the first table only
+ONCE = ("- Verdict:", "- Published numbers", "- Differs from the paper", "- Seeds ±", "- Parameters and")
 
 
 def write_page(paper: str, preset: str) -> None:
     """Write `papers/<paper>.md` of a preset. Raises InputError for an unknown paper."""
-    check_paper(paper)
     write_text(paths.page(preset, paper), paper_page(Results(preset), paper))
 
 
@@ -47,10 +41,8 @@ def paper_page(results: Results, paper: str) -> str:
     for name in headline_tables(paper):
         text += "\n" + embedded_table(results, name, seen)
     if results.reproduces():
-        text += (
-            f"\n## Claims\n\n[Every claim of {NAMES[paper]}](../claims/{paper}.md) with its numbers, from all tables "
-        )
-        text += "of the paper; those that the rows above can check stand under their tables.\n"
+        text += f"\n## Claims\n\n[Every claim of {NAMES[paper]}](../claims/{paper}.md) with its numbers, from all "
+        text += "tables of the paper; those that the rows above can check stand under their tables.\n"
     text += "\n## Figures\n"
     for name in (*FIGURES_OF.get(paper, ()), "ap_by_size", "loss"):
         text += f"\n![{FIGURES[name]}](../figures/{name}.png)\n\n{FIGURES[name]} [Data](../figures/{name}.csv).\n"

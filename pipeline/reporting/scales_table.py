@@ -79,9 +79,8 @@ def _moved(results: Results, experiment: str) -> str:
     word = f"**{moved(results, experiment)}**"
     text = f"{word}: `{experiment}`, the scale that moved most is {scales['largest_shift']:.2f} from 1"
     text += f", averaged over {scales['images']:,} training images"
-    return text + (
-        f"; the largest deviation over images is {100 * max(spreads):.1f} % of its mean.\n" if spreads else ".\n"
-    )
+    text += f"; the largest deviation over images is {100 * max(spreads):.1f} % of its mean" if spreads else ""
+    return f"{text}.\n"
 
 
 def _two(value: float | None) -> str:

@@ -14,14 +14,7 @@ UP = "../../.."  # from a page in a folder of a preset's report to the project's
 
 
 def sources_section(results: Results, table: str, compared: list[Compared], address: str) -> str:
-    """Return the section that leads from a row to its experiment, result, cost and command.
-
-    Args:
-        results: of a preset.
-        table: id of the table.
-        compared: its rows that the project has.
-        address: of the table's stage in DVC.
-    """
+    """Return what leads from a row to its experiment, result, cost and command; `address` is the stage's."""
 
     def trained(key: str, item: Compared) -> str:
         return md.integer((results.training(item.experiment) or {}).get(key))

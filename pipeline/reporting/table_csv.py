@@ -11,7 +11,7 @@ from pipeline.options import Test
 from pipeline.published.columns import name_of
 from pipeline.published.tables import Row, Table
 from pipeline.verdicts.claim_checks import CheckedClaim
-from pipeline.verdicts.comparison import Compared, Gain, metrics_of, readable_method
+from pipeline.verdicts.comparison import Compared, metrics_of, readable_method
 from pipeline.verdicts.printed_costs import PrintedCost
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word
@@ -35,7 +35,9 @@ def csv_rows(
             line = {"kind": "row", **base, "metric": metric, "unit": "percent"}
             line |= {"published": _printed(item.row.values.get(metric)), "sd": empty(found.sd, 100, 2)}
             line |= {"ours": empty((item.metrics or {}).get(metric), 100), "seeds": found.count if item.metrics else ""}
-            lines.append(line | ({"verdict": plain_word(item)} if gain is None else _gained(gain)))
+            line |= {"verdict": plain_word(item)} if gain is None else _judged(gain.verdict)
+            cells = {"published_gain": _printed(gain.published), "our_gain": empty(gain.ours, 100)} if gain else {}
+            lines.append(line | cells)
         lines += [{"kind": "seeds", **base, **line} for line in seed_lines(results, item, metrics_of(table))]
         lines += [{"kind": "cost", **base, **line} for line in cost_lines(results, item)]
     for cost in costs:
@@ -96,11 +98,6 @@ def cost_lines(results: Results, item: Compared) -> list[dict[str, Any]]:
 
 def _about(row: Row) -> dict[str, str]:
     return {"row": row.id, "label": row.name, "method": readable_method(row)}
-
-
-def _gained(gain: Gain) -> dict[str, str]:
-    cells = {"published_gain": _printed(gain.published), "our_gain": empty(gain.ours, 100)}
-    return cells | _judged(gain.verdict)
 
 
 def test_pixels(evaluation: str) -> int:

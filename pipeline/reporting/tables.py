@@ -16,16 +16,9 @@ from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_
 from pipeline.reporting.sources import left_out, sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
 from pipeline.reporting.table_csv import claim_lines, cost_lines, csv_rows, empty, plain_word
+from pipeline.verdicts import comparison
 from pipeline.verdicts.claim_checks import CheckedClaim, check_claims
-from pipeline.verdicts.comparison import (
-    APART,
-    Compared,
-    Gain,
-    compare,
-    further_gain,
-    lacks_pretraining_noise,
-    metrics_of,
-)
+from pipeline.verdicts.comparison import APART, Compared, Gain, compare, further_gain, metrics_of
 from pipeline.verdicts.printed_costs import PrintedCost, costs_of
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word, rules_of
@@ -84,9 +77,8 @@ def table_markdown(
     if needs_test_dev(table.split):
         notes += "- Printed rows of test-dev, whose labels are not public: ours are of the validation images.\n"
     notes += f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
-    apart = [
-        item.row.name for item in methods if lacks_pretraining_noise(results, item.evaluation, item.baseline, main)
-    ]
+    lacks = partial(comparison.lacks_pretraining_noise, results)
+    apart = [item.row.name for item in methods if lacks(item.evaluation, item.baseline, main)]
     if apart:
         which = "All compared rows" if len(apart) == len(methods) else md.listing(apart)
         notes += f"- {which}: {APART} So nothing is decided.\n"
@@ -204,8 +196,10 @@ def _stand_in_sentences(published: Published, table: Table, methods: list[Compar
     sentences = []
     for item in methods:
         if item.stand_in:
-            printed = published.baseline(table, item.row)
-            missing = f"the printed baseline ({_name(printed[1])}) is not run here" if printed else "none is printed"
+            printed, missing = published.baseline(table, item.row), "none is printed"
+            if printed:
+                names = printed[1].experiments or (f"{printed[1].name}, quoted from other work",)
+                missing = f"the printed baseline ({names[-1]}) is not run here"
             sentences.append(
                 f"{item.row.name}: {missing}; `{item.baseline}` stands in for it, so its gain can be `decided up` or "
                 "`down`, not agree with the printed one."
@@ -229,10 +223,6 @@ def _seed_sentences(results: Results, methods: list[Compared], metric: str) -> l
             f"(`seeds.md`); the cells show one training of each, {apart} apart."
         )
     return sentences
-
-
-def _name(row: Row) -> str:
-    return row.experiments[-1] if row.experiments else f"{row.name}, quoted from other work"
 
 
 def _word(item: Compared, gain: Gain) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline import paths
 from pipeline.evaluation.intervals import pooled_run_sd
@@ -79,13 +79,10 @@ def compare(results: Results, published: Published, table: Table) -> tuple[list[
     compared = [compare_row(results, published, table, row) for row in present]
     shown = {item.evaluation for item in compared}
     for name in dict.fromkeys(item.baseline for item in compared if item.stand_in and item.baseline not in shown):
-        compared.insert(0, Compared(_stand_in_row(name), name, results.metrics(name), None))
+        own_name = (paths.split_evaluation(name)[0],)
+        row = Row(f"stand_in__{name}", "baseline (stand-in)", {}, True, "baseline", experiments=own_name)
+        compared.insert(0, Compared(row, name, results.metrics(name), None))
     return compared, [row for row in own if row not in present]
-
-
-def _stand_in_row(evaluation: str) -> Row:
-    experiment = paths.split_evaluation(evaluation)[0]
-    return Row(f"stand_in__{evaluation}", "baseline (stand-in)", {}, True, "baseline", experiments=(experiment,))
 
 
 def compare_row(results: Results, published: Published, table: Table, row: Row) -> Compared:
@@ -104,32 +101,25 @@ def compare_row(results: Results, published: Published, table: Table, row: Row) 
     return Compared(row, row.evaluation, metrics, found, stand_in, gains)
 
 
-class Baseline(NamedTuple):
-    """The evaluation that a gain is over; a stand-in where it is another than the printed one."""
-
-    evaluation: str | None
-    stand_in: bool = False
-
-
-def find_baseline(published: Published, table: Table, row: Row) -> Baseline:
-    """Return the baseline of a row.
+def find_baseline(published: Published, table: Table, row: Row) -> tuple[str | None, bool]:
+    """Return the evaluation that a row's gain is over, and whether it stands in for the printed one.
 
     Where the project lacks the printed baseline, the experiment that rows.yaml names stands in, else the paper's first
     baseline of the same detector, backbone and neck that it has, whatever its schedule.
     """
     printed = published.baseline(table, row)
     if printed is not None and exists(printed[1]):
-        return Baseline(printed[1].evaluation)
+        return printed[1].evaluation, False
     if row.stand_in:
-        return Baseline(row.stand_in, stand_in=True)
+        return row.stand_in, True
     if printed is None:
-        return Baseline(None)
+        return None, False
     wanted = [printed[1].factors.get(key) for key in ("detector", "backbone", "neck")]
     for other in (other for candidate in published.tables for other in candidate.rows):
         same = [other.factors.get(key) for key in ("detector", "backbone", "neck")] == wanted
         if same and other.factors.get("method") == "baseline" and exists(other):
-            return Baseline(other.evaluation, stand_in=True)
-    return Baseline(None)
+            return other.evaluation, True
+    return None, False
 
 
 def judge_gain(
@@ -213,13 +203,8 @@ def independent_sd(ours: dict, base: dict, metric: str) -> float | None:
     return sum(m[metric] * (1 - m[metric]) / m["images"] for m in (ours, base)) ** 0.5
 
 
-METHOD_NAMES = {
-    "gsl": "POD GSL",
-    "fd": "POD FD",
-    "fd_wt": "POD FD-WT",
-    "snip": "SNIP",
-    "ms_train": "multi-scale training",
-}
+METHOD_NAMES = {"gsl": "POD GSL", "fd": "POD FD", "fd_wt": "POD FD-WT", "snip": "SNIP"}
+METHOD_NAMES |= {"ms_train": "multi-scale training"}
 METHOD_NAMES |= {"dst": "DST", "msfm": "MSFM", "psconv": "PSConv", "small_loss_reweight": "small-loss reweighting"}
 
 

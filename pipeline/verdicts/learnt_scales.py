@@ -29,20 +29,15 @@ class Learnt(NamedTuple):
 
 def learnt(results: Results, row: Row, block: str) -> Learnt:
     """Return what was learnt in a block, in the row's direction and on its images."""
-    scales = results.scales(row.experiments[-1])
-    layers = scales_of(scales, row) if scales else {}
+    scales = results.scales(row.experiments[-1]) or {"layers": {}}
+    if row.factors.get("split") == "minival":  # the validation images', where the paper says so
+        scales = scales.get("val") or {}
+    layers = scales.get("layers", {})
     layer = layer_of(block, layers)
     if layer is None:
         return Learnt()
     axis = row.factors["direction"]
     return Learnt(layer, layers[layer][f"mean_{axis}"], layers[layer][f"std_{axis}"])
-
-
-def scales_of(scales: dict[str, Any], row: Row) -> dict[str, Any]:
-    """Return the scales of a row's images: the training images', or the validation images' where the paper says so."""
-    if row.factors.get("split") != "minival":
-        return scales["layers"]
-    return scales.get("val", {}).get("layers", {})
 
 
 def moved(results: Results, experiment: str) -> Word:

@@ -11,7 +11,7 @@ METRICS = ("ap", "ap_small", "ap_medium", "ap_large")
 BASE = "psconv_frcnn_r50_fpn_1x"  # of all combinations, trained by the same recipe
 LONGER = "combo_frcnn_r50_fpn_2x"  # of those with FD-WT, which two trainings stand behind, as POD's table 5 compares it
 PSCONV = f"{BASE}_psconv"
-COMBO = "combo_frcnn_r50_fpn_1x"
+COMBO, SNIP = "combo_frcnn_r50_fpn_1x", "snip_drfcn_r50_7ep"
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,7 @@ METHODS = (
     Pair("POD FD-WT", "pod_frcnn_r50_fpn_1x_fd_wt", "pod_frcnn_r50_fpn_2x", "the training that learns the scales"),
     Pair("DST", "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x", "four images read for one collage"),
     Pair("MSFM", "msfm_frcnn_r50_fpn_1x_msfm", "msfm_frcnn_r50_fpn_1x"),
-    Pair(
-        "SNIP",
-        "snip_drfcn_r50_7ep_snip__ms_test",
-        "snip_drfcn_r50_7ep_single_scale__ms_test",
-        "three resolutions, in training and test",
-    ),
+    Pair("SNIP", f"{SNIP}_snip__ms_test", f"{SNIP}_single_scale__ms_test", "three resolutions, in training and test"),
     Pair("PSConv", PSCONV, BASE),
 )
 # one recipe for all: its single methods first, so that a combination can be set against its parts

@@ -259,10 +259,7 @@ def judge_within(difference: float, limit: float, sentence: str) -> Verdict:
 def judge_lead(first: bool, lead: float, noise: float | None) -> tuple[Word, str]:
     """Return the word of a claim that one row is the best, and what its lead is worth.
 
-    Args:
-        first: whether the row that leads here is the paper's.
-        lead: of the best row over the second, in points.
-        noise: run-to-run deviation of one training in points; None where nobody measured it.
+    `first`: the row that leads here is the paper's; `lead` over the second and `noise` of one training in points.
     """
     if noise is None:
         return Word.UNDECIDED, "; run-to-run noise is unknown"

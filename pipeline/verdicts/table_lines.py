@@ -89,10 +89,7 @@ class Method:
 
 
 def read_table(preset: str, name: str, headline: bool = False) -> list[Line]:
-    """Return the lines of a table's CSV, none where the table does not exist.
-
-    `headline` takes the table of the quickstart's rows in the place of the full one.
-    """
+    """Return the lines of a table's CSV (`headline`: of the quickstart's rows), none where the table does not exist."""
     path = (paths.headline if headline else paths.table)(preset, name, "csv")
     if not path.is_file():
         return []

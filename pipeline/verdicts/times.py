@@ -50,14 +50,11 @@ def wanted() -> list[Timed]:
     found: dict[tuple[str, str, str], Timed] = {}
     for one in [*_of_tables(), *_of_methods()]:
         keys = (one.kind, key(one.kind, one.experiment), key(one.kind, one.baseline))
-        if keys[1] != keys[2] and not (one.kind == "training" and _changing(one.experiment)):
+        method = load_experiment(one.experiment).method
+        changing = one.kind == "training" and (method.collage is not None or method.snip is not None)
+        if keys[1] != keys[2] and not changing:
             found.setdefault(keys, one)
     return list(found.values())
-
-
-def _changing(experiment: str) -> bool:
-    method = load_experiment(experiment).method
-    return method.collage is not None or method.snip is not None
 
 
 def _of_tables() -> list[Timed]:
@@ -123,8 +120,6 @@ def _of_collages(keys: tuple[str, str]) -> Ratio | None:
         path = FOLDER / f"{prefix}_dst_overhead.json"
         if path.is_file() and keys == tuple(key("training", name) for name in OVERHEAD):
             mean = read_json(path)["ratios"]["dst"]["total"]["mean"]
-            sentence = (
-                f"Mean step with loading on {device}: {mean['ratio']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}]"
-            )
-            return Ratio(mean["ratio"], mean["low"], mean["high"], f"{sentence} times the baseline's.")
+            told = "{ratio:.3f} [{low:.3f}, {high:.3f}] times the baseline's.".format_map(mean)
+            return Ratio(mean["ratio"], mean["low"], mean["high"], f"Mean step with loading on {device}: {told}")
     return None

@@ -69,13 +69,7 @@ def seed_gain(results: Results, method: str, metric: str, **told: Any) -> SeedGa
 
     The interval is gain -+ t * sqrt(sd_boot^2 + sd_run^2 (1/n + 1/m)): images enter with the bootstrap of the pair that
     the tables show, trainings with their pooled deviation. A method that did nothing in the tables' training, or
-    baselines that learnt too little, decide nothing here either.
-
-    Args:
-        results: of a preset.
-        method: the experiment.
-        metric: its name.
-        told: what `judge` is told of the published gain.
+    baselines that learnt too little, decide nothing here either. `told`: what `judge` is told of the published gain.
     """
     entry = results.seed_methods.get(method)
     group = results.noise.get(entry["group"]) if entry else None
@@ -84,9 +78,7 @@ def seed_gain(results: Results, method: str, metric: str, **told: Any) -> SeedGa
     values = [_known(part, metric) for part in (group, entry)]
     if min(map(len, values)) < 2:
         return None
-    sd_boot = paired_sd(
-        results, *(paths.evaluation_name(name, "single") for name in (group["experiment"], method)), metric
-    )
+    sd_boot = paired_sd(results, group["experiment"], method, metric)
     sd_run, dof = pooled_run_sd(values)
     base, ours = (sum(found) / len(found) for found in values)
     runs = (len(values[0]), len(values[1]))

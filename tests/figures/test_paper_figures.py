@@ -20,6 +20,14 @@ def test_without_results_no_picture_is_drawn_and_the_page_says_what_it_waits_for
     page = (FOLDER_OF / "README.md").read_text()
     assert page.count("Waits for") == len(FIGURES)
     assert "Waits for the classifiers snip_cls_*: not run under this preset." in page
+    # pictures of other stages lead to their data, and wait until they are drawn
+    for name in ("statistics", "dst_threshold"):
+        write_text(paths.figure("mini", name), "a picture")
+    write_figures_page("mini")
+    page = (FOLDER_OF / "README.md").read_text()
+    assert "PS-ResNet-50\n\nWaits for psconv_cls_r50_120ep_cos_psconv: not run under this preset.\n" in page
+    assert "![SNIP, figure 1: object sizes](../figures/statistics.png)\n\n[Data](../figures/statistics.csv)." in page
+    assert "[Data](../figures/dst_threshold.csv)." in page
 
 
 def test_speed_and_accuracy_of_pod(fake):
@@ -34,25 +42,13 @@ def test_speed_and_accuracy_of_pod(fake):
     assert (tuned["published_ms"], tuned["published_ap"], tuned["ap"]) == ("159.0", "40.0", "35.0")
     assert float(tuned["macs_g"]) == 2.5
     assert (FOLDER_OF / "pod_f1.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_one_network_of_a_detector_makes_no_figure_of_speed_and_accuracy(fake):
-    fake.evaluation("pod_frcnn_r50_c4_1x_fd_wt", 0.35)
+    # one network of a detector makes no figure
+    paths.metrics("mini", "pod_frcnn_r50_c4_2x").unlink()
     fake.evaluation("pod_frcnn_r50_fpn_1x_fd_wt", 0.35)
     write_table("pod_t5", "mini")
     write_figures_page("mini")
     assert not (FOLDER_OF / "pod_f1.png").exists()
     assert "Waits for two networks of a detector in pod_t5" in (FOLDER_OF / "README.md").read_text()
-
-
-def test_pictures_of_other_stages_lead_to_their_data_and_wait_until_they_are_drawn(fake):
-    for name in ("statistics", "dst_threshold"):
-        write_text(paths.figure("mini", name), "a picture")
-    write_figures_page("mini")
-    page = (FOLDER_OF / "README.md").read_text()
-    assert "PS-ResNet-50\n\nWaits for psconv_cls_r50_120ep_cos_psconv: not run under this preset.\n" in page
-    assert "![SNIP, figure 1: object sizes](../figures/statistics.png)\n\n[Data](../figures/statistics.csv)." in page
-    assert "[Data](../figures/dst_threshold.csv)." in page
 
 
 def test_learnt_scales_of_all_detectors(fake):

@@ -42,33 +42,25 @@ def test_the_smallest_visible_gain_by_hand():
 def test_nothing_below_the_interval_is_advice():
     lines = advice([method("DST"), method("MSFM", ap=(5.0, -0.1, 10.1, "undecided"))])
     assert lines[0] == "**Stay with the baseline**, or look longer: of no method can it be told that it helps here."
-    assert lines[1:] == [
-        "All objects: cannot tell: DST and MSFM.",
-        "Small objects: cannot tell: DST and MSFM.",
-        "Medium objects: cannot tell: DST and MSFM.",
-        "Large objects: cannot tell: DST and MSFM.",
-    ]
+    sizes = ("All", "Small", "Medium", "Large")
+    assert lines[1:] == [f"{size} objects: cannot tell: DST and MSFM." for size in sizes]
 
 
-def test_the_largest_gain_that_can_be_told_is_advised():
+def test_the_largest_gain_that_can_be_told_and_hurts_no_size_is_advised():
     first = method("DST", ap=(2.0, 1.0, 3.0, "agrees"), ap_small=(4.0, 2.0, 6.0, "decided up"))
     second = method("MSFM", ap=(3.0, 0.5, 5.5, "decided up"))
     lines = advice([first, second])
     assert lines[0].startswith("**Use MSFM**: +3.0 [+0.5, +5.5] points of AP; it hurts no object size")
     assert lines[1] == "All objects: helps: MSFM +3.0 [+0.5, +5.5]; DST +2.0 [+1.0, +3.0]."
     assert lines[2] == "Small objects: helps: DST +4.0 [+2.0, +6.0]. cannot tell: MSFM."
-
-
-def test_a_method_that_hurts_a_size_is_not_advised():
+    # a method that hurts a size is not advised
     mixed = method("SNIP", ap=(3.0, 1.0, 5.0, "agrees"), ap_large=(-4.0, -6.0, -2.0, "contradicts"))
     lines = advice([mixed, method("DST", ap_small=(2.0, 1.0, 3.0, "agrees"))])
     assert lines[0].startswith("**Use DST where small objects matter**: +2.0 [+1.0, +3.0] points for these")
     assert "Large objects: hurts: SNIP -4.0 [-6.0, -2.0]. cannot tell: DST." in lines
     assert told([mixed], "ap", 1) == [mixed]
     assert told([mixed], "ap", -1) == []
-
-
-def test_comparisons_by_chance_are_counted():
+    # comparisons by chance are counted
     assert advice([method("x", ap=NONE, ap_small=NONE, ap_medium=NONE, ap_large=NONE)]) == ["Nothing was run yet."]
     assert chance([method("x"), method("y", ap=NONE)]).startswith("7 comparisons with an interval: if no method did")
     assert "about 0.4 would" in chance([method("x"), method("y", ap=NONE)])
@@ -89,9 +81,8 @@ def test_a_page_from_results(fake):
     page = paths.compared("mini").read_text()
     assert page == compare_page(results)
     first = page.split("\n\n")[1]
-    assert first.startswith(
-        "**The smallest difference that 300 validation images and 5 runs of each baseline can show:"
-    )
+    start = "**The smallest difference that 300 validation images and 5 runs of each baseline can show:"
+    assert first.startswith(start)
     assert f"all objects {100 * noise.visible():.1f}" in first
     assert "| small | 50 |" in page
     assert "| all objects | 100 |" in page
@@ -100,7 +91,10 @@ def test_a_page_from_results(fake):
     assert "multi-scale training" in page
 
 
-def test_without_noise_nothing_is_told(fake):
+def test_without_results_or_noise_nothing_is_told(fake):
+    page = compare_page(Results("mini"))
+    assert "an unknown number of validation images" in page
+    assert "- Nothing was run yet." in page
     statistics()
     fake.dst(gain=0.3)
     write_json(paths.NOISE, {})
@@ -111,12 +105,6 @@ def test_without_noise_nothing_is_told(fake):
     assert "**Stay with the baseline**" in page
     assert "+30.0 cannot tell" in page
     assert "Unknown, as the noise is." in page
-
-
-def test_nothing_was_run(fake):
-    page = compare_page(Results("mini"))
-    assert "an unknown number of validation images" in page
-    assert "- Nothing was run yet." in page
 
 
 def test_a_weak_baseline_is_said(fake):

@@ -41,15 +41,24 @@ def full(row: Row) -> Spec:
 
 
 @pytest.mark.parametrize(("table", "row"), OWN, ids=identifier)
-def test_what_is_trained(table, row):
-    spec, factors = full(row), row.factors
-    experiment = spec.experiment
+def test_what_is_trained_and_by_which_other_methods(table, row):
+    experiment, factors = full(row).experiment, row.factors
     assert experiment.detector == factors["detector"]
     assert experiment.backbone == BACKBONES.get(factors["backbone"], factors["backbone"])
     assert experiment.neck == {"unstated": "fpn"}.get(factors["neck"], factors["neck"])
     assert (experiment.method.deformable is not None) == bool(factors.get("dcn"))
     assert experiment.dataset == table.dataset
     assert experiment.has_masks == (table.iou_type == "segm")
+    method = experiment.method
+    assert (method.small_loss_weight is not None) == (factors["method"] == "small_loss_reweight")
+    if factors["method"] == "ms_train":
+        low, high = factors["scales"]
+        assert RANGES[factors["ms_range"]] == (low, high)
+        assert method.short_sides == tuple(range(low, high + 1, factors["scale_step"]))
+    else:
+        assert method.short_sides is None
+    assert (method.global_scale, method.decomposed) == (False, False)
+    assert (method.psconv, method.fusion, method.snip) == (None, None, None)
 
 
 @pytest.mark.parametrize(("table", "row"), OWN, ids=identifier)
@@ -73,20 +82,6 @@ def test_collages(table, row):
 
 
 @pytest.mark.parametrize(("table", "row"), OWN, ids=identifier)
-def test_other_methods(table, row):
-    method, factors = full(row).experiment.method, row.factors
-    assert (method.small_loss_weight is not None) == (factors["method"] == "small_loss_reweight")
-    if factors["method"] == "ms_train":
-        low, high = factors["scales"]
-        assert RANGES[factors["ms_range"]] == (low, high)
-        assert method.short_sides == tuple(range(low, high + 1, factors["scale_step"]))
-    else:
-        assert method.short_sides is None
-    assert (method.global_scale, method.decomposed) == (False, False)
-    assert (method.psconv, method.fusion, method.snip) == (None, None, None)
-
-
-@pytest.mark.parametrize(("table", "row"), OWN, ids=identifier)
 def test_schedules(table, row):
     spec, schedule = full(row), row.factors.get("schedule")
     stated = ITERATIONS.get(schedule, 90_000)  # 1x where a table does not say
@@ -102,6 +97,10 @@ def test_schedules(table, row):
         # 60k and 80k of 90k iterations, and in proportion where the schedule is longer or shorter
         assert spec.recipe.milestones == pytest.approx((6 / 9, 8 / 9), abs=1e-3)
         assert spec.recipe.lr == (0.01 if spec.experiment.detector in ("retinanet", "fcos") else 0.02)
+    mini = config.resolve(row.experiments[-1], "mini")  # has the same experiment
+    assert mini.experiment == spec.experiment
+    assert mini.recipe == spec.recipe
+    assert mini.steps == pytest.approx(mini.preset.training.steps * spec.steps * 16 / IMAGES[table.dataset] / 12, abs=1)
 
 
 @pytest.mark.parametrize(("table", "row"), OWN, ids=identifier)
@@ -121,15 +120,6 @@ def test_inputs_and_tests(table, row):
     else:
         assert (test.short_sides, test.long_sides) == ((short,), (long,))
     assert (test.merge == "nms") == ("soft_nms" not in name)
-
-
-@pytest.mark.parametrize(("table", "row"), OWN, ids=identifier)
-def test_every_row_resolves_at_mini_size_with_the_same_experiment(table, row):
-    mini, large = config.resolve(row.experiments[-1], "mini"), full(row)
-    assert mini.experiment == large.experiment
-    assert mini.recipe == large.recipe
-    images = IMAGES[table.dataset]
-    assert mini.steps == pytest.approx(mini.preset.training.steps * large.steps * 16 / images / 12, abs=1)
 
 
 def test_the_removal_of_tiny_boxes_has_an_experiment():

@@ -34,9 +34,6 @@ def test_a_row_knows_its_evaluation_and_its_baseline():
     assert row.evaluation == "snip_drfcn_r50_7ep_snip__ms_test"
     assert published.baseline(table, row)[1].evaluation == "snip_drfcn_r50_7ep_single_scale__ms_test"
     assert table.row("r50__single_scale").evaluation == "snip_drfcn_r50_7ep_single_scale"
-
-
-def test_a_baseline_in_another_table_is_found():
     published, table = find_table("msfm_t3")
     other, row = published.baseline(table, table.row("pos_2_3"))
     assert (other.id, row.values["ap"]) == ("msfm_t2_base", 37.4)
@@ -98,10 +95,6 @@ def test_only_labels_that_occur_twice_get_a_heading_and_only_what_differs():
         {"detector": "mask_rcnn", "backbone": "resnet101", "neck": "fpn"},
     ]
     assert headings(["R50", "R50", "R101"], factors) == ["Mask R-CNN", "Cascade Mask R-CNN", ""]
-    assert headings([], []) == []
-
-
-def test_deformable_convolutions_are_named_where_they_are():
     factors = [{"backbone": "resnext101", "dcn": False}, {"backbone": "resnext101_32x8d", "dcn": True}]
     assert headings(["Ours", "Ours"], factors) == ["X101", "X101-32x8d, DCN"]
 
@@ -111,8 +104,5 @@ def test_no_two_rows_of_a_printed_table_share_a_name():
         for table in load_published(paper).tables:
             names = [row.name for row in table.rows]
             assert len(set(names)) == len(names), table.id
-
-
-def test_the_printed_label_stays_as_it_is():
     row = next(row for row in load_published("psconv").table("psconv_t7").rows if "cascade" in row.id)
     assert (row.label, row.name) == ("R50 standard", "R50 standard (Cascade Mask R-CNN)")

@@ -16,20 +16,14 @@ DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
 
 def test_a_card_of_every_trained_network_and_of_no_other(fake):
     fake.dst()
-    write_cards("mini")
     folder = paths.cards("mini")
+    write_text(folder / "old.md", "of a network that is no longer trained")
+    write_cards("mini")
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", f"{BASE}.md", f"{DST}.md"]
     listed = (folder / "README.md").read_text()
     assert f"| [{DST}]({DST}.md) | dst_t2 / Ours | 23.0 |" in listed
     assert "| combo_frcnn_r50_fpn_1x_psconv_dst |" in listed
     assert "| not run |" in listed
-
-
-def test_cards_of_networks_that_are_no_longer_trained_go(fake):
-    fake.dst()
-    write_text(paths.cards("mini") / "old.md", "x")
-    write_cards("mini")
-    assert not (paths.cards("mini") / "old.md").exists()
 
 
 def test_a_card_holds_metrics_with_intervals_cost_weights_and_licence(fake):
@@ -48,16 +42,13 @@ def test_a_card_holds_metrics_with_intervals_cost_weights_and_licence(fake):
     assert f"300 steps of {spec.batch} images with adamw at a rate of {spec.lr:g}, seed {spec.seed}" in text
 
 
-def test_what_a_network_is():
-    assert "PSConv in its 3x3 convolutions and dynamic scale training (DST)" in what_it_is(
-        "combo_frcnn_r50_fpn_1x_psconv_dst"
-    )
+def test_what_a_network_is_and_its_interval():
+    both = "PSConv in its 3x3 convolutions and dynamic scale training (DST)"
+    assert both in what_it_is("combo_frcnn_r50_fpn_1x_psconv_dst")
     assert "without any scale method: a baseline." in what_it_is(BASE)
     assert "From DST (2020): dst_t2 / Ours." in what_it_is(DST)
     assert "joins methods of several" in what_it_is("combo_frcnn_r50_fpn_1x_msfm_dst")
-
-
-def test_an_interval_needs_two_draws():
+    # an interval needs two draws
     assert interval([0.2]) == ""
     assert interval([None, 0.2, 0.2]) == "[20.0, 20.0]"
 

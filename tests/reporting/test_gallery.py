@@ -19,12 +19,10 @@ def found(box, score, category=1, image=1):
     return truth(box, category, image) | {"score": score}
 
 
-def test_iou_by_hand():
+def test_iou_and_matching_by_hand():
     # 10x10 boxes shifted by 5: 50 shared of 150
     assert box_iou([[0, 0, 10, 10]], [[5, 0, 10, 10], [20, 20, 5, 5]]).tolist() == [[50 / 150, 0.0]]
-
-
-def test_matching_takes_each_object_once_and_needs_the_category():
+    # matching takes each object once and needs the category
     truths = [truth([0, 0, 10, 10]), truth([20, 0, 10, 10], category=2)]
     detections = [found([0, 0, 10, 10], 0.9), found([1, 0, 10, 10], 0.8), found([20, 0, 10, 10], 0.7, category=1)]
     assert match(truths, detections) == [0, -1, -1]
@@ -32,7 +30,7 @@ def test_matching_takes_each_object_once_and_needs_the_category():
     assert match(truths, []) == []
 
 
-def test_best_threshold_by_hand():
+def test_best_threshold_and_chosen_images_by_hand():
     truths = {1: [truth([0, 0, 10, 10]), truth([20, 0, 10, 10])]}
     detections = {1: [found([0, 0, 10, 10], 0.9), found([20, 0, 10, 10], 0.6), found([50, 50, 5, 5], 0.3)]}
     # at 0.35: 2 right of 2 shown, F1 = 1; below it the wrong one counts
@@ -41,9 +39,7 @@ def test_best_threshold_by_hand():
     shown = shown_at(0.7, truths[1], detections[1])
     assert (shown.right, shown.missed, shown.score) == ([True], [False, True], 0)
     assert best_threshold(truths, {}) == (0.5, 0.0)
-
-
-def test_images_are_chosen_by_rule_and_once():
+    # images are chosen by rule and once
     truths = {image: [truth([0, 0, 5, 5], image=image)] for image in range(1, 8)} | {8: []}
     sizes = {image: {"small": image == 3, "large": image == 5} for image in truths}
     same = {image: shown_at(0.5, truths[image], []) for image in truths}

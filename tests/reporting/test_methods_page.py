@@ -1,6 +1,5 @@
 """All methods side by side: gains by hand, the best part of a combination, costs, and what is not run."""
 
-import pytest
 from fake_results import read_csv
 
 from pipeline import paths
@@ -33,6 +32,7 @@ def test_every_method_is_compared_inside_its_own_papers_recipe():
         assert paths.paper_of(pair.evaluation) == paths.paper_of(pair.baseline)
         assert (method.recipe, method.detector, method.backbone) == (base.recipe, base.detector, base.backbone)
     assert {paths.paper_of(pair.evaluation) for pair in METHODS} == set(paths.PAPERS)
+    assert all(pair.name in load_experiment(pair.evaluation).notes.row for pair, _ in COMBINATIONS)
 
 
 def test_gains_of_single_methods_and_combinations(fake):
@@ -51,18 +51,11 @@ def test_gains_of_single_methods_and_combinations(fake):
     line = next(x for x in page.splitlines() if x.startswith("| PSConv + DST | DST |"))
     assert line.startswith("| PSConv + DST | DST | +3.0 [+1.0, +5.0] |")
     assert "| 1.10x | 1.00x | 2,400 (1.00x) | 40.0 % |" in page
-
-
-def test_a_combination_is_set_against_its_best_part(fake):
-    combos(fake)
+    # a combination is set against its best part
     singles = [compare_pair(Results("mini"), pair) for pair in SINGLES]
     assert best_part(singles, ("PSConv", "DST")).pair.name == "DST"
     assert best_part(singles, ("PSConv",)).pair.name == "PSConv"
     assert best_part(singles, ("MSFM", "DST")) is None  # MSFM alone was not run
-
-
-def test_an_inactive_method_is_named_so(fake):
-    combos(fake)
     fake.training("combo_frcnn_r50_fpn_1x_dst", 0.0)
     write_methods("mini")
     row = next(r for r in rows() if r["evaluation"] == "combo_frcnn_r50_fpn_1x_dst" and r["metric"] == "ap")
@@ -70,15 +63,13 @@ def test_an_inactive_method_is_named_so(fake):
     assert ", inactive |" in paths.methods("mini").read_text()
 
 
-def test_nothing_run_reads_not_run_and_latency_asks_for_its_benchmark(fake):
+def test_nothing_run_reads_not_run_and_latency_takes_or_asks_for_its_benchmark(fake):
     write_methods("mini")
     page = paths.methods("mini").read_text()
     assert {r["verdict"] for r in rows()} == {"not run"}
     assert "Not measured: `python -m pipeline.benchmarks.layers --device cpu`" in page
     assert page.count("| PSConv + DST | not run |") == 1
-
-
-def test_latency_is_read_from_the_layers_benchmark(fake):
+    # latency is read from the layers benchmark
     times = {"median": 1.2, "low": 1.1, "high": 1.3}
     row = {"group": "network", "dtype": "fp32", "mode": "forward", "name": "psconv", "ratio": times}
     row |= {"case": {"batch": 2, "height": 224, "width": 224}}
@@ -87,8 +78,3 @@ def test_latency_is_read_from_the_layers_benchmark(fake):
     write_methods("mini")
     page = paths.methods("mini").read_text()
     assert page.count("| PSConv | inference | 2 x 224 x 224 px | 1.20x | 1.10x to 1.30x |") == 1
-
-
-@pytest.mark.parametrize("pair", [pair for pair, _ in COMBINATIONS], ids=lambda pair: pair.name)
-def test_a_combination_names_its_parts_in_its_note(pair):
-    assert pair.name in load_experiment(pair.evaluation).notes.row

@@ -49,15 +49,11 @@ def test_the_answer_says_what_helps_hurts_and_cannot_be_told(fake):
     assert lines[3].startswith("A gain in AP small must exceed about 3.5 points")
     assert "**mini numbers**" in lines[4]
     assert len(lines) == 5
-
-
-def test_the_answer_is_no_where_nothing_is_decided(fake):
+    # it is no where nothing is decided
     assert answer(Results("mini"), [method("C", 1.0, 4.0, "undecided")])[0].startswith("**No:**")
     assert any("data/noise.json" in x for x in answer(Results("mini"), [method("C", 1.0, None, "undecided")]))
     assert answer(Results("mini"), [method("E", None, None, "not run")])[0].startswith("**Nothing was run yet**")
-
-
-def test_a_gain_over_another_baseline_than_the_papers_is_no_help(fake):
+    # a gain over another baseline than the paper's is no help
     longer = replace(method("A (over a stand-in baseline)", 4.0, 3.0, "decided up"), stand_in=True)
     lines = answer(Results("mini"), [longer])
     assert lines[0].startswith("**No:**")
@@ -66,7 +62,7 @@ def test_a_gain_over_another_baseline_than_the_papers_is_no_help(fake):
     assert "tables/dvc.yaml:dst_t2`" in told
 
 
-def test_a_report_of_dst_alone(fake):
+def test_a_report_of_dst_alone_which_is_the_same_every_time(fake):
     fake.dst(gain=0.03)
     fake.noise()
     report(fake)
@@ -77,35 +73,22 @@ def test_a_report_of_dst_alone(fake):
     page = paths.page("mini", "dst").read_text()
     assert "| DST | +3.0 [+1.0, +5.0] | agrees |" in page
     assert "### dst_t2: Faster R-CNN" in page
+    methods = methods_of("mini", headline_tables(), headline=True)
+    assert {"SNIP (over multi-scale test)", "POD FD-WT"} <= {item.name for item in methods}
+    assert not any(item.stand_in for item in methods)
     assert "1 agrees, 7 not run" in paths.index("mini").with_name("catalogue.md").read_text()
-
-
-def test_gains_over_other_than_the_plain_baseline_say_so(fake):
-    report(fake)
-    names = [item.name for item in methods_of("mini", headline_tables(), headline=True)]
-    assert "SNIP (over multi-scale test)" in names
-    assert "POD FD-WT" in names
-    assert not any(item.stand_in for item in methods_of("mini", headline_tables(), headline=True))
-
-
-def test_pages_are_the_same_every_time(fake):
-    fake.dst()
-    report(fake)
     first = {path: path.read_bytes() for path in paths.index("mini").parent.rglob("*.md")}
     report(fake)
     assert first == {path: path.read_bytes() for path in first}
     assert not any(str(paths.ROOT).encode() in data for data in first.values())
 
 
-def test_pictures_of_photographs_are_not_linked(fake):
+def test_pictures_of_photographs_are_not_linked_and_an_unknown_paper_is_one_sentence(fake):
     results = Results("mini")
     assert "![" in gallery_section(results, "dst")
     results.published_images = lambda: False
     text = gallery_section(results, "dst")
     assert "![" not in text
     assert "`reports/mini/gallery/dst.png`" in text
-
-
-def test_an_unknown_paper_is_one_sentence(fake):
     with pytest.raises(InputError, match="did you mean 'dst'"):
         write_page("dts", "mini")

@@ -20,15 +20,12 @@ def claim(paper: str, name: str) -> list[Part]:
     return judge_claims(Results("mini"), paper)[name]
 
 
-def test_every_claim_has_a_check_or_a_reading_and_every_reading_a_claim():
+def test_every_claim_has_a_check_or_a_reading_and_readings_name_claims_rows_and_tests_that_exist():
     claims = {c.id: c for paper in paths.PAPERS for c in load_published(paper).claims}
     assert len(claims) == 123
     unchecked = {name for name, found in claims.items() if not found.check}
     assert set(readings()) == unchecked
     assert {reading.number for reading in readings().values() if reading.number} == set(NUMBERS)
-
-
-def test_readings_name_rows_that_exist_and_tests_that_exist():
     for name, reading in readings().items():
         cells = [*reading.gains, *(f"{row}/{best.metric}" for best in reading.best for row in best.rows)]
         published = load_published(name.split("_")[0])
@@ -79,10 +76,7 @@ def test_without_noise_nothing_holds_and_without_results_nothing_was_run(fake):
     fake.dst(gain=0.05)
     write_table("dst_t2", "mini")
     assert claim("dst", "dst_c1_abstract")[0].verdict == "undecided"
-
-
-def test_a_comparison_with_quoted_numbers_cannot_be_checked(fake):
-    write_table("pod_t1", "mini")
+    write_table("pod_t1", "mini")  # quoted numbers cannot be checked
     (found,) = claim("pod", "pod_c1_onestage_gain")
     assert found.verdict == "cannot be checked here"
     assert "quoted" in found.why
@@ -99,9 +93,7 @@ def test_learnt_scales_against_their_bounds(fake):
     assert (stride2.ours, stride2.verdict) == ("1.25", "contradicted")  # the claim: below 1
     assert (stride1.ours, stride1.verdict) == ("50", "holds")  # heights above 1, widths at 1
     assert claim("pod", "pod_c22_fpn_smaller")[0].verdict == "not run"
-
-
-def test_scales_of_two_sets_of_images(fake):
+    # scales of two sets of images
     name = "pod_frcnn_r50_c4_1x_gsl"
     layers = {"layer3.1": {"mean_h": 2.0, "mean_w": 2.0, "std_h": 0.01, "std_w": 0.01}}
     val = {"layer3.1": {"mean_h": 2.04, "mean_w": 2.5, "std_h": 0.01, "std_w": 0.01}}
@@ -136,9 +128,7 @@ def test_claims_of_cocos_labels_hold_where_one_definition_agrees(fake):
     for row, fits in zip(rows, (["masks"], [], []), strict=True):
         row["fits"] = fits
     write_json(LABELS, {"rows": rows})
-    small, median, anchors = (
-        claim(name.split("_")[0], name)[0] for name in (row["claim"] for row in rows)
-    )  # fmt: skip
+    small, median, anchors = (claim(row["claim"].split("_")[0], row["claim"])[0] for row in rows)
     assert (small.published, small.ours, small.verdict) == ("41", "40.4 (masks)", "holds")
     assert small.sources == ("../benchmarks/annotation_statistics.md",)
     assert (median.ours, median.verdict) == ("", "cannot be checked here")
@@ -146,7 +136,7 @@ def test_claims_of_cocos_labels_hold_where_one_definition_agrees(fake):
     assert claim("snip", "snip_c8_chips")[0].verdict == "not run"
 
 
-def test_orders_of_classifiers_at_low_resolutions(fake):
+def test_orders_of_classifiers_and_weights_of_large_dilations(fake):
     def write(name: str, **sides: float) -> None:
         found = {side[1:]: {"top1_error": error} for side, error in sides.items()}
         write_json(paths.training_summary("mini", name), {"experiment": name, "resolutions": found})
@@ -159,9 +149,7 @@ def test_orders_of_classifiers_at_low_resolutions(fake):
     write("snip_cls_r101_cnn_b_ft_48px_up", _48=0.3)
     write("snip_cls_r101_cnn_b_ft_96px_up", _96=0.3)
     assert number(Results("mini"), "cnn_order").value == 75
-
-
-def test_weights_of_large_dilations(fake):
+    # weights of large dilations
     shares = {"layer2.0": (2, 0.1), "layer2.1": (1, 0.3), "layer3.0": (2, 0.2), "layer3.1": (1, 0.3)}
     layers = {
         name: {"stride": stride, "rates": {"1": {"share": 1 - share}, "4": {"share": share}}}
@@ -174,12 +162,9 @@ def test_weights_of_large_dilations(fake):
     assert number(Results("mini"), "large_rates_by_depth").value == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize(("ranked", "wanted"), [((1, 5, 9), 1), ((9, 5, 1), -1), ((1, 1, 1), 0)])
-def test_rank_correlation_of_orders_and_of_a_constant(ranked, wanted):
-    assert rank_correlation(ranked, [2, 3, 4]) == pytest.approx(wanted)
-
-
-def test_bounds_are_closed():
+def test_rank_correlation_of_orders_and_of_a_constant_and_closed_bounds():
+    found = [rank_correlation(ranked, [2, 3, 4]) for ranked in ((1, 5, 9), (9, 5, 1), (1, 1, 1))]
+    assert found == pytest.approx([1, -1, 0])
     assert [Bound(least=2).holds(value) for value in (2, 1.9)] == [True, False]
     assert [Bound(most=2).holds(value) for value in (2, 2.1)] == [True, False]
     assert [Bound(about=5, within=1).holds(value) for value in (4, 6, 6.1)] == [True, True, False]

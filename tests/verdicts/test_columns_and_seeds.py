@@ -10,6 +10,7 @@ from pipeline.published.columns import kind_of, name_of, sign_of
 from pipeline.published.tables import load_published
 from pipeline.reporting.context import spread_cell
 from pipeline.reporting.tables import write_table
+from pipeline.training.classification.crops import HELD_OUT
 from pipeline.verdicts.comparison import independent_sd, judge_gain
 from pipeline.verdicts.networks import network
 from pipeline.verdicts.results import Results, chosen, load_experiment, preset_digest
@@ -56,33 +57,23 @@ def test_a_lower_error_is_a_gain_and_its_interval_holds_seeds_and_test_images(fa
     assert judge_gain(Results("mini"), PS, PLAIN, "top1_err", -1.0).verdict.word == "contradicts"
 
 
-def test_a_classifier_of_several_seeds_has_their_mean(fake):
+def test_a_classifier_has_the_mean_of_its_seeds_and_the_crops_held_out_as_test_images(fake):
     errors(PLAIN, 0.19, 0.20, 0.24)
     assert Results("mini").metrics(PLAIN) == {"images": 1000, "top1_err": pytest.approx(0.21), "top5_err": 0.1}
     errors(PLAIN, 0.19)
     assert Results("mini").metrics(PLAIN)["top1_err"] == 0.19
-
-
-def test_crops_that_were_held_out_count_as_test_images(fake):
-    from pipeline.training.classification.pretraining import HELD_OUT
-
     for crops in (10, 1234, 10_000):  # which is how many the classifier was given
         images = crops - int(crops * HELD_OUT)
         write_json(paths.training_summary("mini", PLAIN), {"experiment": PLAIN, "images": images, "top1_error": 0.2})
         assert Results("mini").metrics(PLAIN)["images"] == pytest.approx(crops * HELD_OUT, abs=1)
     write_json(paths.training_summary("mini", PLAIN), {"experiment": PLAIN, "top1_error": 0.2})
     assert Results("mini").metrics(PLAIN)["images"] is None
-
-
-def test_one_training_of_a_classifier_decides_nothing(fake):
-    errors(PLAIN, 0.20)
+    errors(PLAIN, 0.20)  # one training decides nothing
     errors(PS, 0.05)
     gain = judge_gain(Results("mini"), PS, PLAIN, "top1_err", 1.0)
     assert (gain.ours, gain.verdict.word) == (pytest.approx(0.15), "undecided")
     assert "run-to-run noise is unknown" in gain.verdict.sentence
-
-
-def test_test_images_of_two_networks_count_as_independent():
+    # test images of two networks count as independent
     ours, base = {"images": 100, "top1_err": 0.5}, {"images": 400, "top1_err": 0.2}
     assert independent_sd(ours, base, "top1_err") == pytest.approx((0.25 / 100 + 0.16 / 400) ** 0.5)
     assert independent_sd(ours, {"top1_err": 0.2}, "top1_err") is None
@@ -108,8 +99,7 @@ def test_the_table_of_errors_prints_gains_as_reductions(fake):
 def test_the_spread_of_a_detector_is_its_own_seeds_or_the_presets_noise(fake):
     values = {"ap": [0.20, 0.22, 0.21]}
     group = {"experiment": "dst_frcnn_r50_fpn_1x", "seeds": 3, "dof": 2, "sd": {"ap": 0.01}, "values": values}
-    digest = preset_digest(config.load_preset("mini"))
-    write_json(paths.NOISE, {"mini": {"preset_digest": digest, "groups": {"fpn": group}}})
+    fake.groups(fpn=group)
     results = Results("mini")
     own = spread(results, "dst_frcnn_r50_fpn_1x", "ap")
     assert own == Spread((0.20, 0.22, 0.21), pytest.approx(0.21), 0.01)
@@ -152,12 +142,6 @@ def test_times_are_compared_by_the_side_of_one_that_their_ratio_lies_on(printed,
     assert judge_ratio(printed, ours and Ratio(*ours, "Timed.")).word == word
 
 
-def test_networks_trained_differently_are_one_network():
-    plain, dynamic = (network(load_experiment(f"msfm_{name}_rcnn_r50_fpn_1x")) for name in ("dynamic", "cascade"))
-    assert plain["detector"] == "faster_rcnn"  # the same network, trained dynamically
-    assert dynamic["detector"] == "cascade_rcnn"
-
-
 def test_counts_of_networks_stand_beside_the_printed_ones(fake):
     rows = [
         {"name": "a", "network": network(load_experiment("msfm_frcnn_r50_fpn_1x")), "parameters": 41_527_712},
@@ -173,6 +157,9 @@ def test_counts_of_networks_stand_beside_the_printed_ones(fake):
     claims = [r for r in lines if r["kind"] == "claim" and r["metric"] == "params_m"]
     assert (claims[0]["published_gain"], claims[0]["our_gain"], claims[0]["verdict"]) == ("2.4", "2.319", "agrees")
     assert claims[1]["verdict"] == "cannot be checked here"
+    dynamic, cascade = (network(load_experiment(f"msfm_{name}_rcnn_r50_fpn_1x")) for name in ("dynamic", "cascade"))
+    assert dynamic["detector"] == "faster_rcnn"  # the same network, trained dynamically
+    assert cascade["detector"] == "cascade_rcnn"
 
 
 def test_the_digest_of_a_preset_changes_with_values_and_not_with_new_options():
@@ -186,11 +173,7 @@ def test_the_digest_of_a_preset_changes_with_values_and_not_with_new_options():
     left_out = chosen(mini)
     assert "workers" not in left_out["training"]
     assert left_out["training"]["steps"] == mini.training.steps
-
-
-def test_the_committed_noise_is_that_of_the_mini_preset():
-    noise = read_json(paths.ROOT / paths.NOISE)
-    assert noise["mini"]["preset_digest"] == preset_digest(config.load_preset("mini"))
+    assert read_json(paths.ROOT / paths.NOISE)["mini"]["preset_digest"] == digest  # the committed noise is of it
 
 
 def test_a_table_of_classifiers_says_what_they_saw(fake):

@@ -51,9 +51,7 @@ def test_means_of_several_trainings_and_their_interval(ran):
     assert found.verdict.word == "agrees"
     assert seed_gain(Results("mini"), PS, "ap", published_gain=-2.0).verdict.word == "contradicts"
     assert seed_gain(Results("mini"), PS, "ap").verdict.word == "decided up"
-
-
-def test_nobody_ran_it_or_under_other_options(ran):
+    # nobody ran it, or under other options
     assert seed_gain(Results("mini"), "dst_frcnn_r50_fpn_1x_dst", "ap") is None
     assert seed_gain(Results("mini"), PS, "recall50_0_25") is None
     ran["mini"]["preset_digest"] = "other"
@@ -64,23 +62,23 @@ def test_nobody_ran_it_or_under_other_options(ran):
 def test_the_table_says_it(ran):
     write_table("psconv_t8", "mini")
     text = paths.table("mini", "psconv_t8").read_text()
-    sentence = (
-        "- R50 PSConv (Faster R-CNN): the gain is between the means of 3 trainings of it (AP 24.0) and 3 of its "
-        "baseline (20.0), each from a pre-training of its own (`seeds.md`); the cells show one training of each, "
-        "-5.0 apart."
-    )
-    assert sentence in text
+    sentence = "- R50 PSConv (Faster R-CNN): the gain is between the means of 3 trainings of it (AP 24.0) and 3 of its "
+    sentence += "baseline (20.0), each from a pre-training of its own (`seeds.md`); the cells show one training of each"
+    assert f"{sentence}, -5.0 apart." in text
     assert "| +4.0 [+1.7, +6.3], means of 3 | 1, ± 0.5 | agrees |" in text
     assert "gain, interval and verdict are those of the means." in text  # the rule stands beside the verdicts
 
 
-def test_the_column_of_seeds_shows_a_methods_own(ran):
+def test_trainings_from_one_backbone_stand_in_the_column_of_seeds_but_judge_no_other_backbone(ran):
     ran["mini"]["groups"]["fpn"] = measured(PLAIN, 0.19, 0.20, 0.21)
     ran["mini"]["methods"][PS] = {"group": "fpn", **measured(PS, 0.22, 0.24, 0.26)}
     write_json(paths.NOISE, ran)
     found = seed_spread(Results("mini"), PS, "ap")
     assert (found.count, found.mean, found.sd) == (3, pytest.approx(0.24), pytest.approx(0.02))
     assert spread_cell(found) == "3: 24.0 ± 2.0"
+    # PSConv's backbone and the plain one differ in their pre-training too, of which seeds of the detector tell nothing
+    assert seed_gain(Results("mini"), PS, "ap").gain == pytest.approx(0.04)
+    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0).ours == pytest.approx(-0.05)
 
 
 def test_the_page_of_seeds_shows_both_and_the_gain(ran):
@@ -104,25 +102,13 @@ def test_the_first_page_and_the_page_of_methods_take_the_means(ran):
     pair = compare_pair(Results("mini"), METHODS[-1])
     assert (pair.ap, pair.gains["ap"].ours, pair.trainings) == (pytest.approx(0.24), pytest.approx(0.04), 3)
     assert "), means of 3 trainings | 24.0 | **+4.0 [+1.7, +6.3]** |" in gains_table([pair])
-
-
-def test_a_row_over_another_baseline_takes_nothing_of_it(ran):
+    # a row over another baseline takes nothing of it
     ran["mini"]["groups"][PRETRAINING]["experiment"] = "msfm_frcnn_r50_fpn_1x"
     write_json(paths.NOISE, ran)
     write_table("psconv_t8", "mini")
     assert "means of 3" not in paths.table("mini", "psconv_t8").read_text()
     (method,) = (m for m in methods_of("mini", ["psconv_t8"]) if m.evaluation == PS)
     assert (method.trainings, method.gains["ap"][0]) == (1, -5.0)
-
-
-def test_trainings_from_one_backbone_each_tell_nothing_of_backbones_pretrained_apart(ran):
-    """PSConv's backbone and the plain one differ in their pre-training too, which seeds of the detector leave alone."""
-    noise = ran["mini"]
-    noise["groups"]["fpn"] = measured(PLAIN, 0.19, 0.20, 0.21)
-    noise["methods"][PS]["group"] = "fpn"
-    write_json(paths.NOISE, ran)
-    assert seed_gain(Results("mini"), PS, "ap").gain == pytest.approx(0.04)
-    assert judge_gain(Results("mini"), PS, PLAIN, "ap", 2.0).ours == pytest.approx(-0.05)
 
 
 def test_several_trainings_overrule_a_single_one_both_ways(ran):

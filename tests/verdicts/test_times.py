@@ -41,36 +41,27 @@ def test_what_is_timed_is_what_tables_and_the_methods_page_compare():
     assert ("training", "dst_frcnn_r50_fpn_2x_ms_train_600_1000") not in kinds  # the step of the 1x training
 
 
-def test_a_method_of_training_alone_leaves_the_network_and_its_time(fake):
+def test_ratios_are_one_by_construction_measured_or_unknown(fake):
     assert times.ratio("inference", DST, BASE).value == 1.0
     assert times.ratio("inference", DST, BASE).low is None
     assert times.ratio("inference", f"{DST}_res_512", BASE) is None  # a smaller input
     assert times.ratio("inference", "pod_frcnn_r50_fpn_1x_fd", "pod_frcnn_r50_fpn_1x") is None
     assert times.ratio("training", DST, BASE) is None
-
-
-def test_a_measured_pair_stands_for_equal_networks_and_inputs(fake):
+    # a measured pair stands for equal networks and inputs
     detectors(("training", WIDE, BASE, 1.24), ("inference", f"{C4}_gsl", C4, 1.7))
     assert times.ratio("training", WIDE, BASE).value == 1.24
     assert times.ratio("training", "dst_frcnn_r50_fpn_2x_ms_train_600_1000", "dst_frcnn_r50_fpn_2x").value == 1.24
     assert times.ratio("training", "dst_frcnn_r50_fpn_1x_ms_train_400_800", BASE) is None
     assert times.ratio("inference", WIDE, BASE).value == 1.0  # of a test nothing is drawn
     assert times.ratio("inference", C4, f"{C4}_gsl") is None  # the other way round was not measured
-
-
-def test_collages_take_the_time_of_live_trainings_with_loading(fake):
+    # collages take the time of live trainings, with loading
     overhead(1.013)
     found = times.ratio("training", DST, BASE)
     assert (found.value, found.low) == (1.013, pytest.approx(1.003))
     assert times.ratio("training", "dst_frcnn_r101_fpn_1x_dst", "dst_frcnn_r101_fpn_1x") is None  # another network
-
-
-def test_a_gpu_is_shown_where_one_was_at_hand(fake):
-    detectors(("inference", f"{C4}_gsl", C4, 1.9))
     detectors(("inference", f"{C4}_gsl", C4, 1.7), prefix="gpu")
     found = times.ratio("inference", f"{C4}_gsl", C4)
-    assert found.value == 1.7
-    assert "on a GPU" in found.sentence
+    assert (found.value, "on a GPU" in found.sentence) == (1.7, True)  # a GPU is shown where one was at hand
 
 
 def test_tables_judge_hours_and_claims_by_the_measured_ratio(fake):

@@ -132,18 +132,14 @@ def chips_part(chips: dict[str, Any]) -> str:
                 lines.append(f"- {name}, {kind}: no image holds an object of this size.\n")
                 continue
             spread = f"{min(means):.3f} to {max(means):.3f}" if len(means) > 1 else f"{means[0]:.3f}"
-            shares = ", ".join(f"{number}: {md.percent(count / counts['images'])} %" for number, count in head(counts))
+            first = [(number, count) for number, count in enumerate(counts["histogram"][:6]) if count]
+            shares = ", ".join(f"{number}: {md.percent(count / counts['images'])} %" for number, count in first)
             lines.append(
                 f"- {name}, {kind}: {spread} over {md.plural(len(means), 'seed')}; {counts['images']:,} images, "
                 f"{counts['objects']:,} objects, of which {counts['objects_that_fit_no_chip']:,} fit no chip. "
                 f"Images by their number of chips: {shares}.\n"
             )
     return "".join(lines)
-
-
-def head(counts: dict[str, Any]) -> list[tuple[int, int]]:
-    """Return how many images have 1, 2, ... chips."""
-    return [(number, count) for number, count in enumerate(counts["histogram"]) if count and number <= 5]
 
 
 def which_area(rows: list[dict[str, Any]]) -> str:

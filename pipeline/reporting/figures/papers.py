@@ -20,7 +20,7 @@ DIAMOND = {"marker": "D", "color": "white", "markeredgecolor": "black", "ls": ""
 RECALL_SIZES = {"recall50_0_25": "0-25 px", "recall50_25_50": "25-50 px", "recall50_50_100": "50-100 px"}
 
 
-def draw_speed_accuracy(results: Results, path: Path) -> bool:
+def draw_speeds(results: Results, path: Path) -> bool:
     """POD, figure 1: AP over the cost of an image; published in milliseconds, ours in multiply-adds."""
     published, rows = load_published("pod"), []
     times = {row.experiments[-1]: row.values.get("ms_per_image") for row in published.table("pod_t4").rows}

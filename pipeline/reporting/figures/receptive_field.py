@@ -21,10 +21,7 @@ FIELDS = ("case", "axis", "network", "offset", "share")
 def draw_receptive_field(numbers: dict[str, Any], profiles: list[dict[str, Any]], path: Path) -> None:
     """Draw the share of paths by offset from the centre, a row a case and a column an axis; data as CSV.
 
-    Args:
-        numbers: {"cases": {name: {"title", "networks": {network: {"receptive_field", "difference_to_gsl", ...}}}}}.
-        profiles: rows of `FIELDS`, offsets in pixels from the centre, both sides being equal.
-        path: of the PNG.
+    `numbers`: {"cases": {name: {"title", "networks": {network: {"receptive_field", "difference_to_gsl", ...}}}}}.
     """
     cases = numbers["cases"]
     drawn, axes = plotting.figure(len(cases), 2, (11.0, 2.9 * len(cases)), sharey=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pipeline import paths
@@ -14,20 +15,14 @@ from pipeline.verdicts.results import Results
 AXES = {"h": ("height", COLOURS[0]), "w": ("width", COLOURS[1])}
 SPLITS = {"train": ("o", True, -0.05), "val": ("D", False, 0.05)}  # marker, filled, shift
 LEARNER, DEFORMABLE = "pod_frcnn_r50_fpn_1x_gsl", "dst_frcnn_r101_dcn_fpn_1x"
+Cell = Callable[[dict[str, Any], str], tuple[float, float]]  # mean and deviation of a layer along an axis
 FIELDS = ("experiment", "kind", "layer", "direction", "split", "mean", "std", "spread_percent")
 
 
-def draw_scale_stability(preset: str, learner: str = LEARNER, deformable: str | None = DEFORMABLE) -> None:
-    """Draw the scales of a GSL experiment on training and validation images, and every layer's relative spread.
-
-    Args:
-        preset: whose results are drawn, with their data beside the figure.
-        learner: the GSL experiment.
-        deformable: an experiment with deformable convolutions, whose effective dilations stand beside where they
-            were measured.
-    """
+def draw_scale_stability(preset: str) -> None:
+    """Draw learnt scales by split and every layer's relative spread, beside deformable convolutions', with data."""
     results = Results(preset)
-    rows = scale_rows(results, learner) + (offset_rows(results, deformable) if deformable else [])
+    rows = scale_rows(results) + offset_rows(results)
     drawn, (left, right) = plotting.figure(1, 2, (11.0, 3.8))
     own = [row for row in rows if row["kind"] == "global scale"]
     if own:
@@ -37,37 +32,31 @@ def draw_scale_stability(preset: str, learner: str = LEARNER, deformable: str | 
     else:
         for ax in (left, right):
             plotting.say_empty(ax, "not run")
-    left.set_title(f"{learner}: filled on training, hollow on validation images")
+    left.set_title(f"{LEARNER}: filled on training, hollow on validation images")
     right.set_title("Deviation over images (and positions, of deformable layers)")
     drawn.suptitle(f"POD: how stable learnt scales are, preset {preset}", x=0.01, ha="left")
     plotting.save(drawn, paths.figure(preset, "scale_stability"), FIELDS, rows)
 
 
-def scale_rows(results: Results, experiment: str) -> list[dict[str, Any]]:
+def scale_rows(results: Results) -> list[dict[str, Any]]:
     """Return mean, deviation and relative deviation of learnt scales by layer, axis and split."""
-    scales = results.scales(experiment)
-    if scales is None:
-        return []
-    splits = {"train": scales["layers"], "val": (scales.get("val") or {}).get("layers", {})}
+    found = results.scales(LEARNER)
+    return _rows(LEARNER, "global scale", found, lambda v, axis: (v[f"mean_{axis}"], v[f"std_{axis}"]))
+
+
+def offset_rows(results: Results) -> list[dict[str, Any]]:
+    """Return the same of a deformable network's effective dilations, over images and positions."""
+    path = paths.offsets(results.name, DEFORMABLE)
+    found = read_json(path) if path.is_file() else None
+    return _rows(DEFORMABLE, "effective dilation", found, lambda v, axis: (v[axis]["mean"], v[axis]["std"]))
+
+
+def _rows(experiment: str, kind: str, found: dict[str, Any] | None, cell: Cell) -> list[dict[str, Any]]:
+    splits = {"train": found["layers"], "val": (found.get("val") or {}).get("layers", {})} if found else {}
     return [
-        _row(experiment, "global scale", layer, axis, split, values[f"mean_{axis}"], values[f"std_{axis}"])
+        _row(experiment, kind, layer, axis, split, *cell(values, axis))
         for split, layers in splits.items()
         for layer, values in sorted(layers.items(), key=lambda item: _order(item[0]))
-        for axis in AXES
-    ]
-
-
-def offset_rows(results: Results, experiment: str) -> list[dict[str, Any]]:
-    """Return the same of a deformable network's effective dilations, over images and positions."""
-    path = paths.offsets(results.name, experiment)
-    if not path.is_file():
-        return []
-    found = read_json(path)
-    splits = {"train": found["layers"], "val": found["val"]["layers"]}
-    return [
-        _row(experiment, "effective dilation", layer, axis, split, groups[axis]["mean"], groups[axis]["std"])
-        for split, layers in splits.items()
-        for layer, groups in sorted(layers.items(), key=lambda item: _order(item[0]))
         for axis in AXES
     ]
 
