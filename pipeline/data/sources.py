@@ -53,6 +53,7 @@ def verify_preset(preset: Preset, dataset: str = "coco") -> dict[str, Any]:
         preset.pixel_factor,
         out,
         missing_images=data.missing_images,
+        keep=data.categories,
         seed=data.seed if data.kind == "scaleworld" else None,
     )
 
