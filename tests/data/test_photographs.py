@@ -20,6 +20,7 @@ from pipeline.data.fetching.download import Patience
 from pipeline.data.fetching.fetch import Ways, fetch
 from pipeline.data.fetching.remote import RemoteSet, load_sources
 from pipeline.data.people import rebuild_people, validates
+from pipeline.data.sources import verify_preset
 from pipeline.data.voc import read_voc
 from pipeline.errors import InputError
 
@@ -109,9 +110,8 @@ def test_another_content_is_refused_and_downloaded_again(server, change):
     assert not Path("data/photographs/blood_cells/original/JPEGImages").exists()
     served.content = packed(CELLS)
     fetch(blood_cells(server), Ways(patience=ONCE))
-    assert (
-        content_digest(Path("data/photographs/blood_cells/original"), KNOWN["blood_cells"].archives[0].unpack) == DIGEST
-    )
+    entry = KNOWN["blood_cells"]
+    assert content_digest(entry.unpacked, entry.archives[0].unpack) == DIGEST
 
 
 def test_a_folder_that_holds_the_photographs_is_linked(server, tmp_path):
@@ -136,6 +136,13 @@ def test_a_folder_of_other_photographs_is_refused(server, tmp_path):
     with pytest.raises(InputError, match=r"--local .*mine holds other files than Blood cells"):
         fetch(blood_cells(server), Ways(local=mine))
     assert not Path("data").exists()
+
+
+def test_verification_without_photographs_names_the_command():
+    with pytest.raises(
+        InputError, match=r"data/photographs/blood_cells/original is not there; .*fetch --preset blood_cells"
+    ):
+        verify_preset(config.load_preset("blood_cells"))
 
 
 # People
@@ -188,6 +195,26 @@ def test_people_are_scaled_split_and_counted(tmp_path, capsys):
     folder = Path("data/photographs/people/images")
     assert (folder / "1.jpg").read_bytes() == (mine / "val2017/1.jpg").read_bytes()  # no larger: as it is
     assert Image.open(folder / "30.jpg").size == (384, 200)
+
+
+def test_people_come_from_the_archives_of_coco(server, tmp_path):
+    mine, archives = val2017(tmp_path / "coco"), []
+    write(mine, {"annotations/instances_train2017.json": b"{}"})
+    for archive, folder in zip(KNOWN["people"].archives, ("annotations", "val2017"), strict=True):
+        shutil.make_archive(folder, "zip", mine, folder)
+        content = Path(f"{folder}.zip").read_bytes()
+        server.add(archive.name, content)
+        given = {
+            "urls": (server.url(archive.name),),
+            "bytes": len(content),
+            "files": len(list((mine / folder).iterdir())),
+        }
+        given["sha256"] = hashlib.sha256(content).hexdigest()
+        archives.append(msgspec.structs.replace(archive, **given))
+    people = msgspec.structs.replace(KNOWN["people"], archives=tuple(archives))
+    assert fetch({"people": people}, Ways(patience=ONCE))["people"]["images"] == {"train": 2, "val": 1}
+    assert people.unpacked.is_dir()
+    assert not people.unpacked.is_symlink()
 
 
 def test_a_part_that_somebody_has_split_serves_as_well(tmp_path):
