@@ -23,6 +23,7 @@ class Data(Options):
     kind: Literal["scaleworld", "coco", "voc"]
     train: Source = Source()
     val: Source = Source()
+    categories: tuple[str, ...] = ()  # the only ones that are kept, by name; all where none is named
     train_images: int = 0  # ScaleWorld only
     val_images: int = 0
     seed: int = 0

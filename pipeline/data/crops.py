@@ -12,6 +12,7 @@ from pipeline.errors import InputError
 from pipeline.parts import load
 from pipeline.preset import Preset
 
+DRAWS, SMALLEST = 20, 0.25  # of a place without an object: attempts, least part of a box's side
 RELATIVE_SCALE = 0.55  # of an object in its image: ImageNet's median (SNIP, figure 1)
 
 
@@ -32,7 +33,8 @@ def training_crops(preset: Preset, data: DetectionSet | None) -> tuple[Tensor, T
 def cut_objects(data: DetectionSet, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return `count` square crops around random training boxes, preferring large ones where there are more.
 
-    Enlarged small boxes show little of their class.
+    Large boxes come first because enlarged small ones show little of their class. A set of one category has nothing to
+    tell apart: every second crop of it shows a place without an object, as a second class.
     """
     boxes = [(row, index) for row in range(len(data)) for index in range(len(data.labels[row]))]
     if not boxes:
@@ -40,12 +42,30 @@ def cut_objects(data: DetectionSet, count: int, size: int, seed: int) -> tuple[T
     sides = np.array([float(transforms.sides(data.boxes[row][index : index + 1])) for row, index in boxes])
     chosen = np.argsort(-sides, kind="stable")[:count]
     chosen = chosen[np.random.Generator(np.random.PCG64(seed)).permutation(len(chosen))]
+    alone = data.classes == 1
+    draws = np.random.Generator(np.random.PCG64([seed, 1]))
     images, labels = [], []
     for number in sorted(chosen.tolist()):
         row, index = boxes[number]
-        images.append(cut(data.image(row), data.boxes[row][index], size))
-        labels.append(int(data.labels[row][index]) - 1)
+        box = data.boxes[row][index]
+        empty = place_without(data, row, box, draws) if alone and number % 2 else None
+        images.append(cut(data.image(row), box if empty is None else empty, size))
+        labels.append(int(data.labels[row][index]) - 1 if empty is None else 1)
     return torch.stack(images), torch.tensor(labels)
+
+
+def place_without(data: DetectionSet, row: int, box: Tensor, draws: np.random.Generator) -> Tensor | None:
+    """Return a box like `box` that meets no object of the image, at most as large; None where no draw finds one."""
+    height, width = data.size(row)
+    sides = (box[2:] - box[:2]).numpy()
+    for _ in range(DRAWS):
+        w, h = sides * draws.uniform(SMALLEST, 1)
+        x, y = draws.uniform(0, 1, 2) * (width - w, height - h)
+        place = torch.tensor([x, y, x + w, y + h], dtype=torch.float32)
+        corners = torch.maximum(place[:2], data.boxes[row][:, :2]), torch.minimum(place[2:], data.boxes[row][:, 2:])
+        if not (corners[0] < corners[1]).all(dim=1).any():
+            return place
+    return None
 
 
 def cut(image: Tensor, box: Tensor, size: int) -> Tensor:

@@ -26,6 +26,7 @@ REASONS: dict[str, Reason] = {
     "annotation_of_missing_image": Reason("annotation of an image that was left out", "left out", True),
     "bad_mask": Reason("mask that is no polygon or run-length code of this image", "mask left out, box kept", True),
     "bad_mask_part": Reason("polygon of a mask without area or with impossible points", "polygon left out", True),
+    "other_category": Reason("annotation of a category that `categories` does not name", "left out", True),
     "clipped": Reason("box partly outside its image", "kept, cut to the image", False),
     "bad_area": Reason("area that is zero, negative or not finite", "kept, area computed from mask or box", False),
     "size_from_file": Reason("image entry without width or height", "kept, size read from the file", False),

@@ -10,6 +10,7 @@ from pipeline.data.verify import Source, verify
 from pipeline.errors import InputError
 from pipeline.preset import Data, Preset
 
+PHOTOGRAPHS = Path("data/photographs")  # of the sets that the fetch stage brings
 NOTE = "This preset reads its images from the paths in workflow/presets/{name}.yaml; nothing is made here.\n"
 
 
@@ -45,6 +46,10 @@ def verify_preset(preset: Preset, dataset: str = "coco") -> dict[str, Any]:
         own = dataset in (preset.datasets or {})
         place = f"workflow/presets/{preset.name}.yaml: {f'datasets.{dataset}' if own else 'data'}"
         sources = {split: named_source(data, split, place) for split in ("train", "val")}
+        for path in (sources["train"].voc_root, sources["train"].images_root):
+            if path is not None and path.is_relative_to(PHOTOGRAPHS) and not path.is_dir():
+                command = f"python -m pipeline.stages.fetch --preset {preset.name}"
+                raise InputError(f"{path.as_posix()} is not there; run `{command}` to bring the photographs.")
     out = paths.manifest(preset.name, dataset).parent
     return verify(
         preset.name,
@@ -53,6 +58,7 @@ def verify_preset(preset: Preset, dataset: str = "coco") -> dict[str, Any]:
         preset.pixel_factor,
         out,
         missing_images=data.missing_images,
+        keep=data.categories,
         seed=data.seed if data.kind == "scaleworld" else None,
     )
 

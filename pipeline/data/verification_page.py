@@ -13,14 +13,15 @@ def write_verification_page(manifest: Mapping | Manifest) -> str:
     """Return the Markdown text of `reports/<preset>/data.md`; it names no folder of the machine."""
     data = asdict(manifest) if isinstance(manifest, Manifest) else manifest
     splits = data["splits"]
+    count = len(data["categories"])
+    categories = "1 category" if count == 1 else f"{count} categories"
     small, medium = SMALL_SIDE * data["factor"], MEDIUM_SIDE * data["factor"]
     seed = "" if data.get("seed") is None else f", seed {data['seed']}"
     return "\n".join(
         [
             f"# Data of preset `{data['preset']}`",
             "",
-            f"Kind: {data['kind']}{seed}; {len(data['categories'])} categories. Every image was checked, every "
-            "annotation read.",
+            f"Kind: {data['kind']}{seed}; {categories}. Every image was checked, every annotation read.",
             f"An object is small below {small:.4g}² and large from {medium:.4g}² square pixels on (COCO's 32² and 96² "
             f"at the preset's factor {data['factor']:.4g}); crowd and difficult regions are not objects.",
             "",

@@ -6,7 +6,7 @@ Later stages read only the files written here: `train.json`, `val.json` and `man
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pipeline.data.exclusions import Exclusions, shown
 from pipeline.data.images import check_images, check_root
 from pipeline.data.manifest import split_entry, write_manifest
 from pipeline.data.voc import read_voc
-from pipeline.errors import InputError
+from pipeline.errors import InputError, nearest
 from pipeline.files import write_json
 
 ANNOTATION_KEYS = ("bbox", "area", "iscrowd", "difficult", "segmentation")
@@ -54,6 +54,7 @@ def verify(
     category_from: str = "train",
     missing_images: str = "error",
     seed: int | None = None,
+    keep: Collection[str] = (),
 ) -> dict:
     """Check all sources, write `<split>.json` in normalised form and `manifest.json`, and return the manifest.
 
@@ -66,7 +67,8 @@ def verify(
         check_pixels: decode every image to its end (otherwise only headers are read and contents hashed).
         category_from: the split whose categories come first, in the order of their ids.
         missing_images: `error`, or `exclude` to leave out and count images without a file.
-        seed: of the rendered data, kept in the manifest.
+        seed: the seed that made the data, kept in the manifest.
+        keep: names of the categories to keep; all where none is named. Images stay, with objects or without.
 
     Raise InputError at the first mistake that is not a counted exclusion, before anything is written.
     """
@@ -79,6 +81,8 @@ def verify(
     categories: list[dict] = []
     for name in order:
         coco, exclusions = _read(sources[name], categories, missing_images)
+        if keep:
+            keep_categories(coco, keep, exclusions, sources[name].place)
         new = new_categories(categories, coco["categories"], category_from, sources[name].place)
         _count_new(coco, new if name != category_from else [], exclusions)
         categories += new
@@ -128,6 +132,28 @@ def new_categories(known: list[dict], found: list[dict], first: str, place: str)
                 )
             new.append(category)
     return new
+
+
+def keep_categories(coco: dict, names: Collection[str], exclusions: Exclusions, place: str) -> None:
+    """Take all categories but some out of a data set, with their annotations, and count these.
+
+    Raises:
+        InputError: a category that the data set does not have.
+    """
+    known = {category["id"]: category["name"] for category in coco["categories"]}
+    for name in names:
+        if name not in known.values():
+            meant = nearest(name, known.values()).rstrip("?")
+            raise InputError(f"{place} has no category {shown(name)}{meant}; correct `categories`.")
+    kept = []
+    for annotation in coco["annotations"]:
+        name = known[annotation["category_id"]]
+        if name in names:
+            kept.append(annotation)
+        else:
+            exclusions.add("other_category", f"annotation {annotation['id']}: {shown(name)}")
+    coco["annotations"] = kept
+    coco["categories"] = [category for category in coco["categories"] if category["name"] in names]
 
 
 def normalise(coco: dict, categories: list[dict]) -> dict:

@@ -1,7 +1,8 @@
 """Download, check and unpack real data sets: `python -m pipeline.stages.fetch [NAME ...] --preset PRESET`.
 
-Without a name, it fetches what the preset reads. An interrupted download continues. The environment variables
-SCALEWISE_MIRROR and SCALEWISE_ARCHIVES replace --mirror and --local. workflow/data/sources.yaml lists all data sets.
+Without a name it brings what the preset reads. It goes on where it was broken off. Photographs that lie unpacked in
+--local are linked. SCALEWISE_MIRROR and SCALEWISE_ARCHIVES in the environment stand for --mirror and --local.
+workflow/data/sources.yaml lists all data sets.
 """
 
 import argparse
@@ -29,7 +30,9 @@ def extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("datasets", nargs="*", metavar="NAME", help="data sets (default: those that the preset reads)")
     mirror, local = os.environ.get("SCALEWISE_MIRROR"), os.environ.get("SCALEWISE_ARCHIVES")
     parser.add_argument("--mirror", default=mirror, help="address before each archive's name, tried first")
-    parser.add_argument("--local", default=local, help="folder with archives of your own, which stay as they are")
+    parser.add_argument(
+        "--local", default=local, help="folder with archives of your own, or with the photographs; it stays as it is"
+    )
     parser.add_argument("--keep", action="store_true", help="keep archives after they are unpacked")
 
 

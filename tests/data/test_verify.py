@@ -7,9 +7,12 @@ import json
 
 import pytest
 from PIL import Image
+from skips import photographs
 from tiny_sets import instances, normalised, verify_one, write_images, write_instances
 
+from pipeline import config, paths
 from pipeline.data.manifest import load_manifest, load_split, size_name
+from pipeline.data.sources import verify_preset
 from pipeline.data.verification_page import write_verification_page
 from pipeline.data.verify import Source, new_categories, verify
 from pipeline.errors import InputError
@@ -233,3 +236,37 @@ def test_misuse_is_a_value_error(folder):
         verify("tiny", "coco", {"val": source}, 1.0, folder / "out")
     with pytest.raises(ValueError, match="factor is nan"):
         verify("tiny", "coco", {"train": source}, float("nan"), folder / "out")
+
+
+def test_only_named_categories_are_kept_and_the_others_counted(folder):
+    manifest = verify_one(folder, instances(), keep=["dog"])
+    assert manifest["categories"] == [{"id": 1, "original_id": 9, "name": "dog"}]
+    train = normalised(folder)
+    assert [(a["id"], a["category_id"]) for a in train["annotations"]] == [(12, 1)]
+    assert [image["id"] for image in train["images"]] == [3, 7]  # 3 shows a cat alone and stays, without an object
+    assert manifest["splits"]["train"]["excluded"] == {"other_category": 2}
+    with pytest.raises(InputError, match="has no category 'dogs'; did you mean 'dog'; correct `categories`"):
+        verify_one(folder, instances(), keep=["dogs"])
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "objects"),
+    [
+        ("blood_cells", (292, 72), [[292, 3350, 301], [69, 805, 71]]),  # platelets, red, white
+        ("people", None, None),  # as many as the folder behind it holds
+    ],
+)
+def test_real_photographs(tmp_path, monkeypatch, name, images, objects):
+    photographs(name)
+    monkeypatch.chdir(paths.ROOT)
+    monkeypatch.setattr(paths, "manifest", lambda *_: tmp_path / "manifest.json")
+    manifest = verify_preset(config.load_preset(name))
+    splits = [manifest["splits"][split] for split in ("train", "val")]
+    assert manifest["shared_images"] == 0
+    assert not {file[0] for file in splits[0]["files"]} & {file[0] for file in splits[1]["files"]}
+    if images is None:
+        assert [category["name"] for category in manifest["categories"]] == ["person"]
+        assert all(entry["objects"] > 0 for entry in splits)
+    else:
+        assert tuple(entry["images"] for entry in splits) == images
+        assert [entry["objects_per_category"] for entry in splits] == objects

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import hashlib
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from pipeline.data.fetching.download import FREE_SPACE
 from pipeline.errors import InputError
+from pipeline.files import sha256
 
 CHUNK = 2**20  # bytes
 MOST_MEMBERS = 3_000_000
@@ -30,28 +32,40 @@ class Member(NamedTuple):
     stream: BinaryIO
 
 
-def unpack(archive: Path, folder: Path, patterns: Sequence[str], most_bytes: int, files: int | None = None) -> int:
-    """Unpack the members that match a pattern into `folder` and return their number.
+def unpack(
+    archive: Path,
+    folder: Path,
+    patterns: Sequence[str],
+    most_bytes: int,
+    files: int | None = None,
+    below: str = "",
+    content: str | None = None,
+) -> int:
+    """Unpack the members that fit a pattern into `folder` and return their number.
 
     Everything is first written beside the folder's content and moved into place when it is complete: existing files are
     replaced one by one, and new folders appear as a whole.
 
     Args:
-        patterns: of names with slashes; `*` stands for any characters but a slash.
-        most_bytes: limit of all members together, for declared and for real sizes.
-        files: required number of members; None where it is not known.
+        patterns: of names with slashes; `*` stands for any letters but a slash.
+        most_bytes: of the members in all; a declared or a real size above it is an error.
+        files: how many there must be, None where that is not known.
+        below: folder of the archive that names and patterns start from; nothing outside it is wanted.
+        content: what `content_digest` of them must be, None where that is not known.
 
     Raises:
         InputError: a damaged archive; a member that is a link or a device, leaves the folder, or occurs twice; sizes
-            above the limit; too few or too many members. Nothing is then left in the folder.
+            above the limit; too few or too many members, or others. Nothing is left of it in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     staging = folder / f".unpacking-{archive.name}"
     shutil.rmtree(staging, ignore_errors=True)  # left by a process that was killed
     try:
-        count = write_members(archive, staging, patterns, most_bytes)
+        count = write_members(archive, staging, patterns, most_bytes, f"{below}/" if below else "")
         if files is not None and count != files:
             raise InputError(f"{archive} holds {count} files of {', '.join(patterns)}, not {files}; download it again.")
+        if content is not None and content_digest(staging, patterns) != content:
+            raise InputError(f"{archive} holds other files than those meant (their digest differs); download it again.")
         merge(staging, folder)
         return count
     except BROKEN as error:
@@ -70,14 +84,15 @@ def unpack(archive: Path, folder: Path, patterns: Sequence[str], most_bytes: int
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_members(archive: Path, staging: Path, patterns: Sequence[str], most_bytes: int) -> int:
-    """Write the wanted members below `staging` and return their number."""
+def write_members(archive: Path, staging: Path, patterns: Sequence[str], most_bytes: int, below: str) -> int:
+    """Write the wanted members, without `below` before their names, into `staging` and return their number."""
     staging.mkdir(parents=True)
     total, seen = 0, set()
     for number, member in enumerate(members(archive), start=1):
         if number > MOST_MEMBERS:
             raise InputError(f"{archive} holds more than {MOST_MEMBERS} members; it is not what was asked for.")
-        if not any(fits(member.name, pattern) for pattern in patterns):
+        name = member.name.removeprefix(below)
+        if not member.name.startswith(below) or not any(fits(name, pattern) for pattern in patterns):
             continue
         if member.name in seen:
             raise InputError(f"{archive} holds {member.name} twice; download it again from another address.")
@@ -88,7 +103,7 @@ def write_members(archive: Path, staging: Path, patterns: Sequence[str], most_by
                 f"{archive} unpacks to more than the {most_bytes} bytes that sources.yaml allows; it is not what was "
                 "asked for, delete it."
             )
-        path = staging / member.name
+        path = staging / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "xb") as stream:
             copy(member, stream, archive)
@@ -153,6 +168,16 @@ def fits(name: str, pattern: str) -> bool:
     """Whether a name matches a pattern, part by part."""
     parts, wanted = PurePosixPath(name).parts, PurePosixPath(pattern).parts
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def content_digest(folder: Path, patterns: Sequence[str]) -> str:
+    """Return a digest of the names and bytes of the files that fit a pattern, however they were packed.
+
+    `cd FOLDER && sha256sum FILES | LC_ALL=C sort -k 2 | sha256sum` gives the same.
+    """
+    names = {path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)}
+    lines = (f"{sha256(folder / name)}  {name}\n" for name in sorted(names))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def merge(source: Path, target: Path) -> None:

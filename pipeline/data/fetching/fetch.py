@@ -16,19 +16,23 @@ from pipeline import paths
 from pipeline.data.coco_splits import rebuild_test_dev, rebuild_trainval35k
 from pipeline.data.fetching.archives import unpack
 from pipeline.data.fetching.download import Patience, check, digest_of, download
+from pipeline.data.fetching.linking import link_own
 from pipeline.data.fetching.remote import UNKNOWN, Archive, RemoteSet
+from pipeline.data.people import rebuild_people
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
 
-REBUILD = {"trainval35k": rebuild_trainval35k, "test_dev": rebuild_test_dev}
+REBUILD = {"trainval35k": rebuild_trainval35k, "test_dev": rebuild_test_dev, "people": rebuild_people}
 BY_HAND = {"source": "placed by hand"}
-SPARE = 2**30  # bytes to leave free
+LOCAL = "a local copy"
+LINKED = {"source": "a linked folder"}
+SPARE = 2**30  # bytes that stay free
 GB = 1e9
 
 
 @dataclass(frozen=True)
 class Ways:
-    """How this machine gets archives: an address to try before the official ones, a folder of copies."""
+    """How data arrive, which belongs to the machine: an address before the official ones, a folder that has them."""
 
     mirror: str | None = None
     local: Path | None = None
@@ -45,16 +49,21 @@ def fetch(chosen: Mapping[str, RemoteSet], ways: Ways = Ways()) -> dict[str, Any
     """
     chosen = {name: entry for name, entry in chosen.items() if entry.archives}
     if ways.local is not None and not ways.local.is_dir():
-        raise InputError(f"--local {ways.local} is no folder; name the folder that holds the archives.")
+        raise InputError(
+            f"--local {ways.local} is no folder; name the folder that holds the archives, or what is in them."
+        )
+    for entry in chosen.values():
+        link_own(entry, ways.local)
     state = State(paths.archives() / "unpacked.json")
     waiting = [(name, archive) for name, entry in chosen.items() for archive in missing(entry, state)]
-    waiting = list({archive.name: (name, archive) for name, archive in waiting}.values())
-    check_space([archive for _, archive in waiting], ways, [Path(chosen[name].folder) for name, _ in waiting])
+    waiting = list({(chosen[name].unpacked, archive.name): (name, archive) for name, archive in waiting}.values())
+    check_space([archive for _, archive in waiting], ways, [chosen[name].unpacked for name, _ in waiting])
     for name, archive in waiting:
-        state.add(archive, bring(archive, Path(chosen[name].folder), ways, state))
+        state.add(archive, bring(archive, chosen[name].unpacked, ways, state))
     result = {}
     for name, entry in chosen.items():
-        archives = {archive.name: state.known.get(archive.name, BY_HAND) for archive in entry.archives}
+        linked = entry.link and entry.unpacked.is_symlink()
+        archives = {a.name: LINKED if linked else state.known.get(a.name, BY_HAND) for a in entry.archives}
         result[name] = {"title": entry.title, "archives": archives, "images": rebuilt(entry)}
         absent = [place for place in entry.places if not place.exists()]
         if absent:
@@ -81,14 +90,17 @@ class State:
         entry = self.known.get(archive.name)
         if entry is None:
             return False
-        return archive.checksum is None or entry[archive.checksum[0]] == archive.checksum[1]
+        wanted = archive.checksum or (archive.content and ("content", archive.content))
+        return not wanted or entry.get(wanted[0]) == wanted[1]
 
 
 def missing(entry: RemoteSet, state: State) -> list[Archive]:
-    """Return the archives of a data set that are not in place; none where a user has put all of the set there."""
+    """Return the archives of a data set that are not in place; none where a user has put all of it there."""
+    folder = entry.unpacked
+    if entry.link and folder.is_symlink():
+        return []
     if all(place.exists() for place in entry.places) and not any(a.name in state.known for a in entry.archives):
         return []
-    folder = Path(entry.folder)
     gone = [a for a in entry.archives if any(next(folder.glob(pattern), None) is None for pattern in a.unpack)]
     return [archive for archive in entry.archives if archive in gone or not state.is_done(archive)]
 
@@ -96,7 +108,7 @@ def missing(entry: RemoteSet, state: State) -> list[Archive]:
 def bring(archive: Archive, folder: Path, ways: Ways, state: State) -> dict[str, Any]:
     """Get, check and unpack one archive; return the entry to remember."""
     path = local_copy(archive, ways)
-    source = "a local copy"
+    source = LOCAL
     if path is None:
         path = paths.archives() / archive.name
         urls = ([f"{ways.mirror.rstrip('/')}/{archive.name}"] if ways.mirror else []) + list(archive.urls)
@@ -112,14 +124,19 @@ def bring(archive: Archive, folder: Path, ways: Ways, state: State) -> dict[str,
             f"{archive.name} has SHA-256 {sha256}, at the first download it had {recorded}; ask the publisher which is "
             f"right, and remove the entry from {state.path} to take the new one."
         )
-    digests = {"sha256": sha256}
-    if archive.md5:
-        digests["md5"] = archive.md5
+    digests = {"sha256": sha256, "md5": archive.md5, "content": archive.content}
     say(f"Unpacking {archive.name} into {folder}")
-    count = unpack(path, folder, archive.unpack, archive.most_bytes, archive.files)
+    size = path.stat().st_size
+    try:
+        count = unpack(path, folder, archive.unpack, archive.most_bytes, archive.files, archive.below, archive.content)
+    except InputError:
+        if archive.checksum is None and source != LOCAL:
+            path.unlink()  # nothing but its content tells that it is wrong: the next run downloads it again
+        raise
     if ways.local is None and not ways.keep:
         path.unlink()
-    return {"bytes": archive.bytes, **digests, "files": count, "source": source}
+    entry = {"bytes": size, **digests, "files": count, "source": source}
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def local_copy(archive: Archive, ways: Ways) -> Path | None:
@@ -155,7 +172,7 @@ def check_space(archives: Iterable[Archive], ways: Ways, folders: Iterable[Path]
             for path in (paths.archives() / archive.name, paths.archives() / f"{archive.name}.part")
             if path.is_file()
         )
-        left = max(0, archive.bytes - here)
+        left = max(0, (archive.bytes or archive.most_bytes) - here)
         disk = count(paths.archives(), left if ways.keep else 0)
         largest[disk] = max(largest.get(disk, 0), left)
     for disk, size in needed.items():

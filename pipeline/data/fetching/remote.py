@@ -19,7 +19,7 @@ from pipeline.preset import Preset
 
 SOURCES = Path("workflow/data/sources.yaml")
 UNKNOWN = "unknown"
-DIGITS = {"md5": 32, "sha256": 64}
+DIGITS = {"md5": 32, "sha256": 64, "content": 64}
 
 
 class Archive(Options):
@@ -27,9 +27,11 @@ class Archive(Options):
 
     name: str
     urls: tuple[str, ...]
-    bytes: int
     unpack: tuple[str, ...]  # patterns of members
     most_bytes: int  # of these members in all
+    bytes: int | None = None  # None where the server packs it anew, so that only `content` is known
+    below: str = ""  # folder of the archive that `unpack` starts from
+    content: str | None = None  # digest of the unpacked files' names and bytes
     md5: str | None = None
     sha256: str | None = None  # `unknown` where none is published: that of the first download is recorded
     files: int | None = None  # number of these members
@@ -51,12 +53,19 @@ class RemoteSet(Options):
     by_hand: str = ""
     classes: int | None = None  # folders in each of `provides`
     about_bytes: int = 0  # of a set that is placed by hand
-    rebuild: Literal["trainval35k", "test_dev"] | None = None  # files to make from those of the archives
+    rebuild: Literal["trainval35k", "test_dev", "people"] | None = None  # files that are made from the archives'
+    link: str = ""  # folder below `folder` into which archives are unpacked, or a link to a user's that holds the same
+    part: tuple[str, ...] = ()  # patterns of files that make a user's folder good enough, too
 
     @property
     def most_bytes(self) -> int:
         """Bytes that the unpacked set can take."""
         return self.about_bytes + sum(archive.most_bytes for archive in self.archives)
+
+    @property
+    def unpacked(self) -> Path:
+        """The folder that archives are unpacked into."""
+        return Path(self.folder) / self.link
 
     @property
     def places(self) -> list[Path]:
@@ -87,9 +96,11 @@ def check_archive(archive: Archive, place: str) -> None:
         raise InputError(f"{place} must be a plain file name, without folders; correct it.")
     if not archive.urls or not archive.unpack:
         raise InputError(f"{place} needs at least one address in `urls` and one pattern in `unpack`; add them.")
-    if min(archive.bytes, archive.most_bytes, archive.files or 1) < 1:
+    if min(1 if archive.bytes is None else archive.bytes, archive.most_bytes, archive.files or 1) < 1:
         raise InputError(f"{place}: bytes, most_bytes and files count from 1; correct them.")
-    if archive.checksum is None and archive.sha256 != UNKNOWN:
+    if archive.bytes is None and archive.content is None:
+        raise InputError(f"{place} has neither bytes nor content; add what is known of it.")
+    if archive.checksum is None and archive.content is None and archive.sha256 != UNKNOWN:
         raise InputError(f"{place} has no checksum; add md5 or sha256, or `sha256: unknown` where none is published.")
     for algorithm, digits in DIGITS.items():
         text = getattr(archive, algorithm)
