@@ -30,14 +30,14 @@ FIELD = re.compile(r"\$\{item\.(\w+)\}")
 
 def write() -> list[Path]:
     """Record new options' defaults, write what is not as it should be, remove what is of no use; return these files."""
-    defaults.write()
+    recorded = [paths.DEFAULTS] if defaults.write() else []
     changed = outdated()
     for path, text in changed.items():
         if text is None:
             (paths.ROOT / path).unlink()
         else:
             write_text(paths.ROOT / path, text)
-    return list(changed)
+    return [*recorded, *changed]
 
 
 def outdated() -> dict[Path, str | None]:
