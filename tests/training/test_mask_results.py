@@ -23,7 +23,7 @@ from pipeline.files import read_json, sha256, write_json
 from pipeline.options import Test as TestOptions
 from pipeline.spec import Spec
 from pipeline.training.detection import train_detector
-from pipeline.training.mask_results import encode_masks, kept_masks, paste
+from pipeline.training.mask_results import encode_masks, paste
 from pipeline.training.prediction import coco_results, merge, predict
 
 TWO = {"short_sides": (800, 480), "long_sides": (1333, 800)}
@@ -79,12 +79,6 @@ def test_boxes_are_cut_at_the_image(box):
 def test_boxes_that_hold_no_pixel_have_empty_masks(box):
     code = encode_masks(torch.ones(1, 1, 28, 28), torch.tensor([box]), (4, 6))[0]
     assert not any(any(row) for row in mask_of(code))
-
-
-def test_masks_of_mirrored_images_are_mirrored_back():
-    probability = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
-    output = {"boxes": torch.zeros(1, 4), "mask_probs": probability[None, None]}
-    assert kept_masks(output)["mask_probs"][0, 0].tolist() == probability.tolist()
 
 
 def test_true_masks_come_back(tiny_project):
