@@ -40,8 +40,6 @@ def test_official_cases_in_pick_order(case, setting):
 # 70/130 = 7/13 with the second), the fourth far away
 BOXES = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [8, 0, 18, 10], [50, 50, 60, 60]])
 SCORES = torch.tensor([0.9, 0.8, 0.6, 0.7])
-
-
 SECOND, THIRD = 0.8 * math.exp(-2 / 9), 0.6 * math.exp(-2 / 81)  # after the first's Gaussian
 
 
@@ -135,8 +133,7 @@ def test_picks_that_cannot_matter_are_left_out():
     kept, scores = soft_nms(BOXES, SCORES, limit=2)
     assert kept.tolist() == [0, 3]
     assert scores.tolist() == pytest.approx([0.9, 0.7])
-    second = 0.8 * math.exp(-2 / 9)  # 0.64
-    assert soft_nms(BOXES, SCORES, least=second)[0].tolist() == [0, 3, 1]
+    assert soft_nms(BOXES, SCORES, least=SECOND)[0].tolist() == [0, 3, 1]
     assert soft_nms(BOXES, SCORES, least=0.69)[0].tolist() == [0, 3]
     assert soft_nms(BOXES, SCORES, least=0.95)[0].tolist() == []
     far = torch.tensor([[0.0, 0, 1, 1], [5, 5, 6, 6], [9, 9, 10, 10]])

@@ -133,7 +133,8 @@ def test_lattices_by_hand():
 @st.composite
 def layers(draw):
     layout = draw(st.sampled_from(["block", "interleaved"]))
-    patterns = [(1,), (1, 2), (1, 2, 1, 1), (1, 2, 1, 2), (1, 2, 1, 4), (1, 2, 4, 8), (1, 2) + (1,) * 6, (3, 1, 2)]
+    patterns = [(1,), (2, 2), (1, 2), (1, 2, 1, 1), (1, 2, 1, 2), (1, 2, 1, 4)]
+    patterns += [(1, 2, 4, 8), (1, 2) + (1,) * 6, (3, 1, 2)]
     dilations = draw(st.sampled_from(patterns))
     groups = draw(st.integers(1, 3))
     step = len(dilations) * groups if layout == "block" else groups
@@ -151,10 +152,6 @@ def layers(draw):
         "kernel_size": draw(st.sampled_from([1, 3, 5])),
         "bias": draw(st.booleans()),
     }
-
-
-def gradients(y, inputs, cotangent):
-    return (y, *torch.autograd.grad(y, inputs, cotangent))
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -175,7 +172,8 @@ def test_equals_the_masked_sum(kwargs, height, width, least, memory_format):
     expected = masked_sum(layer, x)
     cotangent = torch.randn_like(expected)
     inputs = [x, *layer.parameters()]
-    for got, wanted in zip(gradients(y, inputs, cotangent), gradients(expected, inputs, cotangent), strict=True):
+    results = ((found, *torch.autograd.grad(found, inputs, cotangent)) for found in (y, expected))
+    for got, wanted in zip(*results, strict=True):
         torch.testing.assert_close(got, wanted)
 
 

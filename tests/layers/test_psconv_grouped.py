@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.layers import PSConv2d, psconv_cpu
@@ -187,9 +186,3 @@ def test_one_image_without_batch_dimension():
     torch.testing.assert_close(layer(x), layer(x[None])[0])
     with pytest.raises(ValueError, match=r"x must be \[N, 16, H, W\], got \[1, 8, 5, 5\]"):
         layer(torch.randn(1, 8, 5, 5))
-
-
-def test_one_distinct_dilation_is_the_dilated_convolution():
-    for dilations in ((2,), (2, 2, 2, 2)):
-        layer, x = PSConv2d(8, 8, dilations=dilations), torch.randn(1, 8, 7, 7)
-        torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, None, 1, 2, 2))

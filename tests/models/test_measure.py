@@ -79,7 +79,6 @@ def test_a_global_scale_learner_costs_its_linear_layers_and_psconv_nothing():
 
 def test_faster_rcnn_at_800_by_1344():
     size = measure(config.resolve("msfm_frcnn_r50_fpn_1x", "full"))
-    assert (size["parameters_total"], size["parameters_trainable"]) == (41_753_056, 41_527_712)
     assert size["input"] == [800, 1344]
     # By hand. The trunk is the classifier without its 2048x1000 layer, at (800*1344)/(224*224) of its positions.
     trunk = (4_089_184_256 - 2048 * 1000) * (800 * 1344) // (224 * 224)
