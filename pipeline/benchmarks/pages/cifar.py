@@ -39,28 +39,17 @@ def summarise(preset: Preset, base: str, other: str, runs: Runs) -> dict[str, An
     setting = ("images", "val_images", "classes", "steps", "input", "precision")
     result: dict[str, Any] = {"preset": preset.name, **{name: first[name] for name in setting}}
     result |= {"epochs": first["epochs"][-1]["epoch"], "networks": {}}
+    result["differences"] = {}
     for name in (base, other):
-        result["networks"][name] = {
-            "parameters": runs[name][0]["parameters"],
-            "seeds": [found["seed"] for found in runs[name]],
-            **{
-                error: {
-                    "values": [found[error] for found in runs[name]],
-                    **over_seeds([found[error] for found in runs[name]]),
-                }
-                for error in ERRORS
-            },
-        }
-    result["differences"] = {
-        error: rounded(welch_interval(*([found[error] for found in runs[name]] for name in (base, other))))
-        for error in ERRORS
-    }
+        about = {"parameters": runs[name][0]["parameters"], "seeds": [found["seed"] for found in runs[name]]}
+        result["networks"][name] = about
+        for error in ERRORS:
+            values = [found[error] for found in runs[name]]
+            about[error] = {"values": values, **over_seeds(values)}
+    for error in ERRORS:
+        gap = welch_interval(*(entry[error]["values"] for entry in result["networks"].values()))
+        result["differences"][error] = {k: None if value is None else round(value, 6) for k, value in gap.items()}
     return result
-
-
-def rounded(values: dict[str, float | None]) -> dict[str, float | None]:
-    """Return the values with six digits behind the point."""
-    return {name: None if value is None else round(value, 6) for name, value in values.items()}
 
 
 def printed(base: str, other: str) -> list[tuple[float, float]]:
@@ -76,6 +65,7 @@ def page(preset: Preset, result: dict[str, Any], paper: list[tuple[float, float]
     named = list(zip(NAMES, networks, strict=True))
     errors = [Column(name, lambda error, own=own: spread(own[error]), "r") for name, own in named]
     runs = [Column(name, lambda i, own=own: percent(own["top1_error_last"]["values"][i]), "r") for name, own in named]
+    apart = Column("difference [95 %, Welch]", lambda error: difference(result["differences"][error]), "r")
     seeds = networks[0]["seeds"]
     lines = [
         "# PS-ResNeXt-29 against ResNeXt-29 on CIFAR-100 images",
@@ -87,14 +77,7 @@ def page(preset: Preset, result: dict[str, Any], paper: list[tuple[float, float]
         "parameters. The paper trains the full width for 300 epochs of 50,000 images in 100 classes. "
         "**A small number is a small number.**",
         "",
-        table(
-            [
-                Column("percent, mean ± sd over seeds", ERRORS.__getitem__),
-                *errors,
-                Column("difference [95 %, Welch]", lambda error: difference(result["differences"][error]), "r"),
-            ],
-            ERRORS,
-        ),
+        table([Column("percent, mean ± sd over seeds", ERRORS.__getitem__), *errors, apart], ERRORS),
         verdict(result["differences"]["top1_error_last"], networks, chance),
         "",
         f"Guessing has an error of {percent(chance)} %. The paper prints {paper[0][0]:.3f} ± {paper[0][1]:.3f} and "
@@ -148,16 +131,10 @@ def draw(runs: Runs, names: tuple[str, str], path: Path) -> None:
             tested = [row for row in rows if "val_top1_error" in row]
             values = [100 * row["val_top1_error"] for row in tested]
             axes[1].plot([row["step"] for row in tested], values, color=colour, label=only, lw=1)
-            data += [
-                {
-                    "network": label,
-                    "seed": found["seed"],
-                    "step": int(row["step"]),
-                    "loss": plotting.rounded(row["loss"]),
-                    "val_top1_error": plotting.rounded(row.get("val_top1_error")),
-                }
-                for row in rows
-            ]
+            for row in rows:
+                line = {"network": label, "seed": found["seed"], "step": int(row["step"])}
+                line |= {key: plotting.rounded(row.get(key)) for key in ("loss", "val_top1_error")}
+                data.append(line)
     for ax, title in zip(axes, ("training loss", "test top-1 error in percent"), strict=True):
         ax.set_title(title)
         ax.set_xlabel("optimiser step")
