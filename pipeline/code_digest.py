@@ -16,7 +16,6 @@ from pipeline import config, files, parts, paths
 from pipeline.closure import PACKAGE, Closure
 from pipeline.errors import InputError
 from pipeline.preset import Preset
-from pipeline.reporting.modules import module_of
 from pipeline.settings import others, preset_settings, settings
 from pipeline.spec import Spec
 
@@ -52,11 +51,13 @@ def digest(
     Raises:
         InputError: no such script or experiment, or a module that is not valid Python.
     """
+    from pipeline.reporting.modules import module_of  # here: a training, which asks for its own digest only, has none
+
     module = f"{PACKAGE}.stages.{script}"
     if closure.file(module) is None:
         raise InputError(f"Stage {script!r} has no module {PACKAGE}/stages/{script}.py; write it or correct the name.")
     named = module_of(script, key)
-    if not key or named:  # a page or figure that the script's own table names, or a stage of the preset alone
+    if not key or named:  # a page or figure, or a stage of the preset alone
         found = closure.of(module) | (closure.of(named) if named else set())
         return text_of(preset_settings(preset, script), closure.lines(found))
     name, test = paths.split_evaluation(key)
