@@ -34,6 +34,7 @@ def main() -> int:
         action.add_argument("target", nargs="?", default="quickstart", help="a stage or a file (default: quickstart)")
     prover = actions.add_parser("prove", help="after an edit that should change no number: compare, sign")
     prover.add_argument("--base", default="HEAD", help="revision whose code made the results (default: HEAD)")
+    prover.add_argument("scripts", nargs="*", metavar="script", help="stages of these scripts alone, such as train")
     actions.add_parser("tables", help="write all published tables from whatever results there are, without training")
     actions.add_parser("write", help="write all dvc.yaml files and indexes of experiments")
     actions.add_parser("check", help="compare DVC's graph with Snakemake's; exit code 1 where they differ")
@@ -50,7 +51,7 @@ def act(options: argparse.Namespace) -> int:
     elif options.action == "enter":
         enter(options.target, options.trust)
     elif options.action == "prove":
-        return 0 if prove(options.base) else 1
+        return 0 if prove(options.base, options.scripts) else 1
     elif options.action == "tables":
         refresh()
     elif options.action == "write":

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from pipeline import code_digest, config, paths
-from pipeline.errors import InputError
+from pipeline.errors import InputError, nearest
 from pipeline.files import read_yaml, write_text
 from pipeline.graph import declared, doors, stage_runner
 from pipeline.graph.signing import DIGESTS, Signer
@@ -46,21 +46,26 @@ LIST = (
 )
 
 
-def prove(base: str, say: Any = print) -> bool:
+def prove(base: str, scripts: Sequence[str] = (), say: Any = print) -> bool:
     """Compare and, where everything is equal, sign; return whether it was.
 
     Args:
         base: the git revision whose code made the results on record.
+        scripts: prove stages of these scripts alone (`train`, `predict`, ...), by default all.
         say: takes a line for the user.
 
     Raises:
-        InputError: no such revision, or a stage could not run in either checkout.
+        InputError: no such revision or script, or a stage could not run in either checkout.
     """
     if code_digest.stale():
         doors.dvc("repro", "--single-item", "code")
     known = declared.stages()
+    there_are = {stage.script for stage in known.values()}
+    if unknown := sorted(set(scripts) - there_are):
+        raise InputError(f"No stage has the script {unknown[0]!r}{nearest(unknown[0], there_are)}; name another.")
     signer = Signer(known)
     stale, blocked = signer.stale()
+    stale = {name: record for name, record in stale.items() if not scripts or known[name].script in scripts}
     for address, reason in blocked.items():
         if address != "code":
             say(f"  left to run  {address.rpartition(':')[2]}: {reason}")
