@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
-from pipeline import paths
-
 ALLOWED = (
     "no CUDA device is at hand",
-    r"photographs are not fetched: python -m pipeline\.stages\.fetch --preset \w+",
+    r"data/photographs/\w+ is not here: python -m pipeline\.stages\.fetch --preset \w+",
 )
-
-
-def photographs(preset: str) -> Path:
-    """Return the folder of a preset's photographs, or skip the test with the command that brings them."""
-    folder = paths.ROOT / "data/photographs" / preset
-    if not folder.is_dir():
-        pytest.skip(f"photographs are not fetched: python -m pipeline.stages.fetch --preset {preset}")
-    return folder
 
 
 def unexpected(reasons: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ def test_one():
     pass
 
 def test_two():
-    pytest.skip("photographs are not fetched: python -m pipeline.stages.fetch --preset people")
+    pytest.skip("data/photographs/people is not here: python -m pipeline.stages.fetch --preset people")
 
 @pytest.mark.xfail(reason="known")
 def test_three():
