@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,7 +39,8 @@ def compare(options: argparse.Namespace) -> None:
     say(f"  {folder.train_images:,} images to train on, {folder.val_images:,} to validate on: {config.relative(path)}")
     before = config.active_preset()
     if before != options.name:
-        write_text(paths.ROOT / paths.PARAMS, f"preset: {options.name}\n")
+        params = paths.ROOT / paths.PARAMS  # all other lines, `machine:` among them, are the user's
+        write_text(params, re.sub(r"^preset:.*$", f"preset: {options.name}", read_text(params), count=1, flags=re.M))
         say(f"  {paths.PARAMS} now says `preset: {options.name}`; it said `preset: {before}`, which takes you back.")
     say("2/5 Checking every image")
     build(["synthesize"], 1)
