@@ -104,6 +104,7 @@ class Verdicts(Options):
 
     min_baseline_ap50: float = 0.2
     draws: int = 200
+    judge: bool = True  # False: one short training each shows that everything runs, and decides nothing
 
 
 class Preset(Options):
@@ -117,6 +118,7 @@ class Preset(Options):
     model: ModelSize = ModelSize()
     training: Training = Training()
     verdicts: Verdicts = Verdicts()
+    leaves_out: tuple[str, ...] = ()  # experiments that the quickstart goes without where it is built in a folder of its own
     threads: int = 0  # 0 = torch's own choice
     seed: int = 0
     init_source: Literal["pretrain", "torchvision"] = "torchvision"

@@ -9,6 +9,7 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_text, write_text
 from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS, check_paper
+from pipeline.published.rows import drawn, load_rows
 from pipeline.published.tables import exists, find_table, load_published
 from pipeline.reporting.context import DATA, comparability, numbers_of
 from pipeline.reporting.facts import learnt_facts
@@ -108,7 +109,7 @@ def embedded_table(results: Results, name: str, seen: set[str]) -> str:
 def gallery_section(results: Results, paper: str) -> str:
     """Link the gallery, or say where it lies on the machine that ran it where pictures may not be published."""
     picture = paths.gallery(results.name) / f"{paper}.png"
-    baseline, method = PAIRS[paper]
+    baseline, method = drawn(paper, load_rows(paper))
     what = f"Annotations, `{baseline}` and `{method}` on the same validation images"
     if results.published_images():
         return f"![{what}](../gallery/{picture.name})\n\n{what}. [How they were chosen](../gallery/{paper}.md).\n"
