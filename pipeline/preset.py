@@ -118,7 +118,7 @@ class Preset(Options):
     model: ModelSize = ModelSize()
     training: Training = Training()
     verdicts: Verdicts = Verdicts()
-    leaves_out: tuple[str, ...] = ()  # experiments that the quickstart goes without where it is built in a folder of its own
+    leaves_out: tuple[str, ...] = ()  # what the quickstart goes without in `build/<preset>`
     threads: int = 0  # 0 = torch's own choice
     seed: int = 0
     init_source: Literal["pretrain", "torchvision"] = "torchvision"

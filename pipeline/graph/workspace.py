@@ -1,7 +1,7 @@
-"""A preset built beside the checkout, in `build/<preset>`: nothing that git tracks changes, and no other preset's locks.
+"""A preset built in `build/<preset>`, so that nothing changes that git tracks, nor the locks of another preset.
 
-The folder holds a copy of what a build reads, with params.yaml, locks, caches and reports of its own. Every build copies
-what changed, so an edit in the checkout re-runs there what it would re-run here.
+The folder holds a copy of what a build reads, with params.yaml, locks, caches and reports of its own. Every build
+copies what changed, so an edit in the checkout re-runs there what it would re-run here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def build(preset: str, targets: Sequence[str], cores: int, keep_going: bool = Fa
 
 
 def sync(preset: str) -> Path:
-    """Bring the folder of a preset up to date with the checkout and return it; times are kept, and with them bytecode."""
+    """Bring the folder of a preset up to date with the checkout and return it; files keep their times.
+
+    Python then takes the bytecode that it compiled before.
+    """
     without = config.load_preset(preset).leaves_out
     place = folder(preset)
     wanted = {name: paths.ROOT / name for name in files(paths.ROOT)}

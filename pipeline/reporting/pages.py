@@ -11,7 +11,7 @@ from pipeline.files import read_text, write_text
 from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS, check_paper
 from pipeline.published.rows import drawn, load_rows
 from pipeline.published.tables import exists, find_table, load_published
-from pipeline.reporting.context import DATA, comparability, numbers_of
+from pipeline.reporting.context import DATA, comparability, judged, numbers_of
 from pipeline.reporting.facts import learnt_facts
 from pipeline.verdicts.comparison import headline_tables
 from pipeline.verdicts.results import Results, load_experiment
@@ -73,6 +73,8 @@ def verdict_sentences(results: Results, paper: str) -> str:
             md.Column(title, lambda line, metric=metric: gains[line.row, metric].text, "r"),
             md.Column("Verdict", lambda line, metric=metric: gains[line.row, metric].word),
         ]
+    if not results.judges:
+        return md.table(judged(results, columns), [line for line in lines if line.compared and line.metric == "ap"])
     text = f"Decided: **{counts.decided} of {counts.compared}** by AP, **{small.decided} of {small.compared}** by AP "
     text += "of small objects; brackets are 95 % intervals.\n\n"
     return text + md.table(columns, [line for line in lines if line.compared and line.metric == "ap"])
