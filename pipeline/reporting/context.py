@@ -9,6 +9,7 @@ from pipeline.markdown import Column, listing, percent, plural
 from pipeline.options import Test
 from pipeline.published.columns import kind_of
 from pipeline.published.rows import is_classifier
+from pipeline.published.tables import Table
 from pipeline.verdicts.comparison import stand_ins
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import BY_SIGN, ONE_TRAINING, gain_rule
@@ -46,6 +47,11 @@ def numbers_of(results: Results) -> str:
     """Return the sentence that names a number after its preset: a mini number is called a mini number."""
     text = f"These are **{results.name} numbers**: preset `{results.name}`, on {data_of(results)}."
     return text if results.judges else f"{text} {ONE_TRAINING}"
+
+
+def heading(results: Results, table: Table) -> str:
+    """Return a table's first line; a preset that decides nothing stands in it."""
+    return f"# {table.id}: {table.title}{'' if results.judges else f' (preset {results.name})'}\n\n"
 
 
 def judged(results: Results, columns: Sequence[Column]) -> list[Column]:

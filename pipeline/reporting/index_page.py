@@ -178,12 +178,15 @@ def pages_section(results: Results) -> str:
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
     text += "- [Data](data.md): what was read, and what was left out and why\n"
-    return text + (WHOLE if results.reproduces() else LATER)
+    return text + (WHOLE if results.reproduces() else LATER) if results.judges else text
 
 
 def commands(results: Results) -> str:
     text = "```sh\n"
-    text += "make quickstart                      # this page from a fresh clone\n"
+    if not results.judges:
+        text += "make quickstart    # after an edit in the checkout: what it changed, again\n"
+        return text + "make headline      # the rows of reports/mini, which end in verdicts\n```\n"
+    text += "make headline                        # this page from a fresh clone\n"
     text += "dvc repro                            # every table, then reports/PRESET/catalogue.md\n"
     text += f"snakemake --cores 2 {paths.table(results.name, 'dst_t2').as_posix()}    # one table, in parallel\n```\n\n"
     text += "Own data: name your images and annotations in `workflow/presets/own.yaml`, set `preset: own` in "

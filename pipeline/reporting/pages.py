@@ -47,7 +47,7 @@ def paper_page(results: Results, paper: str) -> str:
     seen: set[str] = set()
     for name in headline_tables(paper):
         text += "\n" + embedded_table(results, name, seen)
-    if results.reproduces():
+    if results.reproduces() and results.judges:
         text += (
             f"\n## Claims\n\n[Every claim of {NAMES[paper]}](../claims/{paper}.md) with its numbers, from all tables "
         )

@@ -11,7 +11,7 @@ from pipeline.files import write_text
 from pipeline.published.columns import ERRORS, MASK, NAMES, RECALLS, name_of, sign_of
 from pipeline.published.rows import needs_test_dev
 from pipeline.published.tables import Published, Row, Table, find_table
-from pipeline.reporting.context import beside_table, judged, spread_cell, spread_sentence, verdict_rule
+from pipeline.reporting.context import beside_table, heading, judged, spread_cell, spread_sentence, verdict_rule
 from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
 from pipeline.reporting.sources import left_out, sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
@@ -71,8 +71,7 @@ def table_markdown(
     costs: list[PrintedCost],
 ) -> str:
     """Return the page of one table: published beside ours, gains by object size, cost, claims, and the small print."""
-    preset = "" if results.judges else f" (preset {results.name})"
-    text = f"# {table.id}: {table.title}{preset}\n\n{published.paper.title} ({published.paper.year}), {table.dataset} "
+    text = f"{heading(results, table)}{published.paper.title} ({published.paper.year}), {table.dataset} "
     text += f"{table.split}. Cells are `published → ours`, in percent"
     text += "; brackets are 95 % intervals of our gain.\n\n" if results.judges else ".\n\n"
     main = metrics_of(table)[0]

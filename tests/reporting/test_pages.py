@@ -80,6 +80,19 @@ def test_a_report_of_dst_alone(fake):
     assert "1 agrees, 7 not run" in paths.index("mini").with_name("catalogue.md").read_text()
 
 
+def test_a_preset_that_decides_nothing_shows_numbers_alone(fake, monkeypatch):
+    monkeypatch.setattr(Results, "judges", False)
+    fake.dst(gain=0.03)
+    fake.noise()
+    report(fake)
+    pages = [paths.index("mini"), paths.page("mini", "dst"), paths.headline("mini", "dst_t2")]
+    for text in (page.read_text() for page in pages):
+        assert "mini" in text.splitlines()[0]
+        assert "One training each shows that it runs" in text
+        assert [word for word in ("95 %", "Verdict", "undecided", "agrees", "Claims", "Helps") if word in text] == []
+        assert "+3.0" in text
+
+
 def test_gains_over_other_than_the_plain_baseline_say_so(fake):
     report(fake)
     names = [item.name for item in methods_of("mini", headline_tables(), headline=True)]

@@ -43,6 +43,11 @@ def test_words(gain, published, word):
     assert verdict.decided == (word in DECIDED)
 
 
+def test_a_preset_that_decides_nothing_has_no_interval():
+    verdict = judge(0.03, 1.2, judged=False, **NOISE)
+    assert (verdict.word, verdict.low, verdict.decided) == ("not judged", None, False)
+
+
 def test_sentences_carry_the_numbers():
     assert judge(0.03, 1.2, **NOISE).sentence == (
         "Gain +3.0 points, 95 % interval [+0.7, +5.3], has the sign of the published gain."
