@@ -105,6 +105,7 @@ class Verdicts(Options):
 
     min_baseline_ap50: float = 0.2
     draws: int = 200
+    judge: bool = True  # False: one short training each shows that everything runs, and decides nothing
 
 
 class Preset(Options):
@@ -118,6 +119,7 @@ class Preset(Options):
     model: ModelSize = ModelSize()
     training: Training = Training()
     verdicts: Verdicts = Verdicts()
+    leaves_out: tuple[str, ...] = ()  # what the quickstart goes without in `build/<preset>`
     threads: int = 0  # 0 = torch's own choice
     seed: int = 0
     init_source: Literal["pretrain", "torchvision"] = "torchvision"

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from pipeline.graph import workspace
 from pipeline.graph.build import accept, build, exit_code
 from pipeline.graph.check import by_dvc, drift
 from pipeline.graph.prove import prove
@@ -23,6 +24,10 @@ def main() -> int:
         "--allow-missing",
         action="store_true",
         help="take committed results as they are although their weights and detections are missing",
+    )
+    builder.add_argument(
+        "--preset",
+        help="build this preset in build/PRESET, with locks and caches of its own (default: that of params.yaml, here)",
     )
     accepter = actions.add_parser("accept", help="take committed results as they are after a clone, without training")
     enterer = actions.add_parser("enter", help="record results of stage modules that were run without DVC")
@@ -44,6 +49,8 @@ def main() -> int:
 
 def act(options: argparse.Namespace) -> int:
     """Do what the command line asks for; return 1 where the two doors differ. Raises InputError and BuildError."""
+    if options.action == "build" and options.preset:
+        return workspace.build(options.preset, options.targets, options.cores, options.keep_going)
     if options.action == "build":
         build(options.targets, options.cores, options.keep_going, options.allow_missing)
     elif options.action == "accept":

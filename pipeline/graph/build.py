@@ -64,8 +64,8 @@ def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_mi
         if allow_missing:
             make_stand_ins(stale, known, cores)
             settle(out for name in needed for out in known[name].outs)
-        total = len(declared.descendants(stale, known) & needed)
-        run_snakemake(files, [out for name in stale for out in known[name].outs], total, cores, keep_going)
+        coming = declared.descendants(stale, known) & needed
+        run_snakemake(files, [out for name in stale for out in known[name].outs], coming, cores, keep_going)
         left = stale_stages(addresses, known, allow_missing)
         if left:
             raise BuildError(f"DVC still calls {', '.join(sorted(left))} out of date; `dvc status` says why.")
@@ -95,7 +95,7 @@ def make_stand_ins(stale: Sequence[str], known: dict[str, declared.Stage], cores
     for names in missing.stand_ins(stale, known):
         say(f"Making again, for others start from them: {', '.join(name.rpartition(':')[2] for name in names)}.")
         settle(out for stage in known.values() for out in stage.outs)
-        run = functools.partial(run_snakemake, stale=[], total=len(names), cores=cores)
+        run = functools.partial(run_snakemake, stale=[], coming=names, cores=cores)
         for sentence in stand_ins.make([known[name] for name in names], run):
             say(sentence)
 
@@ -132,7 +132,7 @@ def agree(stages: Sequence[declared.Stage], known: dict[str, declared.Stage]) ->
 
 
 def run_snakemake(
-    targets: Sequence[str], stale: Sequence[str], total: int, cores: int, keep_going: bool = False
+    targets: Sequence[str], stale: Sequence[str], coming: Iterable[str], cores: int, keep_going: bool = False
 ) -> None:
     """Let Snakemake rebuild files with the files in `stale` taken as out of date, and report stage by stage.
 
@@ -147,7 +147,7 @@ def run_snakemake(
     log.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
     environment = doors.environment(**{doors.MARK: f"{paths.ROOT}:{os.getpid()}", EVENTS: str(events)})
-    progress = Progress(say, events, total)
+    progress = Progress(say, events, coming, cores)
     signal.signal(signal.SIGTERM, interrupted)
     with open(log, "w", encoding="utf-8") as output:
         process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 LONG = ("pretrain", "train", "classify", "fine_tune")  # kinds whose start is announced, with the log of their progress
+WORK = {"pretrain": 20, "classify": 20, "fine_tune": 20, "train": 15, "propose": 3, "predict": 3}  # of others: 1
 
 
 class Progress:
     """Follows a build's file of events, says what finished, and remembers what started and has not ended well."""
 
-    def __init__(self, say: Callable[[str], None], events: Path, total: int):
+    def __init__(self, say: Callable[[str], None], events: Path, coming: Iterable[str], cores: int):
         self.say = say
         self.events = events
-        self.total = total  # of stages to come, as far as known before: what is missing below them comes on top
+        self.coming = set(coming)  # stages, as far as known before: what is missing below them comes on top
+        self.total, self.cores = len(self.coming), cores
+        self.seconds: dict[str, list[float]] = defaultdict(list)  # of the stages that ran, by kind
         self.read = self.done = 0
         self.unfinished: dict[str, Path] = {}  # stage: log
 
@@ -40,9 +44,28 @@ class Progress:
         elif event["exit"] == 0:
             del self.unfinished[event["stage"]]
             self.done += 1
+            self.coming.discard(event["stage"])
+            if event["ran"]:
+                self.seconds[kind(event["stage"])].append(event["seconds"])
             counted = f"[{self.done}/{max(self.done, self.total)}]"
             how = "" if event["ran"] else "   restored from the cache"
-            self.say(f"  {counted:>9} {title(log)}   {duration(event['seconds'])}{how}")
+            self.say(f"  {counted:>9} {title(log)}   {duration(event['seconds'])}{how}{self.left()}")
+
+    def left(self) -> str:
+        """Return an estimate of the time left: by what stages of each kind took so far, else by their usual work."""
+        spent = sum(sum(found) for found in self.seconds.values())
+        if not spent or not self.coming:
+            return ""
+        pace = spent / sum(WORK.get(name, 1) * len(found) for name, found in self.seconds.items())
+        typical = {name: sum(found) / len(found) for name, found in self.seconds.items()}
+        kinds = [kind(stage) for stage in self.coming]
+        seconds = sum(typical.get(name, pace * WORK.get(name, 1)) for name in kinds) / self.cores
+        return f"   (about {max(1, round(seconds / 60))} min left)" if seconds > 30 else ""
+
+
+def kind(stage: str) -> str:
+    """Return the kind of a stage: `train` for workflow/papers/dst/dvc.yaml:train@x."""
+    return stage.rpartition(":")[2].partition("@")[0]
 
 
 def title(log: Path) -> str:

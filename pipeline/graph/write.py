@@ -22,6 +22,7 @@ from pipeline.graph import tables
 from pipeline.graph.indexes import Folder, folders
 from pipeline.graph.observed import STAGES, observe
 from pipeline.published.papers import PAIRS
+from pipeline.published.rows import RowsFile, drawn, load_rows
 
 HEAD = "# Written by `python -m pipeline.graph write`.\n"
 PARTS = ("deps", "outs", "metrics", "plots")
@@ -120,11 +121,7 @@ def for_paper(value: Any, paper: str) -> Any:
 def items_of(each: str | list[str], index: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a kind of stage runs over in a folder: a list of its index, or those of the named that it holds."""
     if each == "gallery":
-        runs = {paper: [paths.detections("", name).with_suffix("") for name in pair] for paper, pair in PAIRS.items()}
-        return {
-            paper: {"baseline": "/".join(base.parts[-2:]), "method": "/".join(method.parts[-2:])}
-            for paper, (base, method) in runs.items()
-        }
+        return gallery({paper: load_rows(paper) for paper in PAIRS})
     if isinstance(each, str):
         return index.get(each, {})
     for name in each:
@@ -132,6 +129,15 @@ def items_of(each: str | list[str], index: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"{STAGES} names {name!r}, which has no experiment file; correct it.")
     held = index.get("evaluations")
     return {name: {} for name in each} if held is None else {name: held[name] for name in each if name in held}
+
+
+def gallery(rows: Mapping[str, RowsFile]) -> dict[str, dict[str, str]]:
+    """Return the detections that each paper's gallery shows, from the papers' files of rows."""
+    runs = {paper: [paths.detections("", name) for name in drawn(paper, found)] for paper, found in rows.items()}
+    return {
+        paper: {kind: f"{run.parent.name}/{run.stem}" for kind, run in zip(("baseline", "method"), pair, strict=True)}
+        for paper, pair in runs.items()
+    }
 
 
 def needed(name: str, items: Mapping[str, Mapping[str, Any]], where: str) -> bool:

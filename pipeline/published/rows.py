@@ -15,6 +15,7 @@ from msgspec import field
 from pipeline import config, paths
 from pipeline.errors import InputError, nearest
 from pipeline.options import Options
+from pipeline.published.papers import PAIRS
 
 Kind = Literal["evaluation", "classifier", "scales", "speed", "absent", "quoted"]
 
@@ -66,6 +67,12 @@ def load_rows(paper: str) -> RowsFile:
     """Return a paper's file of rows, which it may lack. Raises InputError for whatever it has wrong."""
     path = paths.ROOT / paths.table_rows(paper)
     return config.load(path, RowsFile) if path.is_file() else RowsFile()
+
+
+def drawn(paper: str, rows: RowsFile) -> tuple[str, str]:
+    """Return the evaluations of a paper's baseline and method whose detections are drawn."""
+    there = {name for names in rows.headline.values() for name in names}
+    return next(pair for pair in PAIRS[paper] if there.issuperset(pair))
 
 
 def check_rows(rows: RowsFile, known: dict[str, list[str]], where: Path) -> None:

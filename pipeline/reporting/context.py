@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline import config, paths
-from pipeline.markdown import listing, percent, plural
+from pipeline.markdown import Column, listing, percent, plural
 from pipeline.options import Test
 from pipeline.published.columns import kind_of
 from pipeline.published.rows import is_classifier
+from pipeline.published.tables import Table
 from pipeline.verdicts.comparison import stand_ins
 from pipeline.verdicts.results import Results, load_experiment
-from pipeline.verdicts.rule import BY_SIGN, gain_rule
+from pipeline.verdicts.rule import BY_SIGN, ONE_TRAINING, gain_rule
 from pipeline.verdicts.trainings import Spread
 
 DATA = {
@@ -44,7 +45,18 @@ def beside_table(results: Results, evaluations: Sequence[str], seeds: int = 1, e
 
 def numbers_of(results: Results) -> str:
     """Return the sentence that names a number after its preset: a mini number is called a mini number."""
-    return f"These are **{results.name} numbers**: preset `{results.name}`, on {data_of(results)}."
+    text = f"These are **{results.name} numbers**: preset `{results.name}`, on {data_of(results)}."
+    return text if results.judges else f"{text} {ONE_TRAINING}"
+
+
+def heading(results: Results, table: Table) -> str:
+    """Return a table's first line; a preset that decides nothing stands in it."""
+    return f"# {table.id}: {table.title}{'' if results.judges else f' (preset {results.name})'}\n\n"
+
+
+def judged(results: Results, columns: Sequence[Column]) -> list[Column]:
+    """Return the columns of a table without verdicts and noise where the preset decides nothing."""
+    return [column for column in columns if results.judges or not column.header.startswith(("Verdict", "Seeds"))]
 
 
 def data_of(results: Results) -> str:

@@ -11,7 +11,8 @@ from pipeline import paths
 from pipeline.data.manifest import load_split, size_counts
 from pipeline.errors import InputError
 from pipeline.files import read_json, replacing, write_text
-from pipeline.published.papers import NAMES, PAIRS, check_paper
+from pipeline.published.papers import NAMES, check_paper
+from pipeline.published.rows import drawn, load_rows
 from pipeline.reporting.context import numbers_of
 from pipeline.reporting.gallery_choice import Matched, best_threshold, choose_images, group, shown_at
 from pipeline.verdicts.results import Results
@@ -26,7 +27,7 @@ def write_gallery(preset: str, paper: str) -> None:
     results = Results(preset)
     split = load_split(paths.manifest(preset), "val")
     path = paths.gallery(preset) / f"{paper}.png"
-    sheet, thresholds = draw_paper(results, split, PAIRS[paper])
+    sheet, thresholds = draw_paper(results, split, drawn(paper, load_rows(paper)))
     with replacing(path) as temporary:
         sheet.save(temporary, optimize=True)
     write_text(path.with_suffix(".md"), gallery_page(results, paper, thresholds))
@@ -141,7 +142,7 @@ def stack(rows: list[Image.Image], pair: tuple[str, str], thresholds: list[float
 
 def gallery_page(results: Results, paper: str, thresholds: list[float]) -> str:
     """Return the page below which a paper's picture stands: what it shows, and how its images were chosen."""
-    pair = PAIRS[paper]
+    pair = drawn(paper, load_rows(paper))
     text = f"# Gallery of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results)}\n\n"
     text += "Each row is one validation image: annotations, the baseline's detections, the method's. The images are "
     text += "chosen by rule: two with the most small objects, two with the most large ones, two where both runs "

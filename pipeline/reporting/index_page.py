@@ -10,13 +10,14 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_json, write_text
 from pipeline.published.papers import NAMES, PAIRS
-from pipeline.reporting.context import DATA, comparability, numbers_of
+from pipeline.reporting.context import DATA, comparability, judged, numbers_of
 from pipeline.reporting.sources import table_address
 from pipeline.verdicts.comparison import headline_tables
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.table_lines import Method, baseline_ap50, count_verdicts, main_metric, methods_of, read_table
 
 METRIC = "ap_small"
+INTERVALS = " with 95 % intervals"
 # made by `dvc repro`, which needs every experiment; the quickstart leaves them as they are
 WHOLE = """\
 - [All tables](catalogue.md): each published row beside ours, with its experiment, command and cost
@@ -34,12 +35,17 @@ def write_index(preset: str) -> None:
 def index_page(results: Results) -> str:
     """Return the page; its first screen is the answer."""
     methods = methods_of(results.name, headline_tables(), headline=True)
-    text = f"# Scalewise, preset {results.name}\n\n**Which method helps small objects here, and can one tell?**\n\n"
-    text += "".join(f"- {line}\n" for line in answer(results, methods)) + "\n"
-    text += md.table(METHODS, sorted(methods, key=_order))
-    text += "\nAP in percent, gains in points over the method's own baseline with 95 % intervals, cost as a multiple "
-    text += "of that baseline's. Of twenty methods that do nothing, one reads as decided by chance.\n"
-    text += f"\n## Run and decided\n\n{decided_section(results)}"
+    text = f"# Scalewise, preset {results.name}\n\n"
+    if results.judges:
+        text += "**Which method helps small objects here, and can one tell?**\n\n"
+        text += "".join(f"- {line}\n" for line in answer(results, methods)) + "\n"
+    else:
+        text += f"{numbers_of(results)} {comparability(results)}\n\n"
+    text += md.table(judged(results, METHODS), sorted(methods, key=_order))
+    text += f"\nAP in percent, gains in points over the method's own baseline{INTERVALS if results.judges else ''}, "
+    text += "cost as a multiple of that baseline's."
+    text += " Of twenty methods that do nothing, one reads as decided by chance.\n" if results.judges else "\n"
+    text += f"\n## Run and decided\n\n{decided_section(results)}" if results.judges else ""
     text += f"\n## Gain by object size\n\n![Gain by object size](figures/ap_by_size.png)\n\n{comparability(results)} "
     text += "[Data](figures/ap_by_size.csv).\n"
     text += f"\n## Sizes\n\n{sizes_section(results)}\n## Data\n\n{data_section(results)}"
@@ -170,12 +176,15 @@ def pages_section(results: Results) -> str:
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
     text += "- [Data](data.md): what was read, and what was left out and why\n"
-    return text + (WHOLE if results.reproduces() else LATER)
+    return text + (WHOLE if results.reproduces() else LATER) if results.judges else text
 
 
 def commands(results: Results) -> str:
     text = "```sh\n"
-    text += "make quickstart                      # this page from a fresh clone\n"
+    if not results.judges:
+        text += "make quickstart    # after an edit in the checkout: what it changed, again\n"
+        return text + "make headline      # the rows of reports/mini, which end in verdicts\n```\n"
+    text += "make headline                        # this page from a fresh clone\n"
     text += "dvc repro                            # every table, then reports/PRESET/catalogue.md\n"
     text += f"snakemake --cores 2 {paths.table(results.name, 'dst_t2').as_posix()}    # one table, in parallel\n```\n\n"
     text += "Own data: name your images and annotations in `workflow/presets/own.yaml`, set `preset: own` in "

@@ -9,8 +9,9 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_text, write_text
 from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS
+from pipeline.published.rows import drawn, load_rows
 from pipeline.published.tables import exists, find_table, load_published
-from pipeline.reporting.context import DATA, comparability, numbers_of
+from pipeline.reporting.context import DATA, comparability, judged, numbers_of
 from pipeline.reporting.facts import learnt_facts
 from pipeline.verdicts.comparison import headline_tables
 from pipeline.verdicts.results import Results, load_experiment
@@ -40,9 +41,11 @@ def paper_page(results: Results, paper: str) -> str:
     seen: set[str] = set()
     for name in headline_tables(paper):
         text += "\n" + embedded_table(results, name, seen)
-    if results.reproduces():
-        text += f"\n## Claims\n\n[Every claim of {NAMES[paper]}](../claims/{paper}.md) with its numbers, from all "
-        text += "tables of the paper; those that the rows above can check stand under their tables.\n"
+    if results.reproduces() and results.judges:
+        text += (
+            f"\n## Claims\n\n[Every claim of {NAMES[paper]}](../claims/{paper}.md) with its numbers, from all tables "
+        )
+        text += "of the paper; those that the rows above can check stand under their tables.\n"
     text += "\n## Figures\n"
     for name in (*FIGURES_OF.get(paper, ()), "ap_by_size", "loss"):
         text += f"\n![{FIGURES[name]}](../figures/{name}.png)\n\n{FIGURES[name]} [Data](../figures/{name}.csv).\n"
@@ -64,6 +67,8 @@ def verdict_sentences(results: Results, paper: str) -> str:
             md.Column(title, lambda line, metric=metric: gains[line.row, metric].text, "r"),
             md.Column("Verdict", lambda line, metric=metric: gains[line.row, metric].word),
         ]
+    if not results.judges:
+        return md.table(judged(results, columns), [line for line in lines if line.compared and line.metric == "ap"])
     text = f"Decided: **{counts.decided} of {counts.compared}** by AP, **{small.decided} of {small.compared}** by AP "
     text += "of small objects; brackets are 95 % intervals.\n\n"
     return text + md.table(columns, [line for line in lines if line.compared and line.metric == "ap"])
@@ -100,7 +105,7 @@ def embedded_table(results: Results, name: str, seen: set[str]) -> str:
 def gallery_section(results: Results, paper: str) -> str:
     """Link the gallery, or say where it lies on the machine that ran it where pictures may not be published."""
     picture = paths.gallery(results.name) / f"{paper}.png"
-    baseline, method = PAIRS[paper]
+    baseline, method = drawn(paper, load_rows(paper))
     what = f"Annotations, `{baseline}` and `{method}` on the same validation images"
     if results.published_images():
         return f"![{what}](../gallery/{picture.name})\n\n{what}. [How they were chosen](../gallery/{paper}.md).\n"

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.published.tables import Published, Row, Table, exists
-from pipeline.reporting.context import beside_table
+from pipeline.reporting.context import beside_table, heading
 from pipeline.reporting.sources import left_out
 from pipeline.verdicts.learnt_scales import learnt, moved
 from pipeline.verdicts.results import Results
@@ -25,7 +25,7 @@ def is_scales_table(table: Table) -> bool:
 def scales_markdown(results: Results, published: Published, table: Table) -> str:
     """Return the page of the table of scales."""
     present = [row for row in table.rows if exists(row)]
-    text = f"# {table.id}: {table.title}\n\n{published.paper.title} ({published.paper.year}). "
+    text = f"{heading(results, table)}{published.paper.title} ({published.paper.year}). "
     text += "Cells are `published → ours`, mean ± deviation over images, in multiples of the plain dilation; "
     text += "the plain convolution has 1.\n\n"
 

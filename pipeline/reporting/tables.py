@@ -11,7 +11,7 @@ from pipeline.files import write_text
 from pipeline.published.columns import ERRORS, MASK, NAMES, RECALLS, name_of, sign_of
 from pipeline.published.rows import needs_test_dev
 from pipeline.published.tables import Published, Row, Table, find_table
-from pipeline.reporting.context import beside_table, spread_cell, spread_sentence, verdict_rule
+from pipeline.reporting.context import beside_table, heading, judged, spread_cell, spread_sentence, verdict_rule
 from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
 from pipeline.reporting.sources import left_out, sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
@@ -64,19 +64,44 @@ def table_markdown(
     costs: list[PrintedCost],
 ) -> str:
     """Return the page of one table: published beside ours, gains by object size, cost, claims, and the small print."""
-    text = f"# {table.id}: {table.title}\n\n{published.paper.title} ({published.paper.year}), {table.dataset} "
-    text += f"{table.split}. Cells are `published → ours`, in percent; brackets are 95 % intervals of our gain.\n\n"
+    text = f"{heading(results, table)}{published.paper.title} ({published.paper.year}), {table.dataset} "
+    text += f"{table.split}. Cells are `published → ours`, in percent"
+    text += "; brackets are 95 % intervals of our gain.\n\n" if results.judges else ".\n\n"
     main = metrics_of(table)[0]
-    text += md.table(_columns(results, [metric for metric in SHOWN if metric in table.columns], main), compared)
+    columns = _columns(results, [metric for metric in SHOWN if metric in table.columns], main)
+    text += md.table(judged(results, columns), compared)
     text += left_out(table.id, missing)
     methods = [item for item in compared if item.baseline]
     decided = sum(item.gains[main].verdict.decided for item in methods)
-    text += f"\n**{decided} of {md.plural(len(methods), 'compared row')} decided** (by {NAMES[main]}).\n\n"
+    text += "\n"
+    if results.judges:
+        text += f"**{decided} of {md.plural(len(methods), 'compared row')} decided** (by {NAMES[main]}).\n\n"
     notes = beside_table(results, [item.evaluation for item in compared])
     notes += "".join(f"- {sentence}\n" for sentence in _stand_in_sentences(published, table, methods))
     if needs_test_dev(table.split):
         notes += "- Printed rows of test-dev, whose labels are not public: ours are of the validation images.\n"
-    notes += f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
+    notes += _judging(results, table, compared, methods) if results.judges else ""
+    others = [c for c in table.columns if c not in NAMES]
+    notes += f"- Printed but not compared here: {', '.join(others)}.\n" if others else ""
+    text += notes
+    sizes = [metric for metric in SIZES if metric in table.columns]
+    if methods and sizes:
+        then = ", then the verdict of that size alone" if results.judges else ""
+        text += f"\n## By object size\n\nGain, `published → ours`{then}.\n\n"
+        columns = [md.Column(NAMES[metric], partial(_size_cell, metric)) for metric in sizes]
+        text += md.table([md.Column("Row", _name_cell), *columns], methods)
+    text += _cost_section(results, methods, table)
+    if costs:
+        text += f"\n## Printed costs, at the papers' size\n\n{md.table(judged(results, COSTS), costs)}"
+    if claims and results.judges:
+        text += f"\n## Claims that these rows can check\n\n{md.table(CLAIMS, claims)}"
+    return text
+
+
+def _judging(results: Results, table: Table, compared: list[Compared], methods: list[Compared]) -> str:
+    """Return what stands under a table of how its rows are judged."""
+    main = metrics_of(table)[0]
+    notes = f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
     lacks = partial(comparison.lacks_pretraining_noise, results)
     apart = [item.row.name for item in methods if lacks(item.evaluation, item.baseline, main)]
     if apart:
@@ -84,21 +109,7 @@ def table_markdown(
         notes += f"- {which}: {APART} So nothing is decided.\n"
     notes += f"- {spread_sentence(main)}\n"
     notes += "".join(f"- {sentence}\n" for sentence in _seed_sentences(results, methods, main))
-    notes += "".join(f"- {rule}\n" for rule in rules_of(table.columns))
-    others = [c for c in table.columns if c not in NAMES]
-    notes += f"- Printed but not compared here: {', '.join(others)}.\n" if others else ""
-    text += notes
-    sizes = [metric for metric in SIZES if metric in table.columns]
-    if methods and sizes:
-        text += "\n## By object size\n\nGain, `published → ours`, then the verdict of that size alone.\n\n"
-        columns = [md.Column(NAMES[metric], partial(_size_cell, metric)) for metric in sizes]
-        text += md.table([md.Column("Row", _name_cell), *columns], methods)
-    text += _cost_section(results, methods, table)
-    if costs:
-        text += f"\n## Printed costs, at the papers' size\n\n{md.table(COSTS, costs)}"
-    if claims:
-        text += f"\n## Claims that these rows can check\n\n{md.table(CLAIMS, claims)}"
-    return text
+    return notes + "".join(f"- {rule}\n" for rule in rules_of(table.columns))
 
 
 def _columns(results: Results, shown: list[str], main: str) -> list[md.Column]:
@@ -128,7 +139,7 @@ def _name_cell(item: Compared) -> str:
 def _size_cell(metric: str, item: Compared) -> str:
     gain = item.gains[metric]
     ours = _our_gain(gain)
-    word = "" if gain.verdict.word == ours else f", {gain.verdict.word}"
+    word = "" if gain.verdict.word in (ours, Word.NOT_JUDGED) else f", {gain.verdict.word}"
     return f"{md.as_printed(gain.published, sign=True)} → {ours}{word}"
 
 

@@ -152,7 +152,7 @@ def judge_gain(
     if lacks_pretraining_noise(results, evaluation, baseline, metric):
         about["doubt"] = about["doubt"] or APART
     ap50 = base.get(f"{MASK}ap50" if metric.startswith(MASK) else "ap50")
-    about |= {"baseline_ap50": ap50, "ap50_floor": results.preset.verdicts.min_baseline_ap50}
+    about |= {"judged": results.judges, "baseline_ap50": ap50, "ap50_floor": results.preset.verdicts.min_baseline_ap50}
     gain = sign_of(metric) * (ours[metric] - base[metric])
     return Gain(published_gain, gain, judge(gain, sd_boot=sd_boot, sd_run=sd_run, dof=dof, runs=runs, **about, **told))
 

@@ -40,6 +40,11 @@ class Results:
         self.name = preset
         self.preset: Preset = config.load_preset(preset)
 
+    @property
+    def judges(self) -> bool:
+        """Whether the preset decides anything."""
+        return self.preset.verdicts.judge
+
     def metrics(self, evaluation: str) -> dict[str, Any] | None:
         """Return an evaluation's metrics; those of a classifier, which is scored while it trains, are its errors.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MOVED = 0.05  # learnt scales nearer to 1 than this decompose into the plain convolution (POD, section 3.3)
 CLOSE, SIDE = 0.01, 0.05  # relative difference of counts, and of a ratio of times from 1
+ONE_TRAINING = "One training each shows that it runs; what the methods do is in `reports/mini`."
 ROUNDED = 0.1  # two rounded numbers of one decimal differ by their difference to this
 
 
@@ -28,6 +29,7 @@ class Word(StrEnum):
     DOWN = "decided down"
     UNDECIDED = "undecided"
     INACTIVE = "inactive"
+    NOT_JUDGED = "not judged"
     UNDERTRAINED = "undertrained"
     NOT_RUN = md.NOT_RUN
     NO_OBJECT = md.MISSING
@@ -172,12 +174,13 @@ def judge(
     doubt: str | None = None,
     level: float = 0.95,
     runs: tuple[int, int] = (1, 1),
+    judged: bool = True,
     unprinted: str = "the paper prints no gain here",
 ) -> Verdict:
     """Judge our gain over its baseline beside the published one.
 
-    The first that holds: `not run`, `inactive`, `undertrained`, `undecided`, then `agrees` or `contradicts`, or
-    `decided up` / `decided down` where the paper prints no gain or a gain of zero. The interval is
+    The first that holds: `not run`, `not judged`, `inactive`, `undertrained`, `undecided`, then `agrees` or
+    `contradicts`, or `decided up` / `decided down` where the paper prints no gain or a gain of zero. The interval is
     gain -+ t * sqrt(sd_boot^2 + 2 sd_run^2): image sampling and run-to-run noise are both in it, and t takes the
     degrees of freedom of the latter, which is conservative.
 
@@ -193,10 +196,13 @@ def judge(
         doubt: a sentence that says why nothing is decided although the interval excludes zero.
         level: of the interval.
         runs: trainings behind the baseline's and the method's metric.
+        judged: whether the preset decides anything.
         unprinted: why there is no published gain, where there is none.
     """
     if gain is None:
         return Verdict(Word.NOT_RUN, sentence="This row or its baseline has no result in this preset.")
+    if not judged:
+        return Verdict(Word.NOT_JUDGED, sentence=ONE_TRAINING)
     low = high = None
     known_noise = sd_boot is not None and sd_run is not None and dof is not None and dof >= 1
     if known_noise:

@@ -16,7 +16,7 @@ def event(stage, log, **ending):
 
 def test_progress(tmp_path):
     said, events = [], tmp_path / "build.jsonl"
-    progress = Progress(said.append, events, 2)
+    progress = Progress(said.append, events, ["a:train@x", "verify"], 1)
     progress.follow()  # nothing has started yet
     train = event("a:train@x", "logs/train/x.log")
     events.write_text(train + event("verify", "logs/verify.log") + event("t", "logs/table/t.log")[:20])
@@ -30,6 +30,19 @@ def test_progress(tmp_path):
     progress.follow()
     assert said[1:] == ["      [1/2] train x   1 min 1 s", "      [2/2] verify   0 s   restored from the cache"]
     assert {title(log) for log in progress.unfinished.values()} == {"table t"}
+
+
+def test_the_time_left_is_told_from_what_finished(tmp_path):
+    """33 times 8 s of work; then 200 s and 3 times 13 s; then 3 times 13 s; two side by side."""
+    said, events = [], tmp_path / "build.jsonl"
+    progress = Progress(said.append, events, ["a:train@x", "b:train@y", "b:predict@y", "verify"], 2)
+    for stage, seconds in (("verify", 8.0), ("a:train@x", 200.0), ("b:train@y", 160.0)):
+        log = f"logs/{stage}.log"
+        with open(events, "a") as file:
+            file.write(event(stage, log) + event(stage, log, exit=0, seconds=seconds, ran=True))
+    progress.follow()
+    left = [line.partition("(")[2] for line in said if "[" in line]
+    assert left == ["about 2 min left)", "about 2 min left)", ""]
 
 
 def test_durations():

@@ -62,7 +62,7 @@ def test_gallery_of_one_paper(fake):
     entry = {"file": "val.json", "sha256": sha256(path), "images_root": folder.as_posix()}
     manifest = {"preset": "mini", "kind": "scaleworld", "factor": 0.3, "categories": categories}
     write_json(paths.manifest("mini"), manifest | {"splits": {"val": entry}})
-    for evaluation in PAIRS["dst"]:
+    for evaluation in PAIRS["dst"][0]:
         write_json(paths.detections("mini", evaluation), [found([8, 8, 20, 20], 0.8)])
     write_gallery("mini", "dst")
     gallery = paths.gallery("mini")

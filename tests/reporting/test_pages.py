@@ -77,6 +77,19 @@ def test_a_report_of_dst_alone_which_is_the_same_every_time(fake):
     assert {"SNIP (over multi-scale test)", "POD FD-WT"} <= {item.name for item in methods}
     assert not any(item.stand_in for item in methods)
     assert "1 agrees, 7 not run" in paths.index("mini").with_name("catalogue.md").read_text()
+
+
+def test_a_preset_that_decides_nothing_shows_numbers_alone(fake, monkeypatch):
+    monkeypatch.setattr(Results, "judges", False)
+    fake.dst(gain=0.03)
+    fake.noise()
+    report(fake)
+    pages = [paths.index("mini"), paths.page("mini", "dst"), paths.headline("mini", "dst_t2")]
+    for text in (page.read_text() for page in pages):
+        assert "mini" in text.splitlines()[0]
+        assert "One training each shows that it runs" in text
+        assert [word for word in ("95 %", "Verdict", "undecided", "agrees", "Claims", "Helps") if word in text] == []
+        assert "+3.0" in text
     first = {path: path.read_bytes() for path in paths.index("mini").parent.rglob("*.md")}
     report(fake)
     assert first == {path: path.read_bytes() for path in first}

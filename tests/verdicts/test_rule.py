@@ -39,6 +39,11 @@ def test_words(gain, published, word):
     assert verdict.decided == (word in DECIDED)
 
 
+def test_a_preset_that_decides_nothing_has_no_interval():
+    verdict = judge(0.03, 1.2, judged=False, **NOISE)
+    assert (verdict.word, verdict.low, verdict.decided) == ("not judged", None, False)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -1,0 +1,131 @@
+"""A preset built in `build/<preset>`, so that nothing changes that git tracks, nor the locks of another preset.
+
+The folder holds a copy of what a build reads, with params.yaml, locks, caches and reports of its own. Every build
+copies what changed, so an edit in the checkout re-runs there what it would re-run here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from pipeline import config, paths
+from pipeline.files import read_yaml, write_text
+from pipeline.graph import lock_file
+from pipeline.graph.write import dumped, gallery
+from pipeline.published.rows import RowsFile
+
+COPIED = (
+    *("pipeline", "workflow", "data/published", "data/noise.json", "reports/benchmarks"),
+    *("dvc.yaml", ".dvc/config", ".dvcignore"),
+)
+NOT_COPIED = ("__pycache__", "dvc.lock")  # of its own
+
+
+def folder(preset: str) -> Path:
+    """Return the folder in which a preset is built beside the checkout."""
+    return paths.ROOT / "build" / preset
+
+
+def build(preset: str, targets: Sequence[str], cores: int, keep_going: bool = False) -> int:
+    """Build stages of a preset in its own folder and return the exit code.
+
+    Raises:
+        InputError: an unknown preset, or one that is not consistent.
+    """
+    place = sync(preset)
+    command = [sys.executable, "-m", "pipeline.graph", "build", *targets, "--cores", str(cores)]
+    command += ["--keep-going"] if keep_going else []
+    process = subprocess.Popen(command, cwd=place, env=os.environ | {"PYTHONPATH": str(place)})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both, and the build ends what it started
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    code = process.wait()
+    index = place / paths.index(preset)
+    if not code and index.is_file():
+        print(f"Look here first: {index.relative_to(paths.ROOT)}")
+    return code
+
+
+def sync(preset: str) -> Path:
+    """Bring the folder of a preset up to date with the checkout and return it; files keep their times.
+
+    Python then takes the bytecode that it compiled before.
+    """
+    without = config.load_preset(preset).leaves_out
+    place = folder(preset)
+    wanted = {name: paths.ROOT / name for name in files(paths.ROOT)}
+    for name in files(place):
+        if name not in wanted:
+            (place / name).unlink()
+    changed = shortened(without) if without else {}
+    params = read_yaml(paths.ROOT / paths.PARAMS) | {"preset": preset}
+    changed |= {
+        paths.PARAMS: yaml.safe_dump(params),
+        Path(".dvc/config.local"): "[core]\n    no_scm = true\n",  # the checkout's git ignores all that is here
+    }
+    for name, source in wanted.items():
+        if name not in changed and not same(source, place / name):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, place / name)
+    for name, text in changed.items():
+        if not (place / name).is_file() or (place / name).read_text(encoding="utf-8") != text:
+            write_text(place / name, text)
+    lock_file.keep_in_memory(place)
+    return place
+
+
+def files(root: Path) -> Iterator[Path]:
+    """Give the files below a folder that are copied, as paths below it."""
+    for name in COPIED:
+        path = root / name
+        found = (Path(f) / n for f, _, names in os.walk(path) for n in names) if path.is_dir() else [path]
+        yield from (
+            file.relative_to(root)
+            for file in found
+            if file.is_file() and not {*NOT_COPIED}.intersection(file.relative_to(root).parts)
+        )
+
+
+def same(source: Path, copy: Path) -> bool:
+    """Whether a copy has its source's size and time."""
+    if not copy.is_file():
+        return False
+    a, b = source.stat(), copy.stat()
+    return (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)
+
+
+def shortened(without: Sequence[str]) -> dict[Path, str]:
+    """Return what of the graph changes where the quickstart goes without some experiments: rows, tables and pages."""
+    changed, gone, found = {}, list(without), {}
+    for paper in paths.PAPERS:
+        path = paths.table_rows(paper)
+        rows = read_yaml(paths.ROOT / path)
+        kept = {t: [name for name in names if not holds(name, without)] for t, names in rows["headline"].items()}
+        gone += [f"headline/{table}." for table, names in kept.items() if not names]
+        rows["headline"] = {table: names for table, names in kept.items() if names}
+        changed[path] = rows
+        found[paper] = msgspec.convert(rows, RowsFile)
+    for path in [Path("dvc.yaml"), *(path.with_name("dvc.yaml") for path in changed)]:
+        graph = read_yaml(paths.ROOT / path)
+        graph["stages"] = {
+            name: body for name, body in graph["stages"].items() if not holds(f"{name.replace('_', '/', 1)}.", gone)
+        }
+        for body in graph["stages"].values():
+            body = body.get("do", body)
+            body["deps"] = [dep for dep in body["deps"] if not holds(dep, gone)]
+        if "gallery" in graph["stages"]:
+            graph["stages"]["gallery"]["foreach"] = gallery(found)
+        changed[path] = graph
+    return {path: dumped(content) for path, content in changed.items()}
+
+
+def holds(text: str, names: Sequence[str]) -> bool:
+    return any(name in text for name in names)
