@@ -6,8 +6,8 @@ import hashlib
 import json
 
 import pytest
+from photographs import photographs
 from PIL import Image
-from skips import photographs
 from tiny_sets import instances, normalised, verify_one, write_images, write_instances
 
 from pipeline import config, paths
