@@ -103,7 +103,7 @@ def same(source: Path, copy: Path) -> bool:
 
 
 def shortened(without: Sequence[str]) -> dict[Path, str]:
-    """Return what of the graph changes where the quickstart goes without some experiments: rows, tables and pages."""
+    """Return the files of the graph that change where the quickstart goes without some experiments or stages."""
     changed, gone, found = {}, list(without), {}
     for paper in paths.PAPERS:
         path = paths.table_rows(paper)
