@@ -1,4 +1,4 @@
-# The machine that the quickstart runs on; docs/docker.md says more.
+# The machine that the quickstart runs on; docs/install.md says more.
 #   docker build --tag scalewise .                                CPUs
 #   docker build --tag scalewise --build-arg DEVICE=cuda .        NVIDIA GPUs
 #   docker run --name quickstart --shm-size 2g scalewise          loading processes hand images over in /dev/shm
@@ -18,4 +18,4 @@ COPY requirements.txt .
 RUN pip install --no-cache-dir --require-hashes --requirement requirements.txt
 COPY . .
 ENV PYTHONPATH=/scalewise
-CMD ["python", "-m", "pipeline.graph", "build", "quickstart"]
+CMD ["python", "-m", "pipeline.graph", "build", "quickstart", "--preset", "tour"]
