@@ -21,7 +21,7 @@ from pipeline.evaluation.scoring import score
 from pipeline.spec import Spec
 from pipeline.training import detection, loop
 from pipeline.training.checkpoint import checkpoint_folder
-from pipeline.training.classification import pretraining as classification
+from pipeline.training.classification import crops
 from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.detection import DetectorStep, train_detector
 from pipeline.training.prediction import predict
@@ -34,7 +34,7 @@ INTERRUPTED = [
     (DST, {"accumulate": 2}),
     (DST, {"ema": 0.9}),
     (DST, {"precision": "bf16"}),
-    (DST, {"accumulate": 2, "ema": 0.5, "workers": 1}),
+    (DST, {"accumulate": 2, "ema": 0.5, "workers": "1"}),
 ]
 
 
@@ -78,6 +78,8 @@ def cut_power_at(step: int) -> Callable[[int], None]:
 
 @pytest.mark.parametrize(("experiment", "options"), INTERRUPTED)
 def test_interrupted_training_ends_with_the_same_bytes(tiny_project, monkeypatch, experiment, options):
+    options = dict(options)
+    monkeypatch.setenv("SCALEWISE_WORKERS", options.pop("workers", "0"))
     spec, batches = spec_of(experiment, **options), options.get("accumulate", 1)
     whole = trained(spec)
     if experiment == DST and not options:
@@ -154,7 +156,7 @@ def test_interrupted_pretraining_ends_with_the_same_bytes(tiny_project, monkeypa
     pretrain(spec)
     whole = [path.read_bytes() for path in files]
     calls: list[int] = []
-    original = classification.augment
+    original = crops.augment
 
     def failing(*arguments):
         calls.append(1)
@@ -163,7 +165,7 @@ def test_interrupted_pretraining_ends_with_the_same_bytes(tiny_project, monkeypa
         return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(classification, "augment", failing)
+        patch.setattr(crops, "augment", failing)
         with pytest.raises(CutError):
             pretrain(spec)
     pretrain(spec)
