@@ -10,6 +10,18 @@ import tiny
 from fake_results import Fake
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 
+from pipeline import paths
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a copy of the project's workflow folder that a test may spoil, with preset mini active."""
+    shutil.copytree(paths.ROOT / "workflow", tmp_path / "workflow")
+    (tmp_path / "params.yaml").write_text("preset: mini\n")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
 
 @pytest.fixture(scope="session")
 def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import msgspec
@@ -26,13 +25,10 @@ init_source: torchvision
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a copy of the project's workflow folder that a test may spoil."""
-    shutil.copytree(paths.ROOT / "workflow", tmp_path / "workflow")
-    (tmp_path / "workflow/presets/own.yaml").write_text(OWN)
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def project(project: Path) -> Path:
+    """Stand in the copied project, with a preset of one's own."""
+    (project / "workflow/presets/own.yaml").write_text(OWN)
+    return project
 
 
 def change(path: Path, old: str, new: str) -> None:

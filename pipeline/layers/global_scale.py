@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.layers.grouped_dilated import conv2d
-from pipeline.layers.kaiming import KaimingConv2d
 
 
 def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
@@ -113,7 +112,7 @@ def _dilated(x: Tensor, weight: Tensor, dilation: tuple[int, int], stride: int, 
     return conv2d(x, weight, None, stride, padding, tuple(steps), groups)
 
 
-class GlobalScaleConv2d(KaimingConv2d):
+class GlobalScaleConv2d(nn.Conv2d):
     """A 3x3 convolution that predicts its dilation for every image: 1 + Linear(global average of the input).
 
     The scale is clamped at 0. Zero weight and zero bias of `scale_predictor` make it start at scale 1, where it equals
@@ -129,6 +128,12 @@ class GlobalScaleConv2d(KaimingConv2d):
         self.scale_predictor = nn.Linear(in_channels, 2)
         nn.init.zeros_(self.scale_predictor.weight)
         nn.init.zeros_(self.scale_predictor.bias)
+
+    def reset_parameters(self) -> None:
+        """Draw Kaiming normal weights (fan out) and zero the bias."""
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def predict_scales(self, x: Tensor) -> Tensor:
         """Predict the dilations (d_h, d_w) [N, 2] of x [N, C_in, H, W], in float32 or better even under autocast."""
