@@ -78,6 +78,11 @@ def read_json(path: str | os.PathLike) -> Any:
         raise InputError(f"{path} is no JSON that can be read: {error}; repair or re-download it.") from error
 
 
+def found_json(path: str | os.PathLike) -> Any:
+    """Read JSON; None where there is no file."""
+    return read_json(path) if Path(path).is_file() else None
+
+
 def read_yaml(path: str | os.PathLike) -> Any:
     """Read YAML with the safe loader. Raises InputError where it is missing or malformed."""
     text = read_text(path)

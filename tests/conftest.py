@@ -14,13 +14,19 @@ from pipeline import paths
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a copy of the project's workflow folder that a test may spoil, with preset mini active."""
-    shutil.copytree(paths.ROOT / "workflow", tmp_path / "workflow")
-    (tmp_path / "params.yaml").write_text("preset: mini\n")
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def project(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a copy of the project's workflow folder that a test may spoil, with preset mini active."""
+    shutil.copytree(paths.ROOT / "workflow", empty_folder / "workflow")
+    (empty_folder / "params.yaml").write_text("preset: mini\n")
+    monkeypatch.setattr(paths, "ROOT", empty_folder)
+    return empty_folder
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +49,6 @@ def tiny_project(tiny_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+def fake(empty_folder: Path) -> Fake:
     """Enter an empty folder, and return what writes results of preset mini into it."""
-    monkeypatch.chdir(tmp_path)
     return Fake()

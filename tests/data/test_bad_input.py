@@ -15,12 +15,6 @@ from pipeline.data.verify import Source, verify
 from pipeline.errors import InputError
 
 
-@pytest.fixture
-def folder(tmp_path):
-    write_images(tmp_path / "images")
-    return tmp_path
-
-
 def sentence(folder, content, **options) -> str:
     """Return the error's sentence, without the folder's name, after checking that it is one."""
     with pytest.raises(InputError) as caught:

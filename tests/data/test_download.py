@@ -23,12 +23,6 @@ QUICK = Patience(attempts=3, wait=0.01)
 
 
 @pytest.fixture
-def server():
-    with Server() as found:
-        yield found
-
-
-@pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "archives/file.zip"
 

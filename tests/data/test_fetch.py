@@ -27,17 +27,7 @@ from pipeline.errors import InputError
 WAYS = Ways(patience=Patience(attempts=2, wait=0.01))
 Usage = namedtuple("Usage", "total used free")
 
-
-@pytest.fixture
-def server():
-    with Server() as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def zipped(members: dict[str, bytes]) -> bytes:

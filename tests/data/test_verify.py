@@ -8,7 +8,7 @@ import json
 import pytest
 from photographs import photographs
 from PIL import Image
-from tiny_sets import instances, normalised, verify_one, write_images, write_instances
+from tiny_sets import instances, normalised, verify_one, write_instances
 
 from pipeline import config, paths
 from pipeline.data.manifest import load_manifest, load_split, size_name
@@ -16,12 +16,6 @@ from pipeline.data.sources import verify_preset
 from pipeline.data.verification_page import write_verification_page
 from pipeline.data.verify import Source, new_categories, verify
 from pipeline.errors import InputError
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_images(tmp_path / "images")
-    return tmp_path
 
 
 def two_splits(folder, train, val, **options):
