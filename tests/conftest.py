@@ -1,7 +1,5 @@
 """A tiny preset with rendered data, for tests that train; made-up results, for reports; a short list of skips."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Stages end bad input with one sentence on stderr and exit code 2; `-v` shows the traceback."""
 
-from __future__ import annotations
-
 import os
 import runpy
 import subprocess

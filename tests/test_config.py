@@ -1,7 +1,5 @@
 """Resolving experiments and presets: derived values by hand, and every misspelling named in one sentence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

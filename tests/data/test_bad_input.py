@@ -1,7 +1,5 @@
 """Bad input, one mistake at a time: each is one sentence that names the place, the value and what to do."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

@@ -1,7 +1,5 @@
 """Downloads from a server that breaks connections, lies and gives the wrong file."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib

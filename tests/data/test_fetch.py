@@ -1,7 +1,5 @@
 """Whole data sets from a local server: resumed, remembered, counted; and every way to fail in one sentence."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Sets of photographs: fetched from a local server or linked, held to their content, and people split by their ids."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

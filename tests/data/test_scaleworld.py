@@ -1,7 +1,5 @@
 """ScaleWorld: reproducible, true to its own masks, and with COCO's scale statistics."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 

@@ -1,7 +1,5 @@
 """Verification end to end: normalised files, manifest, checksums, and page."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 

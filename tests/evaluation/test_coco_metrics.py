@@ -1,7 +1,5 @@
 """COCO metrics: equality with pycocotools on invented boxes and masks, numbers by hand, bad input."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import io

@@ -1,7 +1,5 @@
 """An edit retrains exactly what it can change: edits by name, and the set of trainings whose digests they touch."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

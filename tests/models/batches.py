@@ -1,7 +1,5 @@
 """Invented images and targets of detectors, tiny detectors of every family, and one training step that is checked."""
 
-from __future__ import annotations
-
 import msgspec
 import tiny
 import torch

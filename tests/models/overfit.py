@@ -4,8 +4,6 @@
 (proposals of another network, a model built by hand).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Cascade R-CNN: a training step and a detection worked out by hand, and its counts."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

@@ -1,7 +1,5 @@
 """Detectors without proposals: first stride, norms and box loss as preset and recipe have them."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 import torch

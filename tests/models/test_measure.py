@@ -1,7 +1,5 @@
 """Parameters and multiply-adds of whole networks, against published and worked-out numbers."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

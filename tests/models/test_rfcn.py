@@ -1,7 +1,5 @@
 """Deformable R-FCN's region classifier: parameters and losses by hand, its contract, and whether it learns."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

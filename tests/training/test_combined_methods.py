@@ -1,7 +1,5 @@
 """Several papers' methods in one network: it is built with all its parts, trains with them, and detects."""
 
-from __future__ import annotations
-
 import math
 
 import tiny

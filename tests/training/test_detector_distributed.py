@@ -1,7 +1,5 @@
 """Detectors in two processes: the joint batch's gradients, the same weights as one, every process its part."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

@@ -1,7 +1,5 @@
 """Merging detections over resolutions and writing them, by hand."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 import tiny
