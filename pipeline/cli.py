@@ -1,7 +1,5 @@
 """The command line that all stages share: one optional name, a preset, and errors of one sentence."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import traceback

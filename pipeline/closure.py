@@ -6,8 +6,6 @@ module that its table names, or as the whole package where that cannot be read. 
 no part of a hash.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Reading and atomic writing of the small text files that stages exchange."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

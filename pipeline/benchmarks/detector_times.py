@@ -5,8 +5,6 @@ group; with `--device cuda` they are gpu_detectors. `--kinds inference` or `--ba
 the rest. The ratios appear in tables with times (POD's table 4, DST's tables 2 and 3) and on the page of methods.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys

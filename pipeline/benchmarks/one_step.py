@@ -4,8 +4,6 @@
 architectures benchmark starts one such process per network, so that neither memory nor a failure outlives it.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

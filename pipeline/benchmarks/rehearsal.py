@@ -5,8 +5,6 @@ scenes) in data/scratch/rehearsal, in one forked process per experiment, and wri
 and .md. Results with the same code are kept, so the same command continues. `--limit 20` runs 20, `--names` some.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import importlib

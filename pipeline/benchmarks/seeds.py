@@ -11,8 +11,6 @@ baseline; the page and the method's tables then show the gain between the means.
 finished run is used again while its code, options and inputs are the same.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

@@ -1,7 +1,5 @@
 """Check image files: they exist inside their folder, decode to the end, and have the declared size."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

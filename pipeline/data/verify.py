@@ -3,8 +3,6 @@
 Later stages read only the files written here: `train.json`, `val.json` and `manifest.json`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """COCO's detection metrics by field-standard names."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the papers' convolutions share: how their weights start, and what their sizes must be."""
 
-from __future__ import annotations
-
 from torch import nn
 
 

@@ -1,7 +1,5 @@
 """PSConv with learnt dilations: a binary mask chooses between two, as a Kronecker product of small sign matrices."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import reduce
 

@@ -1,7 +1,5 @@
 """The official PSConv layer, a sum of three convolutions, and its checkpoints as one dense weight."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

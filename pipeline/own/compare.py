@@ -4,8 +4,6 @@ It checks the folder, writes a preset, says what the comparison will cost, build
 baselines for the run-to-run noise, and writes `reports/<name>/compare.md`. Called again it goes on where it stopped.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

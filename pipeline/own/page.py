@@ -4,8 +4,6 @@ Gains, intervals and verdicts are those of the quickstart's tables; a gain that 
 "cannot tell" here, whatever its value.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from statistics import median
 from typing import NamedTuple

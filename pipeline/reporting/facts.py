@@ -1,7 +1,5 @@
 """What happened inside the runs, in sentences, read from the figures' data."""
 
-from __future__ import annotations
-
 import csv
 import io
 

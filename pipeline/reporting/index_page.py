@@ -1,7 +1,5 @@
 """The first page of a preset: which method helps small objects here, and can one tell."""
 
-from __future__ import annotations
-
 from functools import partial
 from statistics import median
 from typing import Any

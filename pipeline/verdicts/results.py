@@ -1,7 +1,5 @@
 """The small files that stages left for one preset, read once; a missing one is `None`, never an error."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Download one large file over HTTP: resumed after a break, checked, and moved into place only when complete."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib

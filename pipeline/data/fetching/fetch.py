@@ -3,8 +3,6 @@
 Finished archives are remembered beside them, so that the same command continues after any interruption.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 from collections.abc import Iterable, Mapping

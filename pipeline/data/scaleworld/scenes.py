@@ -3,8 +3,6 @@
 A scene depends only on (seed, split, index), so any subset can be rendered again, in any order, to the same bytes.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor

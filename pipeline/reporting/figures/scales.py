@@ -1,7 +1,5 @@
 """Figure of how stable learnt scales are over images and splits, beside deformable offsets (POD, section 4.4)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
