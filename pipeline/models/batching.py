@@ -1,7 +1,5 @@
 """Normalise images and pad a batch to one size; the data code resizes, because it decides every image's scale."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList

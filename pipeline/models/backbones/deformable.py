@@ -1,7 +1,5 @@
 """Deformable convolution v1 (Dai et al., 2017): every output position moves its own sampling grid."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

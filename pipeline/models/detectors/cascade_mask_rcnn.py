@@ -1,7 +1,5 @@
 """Cascade Mask R-CNN with FPN: a cascade whose every stage has a mask branch."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from pipeline.models.backbones.build import Scales

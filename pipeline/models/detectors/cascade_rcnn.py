@@ -1,7 +1,5 @@
 """Cascade R-CNN with FPN: three RoI heads, each trained at a higher IoU on the boxes that the one before refined."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A region proposal network trained alone: class-free boxes, best first (SNIP, section 7.2 and table 3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList

@@ -1,7 +1,5 @@
 """Mask branch of RoI heads: a small mask for every class and RoI, learnt on the RoIs that are objects."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
