@@ -9,6 +9,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
+from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.roi_heads import PositiveLosses, RoIFilter, RoIHeads, SampledRoIs
 from pipeline.models.heads.two_stage import (
     TwoStageDetector,
@@ -63,12 +64,8 @@ class CascadeRoIHeads(nn.Module):
             stage.filter_rois = rule
 
     def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        self, features: Levels, proposals: list[Tensor], image_shapes: Shapes, targets: Targets | None = None
+    ) -> tuple[Detections, Losses]:
         """Return detections (evaluation) and weighted losses named by stage, as `loss_classifier_0` (training)."""
         if not self.training:
             return self.detect(features, proposals, image_shapes), {}
@@ -81,9 +78,7 @@ class CascadeRoIHeads(nn.Module):
             proposals = [boxes[kept] for boxes, kept in zip(refined, not_objects(sampled), strict=True)]
         return [], named
 
-    def detect(
-        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
+    def detect(self, features: Levels, proposals: list[Tensor], image_shapes: Shapes) -> Detections:
         """Return the last stage's boxes [D, 4], with labels [D] and scores [D] from all stages' mean probabilities.
 
         Differs from MMDetection, which averages logits, and from the paper, where all stages score the last boxes.
@@ -102,7 +97,7 @@ class CascadeRoIHeads(nn.Module):
             stage.dense_parts(images, channels, proposals)
 
 
-def refine(stage: RoIHeads, boxes: list[Tensor], deltas: Tensor, image_shapes: list[tuple[int, int]]) -> list[Tensor]:
+def refine(stage: RoIHeads, boxes: list[Tensor], deltas: Tensor, image_shapes: Shapes) -> list[Tensor]:
     """Return RoIs [R_i, 4] of every image moved by class-agnostic deltas and clipped to the image, without gradients.
 
     Args:
