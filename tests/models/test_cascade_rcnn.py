@@ -2,8 +2,8 @@
 
 import math
 
-import msgspec
 import pytest
+import tiny
 import torch
 import torch.nn.functional as F
 from batches import full, roi_options, spec
@@ -149,9 +149,7 @@ def test_detection_by_hand():
 
 
 def test_stages_are_the_papers():
-    found = spec("cascade_rcnn")
-    recipe = msgspec.structs.replace(found.recipe, box_loss="l1")
-    heads = build_detector(msgspec.structs.replace(found, recipe=recipe), 3).roi_heads
+    heads = build_detector(tiny.changed(spec("cascade_rcnn"), recipe={"box_loss": "l1"}), 3).roi_heads
     assert heads.weights == (1, 0.5, 0.25)
     assert [stage.proposal_matcher.high_threshold for stage in heads.stages] == [0.5, 0.6, 0.7]
     assert [stage.proposal_matcher.low_threshold for stage in heads.stages] == [0.5, 0.6, 0.7]
