@@ -30,19 +30,15 @@ class CascadeRoIHeads(nn.Module):
     """A sequence of RoI heads with the interface of one.
 
     Args:
-        stages: class-agnostic RoI heads in their order.
-        weights: of the stages' losses.
+        stages: class-agnostic RoI heads in their order, as many as `LOSS_WEIGHTS`.
 
     Between stages, the sampled RoIs are refined without gradients. The objects' own boxes among them are dropped,
     because every stage adds them again (MMDetection).
     """
 
-    def __init__(self, stages: Sequence[RoIHeads], weights: Sequence[float] = LOSS_WEIGHTS) -> None:
+    def __init__(self, stages: Sequence[RoIHeads]) -> None:
         super().__init__()
-        if len(stages) != len(weights):
-            raise ValueError(f"stages and weights must be equally many, got {len(stages)} and {len(weights)}")
         self.stages = nn.ModuleList(stages)
-        self.weights = tuple(weights)
 
     @property
     def positives(self) -> PositiveLosses | None:
@@ -70,7 +66,7 @@ class CascadeRoIHeads(nn.Module):
         if not self.training:
             return self.detect(features, proposals, image_shapes), {}
         named = {}
-        for number, (stage, weight) in enumerate(zip(self.stages, self.weights, strict=True)):
+        for number, (stage, weight) in enumerate(zip(self.stages, LOSS_WEIGHTS, strict=True)):
             sampled = stage.sample(proposals, targets)
             losses, deltas = stage.sampled_losses(features, sampled, image_shapes, targets)
             named.update({f"{name}_{number}": loss * weight for name, loss in losses.items()})
