@@ -4,8 +4,6 @@ The folder holds a copy of what a build reads, with params.yaml, locks, caches a
 copies what changed, so an edit in the checkout re-runs there what it would re-run here.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """What every training of a classifier shares: its step, its schedule under a preset, and its init."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path
