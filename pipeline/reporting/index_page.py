@@ -140,6 +140,9 @@ def sizes_section(results: Results) -> str:
         "Initial weights": "pre-trained here" if pretrained else "torchvision's ImageNet weights",
         "Seeds": "one training of each experiment, several where a method's name says so",
     }
+    for name in dict.fromkeys(preset.shares.values()):
+        others = " and of ".join(other for other, one in preset.shares.items() if one == name)
+        rows["Baselines"] = f"one training of {name} in the place of {others}, whose recipes differ in losses and decay"
     columns = [md.Column("What", lambda what: what), md.Column(f"Preset {preset.name}", rows.__getitem__)]
     return md.table(columns, rows)
 
