@@ -167,7 +167,8 @@ def chosen(options: Any) -> Any:
         return {key: chosen(value) for key, value in options.items()}
     if not isinstance(options, msgspec.Struct):
         return options
-    plain = {field.name: field.default for field in msgspec.structs.fields(options)}
+    fields = msgspec.structs.fields(options)
+    plain = {f.name: f.default if f.default_factory is msgspec.NODEFAULT else f.default_factory() for f in fields}
     values = {name: getattr(options, name) for name in plain}
     return {name: chosen(value) for name, value in values.items() if value != plain[name]}
 
