@@ -124,7 +124,7 @@ class Method(Options):
     fusion: FusionOptions | None = None
     collage: CollageOptions | None = None
     short_sides: tuple[int, ...] | None = None  # multi-scale training, a side is drawn for every image
-    small_loss_weight: float | None = None
+    small_loss_reweight: bool = False  # small objects' regression loss amplified to equal the others' (DST, table 1)
     snip: SnipOptions | None = None
 
     def __post_init__(self) -> None:

@@ -77,7 +77,7 @@ def test_methods_agree_with_the_list():
         assert (method.psconv is not None) == (kind == "psconv"), name
         assert (method.fusion is not None) == (kind == "msfm"), name
         assert (method.collage is not None) == (kind == "dst"), name
-        assert (method.small_loss_weight is not None) == (kind == "small_loss_reweight"), name
+        assert method.small_loss_reweight == (kind == "small_loss_reweight"), name
         assert (method.snip is not None) == (kind in ("snip", "range_limited")), name
 
 

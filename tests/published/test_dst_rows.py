@@ -50,7 +50,7 @@ def test_what_is_trained_and_by_which_other_methods(table, row):
     assert experiment.dataset == table.dataset
     assert experiment.has_masks == (table.iou_type == "segm")
     method = experiment.method
-    assert (method.small_loss_weight is not None) == (factors["method"] == "small_loss_reweight")
+    assert method.small_loss_reweight == (factors["method"] == "small_loss_reweight")
     if factors["method"] == "ms_train":
         low, high = factors["scales"]
         assert RANGES[factors["ms_range"]] == (low, high)

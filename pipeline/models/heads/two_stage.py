@@ -14,7 +14,8 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import Conv2dNormActivation
 
 from pipeline.models.batching import Batching
-from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads, weigh_small_objects
+from pipeline.models.heads.reweighting import set_reweighting
+from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.rpn import RegionProposalNetwork
 from pipeline.spec import Spec
@@ -127,9 +128,9 @@ def roi_arguments(spec: Spec, iou: float = 0.5) -> dict[str, Any]:
 
 
 def set_losses(roi_heads: RoIHeads, spec: Spec) -> None:
-    """Set the recipe's box loss and the method's loss weight of small objects on RoI heads, at the preset's lengths."""
+    """Set the recipe's box loss on RoI heads, and let them reweight small objects' loss if the method does."""
     roi_heads.box_loss = spec.recipe.box_loss
-    weigh_small_objects(roi_heads, spec)
+    set_reweighting(roi_heads, spec)
 
 
 def assemble_fpn(spec: Spec, backbone: FPNBackbone, roi_heads: RoIHeads) -> TwoStageDetector:
