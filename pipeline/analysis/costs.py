@@ -188,9 +188,7 @@ def training_area(spec: Spec) -> float:
             for level in experiment.pyramid
         ]
     else:
-        sides = experiment.method.short_sides or (recipe.short_side,)
-        longs = [max(recipe.long_side, recipe.long_side * side / recipe.short_side) for side in sides]
-        areas = [area_of(preset, side, long) for side, long in zip(sides, longs, strict=True)]
+        areas = [area_of(preset, s, recipe.long_side) for s in experiment.method.short_sides or (recipe.short_side,)]
     return statistics.fmean(areas)
 
 

@@ -113,10 +113,12 @@ class RegularBatches(Dataset):
         )
 
     def limits(self, look: Look) -> tuple[float, float]:
-        """Return an image's short side, and the most that its long side may be, in network-input pixels."""
-        recipe, factor = self.spec.recipe, self.spec.preset.factor
-        long = max(recipe.long_side, recipe.long_side * look.short / recipe.short_side)
-        return look.short * factor, long * factor
+        """Return an image's short side, and the most that its long side may be, in network-input pixels.
+
+        The limit is the recipe's whatever side is drawn, as in the `Resize` of maskrcnn-benchmark and MMDetection.
+        """
+        factor = self.spec.preset.factor
+        return look.short * factor, self.spec.recipe.long_side * factor
 
     def size(self, look: Look) -> tuple[int, int]:
         """Return (height, width) of an image as the network sees it."""
