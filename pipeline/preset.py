@@ -70,6 +70,14 @@ class ModelSize(Options):
     pad_divisor: int = 32  # of the size that a batch's images are padded to
     anchor_levels: int = 5
 
+    def planes(self, stage: int) -> int:
+        """Return the width of a ResNet's bottlenecks in conv`stage`_x, from 2 on: 64 in the papers' conv2_x."""
+        return max(8, round(64 * self.width)) * 2 ** (stage - 2)
+
+    def fusion_ratio(self, channels: int, ratio: int) -> int:
+        """Return by how much a fusion module squeezes: narrow presets would end at one or two channels without it."""
+        return min(ratio, max(1, channels // self.fusion_min_width))
+
 
 class Training(Options):
     """Length and precision of trainings; None keeps the recipe's value."""

@@ -155,6 +155,11 @@ def _claim_ours(claim: CheckedClaim) -> str:
     return _our_gain(claim.gain) if claim.unit == "percent" else empty(claim.gain.ours, 1, 2) or md.NOT_RUN
 
 
+def _claim_printed(claim: CheckedClaim) -> str:
+    bound = claim.check.bound.of(claim.gain.published)
+    return bound.text() if bound else md.as_printed(claim.gain.published, sign=True)
+
+
 def _claim_word(claim: CheckedClaim) -> str:
     verdict = claim.gain.verdict
     return f"{verdict.word}: {verdict.sentence}" if verdict.word == Word.UNCHECKABLE else verdict.word
@@ -163,7 +168,7 @@ def _claim_word(claim: CheckedClaim) -> str:
 CLAIMS = (
     md.Column("Claim", lambda claim: claim.statement),
     md.Column("Of", lambda claim: name_of(claim.metric)),
-    md.Column("Printed", lambda claim: md.as_printed(claim.gain.published, sign=True), "r"),
+    md.Column("Printed", _claim_printed, "r"),
     md.Column("Ours", _claim_ours, "r"),
     md.Column("Verdict", _claim_word),
 )

@@ -65,7 +65,7 @@ def test_a_training_counts_images_passes_and_operations():
 
 def test_drawn_sides_and_pyramid_levels_are_averaged():
     name = "dst_frcnn_r50_fpn_1x_ms_train_600_1000"
-    sides = [min(side, 1333 * 3 / 4) for side in full(name).experiment.method.short_sides]  # 1000 gives a long side of 1333.3
+    sides = [min(side, 1333 * 3 / 4) for side in full(name).experiment.method.short_sides]  # 1000 would give 1333.3
     mean = sum(side * side for side in sides) / len(sides) * 4 / 3
     assert costs.training_area(full(name)) == pytest.approx(mean)
     areas = [1000 * 1000, 800 * 800 * 4 / 3, 480 * 480 * 4 / 3]  # chips of 1,000 pixels stand for the 1400 level

@@ -13,7 +13,10 @@ from pipeline.models.normaliser import set_normaliser
 
 @pytest.mark.parametrize(
     ("share", "weight"),
-    [(0.1, 9.0), (0.2, 4.0), (0.25, 3.0), (0.5, 1.0), (0.8, 1.0), (1.0, 1.0), (LEAST_SHARE, 999.0), (1e-9, 1000.0), (0.0, 1000.0)],
+    [
+        *((0.1, 9.0), (0.2, 4.0), (0.25, 3.0), (0.5, 1.0), (0.8, 1.0), (1.0, 1.0)),
+        *((LEAST_SHARE, 999.0), (1e-9, 1000.0), (0.0, 1000.0)),
+    ],
 )
 def test_the_weight_by_value(share, weight):
     assert small_loss_weight(torch.tensor(share)).item() == pytest.approx(weight, rel=1e-4)

@@ -176,14 +176,14 @@ def test_ranges_that_hold_everything_change_nothing(family):
 @pytest.mark.parametrize("family", DENSE)
 def test_dense_heads_amplify_small_objects_regression_loss_alone(family):
     """At the tiny preset objects below 3.2^2 pixels are small; here the limit is set between the two objects."""
-    found = {}
+    found, between = {}, sum(map(area, pair(family))) / 2
     for reweight in (False, True):
         model = batches.model(family, small_loss_reweight=reweight).train()
         assert model.head.small_below == (pytest.approx(3.2**2) if reweight else None)
-        model.head.small_below = 1000.0 if reweight else None
+        model.head.small_below = between if reweight else None
         torch.manual_seed(1)
         losses = model([torch.rand(3, 64, 96)], [target(pair(family))])
-        positives, small = model.positives, model.positives.areas < 1000
+        positives, small = model.positives, model.positives.areas < between
         found[reweight] = (losses, (positives.regression[small].sum() / positives.regression.sum()).item())
     (plain, share), (amplified, same_share) = found[False], found[True]
     assert share == same_share

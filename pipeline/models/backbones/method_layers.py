@@ -87,8 +87,7 @@ def insert_fusion(block: nn.Module, stage: int, size: ModelSize, options: Fusion
     """Put fusion modules into a bottleneck: after conv1's or conv2's ReLU, or after norm3, before the addition."""
     for position, norm_groups in zip(options.positions, options.norm_groups, strict=True):
         channels = block.get_submodule(f"conv{position}").out_channels
-        # Narrow presets would squeeze to one or two channels without this floor.
-        ratio = min(options.ratios[stage - 2], max(1, channels // size.fusion_min_width))
+        ratio = size.fusion_ratio(channels, options.ratios[stage - 2])
         fusion = load("fusion").MultiScaleFusion(
             channels,
             ratio,

@@ -197,9 +197,9 @@ def resnet_shape(name: str, size: ModelSize) -> Shape:
     A narrow ResNeXt first has fewer 3x3 channels per group, in steps of four down to four, and then fewer groups.
     """
     full = RESNETS[name]
-    first = max(8, round(64 * size.width))
+    first = size.planes(2)
     shape = full._replace(
-        planes=tuple(first * 2**index for index in range(len(full.blocks))),
+        planes=tuple(size.planes(2 + index) for index in range(len(full.blocks))),
         blocks=tuple(min(count, size.max_blocks or count) for count in full.blocks),
     )
     if full.groups == 1:

@@ -13,7 +13,7 @@ from pipeline.reporting.figures.plotting import COLOURS, GREY, missing_to_nan, r
 from pipeline.verdicts.results import Results, load_experiment
 
 BASELINE, DST = "dst_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x_dst"
-# Thresholds: the baseline is the limit of 0, collages in every step that of 1; the sweep's file without a number is 0.3.
+# Thresholds: the baseline is the limit of 0, collages in every step that of 1; the file without a number has 0.3.
 SWEEP = (BASELINE, f"{DST}_tau_sweep_005", DST, f"{DST}_tau_sweep_020", f"{DST}_tau_sweep")
 SWEEP += (f"{DST}_tau_sweep_040", f"{DST}_tau_sweep_050", f"{DST}_all_collage")
 BOTH = {BASELINE: "without DST", DST: "DST"}
