@@ -297,8 +297,9 @@ def claim_holds(holds: bool) -> Word:
 
 def claim_word(word: Word) -> Word:
     """Return a claim's word for the verdict of one of its parts."""
-    words = {Word.AGREES: Word.HOLDS, Word.CONTRADICTS: Word.CONTRADICTED, Word.UNCHECKABLE: Word.UNCHECKABLE}
-    absent = (Word.NOT_RUN, Word.NO_OBJECT, Word.NOT_TIMED, Word.NOT_COUNTED)
+    words = {Word.AGREES: Word.HOLDS, Word.CONTRADICTS: Word.CONTRADICTED}
+    words |= dict.fromkeys((Word.UNCHECKABLE, Word.NO_OBJECT), Word.UNCHECKABLE)
+    absent = (Word.NOT_RUN, Word.NOT_TIMED, Word.NOT_COUNTED)
     return Word.NOT_RUN if word in absent else words.get(word, Word.UNDECIDED)
 
 
