@@ -1,13 +1,11 @@
 """The command line that all stages share: one optional name, a preset, and errors of one sentence."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from pipeline import config
+from pipeline import config, paths
 from pipeline.errors import InputError
 
 
@@ -43,3 +41,13 @@ def run(
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def run_spec(main: Callable[..., None], description: str | None, name: str = "experiment") -> None:
+    """Run a stage of one experiment or init: `main` gets its specification, and for an evaluation the test, too."""
+
+    def resolved(options: argparse.Namespace) -> None:
+        experiment, *test = paths.split_evaluation(options.name) if name == "evaluation" else (options.name,)
+        main(config.resolve(experiment, options.preset), *test)
+
+    run(resolved, description, name)

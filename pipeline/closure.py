@@ -6,8 +6,6 @@ module that its table names, or as the whole package where that cannot be read. 
 no part of a hash.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import io
@@ -25,8 +23,8 @@ PARTS = "pipeline.parts"
 UNDIGESTED = {
     f"{PACKAGE}.{name}"
     for name in (
-        *("cli", "closure", "code_digest", "config", "defaults", "errors", "launch", "machine", "options", "parts"),
-        *("paths", "preset", "settings"),
+        *("cli", "closure", "code_digest", "config", "defaults", "errors", "launch", "lazy", "machine", "options"),
+        *("parts", "paths", "preset", "settings"),
     )
 }
 
@@ -173,35 +171,13 @@ class Closure:
 
     def is_lazy(self, module: str) -> bool:
         """Whether a package's `__init__` resolves names when they are asked for."""
-        if not self.is_package(module):
-            return False
-        return any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in self.tree(module).body)
+        return self.is_package(module) and "__getattr__" in bound(self.tree(module))
 
     def lazy_target(self, package: str, name: str) -> str | None:
-        """Return the module that a lazy package's table names for `name`: {name: module} or {module: names}."""
-        for node in self.tree(package).body:
-            if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Dict):
-                continue
-            for key, value in zip(node.value.keys, node.value.values, strict=True):
-                words = strings(value)
-                if key is None or not strings(key):
-                    continue
-                if strings(key)[0] == name and words:
-                    target = self.resolve(package, words[0])
-                elif name in words:
-                    target = self.resolve(package, strings(key)[0])
-                else:
-                    continue
-                if target:
-                    return target
-        return None
-
-    def resolve(self, package: str, word: str) -> str | None:
-        """Return the module that `word` means inside `package`: absolute, `.relative`, or a bare submodule."""
-        for candidate in (word, f"{package}.{word.lstrip('.')}"):
-            if self.file(candidate) is not None:
-                return candidate
-        return None
+        """Return the module inside a lazy package that its table, {name: module}, has for `name`; None without one."""
+        tables = (node for node in ast.walk(self.tree(package)) if isinstance(node, ast.Dict))
+        targets = (f"{package}.{ast.literal_eval(table).get(name)}" for table in tables)
+        return next((target for target in targets if self.file(target) is not None), None)
 
     def members(self, package: str) -> set[str]:
         """Return all modules of a package, those of its packages included."""
@@ -241,16 +217,16 @@ def cut(lines: list[bytes], node: ast.stmt) -> None:
     lines[first : last + 1] = [before + after] + [b""] * (last - first)
 
 
-def statements(node: ast.AST, top: bool = True) -> Iterator[ast.AST]:
-    """Walk a syntax tree without `if TYPE_CHECKING:` blocks and without a module's own `__getattr__`."""
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a syntax tree without `if TYPE_CHECKING:` blocks."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             for other in child.orelse:
                 yield other
-                yield from statements(other, top=False)
-        elif not (top and isinstance(child, ast.FunctionDef) and child.name == "__getattr__"):
+                yield from statements(other)
+        else:
             yield child
-            yield from statements(child, top=False)
+            yield from statements(child)
 
 
 def called(node: ast.Call) -> str:
@@ -268,11 +244,5 @@ def bound(tree: ast.Module) -> set[str]:
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+            names |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return names
-
-
-def strings(node: ast.AST) -> list[str]:
-    """Return all string constants below a node, in order."""
-    return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]

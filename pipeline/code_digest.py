@@ -5,8 +5,6 @@ preset. `code:` are the modules that its script can import or that its experimen
 code. So an edit re-runs exactly the stages that can use what was edited.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable
 from functools import cache

@@ -1,7 +1,5 @@
 """The one exception for bad input: a sentence that names the rule, the value, the place and what to do."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Reading and atomic writing of the small text files that stages exchange."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json
@@ -76,6 +74,11 @@ def read_json(path: str | os.PathLike) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, nesting of thousands of levels
         raise InputError(f"{path} is no JSON that can be read: {error}; repair or re-download it.") from error
+
+
+def found_json(path: str | os.PathLike) -> Any:
+    """Read JSON; None where there is no file."""
+    return read_json(path) if Path(path).is_file() else None
 
 
 def read_yaml(path: str | os.PathLike) -> Any:

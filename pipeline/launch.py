@@ -3,8 +3,6 @@
 DVC runs each stage by a command that is part of the stage, so the number of processes is a setting of the machine.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -4,8 +4,6 @@ They stand in params.yaml's block `machine:`; a variable SCALEWISE_<NAME> of the
 no digest and no dependency of any stage, so a training that was interrupted goes on after any of them changed.
 """
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 

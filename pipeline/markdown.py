@@ -1,7 +1,5 @@
 """Markdown and number formats of all pages: APs in percent with one decimal, missing values in words."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence

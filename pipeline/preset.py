@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec import field
+
 from pipeline.options import Options
 
 
@@ -89,6 +91,7 @@ class Training(Options):
     warmup_steps: int | None = None
     norm: Literal["frozen", "frozen_statistics", "batch", "sync"] | None = None
     frozen_stages: int | None = None
+    milestones: tuple[float, ...] | None = None  # of detectors
     pretrain_steps: int | None = None
     pretrain_batch: int | None = None
     pretrain_lr: float | None = None
@@ -128,6 +131,7 @@ class Preset(Options):
     training: Training = Training()
     verdicts: Verdicts = Verdicts()
     leaves_out: tuple[str, ...] = ()  # what the quickstart goes without in `build/<preset>`
+    shares: dict[str, str] = field(default_factory=dict)  # there, experiments whose results another one's stand for
     threads: int = 0  # 0 = torch's own choice
     seed: int = 0
     init_source: Literal["pretrain", "torchvision"] = "torchvision"

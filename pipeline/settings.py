@@ -55,7 +55,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "preset.init_source": ("pretrain",),
     "preset.verdicts.draws": ("evaluate",),
     "preset.verdicts*": (),
-    **dict.fromkeys(("preset.name", "preset.title", "preset.leaves_out"), ()),
+    **dict.fromkeys(("preset.name", "preset.title", "preset.leaves_out", "preset.shares"), ()),
     **dict.fromkeys(("preset.data.*", "preset.datasets*", "preset.labelled*"), ()),  # an experiment's own, below
     "data.limit_train": ("train", "pretrain", "propose", *VISITS),
     "data.limit_val": ("predict", "propose", "search_ranges", "evaluate", *VISITS),

@@ -9,6 +9,8 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.options import Experiment, Options, Recipe
@@ -51,6 +53,12 @@ class Spec(Options):
     experiment: Experiment
     recipe: Recipe
     preset: Preset
+
+    def with_milestones(self, milestones: tuple[float, ...] | None) -> Spec:
+        """Return the specification with other milestones of its recipe; as it is without any."""
+        if milestones is None:
+            return self
+        return replace(self, recipe=replace(self.recipe, milestones=milestones))
 
     @property
     def steps(self) -> int:

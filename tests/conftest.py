@@ -1,7 +1,5 @@
 """A tiny preset with rendered data, for tests that train; made-up results, for reports; a short list of skips."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
@@ -9,6 +7,24 @@ import pytest
 import tiny
 from fake_results import Fake
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
+
+from pipeline import paths
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def project(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a copy of the project's workflow folder that a test may spoil, with preset mini active."""
+    shutil.copytree(paths.ROOT / "workflow", empty_folder / "workflow")
+    (empty_folder / "params.yaml").write_text("preset: mini\n")
+    monkeypatch.setattr(paths, "ROOT", empty_folder)
+    return empty_folder
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +47,6 @@ def tiny_project(tiny_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+def fake(empty_folder: Path) -> Fake:
     """Enter an empty folder, and return what writes results of preset mini into it."""
-    monkeypatch.chdir(tmp_path)
     return Fake()

@@ -1,7 +1,5 @@
 """Results of a preset, written by hand, and the CSV that is made of them, read back."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The numbers of `tests/official`: what the authors' public code computed, and what the papers' formulas give."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

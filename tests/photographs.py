@@ -1,7 +1,5 @@
 """Real photographs, which nobody may commit: tests of them run where the fetch stage has brought them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Why a test may be skipped: what a clone cannot hold. Any other reason fails the run and is named at its end."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -1,29 +1,16 @@
 """Stages end bad input with one sentence on stderr and exit code 2; `-v` shows the traceback."""
 
-from __future__ import annotations
-
 import os
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline import cli, paths
+from pipeline import cli
 
 OF_EXPERIMENTS = ("train", "predict", "evaluate", "measure", "learn_scales", "decompose", "pretrain")
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a copy of the project's workflow folder, with preset mini active."""
-    shutil.copytree(paths.ROOT / "workflow", tmp_path / "workflow")
-    (tmp_path / "params.yaml").write_text("preset: mini\n")
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def stage(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> None:

@@ -1,8 +1,5 @@
 """Resolving experiments and presets: derived values by hand, and every misspelling named in one sentence."""
 
-from __future__ import annotations
-
-import shutil
 from pathlib import Path
 
 import msgspec
@@ -26,13 +23,10 @@ init_source: torchvision
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a copy of the project's workflow folder that a test may spoil."""
-    shutil.copytree(paths.ROOT / "workflow", tmp_path / "workflow")
-    (tmp_path / "workflow/presets/own.yaml").write_text(OWN)
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def project(project: Path) -> Path:
+    """Stand in the copied project, with a preset of one's own."""
+    (project / "workflow/presets/own.yaml").write_text(OWN)
+    return project
 
 
 def change(path: Path, old: str, new: str) -> None:
@@ -74,7 +68,7 @@ def test_full_preset_has_the_printed_schedules():
 
 def test_preset_steps_scale_with_the_schedule_length():
     spec = tiny.spec("msfm_frcnn_r50_fpn_1x", steps=100)
-    double = msgspec.structs.replace(spec, experiment=msgspec.structs.replace(spec.experiment, length=2.0))
+    double = tiny.changed(spec, experiment={"length": 2.0})
     assert (spec.steps, double.steps) == (100, 200)
     assert epoch_steps(double, 12345) == 200  # a preset's steps do not depend on the data
 
@@ -109,10 +103,10 @@ def test_accumulated_batches_count_for_rate_and_length():
     assert epoch_steps(spec, 80) == 12 * 80 / 8
     full = config.resolve("dst_frcnn_r50_fpn_1x", "full")
     training = msgspec.structs.replace(full.preset.training, batch=4, accumulate=2)
-    half = msgspec.structs.replace(full, preset=msgspec.structs.replace(full.preset, training=training))
+    half = tiny.changed(full, preset={"training": training})
     assert (half.steps, half.lr) == (180_000, 0.01)  # twice the iterations of half the images at half the rate
-    whole = msgspec.structs.replace(full.preset, training=msgspec.structs.replace(training, accumulate=4))
-    assert msgspec.structs.replace(full, preset=whole).rate == full.rate
+    training = msgspec.structs.replace(training, accumulate=4)
+    assert tiny.changed(full, preset={"training": training}).rate == full.rate
 
 
 @pytest.mark.parametrize(
@@ -138,7 +132,7 @@ def test_experiments_of_equal_contents_have_seeds_of_their_own():
     specs = [config.resolve(name, "mini") for name in config.experiments()]
     assert len({spec.seed for spec in specs}) == len(specs)
     spec = specs[0]
-    other = msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, seed=1))
+    other = tiny.changed(spec, preset={"seed": 1})
     assert other.seed != spec.seed
     assert spec.seed == config.resolve(spec.name, "mini").seed
 

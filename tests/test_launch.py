@@ -1,7 +1,5 @@
 """Stages that start themselves again under torchrun."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -1,7 +1,5 @@
 """Settings of the machine: params.yaml's block, the environment over it, and every mistake in one sentence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

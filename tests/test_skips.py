@@ -1,7 +1,5 @@
 """A run in which a test is skipped fails, unless it needs a GPU or photographs."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

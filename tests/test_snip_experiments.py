@@ -1,7 +1,5 @@
 """SNIP's experiments by their options: ranges, controls, ensembles, and an evaluation for every printed row."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import cache
 

@@ -1,7 +1,5 @@
 """A preset so small that a training takes a second; experiments keep their own files."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """How well a grid of anchors fits a data set's boxes: the best IoU of every box, from labels alone, in NumPy."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How many chips cover the small objects of an image, in SNIP's and in SNIPER's way, from a data set's labels."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """GSL, FD, rounded and plain networks compared by their density of connections, for printed and learnt scales."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch

@@ -4,8 +4,6 @@ DST, section 4.3: the threshold of 0.1 "happens to be coincident with the ratio 
 training iterations". The authors offer this as a heuristic for other data, from a baseline trained on a small subset.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

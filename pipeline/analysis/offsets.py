@@ -4,8 +4,6 @@ POD (sections 3.1 and 4.4) compares the spread of its global scales, below 3 % o
 convolutions, above 50 %.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple

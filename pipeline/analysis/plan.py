@@ -3,8 +3,6 @@
 A job is one stage that computes on a GPU. Scoring, tables and figures take minutes on a CPU and are not counted.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping

@@ -5,8 +5,6 @@ The density D(p) is the number of paths between an output and the input at relat
 number of their inputs. One channel therefore stands for all; strides, 3x3 convolutions and shortcuts determine D.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The weight of each dilation rate in a trained PSConv layer (PSConv, appendix D, figure 6)."""
 
-from __future__ import annotations
-
 import re
 import statistics
 from collections.abc import Mapping

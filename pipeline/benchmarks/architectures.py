@@ -6,8 +6,6 @@ is started again, and `--limit 3` stops after three networks. A network is measu
 machine change and, with `--again`, when the code that it can reach did; each row has the digest of its code.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

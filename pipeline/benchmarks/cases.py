@@ -1,7 +1,5 @@
 """One comparison of a benchmark: counterparts with the same input, timed side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

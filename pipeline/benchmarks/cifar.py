@@ -5,8 +5,6 @@ other, and writes `reports/<preset>/cifar.{md,json}` and a figure after every pa
 `data/scratch`, so an interrupted benchmark continues when it is started again.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import hashlib

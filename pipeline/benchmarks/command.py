@@ -1,7 +1,5 @@
 """The command line that benchmarks of a machine share: their options, what they run on, where their reports go."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The layers that a PSConv layer is compared with, and the sizes of the comparison."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 

@@ -5,8 +5,6 @@ group; with `--device cuda` they are gpu_detectors. `--kinds inference` or `--ba
 the rest. The ratios appear in tables with times (POD's table 4, DST's tables 2 and 3) and on the page of methods.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys
@@ -62,9 +60,9 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
 
 def earlier(path: Path, result: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of an earlier run, or none if it had another machine or preset: the page names one of each."""
-    if not path.is_file():
+    found = files.found_json(path)
+    if found is None:
         return []
-    found = files.read_json(path)
     same = [(machine_kind(one["machine"]), one["preset"]) for one in (found, result)]
     return found["rows"] if same[0] == same[1] else []
 

@@ -5,8 +5,6 @@ and .md; `--preset full --device cuda` writes gpu_dst_overhead. A round is a blo
 DST, with DST, and with collages in every step, which bounds the cost of any share of collages.
 """
 
-from __future__ import annotations
-
 import argparse
 import random
 import tempfile

@@ -5,8 +5,6 @@
 GPU. It shows that a run at full size works; a detector learns nothing in so few steps.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import os

@@ -4,8 +4,6 @@
 `--device cuda --minutes 8` does so for a GPU. `--quick` checks that everything runs: few sizes, into data/scratch.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

@@ -4,8 +4,6 @@
 `--device cuda` they are gpu_loading. They say how many loading processes a training needs, without and with collages.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import tempfile

@@ -1,7 +1,5 @@
 """The marks that PSConv and POD's fast-deployment networks must reach, and the verdict on each, without torch."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Whole networks side by side: a ResNet-50 plain, with PSConv, with global scale learners (GSL) and decomposed (FD)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

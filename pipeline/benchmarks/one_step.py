@@ -4,8 +4,6 @@
 architectures benchmark starts one such process per network, so that neither memory nor a failure outlives it.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math
@@ -23,6 +21,7 @@ from pipeline.benchmarks.command import command_line, run_command
 from pipeline.benchmarks.timing.memory import peak_bytes
 from pipeline.config import resolve
 from pipeline.models import build_classifier, build_detector
+from pipeline.models.contract import Images, Targets
 from pipeline.models.measure import CLASSES, classifier_input, parameters, printed_scales
 from pipeline.spec import Spec
 from pipeline.training.loop import build_optimizer
@@ -81,7 +80,7 @@ def build(spec: Spec) -> nn.Module:
     return build_detector(spec, 20 if experiment.dataset == "voc" else 80, scales)
 
 
-def invent(spec: Spec, device: str) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+def invent(spec: Spec, device: str) -> tuple[Images, Targets]:
     """Return one image of noise [3, H, W] at the recipe's size, and objects of growing size along its diagonal.
 
     A classifier gets two images and no objects.
@@ -110,7 +109,7 @@ def invent(spec: Spec, device: str) -> tuple[list[Tensor], list[dict[str, Tensor
     return [image.to(device)], [{name: value.to(device) for name, value in target.items()}]
 
 
-def settled_network(spec: Spec, device: str) -> tuple[nn.Module, list[Tensor], list[dict[str, Tensor]]]:
+def settled_network(spec: Spec, device: str) -> tuple[nn.Module, Images, Targets]:
     """Return (network with settled norms, invented images, their targets)."""
     torch.manual_seed(0)
     model = build(spec).to(device, memory_format=torch.channels_last)
@@ -123,8 +122,8 @@ def settled_network(spec: Spec, device: str) -> tuple[nn.Module, list[Tensor], l
 def train_once(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    images: list[Tensor],
-    targets: list[dict[str, Tensor]],
+    images: Images,
+    targets: Targets,
     precision: str,
 ) -> dict[str, Tensor]:
     """Make one optimiser step and return its losses; images without targets are a classifier's."""
@@ -137,21 +136,19 @@ def train_once(
     return losses
 
 
-def infer_once(
-    model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]], spec: Spec, precision: str
-) -> Any:
+def infer_once(model: nn.Module, images: Images, targets: Targets, spec: Spec, precision: str) -> Any:
     """Return what a network says as deployed, in a number format."""
     with torch.inference_mode(), autocast(precision, images[0].device):
         return infer(model, images, targets, spec)
 
 
-def classify(model: nn.Module, images: list[Tensor]) -> dict[str, Tensor]:
+def classify(model: nn.Module, images: Images) -> dict[str, Tensor]:
     """Return the cross-entropy of the first class."""
     logits = model(torch.stack(images))
     return {"loss": F.cross_entropy(logits.float(), torch.zeros(len(images), dtype=torch.int64, device=logits.device))}
 
 
-def infer(model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]], spec: Spec) -> Any:
+def infer(model: nn.Module, images: Images, targets: Targets, spec: Spec) -> Any:
     """Return a network's output in evaluation mode."""
     model.eval()
     if spec.experiment.detector == "classifier":

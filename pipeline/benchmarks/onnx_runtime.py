@@ -1,7 +1,5 @@
 """Whole networks as ONNX files in ONNX Runtime on a CPU, timed like the others and profiled by its own profiler."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Iterator

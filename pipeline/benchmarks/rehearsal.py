@@ -5,8 +5,6 @@ scenes) in data/scratch/rehearsal, in one forked process per experiment, and wri
 and .md. Results with the same code are kept, so the same command continues. `--limit 20` runs 20, `--names` some.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import importlib
@@ -26,7 +24,7 @@ from pipeline.benchmarks.command import run_command
 from pipeline.benchmarks.pages.rehearsal import rehearsal_page
 from pipeline.closure import Closure
 from pipeline.errors import InputError
-from pipeline.files import read_json, read_yaml, sha256, write_json, write_text
+from pipeline.files import found_json, read_json, read_yaml, sha256, write_json, write_text
 from pipeline.graph import declared
 from pipeline.graph.stage_runner import in_child, run_stage
 from pipeline.reporting.catalogue import CATALOGUE
@@ -105,8 +103,7 @@ def code_digest() -> str:
 
 def kept(rows: Path, name: str, code: str) -> dict[str, Any] | None:
     """Return the row of an experiment that has already run with the same code, or None."""
-    path = rows / f"{name}.json"
-    row = read_json(path) if path.is_file() else None
+    row = found_json(rows / f"{name}.json")
     return row if row and row["code"] == code and not row["failure"] else None
 
 
@@ -144,13 +141,13 @@ def run_stages(stages: Iterable[declared.Stage], folder: Path) -> None:
 
 def outcome(name: str, own: list[declared.Stage], folder: Path) -> dict[str, Any]:
     """Return the losses, detections and first metrics of each test that an experiment's stages left in `folder`."""
-    summary = _read(folder / paths.training_summary(PRESET, name)) or {}
+    summary = found_json(folder / paths.training_summary(PRESET, name)) or {}
     losses = [summary[key] for key in ("loss_first", "loss_last") if key in summary]
     tests = {}
     for stage in own:
         if stage.script == "evaluate":
             evaluation = stage.command.split()[3]
-            metrics = _read(folder / paths.metrics(PRESET, evaluation)) or {}
+            metrics = found_json(folder / paths.metrics(PRESET, evaluation)) or {}
             first = next((key for key in ("ap", "ar") if key in metrics), None)
             tests[paths.split_evaluation(evaluation)[1]] = {
                 "images": metrics.get("images"),
@@ -158,7 +155,7 @@ def outcome(name: str, own: list[declared.Stage], folder: Path) -> dict[str, Any
                 "metric": first,
                 "value": metrics.get(first),
             }
-    size = _read(folder / paths.size(PRESET, name)) or {}
+    size = found_json(folder / paths.size(PRESET, name)) or {}
     return {
         "losses": losses,
         "steps": summary.get("steps"),
@@ -166,10 +163,6 @@ def outcome(name: str, own: list[declared.Stage], folder: Path) -> dict[str, Any
         "tests": tests,
         "parameters": size.get("parameters_total"),
     }
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.is_file() else None
 
 
 def report(rows: Path, code: str) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Groups of repeated trainings whose spread is measured: the baseline of each, and the metrics that it judges."""
 
-from __future__ import annotations
-
 from pipeline.published.columns import MASK, RECALLS
 from pipeline.verdicts.results import PRETRAINING
 

@@ -1,7 +1,5 @@
 """Which runs of the noise benchmark are finished, so that an interrupted benchmark continues."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version

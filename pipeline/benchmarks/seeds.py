@@ -11,8 +11,6 @@ baseline; the page and the method's tables then show the gain between the means.
 finished run is used again while its code, options and inputs are the same.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os
@@ -32,7 +30,7 @@ from pipeline.benchmarks.seed_groups import BASELINES, METRICS, USUAL
 from pipeline.benchmarks.seed_runs import finish, finished, run_signature
 from pipeline.cli import run
 from pipeline.errors import InputError
-from pipeline.files import read_json, write_json, write_text
+from pipeline.files import found_json, read_json, write_json, write_text
 from pipeline.preset import Preset
 from pipeline.published.columns import name_of
 from pipeline.spec import Spec
@@ -67,7 +65,7 @@ def main(options: argparse.Namespace) -> None:
 
 def measured_before(preset: Preset) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the content of `data/noise.json` and the preset's part of it, which is empty if its options changed."""
-    noise, digest = read_json(paths.NOISE) if paths.NOISE.is_file() else {}, preset_digest(preset)
+    noise, digest = found_json(paths.NOISE) or {}, preset_digest(preset)
     entry = noise.get(preset.name, {})
     return noise, entry if entry.get("preset_digest") == digest else {"preset_digest": digest, "groups": {}}
 

@@ -4,8 +4,6 @@
 .md; with `--device cuda` they are gpu_throughput. Rounds alternate between the loops, and a ratio is that of one round.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import tempfile

@@ -4,8 +4,6 @@ Both decode the same JPEG files with the same number of workers, resize to 800x1
 layers with SGD and read their losses in every step. Weights are random, with settled batch norms.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import time

@@ -4,8 +4,6 @@ Structural mistakes (a missing key, a wrong type, an unknown or repeated id) rai
 the file is not what its author thinks. Boxes without size are expected in real data: they are left out and counted.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from pathlib import Path

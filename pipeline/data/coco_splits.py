@@ -4,8 +4,6 @@ minival is the 5,000 images of val2014 that became val2017; trainval35k is train
 val2014. These are the 118,287 images of train2017, so training on either means training on the same images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any

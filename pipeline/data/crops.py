@@ -1,7 +1,5 @@
 """Single-object images for classification: a preset's substitute for ImageNet."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """What verification leaves out of a data set or changes in it: reasons, counts and examples."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Check image files: they exist inside their folder, decode to the end, and have the declared size."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os
@@ -81,7 +79,7 @@ def stored_size(path: str, file_name: str, place: str) -> tuple[int, int]:
 
 
 def check_images(
-    coco: dict, root: Path, place: str, exclusions: Exclusions, check_pixels: bool = True, missing_images: str = "error"
+    coco: dict, root: Path, place: str, exclusions: Exclusions, missing_images: str = "error"
 ) -> list[list]:
     """Check every image of a data set, and return `[file_name, bytes, first 16 digits of SHA-256]` of each.
 
@@ -103,7 +101,7 @@ def check_images(
             if name in seen:
                 exclusions.add("repeated_file", f"image {image['id']}: {shown(name)}")
             seen.add(name)
-            size, orientation, length, digest = read_image(path, name, here, check_pixels)
+            size, orientation, length, digest = read_image(path, name, here, decode=True)
             _check_size(image, size, orientation, here, exclusions)
             files.append([name, length, digest])
     _take_out(coco, missing, exclusions)

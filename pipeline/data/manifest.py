@@ -1,7 +1,5 @@
 """The manifest: splits, sizes, checksums and category map of a verified data set, in one file that stages read."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

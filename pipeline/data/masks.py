@@ -1,7 +1,5 @@
 """Object masks: COCO segmentations as run-length codes (RLE) and as arrays, and a check that a split has them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

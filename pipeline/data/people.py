@@ -4,8 +4,6 @@ They are scaled down to 384 pixels, as much as networks of a CPU's size see of t
 then give the same data set, as far as they have its images.
 """
 
-from __future__ import annotations
-
 import hashlib
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Proposals of a trained region proposal network, one file per split: written once, read by region classifiers."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

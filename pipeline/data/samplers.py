@@ -1,7 +1,5 @@
 """Endless, stateless batch streams: batch i depends only on the seed and i, so a resumed run needs no state."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 

@@ -3,8 +3,6 @@
 This is plain Python, because pycocotools reads malformed codes past their end and allocates by a polygon's length.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

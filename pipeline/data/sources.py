@@ -1,7 +1,5 @@
 """The sources of a preset's data: the embedded generator, a COCO-format folder, or a VOC folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Scale statistics of a data set in COCO format, and how far they are from COCO's own, in NumPy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Resizing, flipping and cropping of an image with its target; every function returns new objects."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

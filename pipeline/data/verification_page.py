@@ -1,7 +1,5 @@
 """The page that says what a verified data set contains, and what was left out and why."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 

@@ -3,8 +3,6 @@
 Later stages read only the files written here: `train.json`, `val.json` and `manifest.json`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pipeline.errors import InputError, nearest
 from pipeline.files import write_json
 
 ANNOTATION_KEYS = ("bbox", "area", "iscrowd", "difficult", "segmentation")
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,6 @@ def verify(
     sources: Mapping[str, Source],
     factor: float,
     out_dir: Path,
-    check_pixels: bool = True,
-    category_from: str = "train",
     missing_images: str = "error",
     seed: int | None = None,
     keep: Collection[str] = (),
@@ -61,34 +58,29 @@ def verify(
     Args:
         preset: the preset's name, kept in the manifest.
         kind: of the data (`scaleworld`, `coco`, `voc`), kept in the manifest.
-        sources: split name -> source.
+        sources: split name -> source; the categories of `train` come first, in the order of their ids.
         factor: the preset's factor for lengths in pixels, which scales the borders of small, medium and large.
         out_dir: folder of the files.
-        check_pixels: decode every image to its end (otherwise only headers are read and contents hashed).
-        category_from: the split whose categories come first, in the order of their ids.
         missing_images: `error`, or `exclude` to leave out and count images without a file.
         seed: the seed that made the data, kept in the manifest.
         keep: names of the categories to keep; all where none is named. Images stay, with objects or without.
 
     Raise InputError at the first mistake that is not a counted exclusion, before anything is written.
     """
-    if category_from not in sources:
-        raise ValueError(f"category_from is {category_from!r}, but the sources are {', '.join(sources)}.")
     if not (math.isfinite(factor) and factor > 0):
         raise ValueError(f"factor is {factor}, but it must be positive.")
-    order = [category_from, *(name for name in sources if name != category_from)]
     splits: dict[str, tuple[dict, Exclusions, list[list]]] = {}
     categories: list[dict] = []
-    for name in order:
+    for name in (TRAIN, *(name for name in sources if name != TRAIN)):
         coco, exclusions = _read(sources[name], categories, missing_images)
         if keep:
             keep_categories(coco, keep, exclusions, sources[name].place)
-        new = new_categories(categories, coco["categories"], category_from, sources[name].place)
-        _count_new(coco, new if name != category_from else [], exclusions)
+        new = new_categories(categories, coco["categories"], sources[name].place)
+        _count_new(coco, new if name != TRAIN else [], exclusions)
         categories += new
         root = Path(coco["images_root"])
-        files = check_images(coco, root, sources[name].place, exclusions, check_pixels, missing_images)
-        _check_not_empty(coco, sources[name].place, needs_objects=name == category_from)
+        files = check_images(coco, root, sources[name].place, exclusions, missing_images)
+        _check_not_empty(coco, sources[name].place, needs_objects=name == TRAIN)
         splits[name] = coco, exclusions, files
 
     contiguous = [
@@ -97,7 +89,7 @@ def verify(
     ]
     manifest = {"preset": preset, "kind": kind, "factor": factor}
     manifest |= {} if seed is None else {"seed": seed}
-    manifest |= {"categories": contiguous, "shared_images": _shared(splits, category_from), "splits": {}}
+    manifest |= {"categories": contiguous, "shared_images": _shared(splits), "splits": {}}
     for name in sources:
         coco, exclusions, files = splits[name]
         normal = normalise(coco, contiguous)
@@ -108,10 +100,10 @@ def verify(
     return manifest
 
 
-def new_categories(known: list[dict], found: list[dict], first: str, place: str) -> list[dict]:
+def new_categories(known: list[dict], found: list[dict], place: str) -> list[dict]:
     """Return the categories of a split that are not known yet.
 
-    Raise InputError where an id has another name, or a name another id, than in the split `first`: such files would
+    Raise InputError where an id has another name, or a name another id, than in training: such files would
     train on one class and score another.
     """
     names = {category["id"]: category["name"] for category in known}
@@ -121,13 +113,13 @@ def new_categories(known: list[dict], found: list[dict], first: str, place: str)
         key, name = category["id"], category["name"]
         if key in names and names[key] != name:
             raise InputError(
-                f"{place} calls category {key} {shown(name)}, but in {first} it is {shown(names[key])}; "
+                f"{place} calls category {key} {shown(name)}, but in {TRAIN} it is {shown(names[key])}; "
                 "use one list of categories for all splits."
             )
         if key not in names:
             if name in ids:
                 raise InputError(
-                    f"{place} gives category {shown(name)} the id {key}, but in {first} it is {ids[name]}; "
+                    f"{place} gives category {shown(name)} the id {key}, but in {TRAIN} it is {ids[name]}; "
                     "use one list of categories for all splits."
                 )
             new.append(category)
@@ -201,7 +193,7 @@ def _check_not_empty(coco: dict, place: str, needs_objects: bool) -> None:
         )
 
 
-def _shared(splits: dict[str, tuple[dict, Exclusions, list[list]]], first: str) -> int:
-    """Count files of the other splits whose content is also in the split `first`."""
-    digests = {digest for _, _, digest in splits[first][2]}
-    return sum(digest in digests for name in splits if name != first for _, _, digest in splits[name][2])
+def _shared(splits: dict[str, tuple[dict, Exclusions, list[list]]]) -> int:
+    """Count files of the other splits whose content is also in that of training."""
+    digests = {digest for _, _, digest in splits[TRAIN][2]}
+    return sum(digest in digests for name in splits if name != TRAIN for _, _, digest in splits[name][2])

@@ -7,8 +7,6 @@ COCO's form of that is an ignore region. Training and COCO-style evaluation, whi
 them correctly; VOC-style evaluation reads `difficult`.
 """
 
-from __future__ import annotations
-
 import os
 import xml.etree.ElementTree as ElementTree
 from collections import Counter

@@ -1,7 +1,5 @@
 """Paired bootstrap of AP over images: the APs that other draws of validation images would give."""
 
-from __future__ import annotations
-
 import os
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """COCO's detection metrics by field-standard names."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 
@@ -9,7 +7,7 @@ import numpy as np
 from faster_coco_eval.core.coco import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 
-from pipeline.evaluation.inputs import labels_of, read_detections, read_ground_truth
+from pipeline.evaluation.inputs import read_detections, read_ground_truth
 
 UNBOUNDED = 1e5**2  # COCO's upper end of "all" and "large", px^2
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -42,7 +40,6 @@ def evaluate_detections(
     detections: list[dict] | str | os.PathLike,
     iou_type: str = "bbox",
     area_ranges: AreaRanges | None = None,
-    per_category: bool = False,
 ) -> dict[str, Any]:
     """Score results as COCO does: AP at IoU .50:.05:.95, 101 recalls, at most 100 detections per category and image.
 
@@ -52,7 +49,6 @@ def evaluate_detections(
         iou_type: "bbox" or "segm".
         area_ranges: name -> (lo, hi) in px^2, closed; replaces small, medium or large, or adds `ap_<name>` and
             `ar_<name>`.
-        per_category: adds `per_category`: category name -> {ap, ap50}.
 
     Returns:
         Fractions (0-1) named ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium and
@@ -77,12 +73,6 @@ def evaluate_detections(
     metrics |= {f"ap_{name}": _mean(precision[:, :, :, 1 + a, -1]) for a, name in enumerate(names)}
     metrics |= {f"ar{limit}": _mean(recall[:, :, 0, m]) for m, limit in enumerate(MAX_DETECTIONS)}
     metrics |= {f"ar_{name}": _mean(recall[:, :, 1 + a, -1]) for a, name in enumerate(names)}
-    if per_category:
-        labels = labels_of(truth["categories"])
-        metrics["per_category"] = {
-            label: {"ap": _mean(precision[:, :, k, 0, -1]), "ap50": _mean(precision[0, :, k, 0, -1])}
-            for k, label in enumerate(labels[: precision.shape[2]])
-        }
     return metrics
 
 

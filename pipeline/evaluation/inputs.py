@@ -1,7 +1,5 @@
 """Ground truth and detections as clean COCO records: checked, copied, and with the ids that matching needs."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections import Counter

@@ -1,7 +1,5 @@
 """Intervals for a gain between two trainings, from image sampling (paired bootstrap) and run-to-run noise."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from statistics import NormalDist

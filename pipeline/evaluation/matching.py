@@ -1,7 +1,5 @@
 """COCO's greedy matching of detections to ground truth, at all IoU thresholds and area ranges at once."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

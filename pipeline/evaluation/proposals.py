@@ -1,7 +1,5 @@
 """Recall of class-agnostic object proposals (SNIP, table 3)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Soft-NMS (Bodla et al., "Improving object detection with one line of code"), with hard NMS as a method of it."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

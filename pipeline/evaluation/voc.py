@@ -1,7 +1,5 @@
 """PASCAL VOC's mean average precision at IoU 0.5, by the eleven points of 2007 and by the area of later years."""
 
-from __future__ import annotations
-
 import os
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The graph's command line: `build`, `accept`, `enter`, `prove`, `tables`, `check`, `write`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """Build a target: DVC says which stages are out of date, Snakemake runs those and what is above them, in parallel."""
 
-from __future__ import annotations
-
 import functools
 import os
 import signal

@@ -1,7 +1,5 @@
 """Do the two doors show one graph? Every output must have the same stage, and in DVC the same dependencies."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from pipeline import paths

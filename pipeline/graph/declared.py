@@ -5,8 +5,6 @@ calls out of date. It knows the part of DVC's templating that this project uses:
 `${key}`, `${item.field}`, names of `vars`. `pipeline.graph.check` compares the result with DVC's own.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Calls of DVC and Snakemake by their command lines, with this Python's own folder first in the path."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

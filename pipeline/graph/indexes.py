@@ -4,8 +4,6 @@ Experiments whose stages need more files than others' (proposals, a second init,
 a folder of their own, as all stages of a DVC `foreach` depend on the same kinds of files.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

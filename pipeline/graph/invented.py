@@ -1,7 +1,5 @@
 """Invented results of every stage of the graph: what the report's stages read is seen on them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 

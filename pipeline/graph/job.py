@@ -5,8 +5,6 @@ the build shows those: what DVC and Snakemake print may be worded as they like. 
 stages, so it imports nothing heavy.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

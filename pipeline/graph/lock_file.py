@@ -8,8 +8,6 @@ Measured over all stages (7,398 writes): at its quietest, `dvc repro --dry --all
 The file names its holders by process, so it never meant anything to another machine or after a restart.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

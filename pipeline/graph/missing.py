@@ -4,8 +4,6 @@ Git holds metrics, tables and DVC's locks, not weights. In a fresh clone a resul
 only what nobody ran yet has to run, and before it the missing weights that it starts from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 

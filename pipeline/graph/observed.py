@@ -3,8 +3,6 @@
 `python -m pipeline.graph.observed` runs in a folder that holds the graph alone; `observe` makes one and starts it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Turns what the jobs of a build say of themselves (`pipeline.graph.job`) into one line for each finished stage."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping

@@ -7,8 +7,6 @@ committed results; stages that need data or weights run with all that they need,
 are equal byte for byte, the locks are signed; if not, what differs is named and nothing is signed.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Bring results and tables together without training: tables from whatever exists, results of stages run elsewhere."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 

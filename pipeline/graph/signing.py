@@ -4,8 +4,6 @@ A record says which command made which outputs from which inputs. After an edit 
 of code and settings differ, and perhaps which inputs a stage names. All other inputs must be those on record.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path

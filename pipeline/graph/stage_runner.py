@@ -4,8 +4,6 @@ The plan is a list of [address, command] as JSON. What comes out is a line of JS
 `failure`, null where it ran through. Nothing of the project is imported, so one text runs the stages of any revision.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

@@ -5,8 +5,6 @@ committed results still stand, as results of other machines do that `enter` take
 stays as committed, and the new bytes' hash takes the place of the old one in every dvc.lock that names the file.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable, Sequence

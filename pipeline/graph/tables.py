@@ -3,8 +3,6 @@
 Every table waits for all its rows; `headline_` ones, which the quickstart shows, for the few that rows.yaml lists.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from pipeline import paths

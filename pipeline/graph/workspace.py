@@ -4,14 +4,13 @@ The folder holds a copy of what a build reads, with params.yaml, locks, caches a
 copies what changed, so an edit in the checkout re-runs there what it would re-run here.
 """
 
-from __future__ import annotations
-
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +18,7 @@ import yaml
 
 from pipeline import config, paths
 from pipeline.files import read_yaml, write_text
-from pipeline.graph import lock_file
+from pipeline.graph import declared, lock_file
 from pipeline.graph.write import dumped, gallery
 from pipeline.published.rows import RowsFile
 
@@ -28,6 +27,7 @@ COPIED = (
     *("dvc.yaml", ".dvc/config", ".dvcignore"),
 )
 NOT_COPIED = ("__pycache__", "dvc.lock")  # of its own
+RESULT = "${preset}"  # in the path of what a stage makes
 
 
 def folder(preset: str) -> Path:
@@ -59,13 +59,12 @@ def sync(preset: str) -> Path:
 
     Python then takes the bytecode that it compiled before.
     """
-    without = config.load_preset(preset).leaves_out
-    place = folder(preset)
+    loaded, place = config.load_preset(preset), folder(preset)
     wanted = {name: paths.ROOT / name for name in files(paths.ROOT)}
     for name in files(place):
         if name not in wanted:
             (place / name).unlink()
-    changed = shortened(without) if without else {}
+    changed = shortened(loaded.leaves_out, loaded.shares) if loaded.leaves_out or loaded.shares else {}
     params = read_yaml(paths.ROOT / paths.PARAMS) | {"preset": preset}
     changed |= {
         paths.PARAMS: yaml.safe_dump(params),
@@ -78,6 +77,7 @@ def sync(preset: str) -> Path:
     for name, text in changed.items():
         if not (place / name).is_file() or (place / name).read_text(encoding="utf-8") != text:
             write_text(place / name, text)
+    link_shared(place, preset, loaded.shares)
     lock_file.keep_in_memory(place)
     return place
 
@@ -102,8 +102,11 @@ def same(source: Path, copy: Path) -> bool:
     return (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)
 
 
-def shortened(without: Sequence[str]) -> dict[Path, str]:
-    """Return the files of the graph that change where the quickstart goes without some experiments or stages."""
+def shortened(without: Sequence[str], shares: Mapping[str, str]) -> dict[Path, str]:
+    """Return the files of the graph that change where the quickstart goes without some experiments or stages.
+
+    What depends on results of an experiment that `shares` another's training depends on those of that one.
+    """
     changed, gone, found = {}, list(without), {}
     for paper in paths.PAPERS:
         path = paths.table_rows(paper)
@@ -120,11 +123,41 @@ def shortened(without: Sequence[str]) -> dict[Path, str]:
         }
         for body in graph["stages"].values():
             body = body.get("do", body)
-            body["deps"] = [dep for dep in body["deps"] if not holds(dep, gone)]
+            kept = [dep for dep in body["deps"] if not holds(dep, gone)]
+            body["deps"] = list(dict.fromkeys(shared(dep, shares) if RESULT in dep else dep for dep in kept))
         if "gallery" in graph["stages"]:
-            graph["stages"]["gallery"]["foreach"] = gallery(found)
+            pairs = gallery(found).items()
+            graph["stages"]["gallery"]["foreach"] = {
+                paper: {kind: shared(run, shares) for kind, run in pair.items()} for paper, pair in pairs
+            }
         changed[path] = graph
     return {path: dumped(content) for path, content in changed.items()}
+
+
+def link_shared(place: Path, preset: str, shares: Mapping[str, str]) -> None:
+    """Let the results of an experiment that shares another's training be links to those of that one."""
+    links = {}
+    for stage in declared.stages(place).values() if shares else ():
+        for out in stage.outs:
+            target = shared(out, shares)
+            if target != out and Path(out).parts[:2] in (("reports", preset), ("data", "runs")):
+                links[place / out] = os.path.relpath(target, Path(out).parent)
+    for file in (place / "reports", place / "data/runs"):
+        for old in file.rglob("*"):
+            if old.is_symlink() and links.get(old) != os.readlink(old):
+                old.unlink()  # what now trains on its own must not write through it
+    for link, target in links.items():
+        if not link.is_symlink():
+            link.unlink(missing_ok=True)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(target)
+
+
+def shared(path: str, shares: Mapping[str, str]) -> str:
+    """Return a path with the name of an experiment replaced by that of the one whose training it shares."""
+    for name, other in shares.items():
+        path = re.sub(rf"(?<=/){name}(?=[./]|_size|_training|$)", other, f"/{path}")[1:]
+    return path
 
 
 def holds(text: str, names: Sequence[str]) -> bool:

@@ -1,7 +1,5 @@
 """Multi-scale fusion module: branches that see a block's features at several sizes (MSFM, section 3.1)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

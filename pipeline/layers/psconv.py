@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from pipeline.layers.grouped_dilated import conv2d
+from pipeline.layers.kaiming import KaimingConv2d, check_channels, check_kernel_size
 from pipeline.layers.psconv_cpu import CpuGroupedConv
 from pipeline.layers.psconv_cuda import CudaConv
 from pipeline.layers.psconv_grouped import grouped_conv2d, masked_conv2d
@@ -21,7 +22,7 @@ from pipeline.layers.three_branch import count_parts, merge_branches
 _GROUP_WIDTH = {torch.bfloat16: 24, torch.float16: 24, torch.float32: 8, torch.float64: 8}
 
 
-class PSConv2d(nn.Conv2d):
+class PSConv2d(KaimingConv2d):
     """A convolution in which the kernel of (output c, input k) has dilation `dilation_lattice()[c, k]`.
 
     Parameters are exactly a standard convolution's: `weight [C_out, C_in/groups, k, k]`. The padding is
@@ -69,12 +70,6 @@ class PSConv2d(nn.Conv2d):
         if self._plan is None:
             return True
         return not self._lattice.depthwise and self._plan.width < _GROUP_WIDTH.get(dtype, 24)
-
-    def reset_parameters(self) -> None:
-        """Draw a Kaiming normal dense weight (fan out) and zero the bias."""
-        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
 
     def dilation_lattice(self) -> Tensor:
         """Return the dilation of every kernel, int [C_out, C_in/groups], on the CPU."""
@@ -161,15 +156,13 @@ def _check(in_channels, out_channels, kernel_size, stride, groups, dilations, ax
         raise ValueError(f"axes must be 'both', 'input' or 'output', got {axes!r}.")
     if layout not in ("block", "interleaved"):
         raise ValueError(f"layout must be 'block' or 'interleaved', got {layout!r}.")
-    if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be one odd integer, got {kernel_size!r}.")
+    check_kernel_size(kernel_size)
     if not isinstance(stride, int) or stride < 1:
         raise ValueError(f"stride must be one positive integer, got {stride!r}.")
     if not isinstance(groups, int) or groups < 1:
         raise ValueError(f"groups must be one positive integer, got {groups!r}.")
+    check_channels(in_channels, out_channels, groups)
     for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-        if channels < 1 or channels % groups:
-            raise ValueError(f"{name} must be a positive multiple of groups = {groups}, got {channels}.")
         needed = {"in_channels": axes != "output", "out_channels": axes != "input"}[name]
         depthwise = groups > 1 and groups == in_channels == out_channels
         if layout == "block" and needed and not depthwise and channels // groups % len(dilations):

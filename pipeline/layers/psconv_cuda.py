@@ -1,7 +1,5 @@
 """PSConv on CUDA: the fused kernel or cuDNN's convolutions, whichever the first call measures as faster."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 

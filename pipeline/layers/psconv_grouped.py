@@ -1,7 +1,5 @@
 """PSConv as a sum of grouped convolutions, in plain differentiable operations that export and compile."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """The kernels of a PSConv term: copied out of the dense weight for a convolution, and their gradient back into it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """PSConv with learnt dilations: a binary mask chooses between two, as a Kronecker product of small sign matrices."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import reduce
 
@@ -9,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.layers.grouped_dilated import conv2d
+from pipeline.layers.kaiming import KaimingConv2d, check_channels, check_kernel_size
 
 
-class LearnableMaskPSConv2d(nn.Conv2d):
+class LearnableMaskPSConv2d(KaimingConv2d):
     """A convolution that learns which of two dilations each kernel has (PSConv, section 4.2).
 
     The mask [C_out, C_in/groups] is the Kronecker product of the signs of `factors`, one small matrix for each pair of
@@ -37,14 +36,11 @@ class LearnableMaskPSConv2d(nn.Conv2d):
         bias: bool = False,
         dilations: Sequence[int] = (1, 2),
     ) -> None:
-        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be one odd integer, got {kernel_size!r}.")
+        check_kernel_size(kernel_size)
         dilations = tuple(dilations)
         if len(dilations) != 2 or any(not isinstance(d, int) or d < 1 for d in dilations) or len(set(dilations)) < 2:
             raise ValueError(f"dilations must be two different positive integers, got {dilations}.")
-        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if groups < 1 or channels < 1 or channels % groups:
-                raise ValueError(f"{name} must be a positive multiple of groups = {groups}, got {channels}.")
+        check_channels(in_channels, out_channels, groups)
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=bias
         )
@@ -55,9 +51,7 @@ class LearnableMaskPSConv2d(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         """Draw a Kaiming normal weight (fan out) and factors uniform in [-1, 1], and zero the bias."""
-        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        super().reset_parameters()
         for factor in getattr(self, "factors", ()):  # the parent's __init__ calls this before there are any
             nn.init.uniform_(factor, -1.0, 1.0)
 

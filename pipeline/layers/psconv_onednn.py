@@ -1,7 +1,5 @@
 """oneDNN convolutions for PSConv terms: a forward that adds into its output, and gradients that avoid a slow case."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -7,8 +7,6 @@ The layouts `block` and `interleaved` differ in two strides only. Sums are in fl
 Importing this module needs Triton; `pipeline.layers.psconv_cuda` imports it when it is first needed.
 """
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

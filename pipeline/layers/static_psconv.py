@@ -1,7 +1,5 @@
 """PSConv as ordinary convolutions with static dilations, for deployment: no masks, a plain convolution's cost."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

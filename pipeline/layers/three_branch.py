@@ -1,7 +1,5 @@
 """The official PSConv layer, a sum of three convolutions, and its checkpoints as one dense weight."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -9,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
+from pipeline.layers.kaiming import check_kernel_size
 
 _FIRST_FEW = 3
 
@@ -38,8 +37,7 @@ class ThreeBranchPSConv2d(nn.Module):
         super().__init__()
         if parts < 2 or parts % 2:
             raise ValueError(f"parts must be even and positive, got {parts}; use 4 as the paper does.")
-        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be one odd integer, got {kernel_size!r}.")
+        check_kernel_size(kernel_size)
         if groups < 1 or dilation < 1:
             raise ValueError(f"groups and dilation must be positive integers, got {groups} and {dilation}.")
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):

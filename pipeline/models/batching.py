@@ -1,16 +1,16 @@
 """Normalise images and pad a batch to one size; the data code resizes, because it decides every image's scale."""
 
-from __future__ import annotations
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.detection.image_list import ImageList
+
+from pipeline.models.contract import Detections, Images, Targets
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in 0-1
 STD = (0.229, 0.224, 0.225)
 
 
-def check_targets(targets: list[dict[str, Tensor]] | None) -> None:
+def check_targets(targets: Targets | None) -> None:
     """Raise ValueError where a training step has no targets, or a target's boxes are not [n, 4]."""
     if targets is None:
         raise ValueError("Training needs targets, one dict with boxes [n, 4] and labels [n] an image.")
@@ -31,9 +31,7 @@ class Batching(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
-    def forward(
-        self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None
-    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
+    def forward(self, images: Images, targets: Targets | None = None) -> tuple[ImageList, Targets | None]:
         """Return images ([3, H, W] in 0-1) as one normalised, zero-padded ImageList [N, 3, H', W'], and the targets."""
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         height, width = (-(-max(side) // self.divisor) * self.divisor for side in zip(*sizes, strict=True))
@@ -42,6 +40,6 @@ class Batching(nn.Module):
             row[:, : image.shape[-2], : image.shape[-1]] = (image - self.mean) / self.std
         return ImageList(batch.contiguous(memory_format=torch.channels_last), sizes), targets
 
-    def postprocess(self, result: list[dict[str, Tensor]], image_shapes: list, original_sizes: list) -> list:
+    def postprocess(self, result: Detections, image_shapes: list, original_sizes: list) -> list:
         """Return the detections unchanged: they are in the pixels of the given image already."""
         return result

@@ -1,7 +1,5 @@
 """Image classifier: a backbone, the mean over positions, and one linear layer."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from pipeline.models.backbones.build import build_backbone

@@ -1,7 +1,5 @@
 """Networks that are built for their cost only: printed ones, and ones that decide between readings of a paper."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Networks as ONNX files: ordinary convolutions with static integer dilations only (POD, section 1)."""
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections import Counter

@@ -1,7 +1,5 @@
 """Compare the papers' printed costs with counts of their networks (`data/published/identities.yaml`)."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal, NamedTuple

@@ -1,7 +1,5 @@
 """Parameters and multiply-adds of a network, on the meta device: no data, no weights, no memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any

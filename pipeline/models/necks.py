@@ -1,7 +1,5 @@
 """Feature pyramids on a backbone, with the levels of each detector family."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from typing import Literal
 

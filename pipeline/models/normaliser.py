@@ -1,7 +1,5 @@
 """The divisor of a loss: the number of its positives or samples, in this process or averaged over all."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

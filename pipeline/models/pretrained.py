@@ -1,7 +1,5 @@
 """Published ImageNet weights, from torchvision's or timm's own loaders."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from pipeline.errors import InputError

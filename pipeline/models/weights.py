@@ -1,7 +1,5 @@
 """Weights of a plain backbone, put into plain and modified ones."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

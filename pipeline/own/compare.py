@@ -4,8 +4,6 @@ It checks the folder, writes a preset, says what the comparison will cost, build
 baselines for the run-to-run noise, and writes `reports/<name>/compare.md`. Called again it goes on where it stopped.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re
@@ -15,7 +13,7 @@ from collections.abc import Callable
 
 from pipeline import config, paths
 from pipeline.errors import InputError
-from pipeline.files import read_json, read_text, write_text
+from pipeline.files import found_json, read_text, write_text
 from pipeline.graph import doors
 from pipeline.graph.build import BuildError, build, exit_code, say
 from pipeline.own import data as own_data
@@ -65,8 +63,7 @@ def compare(options: argparse.Namespace) -> None:
 
 def noise_is_known(name: str, seeds: int) -> bool:
     """Tell whether the preset's run-to-run noise was measured for its present contents, by at least so many runs."""
-    path = paths.ROOT / paths.NOISE
-    entry = (read_json(path) if path.is_file() else {}).get(name) or {}
+    entry = (found_json(paths.ROOT / paths.NOISE) or {}).get(name) or {}
     runs = [group["seeds"] for group in entry.get("groups", {}).values()]
     return entry.get("preset_digest") == preset_digest(config.load_preset(name)) and min(runs, default=0) >= seeds
 

@@ -1,7 +1,5 @@
 """A preset for somebody's COCO-format folder: checked, split where needed, at one of the sizes of workflow/sizes."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from pathlib import Path

@@ -4,8 +4,6 @@ Gains, intervals and verdicts are those of the quickstart's tables; a gain that 
 "cannot tell" here, whatever its value.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from statistics import median
 from typing import NamedTuple
@@ -13,7 +11,7 @@ from typing import NamedTuple
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.evaluation.intervals import gain_sd, smallest_detectable_gain
-from pipeline.files import read_json, write_text
+from pipeline.files import found_json, write_text
 from pipeline.reporting.context import numbers_of, recipe_of
 from pipeline.verdicts.comparison import gain_noise, headline_tables
 from pipeline.verdicts.results import Results
@@ -113,8 +111,7 @@ def visible_section(results: Results, methods: list[Method]) -> str:
 
 def counted(results: Results) -> tuple[str, dict[str, int]]:
     """Return the number of validation images as text, then the number of objects by size."""
-    path = paths.statistics(results.name)
-    split = (read_json(path).get("splits", {}) if path.is_file() else {}).get("val")
+    split = (found_json(paths.statistics(results.name)) or {}).get("splits", {}).get("val")
     return (f"{split['images']:,}", dict(split["object_counts"])) if split else ("an unknown number of", {})
 
 

@@ -1,7 +1,5 @@
 """What each paper says, in two sentences, and which figures show it; numbers are in `data/published`."""
 
-from __future__ import annotations
-
 from pipeline.errors import InputError, nearest
 from pipeline.paths import PAPERS
 

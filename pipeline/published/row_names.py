@@ -1,7 +1,5 @@
 """Names of printed rows that can be told apart: papers print one label under several headings of a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The catalogue of a preset: every table that the papers print, and the experiments behind their text and figures."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from functools import partial

@@ -1,7 +1,5 @@
 """The claims as pages: one a paper, and one that counts them all; both with their data as CSV."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

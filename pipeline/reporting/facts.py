@@ -1,12 +1,10 @@
 """What happened inside the runs, in sentences, read from the figures' data."""
 
-from __future__ import annotations
-
 import csv
 import io
 
 from pipeline import paths
-from pipeline.files import read_json, read_text
+from pipeline.files import found_json, read_text
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import MOVED
 
@@ -53,10 +51,9 @@ def collage_facts(results: Results) -> list[str]:
 
 def threshold_facts(results: Results) -> list[str]:
     """Say which threshold the paper's heuristic reads off the baseline (DST, section 4.3)."""
-    path = paths.loss_share(results.name, DST_BASELINE)
-    if not path.is_file():
+    found = found_json(paths.loss_share(results.name, DST_BASELINE))
+    if found is None:
         return []
-    found = read_json(path)
     steps = "steps" if found["source"] == "steps" else f"windows of {found['window_steps']} steps"
     return [
         f"Half of the baseline's {steps} gave small objects less than {100 * found['quantiles']['0.5']:.1f} % of the "

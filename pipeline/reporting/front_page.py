@@ -1,7 +1,5 @@
 """The way into a preset's report: README.md, which forges show with the folder."""
 
-from __future__ import annotations
-
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_json, write_text

@@ -1,7 +1,5 @@
 """A gallery a paper: the same validation images as annotated, as its baseline sees them, and as its method does."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps

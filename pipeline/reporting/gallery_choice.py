@@ -1,7 +1,5 @@
 """Which images a gallery shows, and which detections on them are right: matching at IoU 0.5, thresholds by best F1."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

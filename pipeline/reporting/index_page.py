@@ -1,14 +1,12 @@
 """The first page of a preset: which method helps small objects here, and can one tell."""
 
-from __future__ import annotations
-
 from functools import partial
 from statistics import median
 from typing import Any
 
 from pipeline import markdown as md
 from pipeline import paths
-from pipeline.files import read_json, write_text
+from pipeline.files import found_json, write_text
 from pipeline.published.papers import NAMES, PAIRS
 from pipeline.reporting.context import DATA, comparability, judged, numbers_of
 from pipeline.reporting.sources import table_address
@@ -142,14 +140,16 @@ def sizes_section(results: Results) -> str:
         "Initial weights": "pre-trained here" if pretrained else "torchvision's ImageNet weights",
         "Seeds": "one training of each experiment, several where a method's name says so",
     }
+    for name in dict.fromkeys(preset.shares.values()):
+        others = " and of ".join(other for other, one in preset.shares.items() if one == name)
+        rows["Baselines"] = f"one training of {name} in the place of {others}, whose recipes differ in losses and decay"
     columns = [md.Column("What", lambda what: what), md.Column(f"Preset {preset.name}", rows.__getitem__)]
     return md.table(columns, rows)
 
 
 def data_section(results: Results) -> str:
     """Return the scale statistics of the data against what COCO has."""
-    path = paths.metrics(results.name, "statistics")
-    comparison = read_json(path).get("comparison", []) if path.is_file() else []
+    comparison = (found_json(paths.statistics(results.name)) or {}).get("comparison")
 
     def shown(key: str, row: dict[str, Any]) -> str:
         return md.percent(row[key]) if "share" in row["name"] else md.number(row[key], 3)
@@ -197,8 +197,7 @@ def _order(method: Method) -> tuple[bool, float]:
 
 
 def _images(results: Results) -> str:
-    path = paths.metrics(results.name, "statistics")
-    splits = read_json(path).get("splits", {}) if path.is_file() else {}
+    splits = (found_json(paths.statistics(results.name)) or {}).get("splits", {})
     parts = [f"{split['images']:,} {name} images" for name, split in sorted(splits.items())]
     return ", ".join(parts) or "not counted yet"
 

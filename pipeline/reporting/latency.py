@@ -1,7 +1,5 @@
 """What every method and combination costs in time, as a section of the methods' page; times belong to a machine."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

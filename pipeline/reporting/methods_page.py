@@ -1,7 +1,5 @@
 """All methods side by side: gains by object size, cost, latency, and what their combinations add."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

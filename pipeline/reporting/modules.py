@@ -1,7 +1,5 @@
 """Which function writes each page and draws each set of figures: a stage loads the module of its own and no other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib import import_module
 

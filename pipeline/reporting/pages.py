@@ -1,7 +1,5 @@
 """One page a paper: its claim, what was run, tables, figures, facts, gallery, and the commands that rebuild them."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Where every number of a table comes from: the experiment's file, its result, what it costs, and the command."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from pipeline import markdown as md

@@ -1,7 +1,5 @@
 """PSConv's speeds (section 4.2 and appendix G) beside those of the layers benchmark, which belong to a machine."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A table in long form, a line a row and metric: the CSV that pages and figures reuse; numbers are text as shown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Write `data/code/<preset>/...`: what each stage depends on besides its files, its settings and its code."""
 
-from __future__ import annotations
-
 import argparse
 
 from pipeline import cli, code_digest

@@ -1,17 +1,14 @@
 """Write the inits of fast-deployment networks: `python -m pipeline.stages.decompose EXPERIMENT --preset PRESET`."""
 
-import argparse
-
-from pipeline import config
-from pipeline.cli import run
+from pipeline.cli import run_spec
+from pipeline.spec import Spec
 
 
-def main(options: argparse.Namespace) -> None:
-    spec = config.resolve(options.name, options.preset)
+def main(spec: Spec) -> None:
     from pipeline.training.global_scales import decompose_init
 
     decompose_init(spec)
 
 
 if __name__ == "__main__":
-    run(main, __doc__, name="experiment")
+    run_spec(main, __doc__)

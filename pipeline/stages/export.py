@@ -3,18 +3,15 @@
 A whole classifier, or a detector's backbone and neck, is written to data/runs/<preset>/<experiment>/backbone.onnx.
 """
 
-import argparse
-
-from pipeline import config
-from pipeline.cli import run
+from pipeline.cli import run_spec
+from pipeline.spec import Spec
 
 
-def main(options: argparse.Namespace) -> None:
-    spec = config.resolve(options.name, options.preset)
+def main(spec: Spec) -> None:
     from pipeline.training.deploy import export_experiment
 
     export_experiment(spec)
 
 
 if __name__ == "__main__":
-    run(main, __doc__, name="experiment")
+    run_spec(main, __doc__)

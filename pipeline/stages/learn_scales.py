@@ -1,17 +1,14 @@
 """Average the learnt scales of a GSL network: `python -m pipeline.stages.learn_scales EXPERIMENT --preset PRESET`."""
 
-import argparse
-
-from pipeline import config
-from pipeline.cli import run
+from pipeline.cli import run_spec
+from pipeline.spec import Spec
 
 
-def main(options: argparse.Namespace) -> None:
-    spec = config.resolve(options.name, options.preset)
+def main(spec: Spec) -> None:
     from pipeline.training.global_scales import learn_scales
 
     learn_scales(spec)
 
 
 if __name__ == "__main__":
-    run(main, __doc__, name="experiment")
+    run_spec(main, __doc__)

@@ -1,17 +1,14 @@
 """Derive DST's threshold from a baseline: `python -m pipeline.stages.loss_share EXPERIMENT --preset PRESET`."""
 
-import argparse
-
-from pipeline import config
-from pipeline.cli import run
+from pipeline.cli import run_spec
+from pipeline.spec import Spec
 
 
-def main(options: argparse.Namespace) -> None:
-    spec = config.resolve(options.name, options.preset)
+def main(spec: Spec) -> None:
     from pipeline.analysis.loss_share import write_shares
 
     write_shares(spec.preset.name, spec.name)
 
 
 if __name__ == "__main__":
-    run(main, __doc__, name="experiment")
+    run_spec(main, __doc__)

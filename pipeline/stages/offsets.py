@@ -1,17 +1,14 @@
 """Measure a deformable network's offset spread: `python -m pipeline.stages.offsets EXPERIMENT --preset PRESET`."""
 
-import argparse
-
-from pipeline import config
-from pipeline.cli import run
+from pipeline.cli import run_spec
+from pipeline.spec import Spec
 
 
-def main(options: argparse.Namespace) -> None:
-    spec = config.resolve(options.name, options.preset)
+def main(spec: Spec) -> None:
     from pipeline.training.offset_spread import measure_offsets
 
     measure_offsets(spec)
 
 
 if __name__ == "__main__":
-    run(main, __doc__, name="experiment")
+    run_spec(main, __doc__)

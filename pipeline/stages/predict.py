@@ -1,18 +1,14 @@
 """Detect on the validation images: `python -m pipeline.stages.predict EXPERIMENT[__TEST] --preset PRESET`."""
 
-import argparse
-
-from pipeline import config, paths
-from pipeline.cli import run
+from pipeline.cli import run_spec
+from pipeline.spec import Spec
 
 
-def main(options: argparse.Namespace) -> None:
-    experiment, test = paths.split_evaluation(options.name)
-    spec = config.resolve(experiment, options.preset)
+def main(spec: Spec, test: str) -> None:
     from pipeline.training.prediction import predict
 
     predict(spec, test)
 
 
 if __name__ == "__main__":
-    run(main, __doc__, name="evaluation")
+    run_spec(main, __doc__, name="evaluation")

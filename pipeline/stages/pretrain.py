@@ -3,15 +3,12 @@
 `SCALEWISE_PROCESSES=gpus` in the environment trains on all GPUs of the machine.
 """
 
-import argparse
-
-from pipeline import config
-from pipeline.cli import run
+from pipeline.cli import run_spec
 from pipeline.launch import spread
+from pipeline.spec import Spec
 
 
-def main(options: argparse.Namespace) -> None:
-    spec = config.resolve(options.name, options.preset)
+def main(spec: Spec) -> None:
     from pipeline.training.classification.pretraining import pretrain, several_can_train
 
     if several_can_train(spec):
@@ -20,4 +17,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__, name="init")
+    run_spec(main, __doc__, name="init")

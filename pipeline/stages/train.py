@@ -3,15 +3,12 @@
 `SCALEWISE_PROCESSES=gpus` in the environment trains on all GPUs of the machine.
 """
 
-import argparse
-
-from pipeline import config
-from pipeline.cli import run
+from pipeline.cli import run_spec
 from pipeline.launch import spread
+from pipeline.spec import Spec
 
 
-def main(options: argparse.Namespace) -> None:
-    spec = config.resolve(options.name, options.preset)
+def main(spec: Spec) -> None:
     spread("pipeline.stages.train")
     from pipeline.training.detection import train_detector
 
@@ -19,4 +16,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__, name="experiment")
+    run_spec(main, __doc__)

@@ -1,13 +1,11 @@
 """Measure the weights of PSConv's dilations: `python -m pipeline.stages.weight_share EXPERIMENT --preset PRESET`."""
 
-import argparse
+from pipeline import paths
+from pipeline.cli import run_spec
+from pipeline.spec import Spec
 
-from pipeline import config, paths
-from pipeline.cli import run
 
-
-def main(options: argparse.Namespace) -> None:
-    spec = config.resolve(options.name, options.preset)
+def main(spec: Spec) -> None:
     from pipeline.analysis.weight_share import share_weights
     from pipeline.reporting.figures.weight_share import draw_weight_share
 
@@ -16,4 +14,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__, name="experiment")
+    run_spec(main, __doc__)

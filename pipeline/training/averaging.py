@@ -1,7 +1,5 @@
 """Moving average of a network's weights, which is smoother than the last step's and almost free."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Checkpoints of a running training and weights of a finished one, both written atomically."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

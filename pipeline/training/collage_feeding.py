@@ -15,10 +15,10 @@ from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.spec import Spec
 from pipeline.training.distributed import ALONE, World
 from pipeline.training.feedback import CollageSchedule
-from pipeline.training.feeding import COLLAGE, REGULAR, Batch, RegularBatches, loader
+from pipeline.training.feeding import COLLAGE, REGULAR, Batch, Feeder, RegularBatches, loader
 
 
-class CollageFeeder:
+class CollageFeeder(Feeder):
     """Two streams of batches; the feedback on the last step picks one (DST, section 3.2.1; official code).
 
     The streams advance independently, and a collage batch takes `components` batches of new images, so a DST run has as

@@ -1,7 +1,5 @@
 """A trained experiment as an ONNX file, checked against ONNX Runtime."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -40,6 +40,7 @@ def train_detector(spec: Spec) -> None:
 def train_together(spec: Spec, world: World) -> None:
     """Train with all processes of a world."""
     preset = spec.preset
+    spec = spec.with_milestones(preset.training.milestones)
     set_threads(preset)
     device = pick_device()
     manifest = spec.manifest

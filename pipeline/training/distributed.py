@@ -1,7 +1,5 @@
 """Several processes started by torchrun, each with a GPU or a share of the CPU, that train on parts of one batch."""
 
-from __future__ import annotations
-
 import datetime
 import math
 import os

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,13 +23,15 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]
 REGULAR, COLLAGE, PYRAMID = 1, 2, 3  # numbers of the random streams
 
 
-class Feeder(Protocol):
+class Feeder:
     """Gives this process's part of every batch; `state_dict` is its whole state, so a resumed training sees the same.
 
     Batches are numbered over all steps: if a step accumulates a batches, step s has batches s * a to s * a + a - 1.
     """
 
-    def batch(self, number: int) -> Batch: ...
+    def batch(self, number: int) -> Batch:
+        """Return a batch; batches are asked for in order."""
+        raise NotImplementedError
 
     def observe(
         self,
@@ -37,11 +39,14 @@ class Feeder(Protocol):
         targets: list[dict[str, Tensor]],
         last: bool = True,
         regression: Tensor | None = None,
-    ) -> None: ...
+    ) -> None:
+        """Take in the losses and objects of a batch; nothing feeds back unless a feeder says what."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state."""
 
 
 def build_feeder(spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> Feeder:
@@ -136,7 +141,7 @@ class RegularBatches(Dataset):
         return image, {"boxes": boxes, "labels": self.data.labels[row], **masks, **regions}
 
 
-class PlainFeeder:
+class PlainFeeder(Feeder):
     """One stream of batches, `numbers` of them."""
 
     def __init__(self, batches: Dataset, numbers: int) -> None:
@@ -144,25 +149,10 @@ class PlainFeeder:
         self._loader: Iterator[Batch] | None = None
 
     def batch(self, number: int) -> Batch:
-        """Return the next batch; batches are asked for in order."""
+        """Return the next batch."""
         if self._loader is None:
             self._loader = loader(self.batches, number, self.numbers)
         return next(self._loader)
-
-    def observe(
-        self,
-        positives: PositiveLosses | None,
-        targets: list[dict[str, Tensor]],
-        last: bool = True,
-        regression: Tensor | None = None,
-    ) -> None:
-        """Nothing feeds back."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
 
 def loader(batches: Dataset, start: int, stop: int) -> Iterator[Batch]:

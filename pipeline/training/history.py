@@ -1,7 +1,5 @@
 """Training history: means over windows of steps, small enough for git however long a training is."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

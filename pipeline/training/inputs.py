@@ -1,7 +1,5 @@
 """What a detector is given: the files that it starts from, learnt scales, and proposals of another network."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What ends a training early: SIGTERM from a cluster, the death of a data-loading worker, a loss that is not finite."""
 
-from __future__ import annotations
-
 import math
 import signal
 import sys

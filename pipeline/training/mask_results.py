@@ -1,7 +1,5 @@
 """Masks of detections: a network's mask of a box, pasted into the image and encoded as COCO's RLE."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

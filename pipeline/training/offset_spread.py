@@ -1,7 +1,5 @@
 """Effective dilations of a trained deformable detector over images, measured in the same way as learnt scales."""
 
-from __future__ import annotations
-
 import torch
 from torchvision.models.detection.image_list import ImageList
 

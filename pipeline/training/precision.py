@@ -1,7 +1,5 @@
 """Number format and thread count of a run, decided once at its start."""
 
-from __future__ import annotations
-
 import time
 
 import torch

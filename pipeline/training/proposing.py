@@ -1,7 +1,5 @@
 """Proposals of a trained region proposal network on all images, for the experiments that classify regions."""
 
-from __future__ import annotations
-
 from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split

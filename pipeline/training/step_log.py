@@ -1,7 +1,5 @@
 """The log of every step as JSON lines with timing and, on request, TensorBoard's event files; neither is a result."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

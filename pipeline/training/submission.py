@@ -4,8 +4,6 @@
 coco_test_dev`. Only the server can score the archive, so no table has a row of test-dev.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import zipfile

@@ -1,7 +1,5 @@
 """Random images of a split for measurements on a trained detector: resized as in a test, one size per batch."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple

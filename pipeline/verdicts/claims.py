@@ -43,11 +43,12 @@ class Best(Options):
 
 
 class Pair(Options):
-    """Two evaluations that stand in no table beside each other: the gain of the first over the second."""
+    """Two evaluations that stand in no table beside each other: the gain of the first over the second, and the printed."""
 
     metric: str
     of: str
     over: str
+    printed: float | None = None
 
 
 class Reading(Options):
@@ -88,7 +89,10 @@ def readings() -> dict[str, tuple[Reading, ...]]:
             raise InputError(f"{READINGS}: {name} must have exactly one of {', '.join(KINDS)}; correct it.")
         if entry.get("number", "scale_images") not in NUMBERS:
             raise InputError(f"{READINGS}: {name} names the unknown number {entry['number']!r}; correct it.")
-        if ("number" in entry or "pairs" in entry) and "bound" not in entry:
+        compared = (
+            "bound" in entry or all("printed" in pair for pair in entry.get("pairs", ())) and "number" not in entry
+        )
+        if not compared:
             raise InputError(f"{READINGS}: {name} has nothing to compare with; give it a bound.")
     return {name: tuple(msgspec.convert(entry, Reading) for entry in entries) for name, entries in raw.items()}
 
@@ -144,10 +148,11 @@ def _gain(results: Results, published: Published, reading: Reading, cell: str) -
 
 def _pair(results: Results, reading: Reading, pair: Pair) -> Part:
     """Judge the gain of one evaluation over another."""
-    gain = claimed_gain(results, pair.of, pair.over, pair.metric, None, reading.bound)
+    bound = reading.bound.of(pair.printed or 0.0)
+    gain = claimed_gain(results, pair.of, pair.over, pair.metric, pair.printed, bound)
     files = [paths.metrics(results.name, name) for name in (pair.of, pair.over)]
     what = f"{name_of(pair.metric)}, {pair.of} over {pair.over}"
-    return _of_gain(what, reading.bound.text(), gain, _relative(results, files))
+    return _of_gain(what, bound.text() if bound else f"{pair.printed:+g}", gain, _relative(results, files))
 
 
 BEST = Bound(above=0.0)

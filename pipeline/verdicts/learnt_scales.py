@@ -1,7 +1,5 @@
 """Learnt global scales: which of them a cell of POD's table 3 shows, and whether any moved."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from pipeline.published.tables import Row

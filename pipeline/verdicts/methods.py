@@ -1,7 +1,5 @@
 """What the page of methods compares: every method over its own baseline, and combinations that no paper tried."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pipeline.verdicts.comparison import Gain, further_gain, judge_gain

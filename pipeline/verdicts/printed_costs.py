@@ -1,7 +1,5 @@
 """Printed parameters, multiply-adds and times beside ours: counts at the papers' size, and ratios of times."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pipeline.published.columns import COUNTS, TIMES

@@ -1,7 +1,5 @@
 """The small files that stages left for one preset, read once; a missing one is `None`, never an error."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io
@@ -13,7 +11,7 @@ import msgspec
 
 from pipeline import config, paths
 from pipeline.errors import InputError
-from pipeline.files import read_json, read_text
+from pipeline.files import found_json, read_text
 from pipeline.options import Experiment, Recipe
 from pipeline.preset import Preset
 from pipeline.published.columns import MASK
@@ -51,7 +49,7 @@ class Results:
         Several trainings of a classifier that only a seed tells apart give their mean, as the papers print it.
         """
         if not is_classifier(evaluation):
-            return _json(paths.metrics(self.name, evaluation))
+            return found_json(paths.metrics(self.name, evaluation))
         summary = self.training(evaluation)
         if summary is None:
             return None
@@ -60,24 +58,24 @@ class Results:
         return {"images": summary.get("val_images") or _held_out(summary)} | errors
 
     def bootstrap(self, evaluation: str) -> dict[str, Any] | None:
-        return None if is_classifier(evaluation) else _json(paths.bootstrap(self.name, evaluation))
+        return None if is_classifier(evaluation) else found_json(paths.bootstrap(self.name, evaluation))
 
     def speeds(self, device: str) -> dict[str, Any] | None:
         """Return the layers benchmark of a device; it belongs to a machine, not to a preset."""
-        return _json(paths.ROOT / paths.layer_benchmark(device))
+        return found_json(paths.ROOT / paths.layer_benchmark(device))
 
     def training(self, experiment: str) -> dict[str, Any] | None:
-        return _json(paths.training_summary(self.name, experiment))
+        return found_json(paths.training_summary(self.name, experiment))
 
     def scales(self, experiment: str) -> dict[str, Any] | None:
-        return _json(paths.scales(self.name, experiment))
+        return found_json(paths.scales(self.name, experiment))
 
     def size(self, experiment: str) -> dict[str, Any] | None:
-        return _json(paths.size(self.name, experiment))
+        return found_json(paths.size(self.name, experiment))
 
     def counts(self, experiment: str) -> dict[str, Any] | None:
         """Return parameters and multiply-adds of an experiment's network at the papers' size, None if not counted."""
-        rows = (_json(paths.metrics(self.name, "identities")) or {}).get("rows", ())
+        rows = (found_json(paths.metrics(self.name, "identities")) or {}).get("rows", ())
         wanted = network(load_experiment(experiment))
         return next((row for row in rows if row["network"] == wanted), None)
 
@@ -104,7 +102,7 @@ class Results:
         return self._measured("methods")
 
     def _measured(self, part: str) -> dict[str, Any]:
-        entry = (_json(paths.NOISE) or {}).get(self.name) or {}
+        entry = (found_json(paths.NOISE) or {}).get(self.name) or {}
         return entry.get(part, {}) if entry.get("preset_digest") == preset_digest(self.preset) else {}
 
     def run_noise(self, experiment: str, metric: str) -> RunNoise:
@@ -244,10 +242,6 @@ def read_numbers(path: Path) -> list[dict[str, float | None]]:
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}, line {number} holds a cell that is no number; make this file again.") from error
     return rows
-
-
-def _json(path: Path) -> Any:
-    return read_json(path) if path.is_file() else None
 
 
 def _held_out(summary: dict[str, Any]) -> int | None:

@@ -1,7 +1,5 @@
 """Tables read back from their CSV, the only reader there is: typed lines, counts of verdicts, and one line a method."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections import Counter

@@ -1,7 +1,5 @@
 """Ratios of whole detectors' times: which pairs the printed tables and the methods' page compare, what was timed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass

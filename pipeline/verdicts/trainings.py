@@ -1,7 +1,5 @@
 """Several trainings of one experiment: how far they lie apart, and the gain between the means of two experiments."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Anchors against boxes: shapes as the public code rounds them, best overlaps by hand and by laying all anchors out."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Chips an image: which images and objects count, by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The heuristic of DST's section 4.3: shares counted by hand, quantiles, and what is said where they are missing."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

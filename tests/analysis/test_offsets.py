@@ -1,7 +1,5 @@
 """Effective dilation of deformable convolutions: by hand, against grids that are dilated, by object size."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

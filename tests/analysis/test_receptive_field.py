@@ -1,7 +1,5 @@
 """Density of connections: against real networks of ones, the paper's 1-D formula, and known receptive fields."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Weight share per dilation rate: by hand, its control by untrained weights, and the stage on a tiny detector."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

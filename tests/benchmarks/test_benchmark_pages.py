@@ -1,7 +1,5 @@
 """Pages: each in git is what the JSON beside it makes; and what no committed result shows."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The budget: what the graph's stages will do, multiplied out by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The CIFAR report on made-up runs: means, differences, and each verdict."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the benchmark compares is what it says: functions, parameters, sizes, memory; and a whole small run."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The benchmark of whole detectors: groups, drawn sides, what is kept of an earlier run, refusals, the page."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

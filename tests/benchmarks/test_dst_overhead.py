@@ -1,7 +1,5 @@
 """The benchmark of DST's cost: ratios by hand, blocks in turn, losses that feed back, a page that says what it saw."""
 
-from __future__ import annotations
-
 import itertools
 import json
 

@@ -1,7 +1,5 @@
 """The exercise at full size: what it copies, that it kills and resumes, and its page; the real run takes minutes."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

@@ -1,7 +1,5 @@
 """The loading benchmark: what is timed, what is divided by what, and how many processes are needed."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Verdicts on marks, by hand, and the page that shows them."""
 
-from __future__ import annotations
-
 import pytest
 
 from pipeline.benchmarks.marks import MET, MISSED, NOT_RUN, judge

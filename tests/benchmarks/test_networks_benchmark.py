@@ -1,7 +1,5 @@
 """The compared networks are what they are called: scales as printed, layers of each method, plain parameters."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The rehearsal: every experiment has its stages in the right order, a few run, failures are told, work is kept."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

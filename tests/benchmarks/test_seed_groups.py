@@ -1,7 +1,5 @@
 """Run-to-run noise by kind of baseline: one kind's measurement keeps the others', unless the preset changed."""
 
-from __future__ import annotations
-
 import argparse
 
 import pytest

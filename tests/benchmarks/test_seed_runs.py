@@ -1,7 +1,5 @@
 """Runs of the noise benchmark that ended are used again, and only while all that decides them is the same."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

@@ -1,7 +1,5 @@
 """The run-to-run benchmark: spreads by hand, its page, and its complaints."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

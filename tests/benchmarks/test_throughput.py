@@ -1,7 +1,5 @@
 """The throughput benchmark: both loops see the same objects and train, and the page says what was measured."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

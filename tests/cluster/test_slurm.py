@@ -1,7 +1,5 @@
 """The SLURM profile, as far as a machine without SLURM allows: stand-ins of its commands run the jobs here."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Unpacking: what fits arrives whole, and no malicious archive writes a byte outside or leaves half a folder."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

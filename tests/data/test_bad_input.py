@@ -1,7 +1,5 @@
 """Bad input, one mistake at a time: each is one sentence that names the place, the value and what to do."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re
@@ -13,12 +11,6 @@ from tiny_sets import instances, normalised, verify_one, write_images
 
 from pipeline.data.verify import Source, verify
 from pipeline.errors import InputError
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_images(tmp_path / "images")
-    return tmp_path
 
 
 def sentence(folder, content, **options) -> str:

@@ -1,7 +1,5 @@
 """Chips: SNIPER's greedy cover on official cases, hand-made covers, and properties of SNIP's sampling."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """CIFAR-100's binary records, by hand."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Crops, colours and reduced resolutions of classifiers, by value."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Reading instances files: what is kept, with which values, and what is cut, left out and counted."""
 
-from __future__ import annotations
-
 import json
 import math
 

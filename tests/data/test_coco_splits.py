@@ -1,7 +1,5 @@
 """trainval35k and minival from ids, on a set of six images made by hand."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

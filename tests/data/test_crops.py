@@ -1,7 +1,5 @@
 """Crops of photographs' objects: a set of one category gets places without an object as its second class."""
 
-from __future__ import annotations
-
 import torch
 from PIL import Image
 

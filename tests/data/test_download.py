@@ -1,7 +1,5 @@
 """Downloads from a server that breaks connections, lies and gives the wrong file."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib
@@ -20,12 +18,6 @@ SIZE = 300_000
 CONTENT = random.Random(0).randbytes(SIZE)
 SHA256 = ("sha256", hashlib.sha256(CONTENT).hexdigest())
 QUICK = Patience(attempts=3, wait=0.01)
-
-
-@pytest.fixture
-def server():
-    with Server() as found:
-        yield found
 
 
 @pytest.fixture

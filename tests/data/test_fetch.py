@@ -1,7 +1,5 @@
 """Whole data sets from a local server: resumed, remembered, counted; and every way to fail in one sentence."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -27,17 +25,7 @@ from pipeline.errors import InputError
 WAYS = Ways(patience=Patience(attempts=2, wait=0.01))
 Usage = namedtuple("Usage", "total used free")
 
-
-@pytest.fixture
-def server():
-    with Server() as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def zipped(members: dict[str, bytes]) -> bytes:

@@ -1,7 +1,5 @@
 """Labelled image folders and split files: ids by sorted names, bad files counted, one sentence for each mistake."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Labels as arrays: COCO's own files, gzipped and rebuilt ones, and files that are broken."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Masks: run-length codes against pycocotools, data sets with and without them, what lacks one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A preset with COCO and VOC data side by side, each verified into its own place and held against official counts."""
 
-from __future__ import annotations
-
 import json
 from argparse import Namespace
 from pathlib import Path

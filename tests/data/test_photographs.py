@@ -1,7 +1,5 @@
 """Sets of photographs: fetched from a local server or linked, held to their content, and people split by their ids."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -24,22 +22,11 @@ from pipeline.data.sources import verify_preset
 from pipeline.data.voc import read_voc
 from pipeline.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
 KNOWN = load_sources()
 ONCE = Patience(attempts=1, wait=0.01)
 BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox>"
 XML = f"<annotation><object><name>RBC</name>{BOX}</object></annotation>".encode()
-
-
-@pytest.fixture(autouse=True)
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def server():
-    with Server() as found:
-        yield found
 
 
 def jpeg(size: tuple[int, int], colour: tuple[int, int, int] = (200, 90, 90)) -> bytes:

@@ -1,7 +1,5 @@
 """Batch streams: stateless, every epoch a permutation, batches of one orientation where enough images share it."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

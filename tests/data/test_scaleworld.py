@@ -1,7 +1,5 @@
 """ScaleWorld: reproducible, true to its own masks, and with COCO's scale statistics."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 
@@ -170,9 +168,7 @@ def test_colour_of_keeps_the_luma():
 
 
 def test_write_split(tmp_path):
-    done = []
-    coco = write_split(tmp_path / "one", "val", 5, 7, FACTOR, progress=done.append)
-    assert done == [1, 2, 3, 4, 5]
+    coco = write_split(tmp_path / "one", "val", 5, 7, FACTOR)
     path = tmp_path / "one" / "annotations" / "instances_val.json"
     assert json.loads(path.read_text()) == coco
     for index, entry in enumerate(coco["images"]):
@@ -186,11 +182,6 @@ def test_write_split(tmp_path):
     official = COCO(path)
     for annotation in official.loadAnns(official.getAnnIds()):
         assert official.annToMask(annotation).sum() == annotation["area"]
-
-    write_split(tmp_path / "two", "val", 5, 7, FACTOR, workers=2)
-    files = [file.relative_to(tmp_path / "one") for file in sorted((tmp_path / "one").rglob("*")) if file.is_file()]
-    assert len(files) == 6
-    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
 
 
 def test_an_empty_split_is_a_data_set(tmp_path):

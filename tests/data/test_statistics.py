@@ -1,7 +1,5 @@
 """Scale statistics: counted by hand, on extreme inputs, and wanted as COCO's own labels have them."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Resizing, flipping and cropping, by hand and by identities."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings

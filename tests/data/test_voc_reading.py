@@ -1,7 +1,5 @@
 """Reading VOC folders: coordinates, difficult objects, classes, layouts, and mistakes."""
 
-from __future__ import annotations
-
 import pytest
 from tiny_sets import voc_object, write_voc
 

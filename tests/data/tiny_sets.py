@@ -1,7 +1,5 @@
 """Tiny data sets that the reading tests write into their temporary folders."""
 
-from __future__ import annotations
-
 import copy
 import json
 from pathlib import Path

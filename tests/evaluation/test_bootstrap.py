@@ -1,7 +1,5 @@
 """Bootstrap of AP: exact at weight one, equal to scoring repeated images, paired, and fast enough."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

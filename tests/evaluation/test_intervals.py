@@ -1,7 +1,5 @@
 """Intervals of gains: Student's t against printed tables, paired draws, pooled noise, all by hand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

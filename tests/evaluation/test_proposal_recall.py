@@ -1,7 +1,5 @@
 """Recall of proposals: by hand, and as COCO's AR with categories left aside."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 

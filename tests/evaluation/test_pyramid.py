@@ -1,7 +1,5 @@
 """Merging of pyramids: SNIPER's aggregate, closed ranges, ties at the cut, empty input."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

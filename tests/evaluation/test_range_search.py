@@ -1,7 +1,5 @@
 """The search climbs to the ranges that a score peaks at, and never below its start."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Soft-NMS: official outputs in order, hand-computed decays, properties, and speed."""
 
-from __future__ import annotations
-
 import math
 import time
 

@@ -1,7 +1,5 @@
 """PASCAL VOC's average precision, by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

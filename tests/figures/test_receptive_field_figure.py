@@ -1,7 +1,5 @@
 """The receptive field stage: same bytes every time, data beside the figure, no learnt row without learnt scales."""
 
-from __future__ import annotations
-
 import shutil
 
 from fake_results import read_csv

@@ -1,7 +1,5 @@
 """The figure of stable scales: its data by hand, what was not run, the same bytes every time."""
 
-from __future__ import annotations
-
 import pytest
 from fake_results import read_csv
 

@@ -1,7 +1,5 @@
 """A COCO-format folder as a user has one: rendered scenes, one annotation file, and a size that trains in seconds."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import tiny

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 DST = "dst_frcnn_r50_fpn_1x_dst"
 DST_FILE = f"workflow/papers/dst/experiments/{DST}.yaml"
-DST_STAGES = {f"workflow/papers/dst/dvc.yaml:{stage}@{DST}" for stage in ("train", "predict", "evaluate", "measure")}
+DST_STAGES = {f"workflow/papers/dst/dvc.yaml:{stage}@{DST}" for stage in ("train", "predict", "evaluate")}
 DST_TABLE = "workflow/papers/dst/tables/dvc.yaml:headline_dst_t2"
 PAGES = {"page_pod", "page_dst", "page_msfm", "page_snip", "page_psconv"}  # all show the figures, all curves in each
 ABOVE_DST = {DST_TABLE, "figures", "gallery@dst", "quickstart"} | PAGES
@@ -79,17 +79,16 @@ def test_both_doors_run_the_same_stages_and_leave_the_same_locks(built):
     assert built.run("git", "diff").stdout == changes
 
 
-def test_a_second_build_does_nothing_in_seconds(built):
-    begin = time.monotonic()
+def test_a_second_build_does_nothing(built):
     assert "quickstart is up to date" in built.build()
-    assert time.monotonic() - begin < 20
     assert built.ran() == set()
     assert built.run("git", "status", "--short").stdout == ""
 
 
 def test_an_edited_experiment_reruns_its_own_stages_and_what_is_above(built):
     edit(built, 9)
-    assert re.search(r"\b6 of the \d+ stages", built.build())  # six name its file; the rest stands above them
+    # Its training, and what reads its file: the table, the figures, the paper's page. The rest stands above them.
+    assert re.search(r"\b4 of the \d+ stages", built.build())
     assert built.ran() == DST_STAGES | ABOVE_DST
     nothing_to_do(built)
 
@@ -155,7 +154,7 @@ def test_a_killed_build_goes_on(built):
     command = ["python", "-m", "pipeline.graph", "build", "headline_dst_t2", "--cores", "2"]
     process = subprocess.Popen(command, cwd=built.root, env=built.environment | {"NAP": "20"})
     log = built.root / "ran.txt"
-    while not log.exists() or len(log.read_text().split()) < 2:  # training and measuring start side by side
+    while not log.exists():
         assert process.poll() is None
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGKILL)  # DVC and the stages live on for a while, as after a lost terminal
@@ -163,7 +162,7 @@ def test_a_killed_build_goes_on(built):
     lock = built.root / "workflow/papers/dst/dvc.lock"
     lock.write_text("")  # what an interrupt while DVC writes leaves
     started = built.ran()
-    assert {name.rpartition(":")[2] for name in started} == {f"train@{DST}", f"measure@{DST}"}
+    assert {name.rpartition(":")[2] for name in started} == {f"train@{DST}"}
     said = built.build("headline_dst_t2")
     assert "left over from a killed build" in said
     assert "torn by a killed run" in said

@@ -1,6 +1,5 @@
 """The whole catalogue: planned for preset `full` by both doors, written from whatever there is, entered by hand."""
 
-import os
 import re
 import time
 
@@ -35,10 +34,9 @@ def experiments_in(text: str, pattern: str) -> set[str]:
     return {paths.split_evaluation(name)[0] for name in re.findall(pattern, text)}
 
 
-@pytest.mark.parametrize("target", [(), ("catalogue",)], ids=["everything", "catalogue"])
-def test_dvc_lists_every_experiment_and_table_for_preset_full(full, target):
+def test_dvc_lists_every_experiment_and_table_for_preset_full(full):
     # Without --force DVC 3.67 looks for the stage in its run cache, and fails on inputs that are still to be made.
-    text = full.run("dvc", "repro", "--dry", "--force", *target).stdout
+    text = full.run("dvc", "repro", "--dry", "--force").stdout
     stages = set(re.findall(r"^Running stage '([^']+)':$", text, re.M))
     assert set(CATALOGUE) <= experiments_in(text, r"Running stage '[^']*@(\w+)':")
     assert {name.rpartition(":")[2] for name in stages if "/tables/" in name} >= TABLES
@@ -47,11 +45,10 @@ def test_dvc_lists_every_experiment_and_table_for_preset_full(full, target):
     assert full.ran() == set()
 
 
-@pytest.mark.parametrize("target", [(), ("catalogue",)], ids=["everything", "catalogue"])
-def test_snakemake_lists_every_experiment_and_table_for_preset_full(full, target):
-    text = full.run("snakemake", "--dry-run", *target).stdout
-    assert set(CATALOGUE) <= experiments_in(text, r"repro --single-item \S+@(\w+)")
-    assert set(re.findall(r"/tables/dvc.yaml:(\w+) >", text)) >= TABLES
+def test_snakemake_lists_every_experiment_and_table_for_preset_full(full):
+    text = full.run("snakemake", "--dry-run").stdout
+    assert set(CATALOGUE) <= experiments_in(text, r"pipeline\.graph\.job \S+@(\w+) ")
+    assert set(re.findall(r"/tables/dvc\.yaml:(\w+) ", text)) >= TABLES
     assert "reports/full/tables/dst_t5.md" in text
     assert full.ran() == set()
 
@@ -68,9 +65,7 @@ def test_tables_are_written_from_what_there_is_and_the_rest_stays_out_of_date(tm
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("{}\n")
-    begin = time.monotonic()
     said = project.run("python", "-m", "pipeline.graph", "tables").stdout
-    assert time.monotonic() - begin < 60
     affected = {a.rpartition(":")[2] for a, s in known.items() if str(paths.metrics("mini", DST)) in s.deps} & TABLES
     assert {"dst_t2", "dst_t5", "dst_t11", "dst_s4_6"} <= affected
     assert "44 tables are written: reports/mini/tables" in said
@@ -92,16 +87,15 @@ def test_results_of_stage_modules_run_by_hand_are_entered(tmp_path):
     project.ran()
     path = project.root / f"workflow/papers/dst/experiments/{DST}.yaml"
     path.write_text(path.read_text().replace("components: 4", "components: 9"))
-    os.utime(path, (time.time() + 1, time.time() + 1))
     refused = project.run("python", "-m", "pipeline.graph", "enter", "headline_dst_t2").stdout
     assert f"older than an input, left alone  workflow/papers/dst/dvc.yaml:train@{DST}" in refused
-    assert "0 of the 4 stages" in refused  # those that name its file; `evaluate` stands above them
+    assert "0 of the 2 stages" in refused  # the training and the table, which reads its file; the rest stands above
     time.sleep(1.1)
-    for script in ("train", "predict", "evaluate", "measure"):
+    for script in ("train", "predict", "evaluate"):
         project.run("python", "-m", f"pipeline.stages.{script}", DST, "--preset", "mini")
     project.run("python", "-m", "pipeline.stages.table", "dst_t2", "--headline", "--preset", "mini")
     said = project.run("python", "-m", "pipeline.graph", "enter", "headline_dst_t2").stdout
-    assert "5 of the 5 stages of headline_dst_t2 that were out of date are entered." in said
+    assert "4 of the 4 stages of headline_dst_t2 that were out of date are entered." in said
     assert "Nothing to be done" in project.run("snakemake", "--dry-run", "reports/mini/headline/dst_t2.md").stdout
     project.ran()
     assert "headline_dst_t2 is up to date" in project.build("headline_dst_t2")

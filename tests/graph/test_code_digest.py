@@ -13,10 +13,8 @@ from pipeline.code_digest import split, stale, write
 from pipeline.errors import InputError
 
 LAZY = """
-from importlib import import_module
-_HOME = {"collage": "mixing", "Chips": (".chips", "Chips"), "other": "pipeline.data.other"}
-def __getattr__(name):
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+from pipeline.lazy import lazy
+__getattr__, __all__ = lazy(__name__, {"collage": "mixing", "Chips": "chips", "other": "other"})
 """
 FILES = {
     "__init__": "",

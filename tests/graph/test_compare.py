@@ -1,7 +1,5 @@
 """`make compare`: in which order things happen, what is skipped the second time, and one real run at a tiny size."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What stages really load and read is in their digests, for every distinct set of parts that an experiment selects."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """An edit retrains exactly what it can change: edits by name, and the set of trainings whose digests they touch."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -82,8 +80,8 @@ def fixed_psconv(spec: Spec) -> bool:
 
 ADDED = "import torch\n\nX = 1\n"
 CODE = {  # an edit of code: the file, what is replaced by what, and which trainings it touches
-    "a report path": ("paths.py", "def report(", "def leaflet(p):\n    return p\n\n\ndef report(", None),
-    "a page's wording": ("reporting/tables.py", '"""\n\nfrom', '"""\n\nWORDS = "new"\nfrom', None),
+    "a report path": ("paths.py", "report = ", 'leaflet = Place("reports/{preset}/leaflet.md")\nreport = ', None),
+    "a page's wording": ("reporting/tables.py", '"""\n\n', '"""\n\nWORDS = "new"\n', None),
     "a docstring": ("training/loop.py", '"""The training loop', '"""A training loop', None),
     "a comment": ("training/loop.py", "    model.train()\n", "    # Go.\n    model.train()\n", None),
     "PSConv": ("layers/psconv.py", "import torch\n", ADDED, fixed_psconv),

@@ -1,4 +1,4 @@
-"""Stages that need no torch do not import it: a start of Python with torch costs seconds."""
+"""What needs no torch does not import it: a start of Python with torch costs seconds."""
 
 import subprocess
 import sys
@@ -9,18 +9,29 @@ from pipeline import paths
 from pipeline.reporting import modules
 
 STAGES = ("synthesize", "verify", "statistics", "evaluate", "table", "gallery", "page", "figures", "code", "loss_share")
-PAGES = sorted({place.partition(":")[0] for place in (modules.PAGES | modules.FIGURES).values()})
+PAGES = {place.partition(":")[0] for place in (modules.PAGES | modules.FIGURES).values()}
+PACKAGES = [
+    "pipeline.data, pipeline.training",
+    "pipeline.data.labelled.sets, pipeline.analysis.anchor_match",
+    "pipeline.data.scaleworld.scenes, pipeline.data.statistics",
+    "pipeline.data.verify, pipeline.data.verification_page",
+    "pipeline.graph.build, pipeline.code_digest, pipeline.config",
+]
 
 
-@pytest.mark.parametrize("module", [*(f"pipeline.stages.{stage}" for stage in STAGES), *PAGES])
-def test_a_light_stage_imports_no_torch(module):
-    text = f"import sys, {module}; print('torch' in sys.modules or 'torchvision' in sys.modules)"
+def imported(statement: str, *heavy: str) -> bool:
+    """Return whether a statement imports one of some modules, in a process of its own."""
+    text = f"import sys; {statement}; print(any(name in sys.modules for name in {heavy!r}))"
     done = subprocess.run([sys.executable, "-c", text], cwd=paths.ROOT, text=True, capture_output=True)
-    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout == "True\n"
 
 
-def test_the_workflow_imports_no_torch():
-    text = "import sys, pipeline.graph.build, pipeline.code_digest, pipeline.config; print('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", text], cwd=paths.ROOT, text=True, capture_output=True).stdout == "False\n"
-    )
+@pytest.mark.parametrize("names", [*(f"pipeline.stages.{stage}" for stage in STAGES), *sorted(PAGES), *PACKAGES])
+def test_light_stages_and_packages_import_no_torch(names):
+    assert not imported(f"import {names}", "torch", "torchvision")
+
+
+def test_public_names_of_evaluation_load_where_they_are_asked_for_and_then_no_torch_either():
+    names = "evaluate_detections, bootstrap_ap, scaled_size_ranges"
+    assert not imported(f"import pipeline.verdicts.rule; from pipeline.evaluation import {names}", "torch", "pandas")

@@ -1,7 +1,5 @@
 """Presets for own folders: splits that depend on file names alone, factors, sizes, and complaints of one sentence."""
 
-from __future__ import annotations
-
 import json
 import random
 import shutil

@@ -6,7 +6,7 @@ import pytest
 from graph_project import copy_project
 
 from pipeline import config, paths
-from pipeline.files import read_yaml
+from pipeline.files import read_yaml, write_text
 from pipeline.graph import declared, workspace
 
 TOUR = config.load_preset("tour")
@@ -43,9 +43,11 @@ def test_what_is_copied(checkout):
 def test_the_tour_needs_nothing_that_it_leaves_out(tmp_path):
     for name in ("workflow", "dvc.yaml", "params.yaml"):
         subprocess.run(["cp", "-r", paths.ROOT / name, tmp_path], check=True)
-    for path, text in workspace.shortened(TOUR.leaves_out).items():
+    for path, text in workspace.shortened(TOUR.leaves_out, TOUR.shares).items():
         (tmp_path / path).write_text(text)
     known = declared.stages(tmp_path)
+    alone = {f"{kind}@{name}" for kind in ("train", "evaluate", "measure") for name in TOUR.shares}
+    assert alone.isdisjoint(name.rpartition(":")[2] for name in declared.ancestors("quickstart", known))
     stages = declared.ancestors("quickstart", known)
     needed = {file for name in stages for file in (*known[name].deps, *known[name].outs)}
     assert [file for file in needed for name in TOUR.leaves_out if f"{name}." in file or f"/{name}/" in file] == []
@@ -55,6 +57,20 @@ def test_the_tour_needs_nothing_that_it_leaves_out(tmp_path):
     assert kinds == every - {"identities"}
     methods = ("gsl", "fd", "dst", "msfm", "snip", "psconv")
     assert all(any(f"train@{p}_" in s and s.endswith(f"_{m}") for s in stages for p in paths.PAPERS) for m in methods)
+
+
+def test_results_of_a_shared_training_are_links_as_long_as_it_is_shared(tmp_path):
+    for name in ("workflow", "dvc.yaml", "params.yaml"):
+        subprocess.run(["cp", "-r", paths.ROOT / name, tmp_path], check=True)
+    write_text(tmp_path / paths.PARAMS, "preset: tour\n")
+    own, other = (tmp_path / paths.metrics("tour", name) for name in ("pod_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x"))
+    workspace.link_shared(tmp_path, "tour", {"pod_frcnn_r50_fpn_1x": "dst_frcnn_r50_fpn_1x"})
+    write_text(other, "{}")
+    assert own.read_text() == "{}"
+    assert not (tmp_path / paths.metrics("tour", "pod_frcnn_r50_fpn_1x_fd")).is_symlink()
+    workspace.link_shared(tmp_path, "tour", {})
+    assert not own.is_symlink()
+    assert other.read_text() == "{}"
 
 
 @pytest.mark.slow

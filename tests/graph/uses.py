@@ -4,8 +4,6 @@
 imported before a process forks, so that every fork starts without a module of ours.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Layers that are asked for what they cannot be name the rule and the value."""
 
-from __future__ import annotations
-
 import functools
 
 import pytest

@@ -1,7 +1,5 @@
 """Invented images and targets of detectors, tiny detectors of every family, and one training step that is checked."""
 
-from __future__ import annotations
-
 import msgspec
 import tiny
 import torch
@@ -40,11 +38,8 @@ def rpn_spec(preset: str = "tiny", backbone: str = "resnet50", **options: object
     found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)
     own = {key: options.pop(key) for key in ("features", "anchors") if key in options}
     changes = {"detector": "d_rfcn_rpn", "neck": "none", "backbone": backbone, "region": None}
-    experiment = msgspec.structs.replace(
-        found.experiment, **changes, method=Method(**options), rpn=ProposalNetwork(**own)
-    )
-    recipe = msgspec.structs.replace(found.recipe, rpn_positive_iou=0.5, rpn_negative_iou=0.4)
-    return msgspec.structs.replace(found, experiment=experiment, recipe=recipe)
+    changes |= {"method": Method(**options), "rpn": ProposalNetwork(**own)}
+    return tiny.changed(found, experiment=changes, recipe={"rpn_positive_iou": 0.5, "rpn_negative_iou": 0.4})
 
 
 def model(family: str, classes: int = 3, **method: object) -> nn.Module:
@@ -55,8 +50,7 @@ def model(family: str, classes: int = 3, **method: object) -> nn.Module:
 
 def with_size(found: Spec, **size: object) -> Spec:
     """Return a specification with other sizes of its network."""
-    preset = msgspec.structs.replace(found.preset, model=msgspec.structs.replace(found.preset.model, **size))
-    return msgspec.structs.replace(found, preset=preset)
+    return tiny.changed(found, preset={"model": msgspec.structs.replace(found.preset.model, **size)})
 
 
 def picture(*shape: int, seed: int = 0) -> Tensor:

@@ -4,8 +4,6 @@
 (proposals of another network, a model built by hand).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,10 +49,9 @@ def spec(experiment: str, size: dict[str, Any] | None = None, **changes: Any) ->
 
     `changes` replace options of the experiment, `detector="fcos"` for example.
     """
-    found = config.resolve(experiment, "mini")
-    changed = msgspec.structs.replace(found.experiment, **changes)
-    preset = msgspec.structs.replace(PRESET, model=msgspec.structs.replace(PRESET.model, **(size or {})))
-    return msgspec.structs.replace(found, experiment=changed, preset=preset)
+    found = msgspec.structs.replace(config.resolve(experiment, "mini"), preset=PRESET)
+    model = msgspec.structs.replace(PRESET.model, **(size or {}))
+    return tiny.changed(found, experiment=changes, preset={"model": model})
 
 
 @functools.cache

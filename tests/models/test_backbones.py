@@ -1,7 +1,5 @@
 """Backbones against torchvision's and timm's own networks, at every preset size, with every method inside."""
 
-from __future__ import annotations
-
 import functools
 
 import msgspec

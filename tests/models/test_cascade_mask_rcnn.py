@@ -1,7 +1,5 @@
 """Cascade Mask R-CNN: a mask branch in every stage, averaged masks, and its counts."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from batches import full, model, picture, target

@@ -1,7 +1,5 @@
 """What every detector of images promises, on batches that are odd, empty, crowded or unequal."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from batches import DENSE, ROI_FAMILIES, SHAPE, SHAPES, crowd, learn, model, pictures, target

@@ -1,7 +1,5 @@
 """Deformable convolution by sampling equals torchvision's operator, forward and backward."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -1,9 +1,7 @@
 """Detectors without proposals: first stride, norms and box loss as preset and recipe have them."""
 
-from __future__ import annotations
-
-import msgspec
 import pytest
+import tiny
 import torch
 from batches import DENSE, SHAPES, learn, model, pictures, spec, target, with_size
 from torch import nn
@@ -13,9 +11,8 @@ from pipeline.models import build_detector
 
 def test_recipes_choose_the_box_loss():
     found = spec("retinanet")
-    recipe = msgspec.structs.replace(found.recipe, box_loss="smooth_l1")
     assert build_detector(found, 3).head.box_loss == "l1"
-    assert build_detector(msgspec.structs.replace(found, recipe=recipe), 3).head.box_loss == "smooth_l1"
+    assert build_detector(tiny.changed(found, recipe={"box_loss": "smooth_l1"}), 3).head.box_loss == "smooth_l1"
 
 
 def fine_model(family: str) -> nn.Module:

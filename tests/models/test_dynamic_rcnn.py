@@ -1,7 +1,5 @@
 """Dynamic R-CNN: what its histories record, when threshold and beta move and where to, and its loss, by hand."""
 
-from __future__ import annotations
-
 import copy
 import math
 

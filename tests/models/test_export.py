@@ -1,7 +1,5 @@
 """ONNX files: static integer dilations only, ONNX Runtime's outputs, the same bytes every time."""
 
-from __future__ import annotations
-
 import copy
 
 import onnx

@@ -1,7 +1,5 @@
 """Faster R-CNN: what is frozen, norms, anchors and the batch that a network sees."""
 
-from __future__ import annotations
-
 import pytest
 import tiny
 import torch

@@ -1,7 +1,5 @@
 """FCOS: assignment, centerness, losses and decoding by hand, and the parameters of its published size."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Online hard example mining by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Every published or worked-out cost of the papers' networks, to the integer, on the meta device."""
 
-from __future__ import annotations
-
 import csv
 
 import pytest

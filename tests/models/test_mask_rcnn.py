@@ -1,7 +1,5 @@
 """Mask R-CNN: mask targets and losses worked out by hand, and its counts."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

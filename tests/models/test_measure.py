@@ -1,7 +1,5 @@
 """Parameters and multiply-adds of whole networks, against published and worked-out numbers."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -122,7 +120,7 @@ def test_printed_scales_are_pods_table_3():
     assert set(printed_scales(tiny.spec("pod_frcnn_r50_fpn_1x_fd"))) == {"layer2.0", "layer3.0", "layer4.0"}
 
 
-@pytest.mark.parametrize("name", config.experiments())
+@pytest.mark.parametrize("name", [*config.experiments(), *config.combinations()])
 def test_every_experiment_can_be_measured(name):
     spec = tiny.spec(name)
     size = measure(spec, printed_scales(spec))

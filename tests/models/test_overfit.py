@@ -1,7 +1,5 @@
 """Every family learns eight images by heart; the parts of SNIP's networks do so beside their own tests."""
 
-from __future__ import annotations
-
 import overfit
 import pytest
 

@@ -1,7 +1,5 @@
 """Position-sensitive pooling by hand, and its three kinds against each other."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """The proposal network by itself: parameters, targets and losses by hand, and whether it learns."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

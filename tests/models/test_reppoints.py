@@ -1,7 +1,5 @@
 """RepPoints: boxes of point sets, who starts from which object, and the three losses, by hand; and its contract."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """RetinaNet against printed parameter counts, and its anchors, targets, losses and decoding worked out by hand."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,12 +1,9 @@
 """Deformable R-FCN's region classifier: parameters and losses by hand, its contract, and whether it learns."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
 import batches
-import msgspec
 import overfit
 import pytest
 import tiny
@@ -32,8 +29,7 @@ def region_spec(preset: str = "tiny", backbone: str = "resnet50", method: Method
     name = "snip_drfcn_r50_7ep_single_scale"
     found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)
     changes = {"detector": "d_rfcn_rcn", "neck": "none", "backbone": backbone, "method": method}
-    experiment = msgspec.structs.replace(found.experiment, **changes, region=RegionClassifier(**region))
-    return msgspec.structs.replace(found, experiment=experiment)
+    return tiny.changed(found, experiment=changes | {"region": RegionClassifier(**region)})
 
 
 def region_model(classes: int = 3, **region: Any) -> RFCN:

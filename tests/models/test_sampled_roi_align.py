@@ -1,7 +1,5 @@
 """RoIAlign and IoU on a processor: torchvision's numbers, forward and backward, across and beyond the border."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """First convolutions of SNIP's small-image classifiers: kernels, strides, positions, and what cannot be replaced."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

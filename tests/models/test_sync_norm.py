@@ -1,7 +1,5 @@
 """Norms that are synchronised over devices: every backbone builds with them, and a conversion leaves none behind."""
 
-from __future__ import annotations
-
 import pytest
 import tiny
 import torch

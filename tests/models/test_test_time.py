@@ -1,7 +1,5 @@
 """Mirrored images and ensembles: boxes come back to where they were, and regions are averaged one by one."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from batches import model, roi_options

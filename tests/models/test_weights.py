@@ -1,7 +1,5 @@
 """Published weights come through the libraries' own loaders and go into plain and modified backbones."""
 
-from __future__ import annotations
-
 import pytest
 import timm
 import torch

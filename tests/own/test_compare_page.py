@@ -1,7 +1,5 @@
 """The comparison on own data: what could have been seen comes first, and nothing below it is advice."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

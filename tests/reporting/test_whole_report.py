@@ -3,8 +3,6 @@
 The same checks run over a report of made-up results and over the committed one.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Small labelled image folders and specifications of classifiers, for tests that train on them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

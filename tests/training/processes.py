@@ -1,7 +1,5 @@
 """Scripts in processes of their own, which find the package and the tests' helpers and use one thread each."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Checkpoints survive truncation and interruption; inits go where names and shapes agree."""
 
-from __future__ import annotations
-
 import errno
 
 import processes

@@ -1,7 +1,5 @@
 """Errors, epochs, seeds and Welch's interval, by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

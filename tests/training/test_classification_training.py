@@ -1,7 +1,5 @@
 """Classifiers on labelled images: resumed bit for bit, seeds, epochs, resolutions, fine-tuning, the papers' rates."""
 
-from __future__ import annotations
-
 import json
 import signal
 from pathlib import Path

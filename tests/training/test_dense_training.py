@@ -1,7 +1,5 @@
 """Detectors without proposals through the pipeline: dynamic scale training, prediction, and what the feedback saw."""
 
-from __future__ import annotations
-
 import pytest
 import tiny
 

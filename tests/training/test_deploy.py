@@ -1,7 +1,5 @@
 """The export stage: trained weights where they exist, what the file holds, and what cannot be exported."""
 
-from __future__ import annotations
-
 import json
 
 import onnx

@@ -1,7 +1,5 @@
 """One forward pass of a detector's training: what it logs and feeds back over the batches of a step, by hand."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Two processes that share a batch train as one does: equal gradients, equal weights, one writer."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Ensembles from weights and proposals on disk to detections: three networks' looks at the same regions, averaged."""
 
-from __future__ import annotations
-
 import pytest
 import tiny
 import torch

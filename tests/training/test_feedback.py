@@ -1,7 +1,5 @@
 """Feedback of dynamic scale training: official shares, hand-computed ones, and the decisions that follow."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

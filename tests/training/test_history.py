@@ -1,7 +1,5 @@
 """Windows of the history, by hand."""
 
-from __future__ import annotations
-
 import json
 import math
 

@@ -1,7 +1,5 @@
 """A training survives SIGTERM, a full disk, a damaged checkpoint and a worker that dies; each says what happened."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Inference on an image pyramid by hand: every resolution's detections in its range, mirrored looks, soft-NMS."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

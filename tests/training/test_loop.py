@@ -1,7 +1,5 @@
 """One optimiser step by hand: accumulated batches, averaged weights, number formats, losses that are not finite."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

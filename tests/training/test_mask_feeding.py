@@ -1,7 +1,5 @@
 """Masks in training batches: where their boxes are, whatever is resized, mirrored, cut or put into collages."""
 
-from __future__ import annotations
-
 import pytest
 import tiny
 import torch

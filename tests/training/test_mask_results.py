@@ -1,7 +1,5 @@
 """Masks of detections: pasted by hand, merged over resolutions, written, scored, from training to metrics."""
 
-from __future__ import annotations
-
 import json
 import math
 import time

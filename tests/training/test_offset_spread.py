@@ -1,7 +1,5 @@
 """The offsets stage: effective dilations of a deformable detector over images."""
 
-from __future__ import annotations
-
 import pytest
 import tiny
 import torch

@@ -1,9 +1,5 @@
 """Merging detections over resolutions and writing them, by hand."""
 
-from __future__ import annotations
-
-import math
-
 import msgspec
 import pytest
 import tiny
@@ -70,13 +66,6 @@ def test_one_resolution_stays_as_it_is_but_for_its_range():
     assert merge([level], TestOptions(), PRESET) is level
     options = TestOptions(valid_ranges=((0, 20),))
     assert rows_of(merge([found((A, 0.5, 1), (B, 0.9, 1))], options, PRESET)) == [(A, 0.5, 1)]
-
-
-def test_soft_nms_over_resolutions():
-    first, second = found((A, 0.5, 1)), found((A_SHIFTED, 0.9, 1))
-    merged = merge([first, second], TestOptions(**TWO, merge="soft_nms"), PRESET)
-    decayed = 0.5 * math.exp(-(0.8**2) / 0.55)
-    assert rows_of(merged) == [(A_SHIFTED, 0.9, 1), (A, pytest.approx(decayed, abs=1e-5), 1)]
 
 
 @pytest.mark.parametrize("how", ["nms", "soft_nms"])

@@ -1,7 +1,5 @@
 """From one network's proposals to another's detections: files, resolutions, augmentation, recall, the whole chain."""
 
-from __future__ import annotations
-
 import pytest
 import tiny
 import torch

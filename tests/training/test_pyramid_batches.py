@@ -1,7 +1,5 @@
 """Batches of an image pyramid: every object at the resolutions where its size fits (SNIP), by hand."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest

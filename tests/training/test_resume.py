@@ -1,7 +1,5 @@
 """A killed training goes on to the same bytes as one that was never killed, and the same seed gives the same files."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

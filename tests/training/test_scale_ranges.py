@@ -1,7 +1,5 @@
 """Valid ranges of SNIP: SNIPER's own anchor labels and proposal targets, rules by hand, empty input."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

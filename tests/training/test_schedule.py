@@ -1,7 +1,5 @@
 """Learning rates by hand."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """The log of every step: whole lines only, none beyond the checkpoint, never a reason to stop."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

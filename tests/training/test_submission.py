@@ -1,7 +1,5 @@
 """Archives for COCO's server: COCO's own category ids, one image after the other, the same bytes every time."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from pathlib import Path

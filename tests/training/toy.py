@@ -1,7 +1,5 @@
 """A training small enough to follow by hand: one linear layer whose batches are numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The verdict rule: each word by hand, and which goes first."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Gains between means of several trainings, by hand, on the page of seeds and under the method's table."""
 
-from __future__ import annotations
-
 import pytest
 
 from pipeline import paths

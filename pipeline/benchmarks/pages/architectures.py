@@ -1,7 +1,5 @@
 """The page of the architectures benchmark, from its JSON alone."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

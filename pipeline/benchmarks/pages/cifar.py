@@ -1,7 +1,5 @@
 """Report of the CIFAR benchmark: errors over seeds, their difference with its uncertainty, curves and a verdict."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

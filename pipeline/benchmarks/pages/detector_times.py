@@ -1,7 +1,5 @@
 """The page of whole detectors' times, from its JSON alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pipeline.benchmarks.pages.parts import machine_line, ratio_cell

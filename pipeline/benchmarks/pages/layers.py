@@ -1,7 +1,5 @@
 """The page of a benchmark of layers and networks, from its JSON alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

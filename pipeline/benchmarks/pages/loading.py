@@ -1,7 +1,5 @@
 """The page of the loading benchmark, from its JSON alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pipeline.benchmarks.pages.parts import heading, spread

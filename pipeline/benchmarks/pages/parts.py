@@ -1,7 +1,5 @@
 """What the pages of benchmarks share: the machine, and how a median and its ends are written."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pipeline.markdown import number, plural

@@ -1,7 +1,5 @@
 """Page of the noise benchmark: every training of every group, and gains of methods that were trained as often."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from typing import Any

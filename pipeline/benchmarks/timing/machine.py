@@ -1,7 +1,5 @@
 """The parts of a machine that determine a benchmark's numbers, without anything that identifies it."""
 
-from __future__ import annotations
-
 import os
 import platform
 from pathlib import Path

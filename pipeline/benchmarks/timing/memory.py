@@ -1,7 +1,5 @@
 """Peak memory of one call, beyond that of its inputs and weights."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Callable, Iterable

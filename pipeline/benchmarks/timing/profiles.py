@@ -1,7 +1,5 @@
 """Where the time of a call goes: the shares of operators on a CPU, and of kernels on a GPU."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

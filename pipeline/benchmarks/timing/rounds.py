@@ -1,7 +1,5 @@
 """Time calls side by side in interleaved rounds, so that a slow moment of the machine affects all of them equally."""
 
-from __future__ import annotations
-
 import gc
 import random
 import statistics

@@ -1,7 +1,5 @@
 """Unpack untrusted tar and zip archives: plain files only, inside one folder, within limits."""
 
-from __future__ import annotations
-
 import errno
 import fnmatch
 import hashlib

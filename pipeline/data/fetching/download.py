@@ -1,7 +1,5 @@
 """Download one large file over HTTP: resumed after a break, checked, and moved into place only when complete."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib
@@ -20,7 +18,7 @@ import urllib3
 from tqdm import tqdm
 
 from pipeline.errors import InputError
-from pipeline.files import read_json, write_json
+from pipeline.files import found_json, write_json
 
 CHUNK = 2**20  # bytes
 TIMEOUT = (30, 60)  # seconds to connect, and between two packets
@@ -142,7 +140,7 @@ def one_response(url: str, part: Path, have: int, size: int | None, anywhere: bo
     """Request the missing bytes and append them; return whether the file is complete according to the server."""
     note = part.with_name(f"{part.name}.json")
     headers = {"Accept-Encoding": "identity", "User-Agent": "scalewise"}
-    known = read_json(note) if note.is_file() else {}
+    known = found_json(note) or {}
     validator = known.get("validator") if known.get("url") == url else None
     if have and (validator or anywhere):
         headers["Range"] = f"bytes={have}-"

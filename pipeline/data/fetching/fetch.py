@@ -3,8 +3,6 @@
 Finished archives are remembered beside them, so that the same command continues after any interruption.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -20,7 +18,7 @@ from pipeline.data.fetching.linking import link_own
 from pipeline.data.fetching.remote import UNKNOWN, Archive, RemoteSet
 from pipeline.data.people import rebuild_people
 from pipeline.errors import InputError
-from pipeline.files import read_json, write_json
+from pipeline.files import found_json, write_json
 
 REBUILD = {"trainval35k": rebuild_trainval35k, "test_dev": rebuild_test_dev, "people": rebuild_people}
 BY_HAND = {"source": "placed by hand"}
@@ -78,7 +76,7 @@ class State:
 
     def __init__(self, path: Path):
         self.path = path
-        self.known: dict[str, Any] = read_json(path) if path.is_file() else {}
+        self.known: dict[str, Any] = found_json(path) or {}
 
     def add(self, archive: Archive, entry: dict[str, Any]) -> None:
         """Note that an archive is in place."""

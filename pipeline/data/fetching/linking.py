@@ -1,7 +1,5 @@
 """A user's own folder in the place of archives: a data set that lies unpacked somewhere is linked, not copied."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Numbers of images stated by the publishers of COCO and PASCAL VOC, compared with those that verification found."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The real data sets as described in `workflow/data/sources.yaml`: archives, checksums and contents."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

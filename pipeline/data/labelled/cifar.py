@@ -1,7 +1,5 @@
 """CIFAR-100's binary version: records of two label bytes and 3,072 pixel bytes; pickled files are never read."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

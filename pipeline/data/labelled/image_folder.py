@@ -4,8 +4,6 @@ Every image is decoded before use; those that cannot be decoded are left out, co
 below the current folder (`paths.decoded`), by names, sizes and dates, because decoding ImageNet takes long.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

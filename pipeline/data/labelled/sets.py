@@ -3,8 +3,6 @@
 They are read from COCO's instances files, plain or gzipped, and the rebuilt ones of this project's small data sets.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import zlib

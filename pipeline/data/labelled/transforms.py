@@ -1,7 +1,5 @@
 """Crops, colours and sizes of a classifier's images; every random choice comes from the given generator."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Textured backgrounds of ScaleWorld: value noise, a horizon, stripes, tiles, patches and speckle."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

@@ -5,8 +5,6 @@ counts in each type and the sizes in each class follow COCO train2017. Lengths a
 `factor`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Painting of a composed ScaleWorld scene: colours with a guaranteed contrast, shading, exposure and noise."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pipeline.data.scaleworld.background import LUMA, colour_of, paint_background

@@ -3,12 +3,7 @@
 A scene depends only on (seed, split, index), so any subset can be rendered again, in any order, to the same bytes.
 """
 
-from __future__ import annotations
-
 import zlib
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +38,11 @@ def annotate_scene(seed: int, index: int, split: str, factor: float) -> tuple[in
     return *scene.owner.shape, _annotations(scene)
 
 
-def write_split(
-    folder: Path,
-    split: str,
-    count: int,
-    seed: int,
-    factor: float,
-    progress: Callable[[int], None] | None = None,
-    workers: int = 1,
-) -> dict[str, Any]:
+def write_split(folder: Path, split: str, count: int, seed: int, factor: float) -> dict[str, Any]:
     """Render `count` scenes below `folder` and return the COCO dictionary.
 
     Write `images/<split>/<split>_<index>.png` and, last, `annotations/instances_<split>.json`, in which file names are
-    relative to `images/<split>`. `progress` is called with the number of finished scenes. The bytes do not depend on
-    the number of `workers` (processes).
+    relative to `images/<split>`.
     """
     if not 0 <= count < 10**6:
         raise InputError(f"A ScaleWorld split has 0 to 999999 images, not {count}; correct its count.")
@@ -69,21 +55,16 @@ def write_split(
         "annotations": [],
         "categories": [{"id": k, "name": name} for k, name in enumerate(CATEGORIES, 1)],
     }
-    write = partial(_write_scene, images, seed, split, factor)
-    pool = ProcessPoolExecutor(workers) if workers > 1 else None
-    try:
-        scenes = pool.map(write, range(count), chunksize=16) if pool else map(write, range(count))
-        for index, (name, height, width, annotations) in enumerate(scenes):
-            coco["images"].append({"id": index + 1, "file_name": name, "height": height, "width": width})
-            for annotation in annotations:
-                category = annotation.pop("category")
-                entry = {"id": len(coco["annotations"]) + 1, "image_id": index + 1, "category_id": category}
-                coco["annotations"].append(entry | annotation)
-            if progress:
-                progress(index + 1)
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
+    for index in range(count):
+        image, annotations = render_scene(seed, index, split, factor)
+        name, (height, width) = f"{split}_{index:06d}.png", image.shape[:2]
+        with replacing(images / name) as temporary:
+            Image.fromarray(image).save(temporary, compress_level=1)
+        coco["images"].append({"id": index + 1, "file_name": name, "height": height, "width": width})
+        for annotation in annotations:
+            category = annotation.pop("category")
+            entry = {"id": len(coco["annotations"]) + 1, "image_id": index + 1, "category_id": category}
+            coco["annotations"].append(entry | annotation)
     write_json(Path(folder) / "annotations" / f"instances_{split}.json", coco, indent=None)
     return coco
 
@@ -145,16 +126,6 @@ def _check(seed: int, index: int, factor: float = 1.0) -> None:
             raise InputError(f"A ScaleWorld {name} lies in 0 to 2^32 - 1, not {value}; correct it.")
     if not 0.1 <= factor <= 8:
         raise InputError(f"A ScaleWorld factor lies in 0.1 to 8 (64x48 to 5120x3840), not {factor}; correct it.")
-
-
-def _write_scene(
-    images: Path, seed: int, split: str, factor: float, index: int
-) -> tuple[str, int, int, list[dict[str, Any]]]:
-    image, annotations = render_scene(seed, index, split, factor)
-    name = f"{split}_{index:06d}.png"
-    with replacing(images / name) as temporary:
-        Image.fromarray(image).save(temporary, compress_level=1)
-    return name, *image.shape[:2], annotations
 
 
 def _annotations(scene: Scene) -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ Some pairs have the same outline and differ only inside: ball and clock, crate a
 what a pixel belongs to (outside, body, accent, detail); `render` chooses the colours of inks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,12 +1,12 @@
 """Deformable convolution v1 (Dai et al., 2017): every output position moves its own sampling grid."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from torchvision.ops import deform_conv2d
+
+from pipeline.layers.kaiming import KaimingConv2d
 
 Pair = tuple[int, int]
 
@@ -64,7 +64,7 @@ def sampled_conv2d(
     return out if bias is None else out + bias[:, None, None]
 
 
-class DeformableConv2d(nn.Conv2d):
+class DeformableConv2d(KaimingConv2d):
     """A k x k convolution that reads its taps at predicted offsets, without masks (DCNv1).
 
     `offset_predictor` is a convolution with the layer's kernel size, stride and dilation and a bias. It starts at zero,
@@ -94,12 +94,6 @@ class DeformableConv2d(nn.Conv2d):
         self.offset_predictor = nn.Conv2d(in_channels, offsets, kernel_size, stride, padding, dilation)
         nn.init.zeros_(self.offset_predictor.weight)
         nn.init.zeros_(self.offset_predictor.bias)
-
-    def reset_parameters(self) -> None:
-        """Draw Kaiming normal weights (fan out) and zero the bias."""
-        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
 
     def predict_offsets(self, x: Tensor) -> Tensor:
         """Map x [N, C, H, W] to offsets in pixels, [N, offset groups * k * k * 2 (h, w), H', W']."""

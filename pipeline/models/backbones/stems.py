@@ -1,7 +1,5 @@
 """First convolutions for small images: SNIP's CNN-S (section 3)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 KERNELS = {"small_48": (3, 1), "small_96": (5, 2)}  # kernel and stride

@@ -1,10 +1,9 @@
 """Cascade Mask R-CNN with FPN: a cascade whose every stage has a mask branch."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from pipeline.models.backbones.build import Scales
+from pipeline.models.contract import Detections, Levels, Shapes
 from pipeline.models.detectors.cascade_rcnn import IOUS, CascadeRoIHeads, assemble_cascade, stage_arguments
 from pipeline.models.heads.mask_branch import MaskRoIHeads, add_masks, build_mask_branch
 from pipeline.models.heads.two_stage import TwoStageDetector
@@ -19,9 +18,7 @@ class CascadeMaskRoIHeads(CascadeRoIHeads):
     boxes and their probabilities are averaged (MMDetection).
     """
 
-    def detect(
-        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
+    def detect(self, features: Levels, proposals: list[Tensor], image_shapes: Shapes) -> Detections:
         """Return boxes, labels, scores and `mask_probs` [D, 1, 28, 28] of every image."""
         found = super().detect(features, proposals, image_shapes)
         return add_masks([stage.masks for stage in self.stages], features, found)

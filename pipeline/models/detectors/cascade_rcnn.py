@@ -1,7 +1,5 @@
 """Cascade R-CNN with FPN: three RoI heads, each trained at a higher IoU on the boxes that the one before refined."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
+from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.roi_heads import PositiveLosses, RoIFilter, RoIHeads, SampledRoIs
 from pipeline.models.heads.two_stage import (
     TwoStageDetector,
@@ -31,19 +30,15 @@ class CascadeRoIHeads(nn.Module):
     """A sequence of RoI heads with the interface of one.
 
     Args:
-        stages: class-agnostic RoI heads in their order.
-        weights: of the stages' losses.
+        stages: class-agnostic RoI heads in their order, as many as `LOSS_WEIGHTS`.
 
     Between stages, the sampled RoIs are refined without gradients. The objects' own boxes among them are dropped,
     because every stage adds them again (MMDetection).
     """
 
-    def __init__(self, stages: Sequence[RoIHeads], weights: Sequence[float] = LOSS_WEIGHTS) -> None:
+    def __init__(self, stages: Sequence[RoIHeads]) -> None:
         super().__init__()
-        if len(stages) != len(weights):
-            raise ValueError(f"stages and weights must be equally many, got {len(stages)} and {len(weights)}")
         self.stages = nn.ModuleList(stages)
-        self.weights = tuple(weights)
 
     @property
     def positives(self) -> PositiveLosses | None:
@@ -65,17 +60,13 @@ class CascadeRoIHeads(nn.Module):
             stage.filter_rois = rule
 
     def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        self, features: Levels, proposals: list[Tensor], image_shapes: Shapes, targets: Targets | None = None
+    ) -> tuple[Detections, Losses]:
         """Return detections (evaluation) and weighted losses named by stage, as `loss_classifier_0` (training)."""
         if not self.training:
             return self.detect(features, proposals, image_shapes), {}
         named = {}
-        for number, (stage, weight) in enumerate(zip(self.stages, self.weights, strict=True)):
+        for number, (stage, weight) in enumerate(zip(self.stages, LOSS_WEIGHTS, strict=True)):
             sampled = stage.sample(proposals, targets)
             losses, deltas = stage.sampled_losses(features, sampled, image_shapes, targets)
             named.update({f"{name}_{number}": loss * weight for name, loss in losses.items()})
@@ -83,9 +74,7 @@ class CascadeRoIHeads(nn.Module):
             proposals = [boxes[kept] for boxes, kept in zip(refined, not_objects(sampled), strict=True)]
         return [], named
 
-    def detect(
-        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
+    def detect(self, features: Levels, proposals: list[Tensor], image_shapes: Shapes) -> Detections:
         """Return the last stage's boxes [D, 4], with labels [D] and scores [D] from all stages' mean probabilities.
 
         Differs from MMDetection, which averages logits, and from the paper, where all stages score the last boxes.
@@ -104,7 +93,7 @@ class CascadeRoIHeads(nn.Module):
             stage.dense_parts(images, channels, proposals)
 
 
-def refine(stage: RoIHeads, boxes: list[Tensor], deltas: Tensor, image_shapes: list[tuple[int, int]]) -> list[Tensor]:
+def refine(stage: RoIHeads, boxes: list[Tensor], deltas: Tensor, image_shapes: Shapes) -> list[Tensor]:
     """Return RoIs [R_i, 4] of every image moved by class-agnostic deltas and clipped to the image, without gradients.
 
     Args:

@@ -4,8 +4,6 @@ The network is Faster R-CNN's. Two numbers change while it trains: the least IoU
 beta of the box loss falls.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -11,6 +11,7 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.ops import clip_boxes_to_image
 
 from pipeline.models.backbones.build import Scales
+from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.grid_head import GridHead
 from pipeline.models.heads.grid_points import GRID, decode_boxes, grid_targets
 from pipeline.models.heads.reweighting import reweighted
@@ -58,12 +59,8 @@ class GridRoIHeads(RoIHeads):
         self.grid_pool, self.grid_head = grid_pool, grid_head
 
     def sampled_losses(
-        self,
-        features: dict[str, Tensor],
-        sampled: SampledRoIs,
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]],
-    ) -> tuple[dict[str, Tensor], Tensor]:
+        self, features: Levels, sampled: SampledRoIs, image_shapes: Shapes, targets: Targets
+    ) -> tuple[Losses, Tensor]:
         """Return `loss_classifier` and `loss_grid`, and box deltas of zero.
 
         Keep as `positives` the RoIs that the grid head trained on, with the grid loss as their regression loss.
@@ -86,7 +83,7 @@ class GridRoIHeads(RoIHeads):
         loss = reweighted(grid_loss, areas, self.small_below).sum() / self.normaliser(len(chosen))
         return {"loss_classifier": losses["loss_classifier"], "loss_grid": loss}, deltas
 
-    def grid_loss(self, features: dict[str, Tensor], rois: list[Tensor], objects: Tensor) -> Tensor:
+    def grid_loss(self, features: Levels, rois: list[Tensor], objects: Tensor) -> Tensor:
         """Return the weighted loss [P] of every image's RoIs [P_i, 4], which should find objects [P, 4].
 
         It sums the mean binary cross-entropy over points and pixels of the fused and of the unfused heatmaps.
@@ -98,9 +95,7 @@ class GridRoIHeads(RoIHeads):
             total = total + LOSS_WEIGHT * loss.mean(dim=(1, 2, 3))
         return total
 
-    def detect(
-        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
+    def detect(self, features: Levels, proposals: list[Tensor], image_shapes: Shapes) -> Detections:
         """Return boxes [D, 4], labels [D] and scores [D] of every image; the score is that of the RoI."""
         results = super().detect(features, proposals, image_shapes)
         rois = [found["boxes"] for found in results]

@@ -1,7 +1,5 @@
 """Mask R-CNN with FPN: Faster R-CNN whose RoI heads have a mask branch beside the box branch."""
 
-from __future__ import annotations
-
 from pipeline.models.backbones.build import Scales
 from pipeline.models.heads.mask_branch import MaskRoIHeads, build_mask_branch
 from pipeline.models.heads.two_stage import TwoStageDetector, assemble_fpn, fpn_parts, roi_arguments

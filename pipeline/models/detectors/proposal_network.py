@@ -1,7 +1,5 @@
 """A region proposal network trained alone: class-free boxes, best first (SNIP, section 7.2 and table 3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
@@ -9,6 +7,7 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers
 
 from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
+from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.detectors.rfcn import build_dilated
 from pipeline.models.heads.dense import SingleStageDetector
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
@@ -46,9 +45,7 @@ class StandaloneRPN(RegionProposalNetwork):
     border: float = float("inf")
     positives: PositiveLosses | None = None
 
-    def forward(
-        self, images: ImageList, features: dict[str, Tensor], targets: list[dict[str, Tensor]] | None = None
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+    def forward(self, images: ImageList, features: Levels, targets: Targets | None = None) -> tuple[Detections, Losses]:
         """Return proposals (evaluation) or named losses (training).
 
         Proposals are `boxes` [P, 4] in network-input pixels, `scores` [P], best first, and `labels` [P], all 1.
@@ -71,7 +68,7 @@ class StandaloneRPN(RegionProposalNetwork):
         ], {}
 
     def assign_inside(
-        self, anchors: list[Tensor], targets: list[dict[str, Tensor]], sizes: list[tuple[int, int]]
+        self, anchors: list[Tensor], targets: Targets, sizes: Shapes
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return labels [A] (-1 beyond the border) and matched boxes [A, 4] of every image.
 
@@ -117,9 +114,7 @@ class ProposalDetector(SingleStageDetector):
         """Losses of the last training step's positive anchors."""
         return self.rpn.positives
 
-    def run(
-        self, features: dict[str, Tensor], images: ImageList, targets: list[dict[str, Tensor]] | None
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+    def run(self, features: Levels, images: ImageList, targets: Targets | None) -> tuple[Detections, Losses]:
         """Return proposals (evaluation) and named losses (training)."""
         return self.rpn(images, features, targets)
 

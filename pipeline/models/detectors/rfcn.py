@@ -17,6 +17,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from pipeline.models.backbones.build import Scales, build_backbone, freeze_stages
 from pipeline.models.batching import Batching, check_targets
+from pipeline.models.contract import Images, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.hard_examples import hardest
 from pipeline.models.heads.position_sensitive import Pooling, pool_bins, sample_bins, shift_bins
 from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads, SampledRoIs
@@ -128,9 +129,7 @@ class RegionHeads(RoIHeads):
 
     hard_examples: int | None = None
 
-    def predict(
-        self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor]:
+    def predict(self, features: Levels, boxes: list[Tensor], image_shapes: Shapes) -> tuple[Tensor, Tensor]:
         """Return logits [R, K + 1] and deltas [R, 1, 4] for RoIs [R_i, 4] of every image."""
         outputs = [head(level, boxes) for head, level in zip(self.box_head, features.values(), strict=True)]
         logits = outputs[0]["scores"]
@@ -144,12 +143,8 @@ class RegionHeads(RoIHeads):
         return [torch.where(row >= 0)[0] for row in labels]
 
     def sampled_losses(
-        self,
-        features: dict[str, Tensor],
-        sampled: SampledRoIs,
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]],
-    ) -> tuple[dict[str, Tensor], Tensor]:
+        self, features: Levels, sampled: SampledRoIs, image_shapes: Shapes, targets: Targets
+    ) -> tuple[Losses, Tensor]:
         """Return the named losses, divided by their number, of the RoIs that train, and the deltas of all RoIs."""
         logits, deltas = self.predict(features, sampled.boxes, image_shapes)
         labels, wanted, areas = map(torch.cat, (sampled.labels, sampled.regression_targets, sampled.areas))
@@ -172,12 +167,7 @@ class RFCN(nn.Module):
         """Losses of the last training step's positive RoIs that hard example mining kept."""
         return self.roi_heads.positives
 
-    def forward(
-        self,
-        images: list[Tensor],
-        targets: list[dict[str, Tensor]] | None = None,
-        proposals: Sequence[Tensor] | None = None,
-    ) -> Any:
+    def forward(self, images: Images, targets: Targets | None = None, proposals: Sequence[Tensor] | None = None) -> Any:
         """Return named losses (training) or a list of detections (evaluation).
 
         Args:
@@ -198,7 +188,7 @@ class RFCN(nn.Module):
             return losses
         return self.transform.postprocess(detections, batch.image_sizes, [image.shape[-2:] for image in images])
 
-    def region_scores(self, images: list[Tensor], proposals: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def region_scores(self, images: Images, proposals: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return each image's scores [P, K + 1], the background's first, and clipped boxes [P, 4] of all proposals.
 
         Nothing is suppressed, because ensembles and flipped images average these RoI by RoI (SNIP, section 7.3).
@@ -219,9 +209,7 @@ class RFCN(nn.Module):
             head.dense_parts(level)
 
 
-def given_proposals(
-    images: list[Tensor], targets: list[dict[str, Tensor]] | None, proposals: Sequence[Tensor] | None
-) -> list[Tensor]:
+def given_proposals(images: Images, targets: Targets | None, proposals: Sequence[Tensor] | None) -> list[Tensor]:
     """Return the proposals [P, 4] of every image in fp32 on its device; raise ValueError where an image has none."""
     if proposals is None:
         missing = [row for row, target in enumerate(targets or [{}]) if "proposals" not in target]

@@ -1,7 +1,5 @@
 """Anchors of RetinaNet: their shapes, and the object that each is matched to."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

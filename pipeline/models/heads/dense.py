@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from pipeline.models.batching import Batching, check_targets
+from pipeline.models.contract import Detections, Images, Levels, Losses, Targets
 from pipeline.models.heads.reweighting import set_reweighting
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import Normaliser, local_normaliser
@@ -38,11 +39,11 @@ class DenseHead(nn.Module):
         """Map levels [N, C, H, W] to named outputs: lists of [N, ..., H, W] in fp32, even under autocast."""
         raise NotImplementedError
 
-    def losses(self, outputs: Outputs, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    def losses(self, outputs: Outputs, images: ImageList, targets: Targets) -> dict[str, Tensor]:
         """Return named losses and remember `positives`."""
         raise NotImplementedError
 
-    def detect(self, outputs: Outputs, images: ImageList) -> list[dict[str, Tensor]]:
+    def detect(self, outputs: Outputs, images: ImageList) -> Detections:
         """Return `boxes` [D, 4] (network-input pixels), `labels` [D] from 1 and `scores` [D] of every image."""
         raise NotImplementedError
 
@@ -54,13 +55,11 @@ class SingleStageDetector(nn.Module):
         super().__init__()
         self.backbone, self.transform = backbone, transform
 
-    def run(
-        self, features: dict[str, Tensor], images: ImageList, targets: list[dict[str, Tensor]] | None
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+    def run(self, features: Levels, images: ImageList, targets: Targets | None) -> tuple[Detections, Losses]:
         """Return detections in network-input pixels (empty in training) and named losses (empty in evaluation)."""
         raise NotImplementedError
 
-    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+    def forward(self, images: Images, targets: Targets | None = None) -> Any:
         """Return named losses (training) or a list of detections (evaluation) for images [3, H, W] in 0-1.
 
         Raises:
@@ -87,9 +86,7 @@ class DenseDetector(SingleStageDetector):
         """Losses of the last training step's positive anchors or points."""
         return self.head.positives
 
-    def run(
-        self, features: dict[str, Tensor], images: ImageList, targets: list[dict[str, Tensor]] | None
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+    def run(self, features: Levels, images: ImageList, targets: Targets | None) -> tuple[Detections, Losses]:
         """Return detections (evaluation) and named losses (training)."""
         outputs = self.head(list(features.values()))
         if self.training:

@@ -1,7 +1,5 @@
 """What dense heads with focal loss share: towers and their initialisation, positions on levels, the final steps."""
 
-from __future__ import annotations
-
 import math
 
 import torch

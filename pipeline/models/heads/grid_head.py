@@ -1,7 +1,5 @@
 """Grid head: heatmaps of a box's 3x3 points, each informed by its neighbours' features (Grid R-CNN, section 3)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -6,8 +6,6 @@ well (Grid R-CNN Plus, section 2.1). Points are numbered column by column: 0 is 
 of its left side, 8 the bottom-right corner.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

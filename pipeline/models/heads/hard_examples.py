@@ -1,7 +1,5 @@
 """Online hard example mining: only an image's RoIs with the largest losses train (Shrivastava et al., 2016)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

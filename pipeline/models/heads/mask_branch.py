@@ -1,7 +1,5 @@
 """Mask branch of RoI heads: a small mask for every class and RoI, learnt on the RoIs that are objects."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import roi_align
 
+from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.roi_heads import RoIHeads, SampledRoIs
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.two_stage import fpn_pool
@@ -32,11 +31,11 @@ class MaskBranch(nn.Module):
         self.head = MaskRCNNHeads(channels, (channels,) * CONVOLUTIONS, dilation=1)
         self.predictor = MaskRCNNPredictor(channels, channels, classes)
 
-    def forward(self, features: dict[str, Tensor], boxes: list[Tensor]) -> Tensor:
+    def forward(self, features: Levels, boxes: list[Tensor]) -> Tensor:
         """Return mask logits [R, K, 28, 28] for RoIs [R_i, 4] of every image, in fp32 even under autocast."""
         return self.predictor(self.head(self.pool(features, boxes, []))).float()
 
-    def loss(self, features: dict[str, Tensor], sampled: SampledRoIs, targets: list[dict[str, Tensor]]) -> Tensor:
+    def loss(self, features: Levels, sampled: SampledRoIs, targets: Targets) -> Tensor:
         """Return the binary cross-entropy of the masks of the objects' classes, averaged over the positive RoIs.
 
         Args:
@@ -79,19 +78,13 @@ class MaskRoIHeads(RoIHeads):
         self.masks = masks
 
     def sampled_losses(
-        self,
-        features: dict[str, Tensor],
-        sampled: SampledRoIs,
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]],
-    ) -> tuple[dict[str, Tensor], Tensor]:
+        self, features: Levels, sampled: SampledRoIs, image_shapes: Shapes, targets: Targets
+    ) -> tuple[Losses, Tensor]:
         """Return the named losses of sampled RoIs, including `loss_mask`, and their box deltas."""
         losses, deltas = super().sampled_losses(features, sampled, image_shapes, targets)
         return losses | {"loss_mask": self.masks.loss(features, sampled, targets)}, deltas
 
-    def detect(
-        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
+    def detect(self, features: Levels, proposals: list[Tensor], image_shapes: Shapes) -> Detections:
         """Return boxes, labels, scores and `mask_probs` of every image."""
         return add_masks([self.masks], features, super().detect(features, proposals, image_shapes))
 
@@ -109,7 +102,7 @@ def build_mask_branch(spec: Spec, classes: int) -> MaskBranch:
     return MaskBranch(fpn_pool(spec, RESOLUTION), spec.preset.model.fpn_channels, classes)
 
 
-def check_masks(targets: list[dict[str, Tensor]]) -> None:
+def check_masks(targets: Targets) -> None:
     """Raise ValueError where a target has no masks, or not one mask for each box."""
     for row, target in enumerate(targets):
         if "masks" not in target:
@@ -147,9 +140,7 @@ def of_classes(logits: Tensor, classes: Tensor) -> Tensor:
     return logits[torch.arange(len(classes), device=classes.device), classes]
 
 
-def add_masks(
-    branches: Sequence[MaskBranch], features: dict[str, Tensor], detections: list[dict[str, Tensor]]
-) -> list[dict[str, Tensor]]:
+def add_masks(branches: Sequence[MaskBranch], features: Levels, detections: Detections) -> Detections:
     """Add to detections `mask_probs` [D, 1, 28, 28], their labels' mask probabilities averaged over branches."""
     boxes = [found["boxes"] for found in detections]
     classes = torch.cat([found["labels"] for found in detections]) - 1

@@ -1,7 +1,5 @@
 """Overlap of every box of one set with every box of another."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Point sets of RepPoints: the boxes that they stand for, and the positions that objects are assigned to."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Position-sensitive RoI pooling: every bin of a RoI reads maps of its own (R-FCN), plain, bilinear or deformable."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch

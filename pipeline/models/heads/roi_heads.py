@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection import roi_heads
 
+from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.overlap import pairwise_iou
 from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.suppression import suppress
@@ -72,18 +73,14 @@ class RoIHeads(roi_heads.RoIHeads):
         return matched, labels
 
     def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        self, features: Levels, proposals: list[Tensor], image_shapes: Shapes, targets: Targets | None = None
+    ) -> tuple[Detections, Losses]:
         """Return detections (evaluation) and named losses (training), as torchvision's RoI heads do."""
         if not self.training:
             return self.detect(features, proposals, image_shapes), {}
         return [], self.sampled_losses(features, self.sample(proposals, targets), image_shapes, targets)[0]
 
-    def sample(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> SampledRoIs:
+    def sample(self, proposals: list[Tensor], targets: Targets) -> SampledRoIs:
         """Sample the RoIs that train from proposals [N, 4] of every image and the boxes of its objects."""
         self._targets = targets
         boxes, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
@@ -94,19 +91,13 @@ class RoIHeads(roi_heads.RoIHeads):
         ]
         return SampledRoIs(boxes, matched, labels, list(regression_targets), areas)
 
-    def predict(
-        self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor]:
+    def predict(self, features: Levels, boxes: list[Tensor], image_shapes: Shapes) -> tuple[Tensor, Tensor]:
         """Return logits [R, K + 1] and deltas [R, K or 1, 4] for RoIs [R_i, 4] of every image."""
         return self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, image_shapes)))
 
     def sampled_losses(
-        self,
-        features: dict[str, Tensor],
-        sampled: SampledRoIs,
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]],
-    ) -> tuple[dict[str, Tensor], Tensor]:
+        self, features: Levels, sampled: SampledRoIs, image_shapes: Shapes, targets: Targets
+    ) -> tuple[Losses, Tensor]:
         """Return the named losses of sampled RoIs and the deltas [R, K or 1, 4], by which a cascade refines them.
 
         Only branches that learn more than boxes and classes read `targets`.
@@ -155,9 +146,7 @@ class RoIHeads(roi_heads.RoIHeads):
         rois = torch.empty(proposals, channels, *self.box_roi_pool.output_size, device=images.device)
         self.box_predictor(self.box_head(rois))
 
-    def detect(
-        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
+    def detect(self, features: Levels, proposals: list[Tensor], image_shapes: Shapes) -> Detections:
         """Return boxes [D, 4], labels [D] and scores [D] of every image after the score threshold and per-class NMS."""
         logits, deltas = self.predict(features, proposals, image_shapes)
         return self.select_detections(logits.softmax(dim=-1), deltas, proposals, image_shapes)
@@ -167,8 +156,8 @@ class RoIHeads(roi_heads.RoIHeads):
         self.nms_thresh, self.detections_per_img = None, None
 
     def select_detections(
-        self, scores: Tensor, deltas: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
+        self, scores: Tensor, deltas: Tensor, proposals: list[Tensor], image_shapes: Shapes
+    ) -> Detections:
         """Return every image's detections from scores [R, K + 1] (background first) and deltas [R, K or 1, 4]."""
         scores = scores[:, 1:]
         results = []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from pipeline.models.contract import Levels, Shapes
 from pipeline.models.heads.sampled_roi_align import sampled_roi_align
 
 CANONICAL_LEVEL = 4  # RoIs of the canonical scale use stride 2^4 (FPN, equation 1)
@@ -42,9 +43,7 @@ class MultiLevelRoIAlign(nn.Module):
         lowest = round(math.log2(self.strides[0]))
         return (wanted - lowest).clamp(0, len(self.strides) - 1).long()
 
-    def forward(
-        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> Tensor:
+    def forward(self, features: Levels, proposals: list[Tensor], image_shapes: Shapes) -> Tensor:
         """Return features [R, C, S, S] for RoIs [R_i, 4] of every image, in order; `image_shapes` is not read."""
         maps = list(features.values())[: len(self.strides)]
         images = torch.cat([torch.full_like(boxes[:, :1], row) for row, boxes in enumerate(proposals)])

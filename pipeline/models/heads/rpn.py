@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection import rpn
 
+from pipeline.models.contract import Targets
 from pipeline.models.heads.overlap import pairwise_iou
 from pipeline.models.normaliser import Normaliser, local_normaliser
 
@@ -42,9 +43,7 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
         super().__init__(*arguments, **named)
         self.box_similarity = pairwise_iou
 
-    def assign_targets_to_anchors(
-        self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def assign_targets_to_anchors(self, anchors: list[Tensor], targets: Targets) -> tuple[list[Tensor], list[Tensor]]:
         """Return labels [A] and matched boxes [A, 4] for every image."""
         labels, matched = super().assign_targets_to_anchors(anchors, targets)
         if self.label_anchors is not None:

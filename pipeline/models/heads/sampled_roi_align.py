@@ -1,7 +1,5 @@
 """RoIAlign on the CPU: the sampling points of all levels as one weighted sum of feature rows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

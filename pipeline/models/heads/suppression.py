@@ -1,7 +1,5 @@
 """The last step of every detector: clip boxes to the image, suppress class by class, and keep the best."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 

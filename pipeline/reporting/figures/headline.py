@@ -1,7 +1,5 @@
 """All figures of a preset's report; each PNG has its data beside it as a CSV of the same name."""
 
-from __future__ import annotations
-
 from pipeline import paths
 from pipeline.reporting.figures.dst import draw_loss_share, draw_loss_share_histogram
 from pipeline.reporting.figures.results import draw_ap_by_size, draw_scales

@@ -1,7 +1,5 @@
 """How figures look and are saved: fixed style, colour-blind safe colours, the same bytes every time, data as CSV."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path

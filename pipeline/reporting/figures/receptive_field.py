@@ -1,7 +1,5 @@
 """Figure of POD's density of connections: where a neuron's paths end in the image, network beside network."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

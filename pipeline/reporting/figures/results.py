@@ -1,7 +1,5 @@
 """Figures of what came out: learnt global scales, and gains by object size with their intervals."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pipeline.reporting.figures import plotting

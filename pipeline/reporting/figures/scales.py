@@ -1,12 +1,10 @@
 """Figure of how stable learnt scales are over images and splits, beside deformable offsets (POD, section 4.4)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
 from pipeline import paths
-from pipeline.files import read_json
+from pipeline.files import found_json
 from pipeline.published.tables import load_published
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY, rounded
@@ -46,8 +44,7 @@ def scale_rows(results: Results) -> list[dict[str, Any]]:
 
 def offset_rows(results: Results) -> list[dict[str, Any]]:
     """Return the same of a deformable network's effective dilations, over images and positions."""
-    path = paths.offsets(results.name, DEFORMABLE)
-    found = read_json(path) if path.is_file() else None
+    found = found_json(paths.offsets(results.name, DEFORMABLE))
     return _rows(DEFORMABLE, "effective dilation", found, lambda v, axis: (v[axis]["mean"], v[axis]["std"]))
 
 

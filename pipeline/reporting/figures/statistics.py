@@ -1,7 +1,5 @@
 """Figures of a data set's scale statistics: achieved beside wanted, and how relative scales are spread."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

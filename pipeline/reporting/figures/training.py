@@ -1,7 +1,5 @@
 """Figures of what happened during training: losses, small-object loss shares and collages, valid objects of SNIP."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pipeline import paths

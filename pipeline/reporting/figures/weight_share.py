@@ -1,7 +1,5 @@
 """Figure of the weight share of each dilation rate by layer (PSConv, figure 6)."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

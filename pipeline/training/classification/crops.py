@@ -1,7 +1,5 @@
 """Train a classifier on crops of a preset's own objects, a stand-in for ImageNet."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """A classifier's labelled images: their source, their sizes, and batches that depend on step and seed only."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Top-1 and top-5 errors of a classifier, after every epoch and at every test resolution."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence

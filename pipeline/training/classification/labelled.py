@@ -1,7 +1,5 @@
 """Train a classifier on labelled images by its paper's recipe: ImageNet, CIFAR-100 or any folder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pre-train a backbone as an image classifier and write it as an init."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

@@ -1,13 +1,10 @@
 """What every training of a classifier shares: its step, its schedule under a preset, and its init."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,9 +69,7 @@ class ClassifierStep:
 def preset_schedule(spec: Spec, batch: int) -> tuple[Spec, Rate]:
     """Return the specification with the preset's milestones, and the learning rate for `batch` images per step."""
     training = spec.preset.training
-    if training.pretrain_milestones is not None:
-        recipe = msgspec.structs.replace(spec.recipe, milestones=training.pretrain_milestones)
-        spec = msgspec.structs.replace(spec, recipe=recipe)
+    spec = spec.with_milestones(training.pretrain_milestones)
     return spec, base_rate(spec.recipe, batch, training.pretrain_lr)
 
 

@@ -1,7 +1,5 @@
 """Adam with decoupled weight decay, for trainings too short for SGD."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
