@@ -43,7 +43,7 @@ class Best(Options):
 
 
 class Pair(Options):
-    """Two evaluations that stand in no table beside each other: the gain of the first over the second, and the printed."""
+    """Two evaluations that no table compares, and the printed gain of the first over the second, if there is one."""
 
     metric: str
     of: str
@@ -89,10 +89,8 @@ def readings() -> dict[str, tuple[Reading, ...]]:
             raise InputError(f"{READINGS}: {name} must have exactly one of {', '.join(KINDS)}; correct it.")
         if entry.get("number", "scale_images") not in NUMBERS:
             raise InputError(f"{READINGS}: {name} names the unknown number {entry['number']!r}; correct it.")
-        compared = (
-            "bound" in entry or all("printed" in pair for pair in entry.get("pairs", ())) and "number" not in entry
-        )
-        if not compared:
+        unbounded = "number" in entry or any("printed" not in pair for pair in entry.get("pairs", ()))
+        if unbounded and "bound" not in entry:
             raise InputError(f"{READINGS}: {name} has nothing to compare with; give it a bound.")
     return {name: tuple(msgspec.convert(entry, Reading) for entry in entries) for name, entries in raw.items()}
 
