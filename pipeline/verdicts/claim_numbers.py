@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import paths
+from pipeline import config, paths
 from pipeline.files import read_json
-from pipeline.verdicts.results import Results
+from pipeline.verdicts.results import Results, load_experiment
 
 GSL = ("pod_frcnn_r50_c4_1x_gsl", "pod_frcnn_r50_fpn_1x_gsl", "pod_retinanet_r50_fpn_1x_gsl")  # of table 3
+CONV2 = "pod_frcnn_r50_fpn_1x_gsl_conv2"
 C4, FPN = GSL[0], GSL[1:]
 DST_BASE, PSCONV = "dst_frcnn_r50_fpn_1x", "psconv_frcnn_r50_fpn_1x_psconv"
 CNN_B = "snip_cls_r101_cnn_b"
@@ -26,6 +27,7 @@ class Number(NamedTuple):
     value: float | None
     files: tuple[Path, ...] = ()
     reason: str = ""
+    note: str = "one result, no interval"
 
 
 def number(results: Results, name: str) -> Number:
@@ -42,7 +44,12 @@ def _mean(values: dict, axis: str) -> float:
 
 
 def _percent_spread(values: dict, axis: str) -> float:
-    return 100 * values[f"std_{axis}"] / abs(values[f"mean_{axis}"] or math.nan)
+    mean = values[f"mean_{axis}"]
+    return 100 * values[f"std_{axis}"] / mean if mean else math.inf
+
+
+def _shift(values: dict, axis: str) -> float:
+    return abs(values[f"mean_{axis}"] - 1)
 
 
 def _scales(
@@ -60,7 +67,16 @@ def _scales(
 
 
 def largest_scale_spread(results: Results) -> Number:
-    return _scales(results, GSL, max, cell=_percent_spread)
+    """Of every learner that was run, and how many of their scales are near 0, where a share of the mean says little."""
+    names = [name for name in config.experiments("pod") if load_experiment(name).method.global_scale]
+    learnt = [scales for name in names if (scales := results.scales(name)) is not None]
+    counts = [sum(len(found[key]) for found in learnt if key in found) for key in ("layers", "near_zero")]
+    note = f"{len(learnt)} learners with {2 * counts[0]} scales, {counts[1]} of them near 0"
+    return _scales(results, names, max, cell=_percent_spread)._replace(note=note)
+
+
+def conv2_scale_shift(results: Results) -> Number:
+    return _scales(results, (CONV2,), max, lambda layer: layer.startswith("layer1."), _shift)
 
 
 def scale_images(results: Results) -> Number:
@@ -182,7 +198,7 @@ def _share(flags: Sequence[bool]) -> float | None:
 NUMBERS: dict[str, Callable[[Results], Number]] = {
     found.__name__: found
     for found in (
-        *(largest_scale_spread, scale_images, res4_6_scale, largest_stride2_scale, fpn_over_c4_scales, stride1_above_1),
+        *(largest_scale_spread, conv2_scale_shift, scale_images, res4_6_scale, largest_stride2_scale, fpn_over_c4_scales, stride1_above_1),
         *(low_share_steps, cnn_b_drops, cnn_order, stride2_large_rates, large_rates_by_depth),
         *(ps_resnet50_over_resnet101, largest_count_difference),
     )

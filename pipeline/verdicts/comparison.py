@@ -10,7 +10,7 @@ from pipeline.evaluation.intervals import pooled_run_sd
 from pipeline.published.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
 from pipeline.published.rows import load_rows
 from pipeline.published.tables import Published, Row, Table, exists, find_table
-from pipeline.verdicts.results import PRETRAINING, Results, RunNoise, activity, load_experiment
+from pipeline.verdicts.results import PRETRAINING, Results, RunNoise, activity, load_experiment, load_recipe
 from pipeline.verdicts.rule import Judged, Verdict, Word, judge
 from pipeline.verdicts.trainings import SeedGain, paired_sd, seed_gain, spread
 
@@ -221,8 +221,10 @@ def readable_method(row: Row) -> str:
 
 
 def stand_ins(experiments: list[str]) -> list[str]:
-    """Return what stands in for what in some experiments (their notes), each sentence once, in order."""
-    return list(dict.fromkeys(text for name in experiments for text in load_experiment(name).notes.differs))
+    """Return what differs from the papers in some experiments, their recipes first, each sentence once, in order."""
+    loaded = [load_experiment(name) for name in experiments]
+    texts = [text for one in loaded for text in (*load_recipe(one.recipe).differs, *one.notes.differs)]
+    return list(dict.fromkeys(texts))
 
 
 def headline_experiments() -> list[str]:

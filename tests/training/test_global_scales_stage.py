@@ -104,6 +104,20 @@ def test_validation_scales_stand_beside_and_are_not_decomposed(tiny_project):
     assert json.loads(metadata["scales"]) == {n: [train[n]["mean_h"], train[n]["mean_w"]] for n in BLOCKS}
 
 
+def test_a_scale_near_0_is_named(tiny_project, capsys):
+    spec = learner("fpn")
+    write_learner(spec, 0.03, 1.0)
+    learn_scales(spec)
+    dead = [f"{block} height" for block in BLOCKS]
+    assert read_json(paths.scales("tiny", spec.name))["near_zero"] == dead
+    assert f"scales near 0, which see one tap of three: {', '.join(dead)}" in capsys.readouterr().err
+    write_learner(spec, -0.5, 1.0)  # mirrored: 0.5
+    learn_scales(spec)
+    found = read_json(paths.scales("tiny", spec.name))
+    assert found["near_zero"] == []
+    assert found["layers"]["layer2.0"]["mean_h"] == pytest.approx(0.5)
+
+
 def test_stability_by_hand():
     train = {"a": {"mean_h": 2.0, "mean_w": 1.0, "std_h": 0.1, "std_w": 0.02}}
     val = {"a": {"mean_h": 2.2, "mean_w": 0.95, "std_h": 0.2, "std_w": 0.01}}
