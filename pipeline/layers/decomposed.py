@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pipeline.layers.decomposition import SubConv
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
 
+
 class DecomposedConv2d(nn.Module):
     """The sub-convolutions of one 3x3 convolution, their outputs concatenated (POD, section 3.2).
 

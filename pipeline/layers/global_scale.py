@@ -17,7 +17,7 @@ def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride
     Tap (i, j) of the kernel reads x at (stride * h + i * d_h, stride * w + j * d_w) by bilinear interpolation; x is
     zero outside the map (POD, equation 2). The result is linear in d between floor(d) and floor(d) + 1 on each axis, so
     it is a blend of at most four convolutions with integer dilations; dilation 0 sums the kernel over that axis. At an
-    integer scale, the scale's gradient is the derivative towards larger scales. A scale counts by its size: -0.5 is 0.5,
+    integer scale, the scale's gradient is the derivative towards larger scales. Scales count by their size: -0.5 is 0.5
     with the opposite gradient, so that a scale that training pushed below 0 goes on learning.
 
     Args:

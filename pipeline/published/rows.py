@@ -23,7 +23,7 @@ Kind = Literal["evaluation", "classifier", "scales", "speed", "absent", "quoted"
 class Speed(Options):
     """One number of the layers benchmark (`pipeline.benchmarks.layers`): a median time, or a ratio of two times.
 
-    `case` holds the sizes that select a row of the benchmark; with `over`, both are of the same case. A ratio is made of
+    `case` holds the sizes that select a row of the benchmark; with `over`, both are of the same case. A ratio is of
     what the benchmark's page shows: the median over rounds of the ratio to the plain counterpart in the same round.
     """
 

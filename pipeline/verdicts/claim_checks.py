@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.published.columns import COUNTS, kind_of
 from pipeline.published.tables import Check, Claim, Published, Row, Table
+from pipeline.verdicts.claims import readings
 from pipeline.verdicts.comparison import Gain, judge_gain
 from pipeline.verdicts.learnt_scales import learnt
 from pipeline.verdicts.printed_costs import ours_in_print
@@ -32,9 +33,14 @@ class CheckedClaim:
 
 
 def check_claims(results: Results, published: Published, table: Table) -> list[CheckedClaim]:
-    """Return every check whose first cell is in this table, of rows that the table shows."""
+    """Return every check whose first cell is in this table, of rows that the table shows.
+
+    Claims that are read otherwise than by differences of cells (`claims.Reading`) have none here.
+    """
     found = []
     for claim in published.claims:
+        if (reading := readings().get(claim.id)) and not any(part.cells for part in reading.all):
+            continue
         for check in claim.check:
             (first, row, column), (second, other, _) = (operand.split("/") for operand in (check.a, check.b))
             a, b = published.table(first).row(row), published.table(second).row(other)

@@ -18,6 +18,7 @@ from pipeline.options import Options
 from pipeline.published.columns import name_of
 from pipeline.published.tables import Check, Claim, load_published
 from pipeline.verdicts.claim_numbers import NUMBERS, number
+from pipeline.verdicts.claim_runs import Judgement, Margin, Pair, judge_margin, judge_pair
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word, claim_holds, claim_word, judge_lead
 from pipeline.verdicts.table_lines import Line, read_table
@@ -25,7 +26,7 @@ from pipeline.verdicts.table_lines import Line, read_table
 Tables = dict[str, list[Line]]  # a table's lines by its id
 READINGS = Path("data/published/readings.yaml")
 LABELS = Path("reports/benchmarks/annotation_statistics.json")  # of COCO, the same under every preset
-KINDS = ("gains", "best", "number", "annotations", "reason")
+KINDS = ("cells", "gains", "best", "pairs", "margins", "number", "annotations", "reason", "parts")
 
 
 class Best(Options):
@@ -55,15 +56,27 @@ class Bound(Options):
 
 
 class Reading(Options):
-    """How one claim is checked here: by exactly one of `gains`, `best`, `number`, `annotations` and `reason`."""
+    """How one claim is checked here, in the place of its differences of printed cells: by exactly one of `KINDS`.
 
+    `cells`: by those differences; `parts`: by several readings.
+    """
+
+    cells: bool = False
     gains: dict[str, float] = field(default_factory=dict)
     best: tuple[Best, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    margins: tuple[Margin, ...] = ()
     number: str = ""
     bound: Bound = Bound()
     unit: str = ""
     annotations: bool = False
     reason: str = ""
+    parts: tuple[Reading, ...] = ()
+
+    @property
+    def all(self) -> tuple[Reading, ...]:
+        """This reading, or the several that it consists of."""
+        return self.parts or (self,)
 
 
 @dataclass(frozen=True)
@@ -84,10 +97,11 @@ def readings() -> dict[str, Reading]:
     raw = read_yaml(paths.ROOT / READINGS)
     for name, entry in raw.items():
         config.check_keys(entry, Reading, f"{READINGS}: {name}")
-        if sum(key in entry for key in KINDS) != 1:
-            raise InputError(f"{READINGS}: {name} must have exactly one of {', '.join(KINDS)}; correct it.")
-        if entry.get("number", "scale_images") not in NUMBERS:
-            raise InputError(f"{READINGS}: {name} names the unknown number {entry['number']!r}; correct it.")
+        for part in (entry, *entry.get("parts", ())):
+            if sum(key in part for key in KINDS) != 1:
+                raise InputError(f"{READINGS}: {name} must have exactly one of {', '.join(KINDS)}; correct it.")
+            if part.get("number", "scale_images") not in NUMBERS:
+                raise InputError(f"{READINGS}: {name} names the unknown number {part['number']!r}; correct it.")
     return {name: msgspec.convert(entry, Reading) for name, entry in raw.items()}
 
 
@@ -100,20 +114,32 @@ def judge_claims(results: Results, paper: str) -> dict[str, list[Part]]:
 
 def _parts(results: Results, claim: Claim, tables: Tables) -> Iterator[Part]:
     reading = readings().get(claim.id)
-    if claim.check:
-        yield from (_checked(claim, check, tables) for check in claim.check)
-    elif reading is None:
+    if reading is None and not claim.check:
         reason = "quoted from other work" if claim.role == "quoted" else "no reading of it in data/published"
         yield Part(claim.how_to_check, verdict=Word.UNCHECKABLE, why=reason)
-    elif reading.reason:
+    for part in (Reading(cells=True),) if reading is None else reading.all:
+        yield from _read(results, claim, tables, part)
+
+
+def _read(results: Results, claim: Claim, tables: Tables, reading: Reading) -> Iterator[Part]:
+    """Give what one reading says."""
+    if reading.reason:
         yield Part(claim.how_to_check, verdict=Word.UNCHECKABLE, why=reading.reason)
     elif reading.number:
         yield _number(results, reading)
     elif reading.annotations:
         yield from _annotations(claim)
+    elif reading.cells:
+        yield from (_checked(claim, check, tables) for check in claim.check)
     else:
         yield from (_gain(cell, printed, tables) for cell, printed in reading.gains.items())
         yield from (_best(best, tables) for best in reading.best)
+        yield from (_run(pair, judge_pair(results, pair), pair.published) for pair in reading.pairs)
+        yield from (_run(margin, judge_margin(results, margin), "above 0") for margin in reading.margins)
+
+
+def _run(claimed: Pair | Margin, found: Judgement, published: str) -> Part:
+    return Part(claimed.what, published, found.ours, found.word, found.why, claimed.files)
 
 
 def _checked(claim: Claim, check: Check, tables: Tables) -> Part:
@@ -162,7 +188,7 @@ def _number(results: Results, reading: Reading) -> Part:
     if found.value is None:
         return Part(what, published)
     word = claim_holds(reading.bound.holds(found.value))
-    return Part(what, published, f"{found.value:.3g}", word, "one result, no interval", files)
+    return Part(what, published, f"{found.value:.3g}", word, found.note, files)
 
 
 def _annotations(claim: Claim) -> Iterator[Part]:

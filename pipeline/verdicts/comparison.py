@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import paths
 from pipeline.evaluation.intervals import pooled_run_sd
 from pipeline.published.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
-from pipeline.published.rows import load_rows
+from pipeline.published.rows import is_classifier, load_rows
 from pipeline.published.tables import Published, Row, Table, exists, find_table
 from pipeline.verdicts.results import PRETRAINING, Results, RunNoise, activity, load_experiment, load_recipe
 from pipeline.verdicts.rule import Judged, Verdict, Word, judge
@@ -171,12 +171,14 @@ def further_gain(results: Results, evaluation: str, baseline: str, metric: str, 
 def pretrained_apart(results: Results, evaluation: str, baseline: str) -> bool:
     """Whether two detectors start from different backbones that this preset pre-trained: PSConv's and the plain one.
 
-    What is made of one and the same init (POD's scales, a fusion module put in) starts from it, whatever its name.
+    What is made of one and the same init (POD's scales, a fusion module put in) starts from it, whatever its name; two
+    classifiers of the papers' own are two inits.
     """
     both = [load_experiment(paths.split_evaluation(name)[0]) for name in (evaluation, baseline)]
     if results.preset.init_source != "pretrain" or any(loaded.init == "none" for loaded in both):
         return False
-    return both[0].method.psconv != both[1].method.psconv
+    inits = {loaded.init for loaded in both}
+    return both[0].method.psconv != both[1].method.psconv or (len(inits) == 2 and all(map(is_classifier, inits)))
 
 
 def gain_noise(results: Results, evaluation: str, baseline: str, metric: str) -> RunNoise:
