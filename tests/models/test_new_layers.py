@@ -3,15 +3,10 @@
 import pytest
 import tiny
 import torch
-from batches import example
 from torch import nn
 
 from pipeline.models import build_detector
 from pipeline.models.he_start import start_new_layers
-
-
-def with_recipe(name: str, **recipe) -> tiny.Spec:
-    return tiny.changed(tiny.spec(name), recipe=recipe)
 
 
 @pytest.mark.parametrize("name", ["pod_frcnn_r50_fpn_1x", "pod_frcnn_r50_c4_1x_gsl", "pod_retinanet_r50_fpn_1x"])

@@ -84,7 +84,7 @@ def build_stage(
 def freeze_stages(body: nn.Module, stages: int) -> None:
     """Freeze the stem and the first `stages` stages (the papers: 1, conv2_x); a negative number freezes nothing.
 
-    Their batch norms stay in evaluation mode from now on, whatever the recipe's norm. Layers there that predict scales or
+    Their batch norms stay in evaluation mode from then on, whatever the norm. Layers there that predict scales or
     offsets stay trainable, as they are not pre-trained (POD's conv2 control).
     """
     if stages < 0:
