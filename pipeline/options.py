@@ -277,6 +277,7 @@ class Recipe(Options):
     batch: int
     lr: float
     source: str
+    differs: tuple[str, ...] = ()  # from the paper, of every experiment that this recipe trains
     epochs: float | None = None
     iterations: int | None = None
     optimizer: str = "sgd"  # a file of pipeline/training/optimizers
@@ -295,6 +296,9 @@ class Recipe(Options):
     short_side: int = 800
     long_side: int = 1333
     box_loss: Literal["smooth_l1", "l1"] = "l1"
+    rpn_box_loss: Literal["smooth_l1", "l1"] = "smooth_l1"  # with beta 1/9; families of `SMOOTH_RPN` have no other
+    roi_samples: int = 2  # bilinear samples a RoI bin and axis; 0: as many as the bin has feature pixels
+    new_layers: Literal["family", "he"] = "family"  # how layers start that no init holds: as the family's own code
     rpn_positive_iou: float = 0.7
     rpn_negative_iou: float = 0.3
     flip: float = 0.5

@@ -66,7 +66,7 @@ class ModelSize(Options):
     rpn_batch: int = 256
     roi_batch: int = 512
     c4_roi_batch: int = 512
-    roi_samples: int = 2  # bilinear samples a RoI bin and axis
+    roi_samples: int | None = None  # bilinear samples a RoI bin and axis; None keeps the recipe's
     detections: int = 100
     score_threshold: float = 0.05
     pad_divisor: int = 32  # of the size that a batch's images are padded to

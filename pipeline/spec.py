@@ -116,6 +116,12 @@ class Spec(Options):
         return self.recipe.frozen_stages if frozen is None else frozen
 
     @property
+    def roi_samples(self) -> int:
+        """Bilinear samples of a RoI bin along each axis; 0 takes as many as the bin has feature pixels."""
+        samples = self.preset.model.roi_samples
+        return self.recipe.roi_samples if samples is None else samples
+
+    @property
     def optimizer(self) -> str:
         """The recipe's optimiser, or the preset's stand-in for trainings too short for it."""
         return self.preset.training.optimizer or self.recipe.optimizer

@@ -19,6 +19,7 @@ from pipeline.reporting.table_csv import claim_lines, cost_lines, csv_rows, empt
 from pipeline.verdicts import comparison
 from pipeline.verdicts.claim_checks import CheckedClaim, check_claims
 from pipeline.verdicts.comparison import APART, Compared, Gain, compare, further_gain, metrics_of
+from pipeline.verdicts.lengths import unequal_lengths
 from pipeline.verdicts.printed_costs import PrintedCost, costs_of
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word, rules_of
@@ -78,6 +79,7 @@ def table_markdown(
         text += f"**{decided} of {md.plural(len(methods), 'compared row')} decided** (by {NAMES[main]}).\n\n"
     notes = beside_table(results, [item.evaluation for item in compared])
     notes += "".join(f"- {sentence}\n" for sentence in _stand_in_sentences(published, table, methods))
+    notes += "".join(f"- {sentence}\n" for sentence in unequal_lengths(results, compared))
     if needs_test_dev(table.split):
         notes += "- Printed rows of test-dev, whose labels are not public: ours are of the validation images.\n"
     notes += _judging(results, table, compared, methods) if results.judges else ""

@@ -52,6 +52,8 @@ def train_together(spec: Spec, world: World) -> None:
     inits, tensors, metadata = read_inits(spec)
     torch.manual_seed(spec.seed)
     model = build_detector(spec, data.classes, read_scales(metadata))
+    if spec.recipe.new_layers == "he":
+        load("he_start").start_new_layers(model)
     matched, unmatched = load_init(model, tensors)
     if spec.norm == "sync":
         model = world.synchronise_norms(model, device)

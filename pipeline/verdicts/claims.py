@@ -23,6 +23,7 @@ from pipeline.published.columns import name_of
 from pipeline.published.tables import Check, Claim, Published, load_published
 from pipeline.verdicts.claim_checks import claimed_gain
 from pipeline.verdicts.claim_numbers import NUMBERS, number
+from pipeline.verdicts.claim_runs import Margin, Pair, judge_margin
 from pipeline.verdicts.comparison import Gain, find_baseline
 from pipeline.verdicts.networks import cut
 from pipeline.verdicts.results import Results, load_experiment
@@ -32,7 +33,7 @@ from pipeline.verdicts.table_lines import Line, read_table
 Tables = dict[str, list[Line]]  # a table's lines by its id
 READINGS = Path("data/published/readings.yaml")
 LABELS = Path("reports/benchmarks/annotation_statistics.json")  # of COCO, the same under every preset
-KINDS = ("gains", "pairs", "best", "number", "annotations", "reason")
+KINDS = ("gains", "pairs", "margins", "best", "number", "annotations", "reason")
 
 
 class Best(Options):
@@ -40,15 +41,6 @@ class Best(Options):
 
     metric: str
     rows: tuple[str, ...]
-
-
-class Pair(Options):
-    """Two evaluations that no table compares, and the printed gain of the first over the second, if there is one."""
-
-    metric: str
-    of: str
-    over: str
-    printed: float | None = None
 
 
 class Reading(Options):
@@ -59,6 +51,7 @@ class Reading(Options):
 
     gains: dict[str, float] = field(default_factory=dict)
     pairs: tuple[Pair, ...] = ()
+    margins: tuple[Margin, ...] = ()
     best: tuple[Best, ...] = ()
     number: str = ""
     bound: Bound = Bound()
@@ -118,6 +111,7 @@ def _parts(results: Results, claim: Claim, tables: Tables) -> Iterator[Part]:
             yield from _annotations(claim)
         yield from (_gain(results, published, reading, cell) for cell in reading.gains)
         yield from (_pair(results, reading, pair) for pair in reading.pairs)
+        yield from (_margin(results, margin) for margin in reading.margins)
         yield from (part for best in reading.best for part in _best(results, published, best))
 
 
@@ -148,9 +142,14 @@ def _pair(results: Results, reading: Reading, pair: Pair) -> Part:
     """Judge the gain of one evaluation over another."""
     bound = reading.bound.of(pair.printed or 0.0)
     gain = claimed_gain(results, pair.of, pair.over, pair.metric, pair.printed, bound)
-    files = [paths.metrics(results.name, name) for name in (pair.of, pair.over)]
-    what = f"{name_of(pair.metric)}, {pair.of} over {pair.over}"
-    return _of_gain(what, bound.text() if bound else f"{pair.printed:+g}", gain, _relative(results, files))
+    return _of_gain(pair.what, bound.text() if bound else f"{pair.printed:+g}", gain, pair.files)
+
+
+def _margin(results: Results, margin: Margin) -> Part:
+    """Judge whether one gain is larger than another."""
+    found = judge_margin(results, margin)
+    sources = margin.files if found.ours else ()
+    return Part(margin.what, "above 0", found.ours, found.word, found.why, sources)
 
 
 BEST = Bound(above=0.0)
@@ -186,7 +185,7 @@ def _number(results: Results, reading: Reading) -> Part:
     if found.value is None:
         return Part(what, published)
     word = claim_holds(reading.bound.holds(found.value))
-    return Part(what, published, f"{found.value:.3g}", word, "one result, no interval", files)
+    return Part(what, published, f"{found.value:.3g}", word, found.note, files)
 
 
 def _annotations(claim: Claim) -> Iterator[Part]:

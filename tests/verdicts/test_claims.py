@@ -31,7 +31,8 @@ def test_every_claim_has_a_check_or_a_reading_and_readings_name_claims_rows_and_
     assert {reading.number for _, reading in every if reading.number} == set(NUMBERS)
     for name, reading in every:
         cells = [*reading.gains, *(f"{row}/{best.metric}" for best in reading.best for row in best.rows)]
-        for evaluation in (one for pair in reading.pairs for one in (pair.of, pair.over)):
+        pairs = [*reading.pairs, *(pair for margin in reading.margins for pair in (margin.larger, margin.smaller))]
+        for evaluation in (one for pair in pairs for one in (pair.of, pair.over)):
             assert paths.experiment_file(paths.split_evaluation(evaluation)[0]).is_file(), (name, evaluation)
         published = load_published(name.split("_")[0])
         for cell in cells:
@@ -81,10 +82,65 @@ def test_without_noise_nothing_holds_and_without_results_nothing_was_run(fake):
     fake.dst(gain=0.05)
     write_table("dst_t2", "mini")
     assert claim("dst", "dst_c1_abstract")[0].verdict == "undecided"
-    write_table("pod_t1", "mini")  # quoted numbers cannot be checked
-    (found,) = claim("pod", "pod_c1_onestage_gain")
+    write_table("psconv_t6", "mini")  # quoted numbers cannot be checked
+    found = claim("psconv", "psconv_c10_cifar_official")[0]
     assert found.verdict == "cannot be checked here"
     assert "quoted" in found.why
+
+
+def test_gains_over_stand_ins_check_what_the_paper_quotes(fake):
+    fake.evaluation("pod_retinanet_r101_fpn_2_5x_scale_jitter", 0.20)
+    fake.evaluation("pod_retinanet_r101_fpn_1_5x_fd_wt_scale_jitter", 0.25)
+    fake.scales("pod_retinanet_r101_fpn_1x_gsl", 0.25)
+    fake.noise()
+    write_table("pod_t1", "mini")
+    quoted, found = claim("pod", "pod_c1_onestage_gain")
+    assert quoted.verdict == "cannot be checked here"
+    assert (found.published, found.ours, found.verdict) == ("+2.4", "+5.0 [+3.0, +7.0]", "holds")
+    assert claim("pod", "pod_c2_twostage_gain_abstract")[0].verdict == "not run"
+
+
+@pytest.mark.parametrize(
+    (
+        "gain",
+        "verdict",
+    ),  # at most 0.8 points; t(0.975, 4) sqrt(2) 0.1 is an interval of 0.39 to either side
+    [(0.002, "holds"), (0.008, "undecided"), (0.02, "contradicted")],
+)
+def test_a_gain_of_runs_in_no_table_is_judged_by_its_bound(fake, gain, verdict):
+    fake.evaluation("pod_frcnn_r50_c4_2x", 0.30)
+    fake.evaluation("pod_frcnn_r50_c4_3x", 0.30 + gain)
+    fake.groups(c4={"seeds": 5, "dof": 4, "sd": {"ap": 0.001}})
+    (found,) = claim("pod", "pod_c25_saturation")
+    assert (found.published, found.verdict) == ("at most 0.8", verdict)
+    assert found.sources == ("metrics/pod_frcnn_r50_c4_3x.json", "metrics/pod_frcnn_r50_c4_2x.json")
+    fake.groups()
+    assert claim("pod", "pod_c25_saturation")[0].verdict == "undecided"
+
+
+def test_the_larger_of_two_gains(fake):
+    sizes = {"ap_small": 0.11, "ap_medium": 0.12, "ap_large": 0.2}
+    fake.evaluation("psconv_mask_rcnn_r50_fpn_1x", 0.1)
+    fake.evaluation("psconv_mask_rcnn_r50_fpn_1x_psconv", 0.15, **sizes)
+    fake.noise(sd=0.01, pretraining=0.01)
+    frcnn, _, small, medium = claim("psconv", "psconv_c20_ap_large")[4:]  # behind the printed cells
+    assert frcnn.verdict == "not run"
+    # gains of 10, 1 and 2 points; the interval of a difference is 2.7764 * sqrt(4) * 0.01 = 5.6 to either side
+    assert (small.ours, small.verdict) == ("+9.0 [+3.4, +14.6]", "holds")
+    assert (medium.ours, medium.verdict) == ("+8.0 [+2.4, +13.6]", "holds")
+    fake.evaluation("psconv_mask_rcnn_r50_fpn_1x_psconv", 0.15, **(sizes | {"ap_small": 0.28, "ap_medium": 0.18}))
+    _, _, small, medium = claim("psconv", "psconv_c20_ap_large")[4:]
+    assert (small.verdict, medium.verdict) == ("contradicted", "undecided")
+
+
+def test_fd_costs_no_more_than_its_baseline(fake):
+    for name in ("pod_frcnn_r50_c4_1x", "pod_frcnn_r50_fpn_1x"):
+        fake.size(name, 1000, 2000)
+    fake.size("pod_frcnn_r50_c4_1x_fd", 990, 2000)
+    assert number(Results("mini"), "fd_extra_cost").value == 0
+    assert claim("pod", "pod_c9_fd_no_overhead")[-1].verdict == "holds"
+    fake.size("pod_frcnn_r50_fpn_1x_fd", 1000, 2020)
+    assert number(Results("mini"), "fd_extra_cost").value == pytest.approx(1)
 
 
 def test_learnt_scales_against_their_bounds(fake):
@@ -92,6 +148,8 @@ def test_learnt_scales_against_their_bounds(fake):
     fake.scales(GSL, 0.25)
     spread, images = (claim("pod", name)[0] for name in ("pod_c11_scale_std", "pod_c13_samples"))
     assert (spread.ours, spread.verdict) == ("1.6", "holds")
+    assert spread.why == "1 learners with 12 scales, 0 of them near 0"
+    assert claim("pod", "pod_c14_conv2")[0].verdict == "not run"
     assert (images.ours, images.verdict) == ("500", "holds")
     assert spread.sources == (f"metrics/{GSL}_scales.json",)
     stride2, stride1 = (claim("pod", name)[0] for name in ("pod_c21_stride2_fpn", "pod_c23_stride1_large"))
@@ -166,7 +224,9 @@ def test_orders_of_classifiers_and_weights_of_large_dilations(fake):
         name: {"stride": stride, "rates": {"1": {"share": 1 - share}, "4": {"share": share}}}
         for name, (stride, share) in shares.items()
     }
-    write_json(paths.weight_share("mini", "psconv_frcnn_r50_fpn_1x_psconv"), {"layers": layers})
+    write_json(paths.weight_share("mini", "psconv_cls_r50_120ep_cos_psconv"), {"layers": layers})
+    assert number(Results("mini"), "stride2_plain_largest").value == 100
+    assert number(Results("mini"), "cifar_stride2_large_rates").value is None
     assert number(Results("mini"), "stride2_large_rates").value == pytest.approx(50)
     # ranks of 0.1, 0.3, 0.2, 0.3 are 0, 2.5, 1, 2.5 against 0, 1, 2, 3
     wanted = (1.5 * 1.5 - 1 * 0.5 - 0.5 * 0.5 + 1 * 1.5) / (4.5 * 5) ** 0.5

@@ -14,7 +14,7 @@ from torchvision.ops import SqueezeExcitation
 
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
 from pipeline.models.backbones.method_layers import Scales, initialise, insert_layers
-from pipeline.models.backbones.norms import NORMS
+from pipeline.models.backbones.norms import NORMS, rest_frozen
 from pipeline.options import Method
 from pipeline.preset import ModelSize
 
@@ -115,6 +115,12 @@ class ResNet(nn.Module):
             x = self.get_submodule(f"layer{index + 1}")(x)
             features[str(index)] = x
         return features
+
+    def train(self, mode: bool = True) -> ResNet:
+        """Set the mode, but leave the norms of frozen stages in evaluation mode."""
+        super().train(mode)
+        rest_frozen(self)
+        return self
 
     def first_modules(self, stages: int) -> list[nn.Module]:
         """Return the modules of the stem and of the first `stages` stages, which detectors freeze."""

@@ -27,6 +27,9 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)
 FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size per level, on the papers' 800-pixel scale
 FPN_STRIDES = (4, 8, 16, 32)  # of the levels that RoIs are pooled from
 FPN_RESOLUTION = 7
+# Families whose MMDetection configurations keep smooth L1 in the RPN where its Faster R-CNN has changed to L1
+# (v2, configs/_base_/models/cascade_rcnn_r50_fpn.py and configs/grid_rcnn/grid_rcnn_r50_fpn_gn-head_2x_coco.py).
+SMOOTH_RPN = ("cascade_rcnn", "cascade_mask_rcnn", "grid_rcnn")
 
 
 class TwoStageDetector(GeneralizedRCNN):
@@ -75,7 +78,7 @@ def build_rpn(spec: Spec, channels: int, anchors: Sequence[Sequence[int]]) -> Re
         anchors: the sides of each level's anchors, on the papers' 800-pixel scale.
     """
     size = spec.preset.model
-    return RegionProposalNetwork(
+    rpn = RegionProposalNetwork(
         anchor_generator(spec, anchors),
         FloatRPNHead(channels, len(ASPECT_RATIOS) * len(anchors[0])),
         fg_iou_thresh=spec.recipe.rpn_positive_iou,
@@ -86,6 +89,8 @@ def build_rpn(spec: Spec, channels: int, anchors: Sequence[Sequence[int]]) -> Re
         post_nms_top_n={"training": size.rpn_post_nms_train, "testing": size.rpn_post_nms_test},
         nms_thresh=0.7,
     )
+    rpn.box_loss = "smooth_l1" if spec.experiment.detector in SMOOTH_RPN else spec.recipe.rpn_box_loss
+    return rpn
 
 
 class FloatAnchorGenerator(AnchorGenerator):
@@ -109,7 +114,7 @@ def build_fpn_rpn(spec: Spec, channels: int) -> RegionProposalNetwork:
 
 def fpn_pool(spec: Spec, resolution: int = FPN_RESOLUTION) -> MultiLevelRoIAlign:
     """Return RoIAlign on a pyramid's four finest levels, with the papers' rule for choosing the level."""
-    return MultiLevelRoIAlign(FPN_STRIDES, resolution, spec.preset.model.roi_samples, 224 * spec.preset.factor)
+    return MultiLevelRoIAlign(FPN_STRIDES, resolution, spec.roi_samples, 224 * spec.preset.factor)
 
 
 def roi_arguments(spec: Spec, iou: float = 0.5) -> dict[str, Any]:
