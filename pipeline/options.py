@@ -107,9 +107,9 @@ class PyramidLevel(Options):
 
 
 class SnipOptions(Options):
-    """Scale normalisation for image pyramids (SNIP, section 5)."""
+    """Scale normalisation for image pyramids (SNIP, section 6.1)."""
 
-    starts_after: float = 3 / 7  # share of the schedule that is trained without valid ranges
+    starts_after: float = 3 / 7  # share of the epochs that are multi-scale training without valid ranges and chips
     ignore_iou: float = 0.3
 
 
@@ -169,7 +169,7 @@ class Notes(Options):
 
 
 class RegionClassifier(Options):
-    """Classifier of a Deformable R-FCN, on the proposals of another experiment (SNIP, sections 5 and 6)."""
+    """Classifier of a Deformable R-FCN, on the proposals of another experiment (SNIP, sections 4 and 7.1)."""
 
     pooling: Literal["plain", "bilinear", "deformable"] = "bilinear"  # bins, samples, offsets
     hard_examples: int | None = 128  # RoIs of an image that online hard example mining keeps, None: all
@@ -184,7 +184,7 @@ class RegionClassifier(Options):
 
 
 class ProposalNetwork(Options):
-    """Region proposal network trained alone (SNIP, table 3); sides of anchors on the papers' 800-pixel scale."""
+    """Region proposal network trained alone (SNIP, section 7.2 and table 3); sides of anchors on the papers' 800-pixel scale."""
 
     features: Literal["conv4", "conv45"] = "conv4"
     anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
@@ -285,9 +285,10 @@ class Recipe(Options):
     weight_decay: float = 1e-4
     decay_all: bool = False  # biases and norms decay too
     schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[float, ...] = (8 / 12, 11 / 12)  # shares of the schedule
+    milestones: tuple[float, ...] = (8 / 12, 11 / 12)  # shares of the schedule's epochs
     gamma: float = 0.1
     warmup_iterations: int = 500
+    warmup: Literal["linear", "constant"] = "linear"  # from `warmup_ratio` of the rate up to it, or at that and a jump
     warmup_ratio: float = 1 / 3
     gradient_clip: float | None = None
     norm: Literal["frozen", "frozen_statistics", "batch", "sync"] = "frozen_statistics"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec.structs import replace
+
 from pipeline.options import Options
 
 
@@ -74,11 +76,12 @@ class ModelSize(Options):
 class Training(Options):
     """Length and precision of trainings; None keeps the recipe's value."""
 
-    steps: int | None = None  # of 12 epochs; a recipe of 7 epochs gets 7 / 12 of them
+    steps: int | None = None  # of 12 epochs at one resolution; a recipe of 7 epochs gets 7 / 12, a pyramid times its units
+    recipe_steps: dict[str, int] = {}  # in the place of `steps` for some recipes, by their names
     batch: int | None = None
     lr: float | None = None
     optimizer: str | None = None  # a file of pipeline/training/optimizers
-    warmup_steps: int | None = None
+    warmup_steps: int | None = None  # of a linear warm-up in the place of the recipe's
     norm: Literal["frozen", "frozen_statistics", "batch", "sync"] | None = None
     frozen_stages: int | None = None
     pretrain_steps: int | None = None
@@ -132,6 +135,13 @@ class Preset(Options):
     def pixel_factor(self) -> float:
         """Factor of lengths in original pixels: 32^2 and 96^2 of COCO's sizes, SNIP's valid ranges."""
         return self.original_factor or self.factor
+
+    def of_recipe(self, recipe: str) -> Preset:
+        """Return the preset with the steps that it has for a recipe as its `steps`."""
+        if not self.training.recipe_steps:
+            return self
+        steps = self.training.recipe_steps.get(recipe, self.training.steps)
+        return replace(self, training=replace(self.training, steps=steps, recipe_steps={}))
 
     def data_of(self, dataset: str) -> Data:
         """Return the data that experiments on a data set (`coco`, `voc`) see."""

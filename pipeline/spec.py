@@ -54,7 +54,7 @@ class Spec(Options):
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of this training; papers that count epochs are resolved by the data's size at run time.
+        """Optimiser steps at one resolution; papers that count epochs are resolved by the data's size at run time.
 
         Another batch than the recipe's sees the recipe's number of images, as the linear rule of its rate assumes.
         """
@@ -136,7 +136,10 @@ def coco_epochs(recipe: Recipe) -> float:
 
 
 def epoch_steps(spec: Spec, images: int) -> int:
-    """Return the optimiser steps of a training on `images` training images."""
+    """Return the optimiser steps of a training on `images` training images at one resolution.
+
+    A pyramid has more of them (`pipeline/training/epochs.py`).
+    """
     if spec.preset.training.steps is not None or spec.recipe.iterations is not None:
         return spec.steps
     return max(1, round(spec.recipe.epochs * spec.experiment.length * images / spec.effective_batch))

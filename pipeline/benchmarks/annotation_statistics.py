@@ -14,8 +14,11 @@ import numpy as np
 
 from pipeline.analysis.anchor_match import anchor_shapes, best_overlaps, resized
 from pipeline.analysis.chip_counts import count_chips
+from pipeline.analysis.costs import area_of
+from pipeline.analysis.pyramid_inputs import labelled_units, level_name
 from pipeline.benchmarks.pages.annotations import Row, annotations_page, judged
 from pipeline.cli import run
+from pipeline.config import experiments, resolve
 from pipeline.data.labelled.sets import LabelSet, read_label_sets
 from pipeline.data.statistics import SIZE_CLASSES, count_scales
 from pipeline.files import write_json, write_text
@@ -26,6 +29,7 @@ OUT = Path("reports/benchmarks")
 NAME = "annotation_statistics"
 AREAS = ("boxes", "masks")  # a size is the root of the box's or of the mask's area
 CHIPS, SHARE, FEW, SCALE, FACTOR = 0.1, 2.5, 2.0, 0.005, 2.0  # tolerances: chips, points, points, scale, ratio
+LONGER, SNIP = 0.25, "snip_drfcn_r50_7ep_snip"  # tolerance of how much longer SNIP's epoch is, and whose it is
 CHIP_SEEDS = {"val2017": 5, "train2017": 1}
 
 
@@ -43,7 +47,9 @@ def measure(labels: dict[str, LabelSet], chip_seeds: dict[str, int] | None = Non
     chips = {name: chip_counts(found, (chip_seeds or CHIP_SEEDS)[name]) for name, found in labels.items()}
     sizes = {f"{name}, {kind}": size_shares(found, kind) for name, found in labels.items() for kind in AREAS}
     anchors = {name: anchor_shares(found) for name, found in labels.items()}
-    rows = [*chip_rows(chips), *size_rows(sizes), *scale_rows(sizes), *anchor_rows(anchors)]
+    snip = [spec for name in experiments("snip") if (spec := resolve(name, "full")).experiment.method.snip]
+    units = {name: labelled_units(snip, found) for name, found in labels.items()}
+    rows = [*chip_rows(chips), epoch_row(units), *size_rows(sizes), *scale_rows(sizes), *anchor_rows(anchors)]
     return {
         "labels": {
             name: {
@@ -57,14 +63,15 @@ def measure(labels: dict[str, LabelSet], chip_seeds: dict[str, int] | None = Non
         },
         "rows": [judged(row) for row in rows],
         "chips": chips,
+        "units": units,
         "sizes": sizes,
         "anchors": anchors,
     }
 
 
-def printed(paper: str, claim: str) -> dict[str, Any]:
-    """Return the numbers of a printed sentence."""
-    return next(found for found in load_published(paper).claims if found.id == claim).values
+def printed(paper: str, claim: str, part: str = "values") -> dict[str, Any]:
+    """Return the numbers of a printed sentence, or those derived from it."""
+    return getattr(next(found for found in load_published(paper).claims if found.id == claim), part)
 
 
 def relative_scales_printed() -> dict[str, float]:
@@ -135,6 +142,25 @@ def chip_rows(chips: dict[str, Any]) -> list[Row]:
         for kind in ("sampled", "grid")
     }
     return [Row("chips", "snip_c8_chips", "chips of 1000x1000 an image at 1400x2000", value, CHIPS, ours, digits=2)]
+
+
+def epoch_row(units: dict[str, dict[str, float]]) -> Row:
+    """Return the row of SNIP's section 7.1: how much longer its epoch is, by the pixels of all units of an image."""
+    spec = resolve(SNIP, "full")
+    single = area_of(spec.preset, spec.recipe.short_side, spec.recipe.long_side)
+    areas = {
+        level_name(spec, level): level.chip_size**2
+        if level.chip_size
+        else area_of(spec.preset, level.short_side, level.long_side)
+        for level in spec.experiment.pyramid
+    }
+    ours = {
+        name: rounded(sum(found[level] * area for level, area in areas.items()) / single) if found else None
+        for name, found in units.items()
+    }
+    value = printed("snip", "snip_c29_snip_time", "derived_values")["factor"]
+    what = "pixels of an epoch with SNIP over those of one at 800x1200 (printed: twice the time)"
+    return Row("chips", "snip_c29_snip_time", what, value, LONGER, ours, digits=2)
 
 
 def size_rows(sizes: dict[str, dict]) -> list[Row]:

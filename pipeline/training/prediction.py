@@ -152,7 +152,7 @@ def detect_all(
 def merge(levels: list[Detections], options: Test, preset: Preset, iou: float = NMS) -> Detections:
     """Merge one image's detections over resolutions.
 
-    Detections outside a resolution's valid range are dropped (SNIP, section 5.4). Soft-NMS is SNIPER's; `nms` is the
+    Detections outside a resolution's valid range are dropped (SNIP, section 6.1). Soft-NMS is SNIPER's; `nms` is the
     detector's own suppression at an overlap of `iou`, over all resolutions, plain and mirrored. Detections of a single
     resolution without mirroring are not changed.
 

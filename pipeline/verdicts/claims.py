@@ -18,6 +18,7 @@ from pipeline.options import Options
 from pipeline.published.columns import name_of
 from pipeline.published.tables import Check, Claim, load_published
 from pipeline.verdicts.claim_numbers import NUMBERS, number
+from pipeline.verdicts.comparison import judge_gain
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word, claim_holds, claim_word, judge_lead
 from pipeline.verdicts.table_lines import Line, read_table
@@ -25,7 +26,7 @@ from pipeline.verdicts.table_lines import Line, read_table
 Tables = dict[str, list[Line]]  # a table's lines by its id
 READINGS = Path("data/published/readings.yaml")
 LABELS = Path("reports/benchmarks/annotation_statistics.json")  # of COCO, the same under every preset
-KINDS = ("gains", "best", "number", "annotations", "reason")
+KINDS = ("gains", "pairs", "best", "number", "annotations", "reason")
 
 
 class Best(Options):
@@ -33,6 +34,15 @@ class Best(Options):
 
     metric: str
     rows: tuple[str, ...]
+
+
+class Pair(Options):
+    """Two evaluations of which a table has at most one, and the printed gain of the first over the second in points."""
+
+    metric: str
+    of: str
+    over: str
+    printed: float
 
 
 class Bound(Options):
@@ -55,9 +65,10 @@ class Bound(Options):
 
 
 class Reading(Options):
-    """How one claim is checked here: by exactly one of `gains`, `best`, `number`, `annotations` and `reason`."""
+    """How one claim is checked here: by exactly one of the kinds in `KINDS`."""
 
     gains: dict[str, float] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
     best: tuple[Best, ...] = ()
     number: str = ""
     bound: Bound = Bound()
@@ -113,6 +124,7 @@ def _parts(results: Results, claim: Claim, tables: Tables) -> Iterator[Part]:
         yield from _annotations(claim)
     else:
         yield from (_gain(cell, printed, tables) for cell, printed in reading.gains.items())
+        yield from (_pair(results, pair) for pair in reading.pairs)
         yield from (_best(best, tables) for best in reading.best)
 
 
@@ -135,6 +147,17 @@ def _gain(cell: str, printed: float, tables: Tables) -> Part:
         return Part(what, f"{printed:+g}", sources=_page(table) if line else ())
     word = claim_holds(line.judged.up == (printed > 0)) if line.verdict.decided else claim_word(line.verdict)
     return Part(what, f"{printed:+g}", _ours(line), word, line.why, _page(table))
+
+
+def _pair(results: Results, pair: Pair) -> Part:
+    """Judge the gain of one evaluation over another, as a table's check is judged."""
+    gain = judge_gain(results, pair.of, pair.over, pair.metric, pair.printed)
+    found, what = gain.verdict, f"{name_of(pair.metric)}, {pair.of} over {pair.over}"
+    word = claim_word(found.word, pair.printed == 0)
+    files = (paths.metrics(results.name, name) for name in (pair.of, pair.over))
+    root = paths.index(results.name).parent
+    sources = tuple(path.relative_to(root).as_posix() for path in files if path.is_file())
+    return Part(what, f"{pair.printed:+g}", gain.judged.text, word, found.sentence, sources)
 
 
 def _best(best: Best, tables: Tables) -> Part:

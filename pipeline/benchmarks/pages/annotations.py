@@ -74,7 +74,7 @@ def annotations_page(result: dict[str, Any]) -> str:
     text += "every column lies within the tolerance, and name the columns where only some do.\n\n"
     text += labels_part(result["labels"])
     text += f"\n## Chips an image (SNIP, section 6.2)\n\n{CHIPS}\n\n" + table(rows, "chips")
-    text += "\n" + chips_part(result["chips"])
+    text += "\n" + chips_part(result["chips"]) + units_part(result["units"])
     text += f"\n## Small, medium and large (DST, section 3.1; SNIP, section 5)\n\n{SIZES}\n\n" + table(rows, "sizes")
     text += "\n" + which_area(rows)
     text += f"\n## Scale relative to the image (SNIP, figure 1)\n\n{SCALES}\n\n" + table(rows, "scales")
@@ -140,6 +140,15 @@ def chips_part(chips: dict[str, Any]) -> str:
                 f"Images by their number of chips: {shares}.\n"
             )
     return "".join(lines)
+
+
+def units_part(units: dict[str, dict[str, float]]) -> str:
+    """Say how often an image is an input in an epoch of SNIP, by resolution."""
+    return "".join(
+        f"- {name}: an image is {md.listing([f'{count:.3f} inputs an epoch at {level}' for level, count in found.items()])}.\n"
+        for name, found in units.items()
+        if found
+    )
 
 
 def which_area(rows: list[dict[str, Any]]) -> str:
