@@ -147,6 +147,7 @@ class Test(Options):
     short_sides: tuple[int, ...] = (800,)
     long_sides: tuple[int, ...] = (1333,)
     valid_ranges: tuple[tuple[float, float | None], ...] | None = None  # original COCO pixels, one a resolution
+    search_ranges: bool = False  # from `valid_ranges` on, for each half of the images on the other (SNIP, section 7.3)
     merge: Literal["nms", "soft_nms", "soft_nms_linear"] = "nms"
     flip: bool = False  # mirrored images too; a d_rfcn_rcn averages each region's two looks
     members: tuple[str, ...] = ()  # further d_rfcn_rcn experiments whose looks at the same regions are averaged in
@@ -157,6 +158,8 @@ class Test(Options):
         counts = {len(self.short_sides), len(self.long_sides), len(self.valid_ranges or self.short_sides)}
         if len(counts) != 1:
             raise ValueError("short_sides, long_sides and valid_ranges must be equally many")
+        if self.search_ranges and len(self.short_sides) == 1:
+            raise ValueError("search_ranges needs several short_sides; a single resolution has no ranges")
 
 
 class Notes(Options):

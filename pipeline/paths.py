@@ -129,6 +129,11 @@ def metrics(preset: str, evaluation: str) -> Path:
     return Path("reports") / preset / "metrics" / f"{evaluation}.json"
 
 
+def ranges(preset: str, evaluation: str) -> Path:
+    """Valid ranges that an evaluation of a pyramid found."""
+    return Path("reports") / preset / "metrics" / f"{evaluation}_ranges.json"
+
+
 def bootstrap(preset: str, evaluation: str) -> Path:
     """Replicates of an evaluation's AP under resampled images, paired between evaluations by their draws."""
     return Path("reports") / preset / "bootstrap" / f"{evaluation}.json"

@@ -59,7 +59,7 @@ class ModelSize(Options):
     dense_stride: Literal[4, 8] = 8  # of the finest level that detectors without proposals predict on
     dense_norm: bool = False  # group normalisation in all of their towers, and He's start: both speed learning up
     fusion_min_width: int = 1
-    rpn_pre_nms_train: int = 2000
+    rpn_pre_nms_train: int = 2000  # of each level of a feature pyramid; a single level has several times as many
     rpn_post_nms_train: int = 1000
     rpn_pre_nms_test: int = 1000
     rpn_post_nms_test: int = 1000

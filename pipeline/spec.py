@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline import paths
 from pipeline.errors import InputError
-from pipeline.options import Experiment, Options, Recipe
+from pipeline.options import Experiment, Options, ProposalNetwork, Recipe
 from pipeline.preset import Data, LabelledSource, Preset
 
 
@@ -111,6 +111,11 @@ class Spec(Options):
     def optimizer(self) -> str:
         """The recipe's optimiser, or the preset's stand-in for trainings too short for it."""
         return self.preset.training.optimizer or self.recipe.optimizer
+
+    @property
+    def kept_proposals(self) -> int:
+        """Proposals that a network trained for them alone keeps of an image at each resolution."""
+        return min((self.experiment.rpn or ProposalNetwork()).top, self.preset.model.rpn_post_nms_test)
 
     @property
     def labelled(self) -> LabelledSource | None:

@@ -32,7 +32,7 @@ from pipeline.training.epochs import training_length
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import choose_precision, pick_device, set_threads
 
-SHOWN = ("pretrain", "train", "predict", "propose", "repeated baselines")
+SHOWN = ("pretrain", "train", "predict", "search_ranges", "propose", "repeated baselines")
 
 
 class Work(NamedTuple):
@@ -65,7 +65,7 @@ def work_of(kind: str, key: str, preset: str, images: dict[str, int]) -> Work:
             return Work(kind, name, float(batch * steps) if is_trained(spec) else 0.0)
         steps = training_length(spec, images["train"], expected_units(spec)).steps
         return Work(kind, name, steps * spec.batch * pyramid_area(spec))
-    if kind in ("predict", "propose"):
+    if kind in ("predict", "search_ranges", "propose"):
         spec = resolve(name, preset)
         tests = spec.experiment.tests
         share = test_area(spec, tests.get(test, next(iter(tests.values()))))

@@ -26,6 +26,9 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)
 FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size per level, on the papers' 800-pixel scale
 FPN_STRIDES = (4, 8, 16, 32)  # of the levels that RoIs are pooled from
 FPN_RESOLUTION = 7
+# Times a preset's limits for a level of a pyramid, where one level has all anchors: MMDetection's C4 configurations keep
+# 12,000 candidates before and 2,000 after suppression in training, 6,000 and 1,000 in a test; R-FCN 6,000 before it.
+CANDIDATES, KEPT = 6, {"training": 2, "testing": 1}
 
 
 class TwoStageDetector(GeneralizedRCNN):
@@ -74,6 +77,11 @@ def build_rpn(spec: Spec, channels: int, anchors: Sequence[Sequence[int]]) -> Re
         anchors: the sides of each level's anchors, on the papers' 800-pixel scale.
     """
     size = spec.preset.model
+    before = {"training": size.rpn_pre_nms_train, "testing": size.rpn_pre_nms_test}
+    after = {"training": size.rpn_post_nms_train, "testing": size.rpn_post_nms_test}
+    if len(anchors) == 1:
+        before = {name: CANDIDATES * most for name, most in before.items()}
+        after = {name: KEPT[name] * most for name, most in after.items()}
     return RegionProposalNetwork(
         anchor_generator(spec, anchors),
         FloatRPNHead(channels, len(ASPECT_RATIOS) * len(anchors[0])),
@@ -81,8 +89,8 @@ def build_rpn(spec: Spec, channels: int, anchors: Sequence[Sequence[int]]) -> Re
         bg_iou_thresh=spec.recipe.rpn_negative_iou,
         batch_size_per_image=size.rpn_batch,
         positive_fraction=0.5,
-        pre_nms_top_n={"training": size.rpn_pre_nms_train, "testing": size.rpn_pre_nms_test},
-        post_nms_top_n={"training": size.rpn_post_nms_train, "testing": size.rpn_post_nms_test},
+        pre_nms_top_n=before,
+        post_nms_top_n=after,
         nms_thresh=0.7,
     )
 
