@@ -187,7 +187,7 @@ class RegionClassifier(Options):
 
 
 class ProposalNetwork(Options):
-    """Region proposal network trained alone (SNIP, section 7.2 and table 3); sides of anchors on the papers' 800-pixel scale."""
+    """Region proposal network trained alone (SNIP, section 7.2); sides of anchors on the papers' 800-pixel scale."""
 
     features: Literal["conv4", "conv45"] = "conv4"
     anchors: tuple[int, ...] = (32, 64, 128, 256, 512)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec import field
 from msgspec.structs import replace
 
 from pipeline.options import Options
@@ -76,8 +77,8 @@ class ModelSize(Options):
 class Training(Options):
     """Length and precision of trainings; None keeps the recipe's value."""
 
-    steps: int | None = None  # of 12 epochs at one resolution; a recipe of 7 epochs gets 7 / 12, a pyramid times its units
-    recipe_steps: dict[str, int] = {}  # in the place of `steps` for some recipes, by their names
+    steps: int | None = None  # of 12 epochs at one resolution; 7 epochs get 7 / 12, a pyramid as often as its units
+    recipe_steps: dict[str, int] = field(default_factory=dict)  # by recipe, in the place of `steps`
     batch: int | None = None
     lr: float | None = None
     optimizer: str | None = None  # a file of pipeline/training/optimizers

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import torch
-from torch import Tensor
 
 from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
@@ -20,27 +18,9 @@ from pipeline.options import PyramidLevel
 from pipeline.spec import Spec
 from pipeline.training.epochs import Units
 from pipeline.training.pyramid import count_units
-from pipeline.training.pyramid_units import level_units
+from pipeline.training.scale_ranges import Range
 
 LABELS = Path("reports/benchmarks/annotation_statistics.json")
-
-
-class LabelledBoxes:
-    """Sizes and boxes of a `LabelSet`'s images with objects, as `level_units` reads them."""
-
-    def __init__(self, labels: LabelSet) -> None:
-        order = np.argsort(labels.rows, kind="stable")
-        images, starts = np.unique(labels.rows[order], return_index=True)
-        corners = torch.from_numpy(labels.boxes[order]).float()
-        corners[:, 2:] += corners[:, :2]
-        self.boxes: list[Tensor] = list(corners.tensor_split(torch.from_numpy(starts[1:])))
-        self._sizes = labels.sizes[images].astype(int)
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def size(self, row: int) -> tuple[int, int]:
-        return int(self._sizes[row, 0]), int(self._sizes[row, 1])
 
 
 def expected_units(spec: Spec) -> Units:
@@ -68,19 +48,31 @@ def _counted(spec: bytes, manifest: Path, changed: int) -> Units:
     return count_units(known, DetectionSet(load_split(manifest, "train"), known.data.limit_train))
 
 
-def labelled_units(specs: list[Spec], labels: LabelSet) -> dict[str, float]:
-    """Return the units that an image of a label set gives an epoch at every resolution with ranges, by `level_name`."""
-    boxes, found = LabelledBoxes(labels), {}
-    for spec in specs:
-        for number, level in enumerate(spec.experiment.pyramid):
-            name = level_name(spec, level)
-            if name not in found and len(boxes):
-                found[name] = round(len(level_units(spec, boxes, number, True)) / len(boxes), 4)
+def labelled_units(specs: list[Spec], labels: LabelSet, chips: float) -> dict[str, float | None]:
+    """Return the units that an image of a label set gives an epoch at every resolution with ranges, by `level_name`.
+
+    Args:
+        specs: the experiments whose pyramids are looked at.
+        labels: the data set; images without objects do not count.
+        chips: sampled chips of all its images with an object in SNIP's range at 1400x2000.
+    """
+    images, found = len(np.unique(labels.rows)), {}
+    sizes = np.sqrt(labels.box_areas)
+    for spec, level in ((spec, level) for spec in specs for level in spec.experiment.pyramid):
+        low, high = range_of(spec, level)
+        rows = labels.rows[(sizes >= low) & (sizes <= (np.inf if high is None else high))]
+        units = chips if level.chip_size else len(np.unique(rows))
+        found[level_name(spec, level)] = round(units / images, 4) if images else None
     return found
+
+
+def range_of(spec: Spec, level: PyramidLevel) -> Range:
+    """Return the valid range of a network that only proposes or only classifies."""
+    return level.proposal_range if spec.experiment.detector == "d_rfcn_rpn" else level.head_range
 
 
 def level_name(spec: Spec, level: PyramidLevel) -> str:
     """Return in words what the units of a level with ranges depend on."""
-    low, high = level.proposal_range if spec.experiment.detector == "d_rfcn_rpn" else level.head_range
+    low, high = range_of(spec, level)
     chips = f"{level.chips} chips of {level.chip_size}" if level.chip_size else "whole images"
     return f"{level.short_side}x{level.long_side}, {chips}, {low:g} px {'and more' if high is None else f'to {high:g}'}"

@@ -48,7 +48,11 @@ def measure(labels: dict[str, LabelSet], chip_seeds: dict[str, int] | None = Non
     sizes = {f"{name}, {kind}": size_shares(found, kind) for name, found in labels.items() for kind in AREAS}
     anchors = {name: anchor_shares(found) for name, found in labels.items()}
     snip = [spec for name in experiments("snip") if (spec := resolve(name, "full")).experiment.method.snip]
-    units = {name: labelled_units(snip, found) for name, found in labels.items()}
+    drawn = {name: enumerate(found["sampled"]["histogram"]) for name, found in chips.items()}
+    units = {
+        name: labelled_units(snip, found, sum(number * count for number, count in drawn[name]))
+        for name, found in labels.items()
+    }
     rows = [*chip_rows(chips), epoch_row(units), *size_rows(sizes), *scale_rows(sizes), *anchor_rows(anchors)]
     return {
         "labels": {

@@ -28,7 +28,7 @@ class PyramidBatches(Dataset):
     """Batches of a pyramid (SNIP, sections 6.1, 6.2 and 7.1); batch i is a pure function of seed and i.
 
     Before batch `ranges_from`, and always where that is None, every object of every whole image is valid everywhere,
-    which is multi-scale training. From there on, a resolution's epoch consists of the chips or images with a valid object.
+    which is multi-scale training. From there on, a resolution's epoch is of the chips or images with a valid object.
     """
 
     def __init__(self, spec: Spec, data: DetectionSet, ranges_from: int | None, world: World = ALONE) -> None:

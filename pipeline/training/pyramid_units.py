@@ -39,21 +39,17 @@ def find_units(spec: Spec, data: Boxes, snip: bool) -> list[list[Unit]]:
 
     Only valid ranges bring chips: without them, images are whole, and all are at every resolution (SNIP, section 7.1).
     """
-    return [level_units(spec, data, number, snip) for number in range(len(spec.experiment.pyramid))]
-
-
-def level_units(spec: Spec, data: Boxes, number: int, snip: bool) -> list[Unit]:
-    """Return the units of an epoch at level `number` of the pyramid, as `find_units` does."""
-    level, found = spec.experiment.pyramid[number], []
-    for row in range(len(data)):
-        if not snip:
-            found.append(Unit(row, None))
-            continue
-        head, proposal = valid_flags(spec, data, row, level, snip)
-        fits = head | proposal
-        if fits.any():
-            found += units_of(spec, data, row, number, fits)
-    return found
+    levels: list[list[Unit]] = []
+    for number, level in enumerate(spec.experiment.pyramid):
+        levels.append(found := [])
+        for row in range(len(data)):
+            head, proposal = valid_flags(spec, data, row, level, snip)
+            fits = head | proposal
+            if not snip:
+                found.append(Unit(row, None))
+            elif fits.any():
+                found += units_of(spec, data, row, number, fits)
+    return levels
 
 
 def valid_flags(spec: Spec, data: Boxes, row: int, level: PyramidLevel, snip: bool) -> tuple[Tensor, Tensor]:

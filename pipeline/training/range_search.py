@@ -49,6 +49,7 @@ def searched_tests(
         raise InputError(f"{spec.name} only proposes; take search_ranges out of its test {test!r}.")
     options, preset = spec.experiment.tests[test], spec.preset
     start = tuple(options.valid_ranges or (OPEN,) * len(options.short_sides))
+    areas = scaled_area_ranges(preset.pixel_factor)
     halves = [list(range(half, len(data), 2)) for half in (0, 1)]
 
     def results(tests: Sequence[Test], rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -60,7 +61,7 @@ def searched_tests(
 
     def ap(tests: Sequence[Test], rows: Sequence[int]) -> float | None:
         truth = evaluated_part({**split, "images": [data.entries[row] for row in rows]}, len(rows))
-        return evaluate_detections(truth, results(tests, rows), area_ranges=scaled_area_ranges(preset.pixel_factor))["ap"]
+        return evaluate_detections(truth, results(tests, rows), area_ranges=areas)["ap"]
 
     def with_ranges(ranges: Ranges) -> Test:
         return msgspec.structs.replace(options, valid_ranges=ranges)

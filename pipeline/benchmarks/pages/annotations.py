@@ -144,11 +144,11 @@ def chips_part(chips: dict[str, Any]) -> str:
 
 def units_part(units: dict[str, dict[str, float]]) -> str:
     """Say how often an image is an input in an epoch of SNIP, by resolution."""
-    return "".join(
-        f"- {name}: an image is {md.listing([f'{count:.3f} inputs an epoch at {level}' for level, count in found.items()])}.\n"
-        for name, found in units.items()
-        if found
-    )
+    lines = []
+    for name, found in units.items():
+        told = [f"{count:.3f} inputs an epoch at {level}" for level, count in found.items()]
+        lines += [f"- {name}: an image with objects is {md.listing(told)}.\n"] if told else []
+    return "".join(lines)
 
 
 def which_area(rows: list[dict[str, Any]]) -> str:

@@ -26,8 +26,8 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)
 FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size per level, on the papers' 800-pixel scale
 FPN_STRIDES = (4, 8, 16, 32)  # of the levels that RoIs are pooled from
 FPN_RESOLUTION = 7
-# Times a preset's limits for a level of a pyramid, where one level has all anchors: MMDetection's C4 configurations keep
-# 12,000 candidates before and 2,000 after suppression in training, 6,000 and 1,000 in a test; R-FCN 6,000 before it.
+# Times a preset's limits for a pyramid, where a single level has all anchors: MMDetection's C4 configuration keeps
+# 12,000 candidates before suppression and 2,000 after it in training, 6,000 and 1,000 in a test; R-FCN 6,000 before it.
 CANDIDATES, KEPT = 6, {"training": 2, "testing": 1}
 
 
