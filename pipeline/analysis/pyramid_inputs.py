@@ -58,7 +58,7 @@ def labelled_units(specs: list[Spec], labels: LabelSet, chips: float) -> dict[st
     """
     images, found = len(np.unique(labels.rows)), {}
     sizes = np.sqrt(labels.box_areas)
-    for spec, level in ((spec, level) for spec in specs for level in spec.experiment.pyramid):
+    for spec, level in [(one, level) for one in specs for level in one.experiment.pyramid]:
         low, high = range_of(spec, level)
         rows = labels.rows[(sizes >= low) & (sizes <= (np.inf if high is None else high))]
         units = chips if level.chip_size else len(np.unique(rows))
