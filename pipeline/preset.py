@@ -124,6 +124,7 @@ class Preset(Options):
     training: Training = Training()
     verdicts: Verdicts = Verdicts()
     leaves_out: tuple[str, ...] = ()  # what the quickstart goes without in `build/<preset>`
+    search_sweeps: int = 3  # over the ends of a pyramid's valid ranges, at most
     threads: int = 0  # 0 = torch's own choice
     seed: int = 0
     init_source: Literal["pretrain", "torchvision"] = "torchvision"

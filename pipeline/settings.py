@@ -51,6 +51,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     **dict.fromkeys((f"preset.training.{name}" for name in ("steps", "batch", "lr", "reduce_normaliser")), ("train",)),
     "preset.training.*": TRAINING,
     "preset.seed": (*TRAINING, *VISITS, "export"),
+    "preset.search_sweeps": ("predict",),
     "preset.threads": (*NETWORK, "export"),
     "preset.init_source": ("pretrain",),
     "preset.verdicts.draws": ("evaluate",),

