@@ -17,8 +17,8 @@ CHIPS = (
     "then snapped."
 )
 EPOCHS = (
-    "An image is an input once for each chip, or for each resolution at which it has an object in range; training without "
-    "ranges has it once at every resolution. Pixels stand for the time, which doubles in the paper."
+    "An image is an input once for each chip, or for each resolution at which it has an object in range. Without "
+    "ranges it is one at every resolution. Pixels stand for the time, which doubles in the paper."
 )
 SIZES = (
     "A size is the root of the box's area (`boxes`) or of the mask's (`masks`); small is below 32 px, large from 96. "
