@@ -23,7 +23,7 @@ DETECTORS, OPTIMIZERS = "pipeline.models.detectors", "pipeline.training.optimize
 FAMILIES = {"d_rfcn_rcn": "rfcn", "d_rfcn_rpn": "proposal_network"}  # whose files have another name than the option's
 BACKBONES = {"dpn": "pipeline.models.backbones.dpn", "": "pipeline.models.backbones.resnet"}  # by the name's start
 WITHOUT_NETWORK = ("evaluate", "loss_share")
-TRAINING, PREDICTION = ("train", "pretrain"), ("predict", "search_ranges")
+TRAINING = ("train", "pretrain")
 
 
 class Part(NamedTuple):
@@ -58,8 +58,11 @@ PARTS = {
     "fusion": Part("pipeline.layers.multi_scale_fusion", lambda s: s.experiment.method.fusion is not None),
     "classifier": Part("pipeline.models.classifier", lambda s: s.experiment.detector == "classifier"),
     "masks": Part("pipeline.data.masks", lambda s: s.experiment.has_masks),
-    "mask_results": Part(
-        "pipeline.training.mask_results", lambda s: s.experiment.has_masks, ("predict", "search_ranges")
+    "mask_results": Part("pipeline.training.mask_results", lambda s: s.experiment.has_masks, ("predict",)),
+    "range_search": Part(
+        "pipeline.training.range_search",
+        lambda s: any(test.search_ranges for test in s.experiment.tests.values()),
+        ("predict",),
     ),
     "collage": Part("pipeline.training.collage_feeding", lambda s: s.experiment.method.collage is not None, TRAINING),
     "pyramid": Part("pipeline.training.pyramid", lambda s: bool(s.experiment.pyramid), TRAINING),

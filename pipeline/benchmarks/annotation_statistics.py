@@ -15,8 +15,11 @@ import numpy as np
 
 from pipeline.analysis.anchor_match import anchor_shapes, best_overlaps, resized
 from pipeline.analysis.chip_counts import count_chips
+from pipeline.analysis.costs import area_of
+from pipeline.analysis.pyramid_inputs import labelled_units, level_name
 from pipeline.benchmarks.pages.annotations import Row, annotations_page, judged
 from pipeline.cli import run
+from pipeline.config import experiments, resolve
 from pipeline.data.labelled.sets import LabelSet, read_label_sets
 from pipeline.data.statistics import SIZE_CLASSES, count_scales
 from pipeline.files import read_json, write_json, write_text
@@ -27,6 +30,7 @@ OUT = Path("reports/benchmarks")
 NAME = "annotation_statistics"
 AREAS = ("boxes", "masks")  # a size is the root of the box's or of the mask's area
 CHIPS, SHARE, FEW, SCALE = 0.1, 2.5, 2.0, 0.005  # tolerances: chips, points, points, scale
+LONGER, SNIP = 0.5, "snip_drfcn_r50_7ep_snip"  # tolerance of "doubles", a whole number in words, and whose epoch it is
 CHIP_SEEDS = {"val2017": 5, "train2017": 1}
 
 
@@ -47,6 +51,12 @@ def measure(labels: dict[str, LabelSet], chip_seeds: dict[str, int] | None = Non
     chips = {name: chip_counts(found, (chip_seeds or CHIP_SEEDS)[name]) for name, found in labels.items()}
     sizes = {f"{name}, {kind}": size_shares(found, kind) for name, found in labels.items() for kind in AREAS}
     anchors = {name: anchor_shares(found) for name, found in labels.items()}
+    snip = [spec for name in experiments("snip") if (spec := resolve(name, "full")).experiment.method.snip]
+    drawn = {name: enumerate(found["sampled"]["histogram"]) for name, found in chips.items()}
+    units = {
+        name: labelled_units(snip, found, sum(number * count for number, count in drawn[name]))
+        for name, found in labels.items()
+    }
     counted = {
         "labels": {
             name: {
@@ -60,6 +70,7 @@ def measure(labels: dict[str, LabelSet], chip_seeds: dict[str, int] | None = Non
         },
         "rows": [],
         "chips": chips,
+        "units": units,
         "sizes": sizes,
         "anchors": anchors,
     }
@@ -68,14 +79,14 @@ def measure(labels: dict[str, LabelSet], chip_seeds: dict[str, int] | None = Non
 
 def judged_rows(counted: dict[str, Any]) -> dict[str, Any]:
     """Return what was counted with the rows of printed numbers made and judged anew."""
-    chips, sizes, anchors = (counted[key] for key in ("chips", "sizes", "anchors"))
-    rows = [*chip_rows(chips), *size_rows(sizes), *scale_rows(sizes), *anchor_rows(anchors)]
+    chips, units, sizes, anchors = (counted[key] for key in ("chips", "units", "sizes", "anchors"))
+    rows = [*chip_rows(chips), epoch_row(units), *size_rows(sizes), *scale_rows(sizes), *anchor_rows(anchors)]
     return counted | {"rows": [judged(row) for row in rows]}
 
 
-def printed(paper: str, claim: str) -> dict[str, Any]:
-    """Return the numbers of a printed sentence."""
-    return next(found for found in load_published(paper).claims if found.id == claim).values
+def printed(paper: str, claim: str, part: str = "values") -> dict[str, Any]:
+    """Return the numbers of a printed sentence, or those derived from it."""
+    return getattr(next(found for found in load_published(paper).claims if found.id == claim), part)
 
 
 def relative_scales_printed() -> dict[str, float]:
@@ -146,6 +157,27 @@ def chip_rows(chips: dict[str, Any]) -> list[Row]:
         for kind in ("sampled", "grid")
     }
     return [Row("chips", "snip_c8_chips", "chips of 1000x1000 an image at 1400x2000", value, CHIPS, ours, digits=2)]
+
+
+def epoch_row(units: dict[str, dict[str, float]]) -> Row:
+    """Return the row of SNIP's section 7.1: how much longer its epoch is, by the pixels of all units of an image."""
+    spec = resolve(SNIP, "full")
+    single = area_of(spec.preset, spec.recipe.short_side, spec.recipe.long_side)
+    areas = {
+        level_name(spec, level): level.chip_size**2
+        if level.chip_size
+        else area_of(spec.preset, level.short_side, level.long_side)
+        for level in spec.experiment.pyramid
+    }
+    ours = {
+        name: None
+        if None in found.values()
+        else rounded(sum(found[level] * area for level, area in areas.items()) / single)
+        for name, found in units.items()
+    }
+    value = printed("snip", "snip_c29_snip_time", "derived_values")["factor"]
+    what = "pixels of an epoch with SNIP over those of one at 800x1200 (printed: twice the time)"
+    return Row("epochs", "snip_c29_snip_time", what, value, LONGER, ours, digits=2)
 
 
 def size_rows(sizes: dict[str, dict]) -> list[Row]:

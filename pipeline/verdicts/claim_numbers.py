@@ -22,6 +22,7 @@ PSCONV, PSCONV_CIFAR = "psconv_cls_r50_120ep_cos_psconv", "psconv_cls_x29_16x64d
 CNN_B = "snip_cls_r101_cnn_b"
 CNN_S = {"48": "snip_cls_r101_cnn_s_48px_stride1_3x3", "96": "snip_cls_r101_cnn_s_96px_stride2_5x5"}
 CNN_FT = {"48": "snip_cls_r101_cnn_b_ft_48px_up", "96": "snip_cls_r101_cnn_b_ft_96px_up"}
+RPN = ("snip_rpn_r50_6ep_ms_train_conv4_5anchor", "snip_rpn_r50_6ep_ms_train_conv45_7anchor")  # without SNIP
 
 
 class Number(NamedTuple):
@@ -143,6 +144,12 @@ def cnn_order(results: Results) -> Number:
     return Number(_share(orders), tuple(paths.training_summary(results.name, name) for name in names))
 
 
+def large_recall(results: Results) -> Number:
+    found = [(results.metrics(name) or {}).get("recall50_100_up") for name in RPN]
+    files = tuple(paths.metrics(results.name, name) for name in RPN)
+    return Number(None if None in found else 100 * min(found), files)
+
+
 def _by_resolution(results: Results, name: str) -> dict[str, float]:
     """Return a classifier's top-1 error by the side that test images are reduced to."""
     found = (results.training(name) or {}).get("resolutions") or {}
@@ -226,7 +233,7 @@ NUMBERS: dict[str, Callable[[Results], Number]] = {
     for found in (
         *(largest_scale_spread, scale_images, res4_6_scale, largest_stride2_scale, fpn_over_c4_scales, stride1_above_1),
         *(conv2_scale_shift, fd_extra_cost),
-        *(low_share_steps, cnn_b_drops, cnn_order),
+        *(low_share_steps, cnn_b_drops, cnn_order, large_recall),
         *(stride2_large_rates, cifar_stride2_large_rates, stride2_plain_largest),
         *(large_rates_by_depth, cifar_large_rates_by_depth),
         *(ps_resnet50_over_resnet101, largest_count_difference),

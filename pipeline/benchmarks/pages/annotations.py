@@ -17,6 +17,10 @@ CHIPS = (
     "pixels apart. How SNIP draws corners is not printed; here they are uniform over half a chip beyond each border, "
     "then snapped."
 )
+EPOCHS = (
+    "An image is an input once for each chip, or for each resolution at which it has an object in range. Without "
+    "ranges it is one at every resolution. Pixels stand for the time, which doubles in the paper."
+)
 SIZES = (
     "A size is the root of the box's area (`boxes`) or of the mask's (`masks`); small is below 32 px, large from 96. "
     "Images are those that hold an object. Mask areas that are not annotated in these labels are the box's area times "
@@ -41,7 +45,7 @@ class Row:
     where it falls short of it by a fifth at most. Where the sentence names a definition, `by`, only that one counts.
     """
 
-    section: Literal["chips", "sizes", "scales", "anchors"]
+    section: Literal["chips", "epochs", "sizes", "scales", "anchors"]
     claim: str
     what: str
     published: float
@@ -85,6 +89,8 @@ def annotations_page(result: dict[str, Any]) -> str:
     text += labels_part(result["labels"])
     text += f"\n## Chips an image (SNIP, section 6.2)\n\n{CHIPS}\n\n" + table(rows, "chips")
     text += "\n" + chips_part(result["chips"])
+    text += f"\n## Inputs of an epoch (SNIP, section 7.1)\n\n{EPOCHS}\n\n" + table(rows, "epochs")
+    text += "\n" + units_part(result["units"])
     text += f"\n## Small, medium and large (DST, section 3.1; SNIP, section 5)\n\n{SIZES}\n\n" + table(rows, "sizes")
     text += "\n" + which_area(rows)
     text += f"\n## Scale relative to the image (SNIP, figure 1)\n\n{SCALES}\n\n" + table(rows, "scales")
@@ -156,6 +162,15 @@ def chips_part(chips: dict[str, Any]) -> str:
                 f"Images by their number of chips: {shares}.\n"
             )
     return "".join(lines)
+
+
+def units_part(units: dict[str, dict[str, float | None]]) -> str:
+    """Return how often an image is an input in an epoch of SNIP, by resolution."""
+    columns = [
+        md.Column("resolution, inputs, objects in range", lambda level: level),
+        *(md.Column(name, lambda level, name=name: md.number(units[name][level], 3), "r") for name in units),
+    ]
+    return md.table(columns, next(iter(units.values())))
 
 
 def which_area(rows: list[dict[str, Any]]) -> str:

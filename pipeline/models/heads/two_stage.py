@@ -30,6 +30,9 @@ FPN_RESOLUTION = 7
 # Families whose MMDetection configurations keep smooth L1 in the RPN where its Faster R-CNN has changed to L1
 # (v2, configs/_base_/models/cascade_rcnn_r50_fpn.py and configs/grid_rcnn/grid_rcnn_r50_fpn_gn-head_2x_coco.py).
 SMOOTH_RPN = ("cascade_rcnn", "cascade_mask_rcnn", "grid_rcnn")
+# Times a preset's limits for a pyramid, where a single level has all anchors: MMDetection's C4 configuration keeps
+# 12,000 candidates before suppression and 2,000 after it in training, 6,000 and 1,000 in a test; R-FCN 6,000 before it.
+CANDIDATES, KEPT = 6, {"training": 2, "testing": 1}
 
 
 class TwoStageDetector(GeneralizedRCNN):
@@ -78,6 +81,11 @@ def build_rpn(spec: Spec, channels: int, anchors: Sequence[Sequence[int]]) -> Re
         anchors: the sides of each level's anchors, on the papers' 800-pixel scale.
     """
     size = spec.preset.model
+    before = {"training": size.rpn_pre_nms_train, "testing": size.rpn_pre_nms_test}
+    after = {"training": size.rpn_post_nms_train, "testing": size.rpn_post_nms_test}
+    if len(anchors) == 1:
+        before = {name: CANDIDATES * most for name, most in before.items()}
+        after = {name: KEPT[name] * most for name, most in after.items()}
     rpn = RegionProposalNetwork(
         anchor_generator(spec, anchors),
         FloatRPNHead(channels, len(ASPECT_RATIOS) * len(anchors[0])),
@@ -85,8 +93,8 @@ def build_rpn(spec: Spec, channels: int, anchors: Sequence[Sequence[int]]) -> Re
         bg_iou_thresh=spec.recipe.rpn_negative_iou,
         batch_size_per_image=size.rpn_batch,
         positive_fraction=0.5,
-        pre_nms_top_n={"training": size.rpn_pre_nms_train, "testing": size.rpn_pre_nms_test},
-        post_nms_top_n={"training": size.rpn_post_nms_train, "testing": size.rpn_post_nms_test},
+        pre_nms_top_n=before,
+        post_nms_top_n=after,
         nms_thresh=0.7,
     )
     rpn.box_loss = "smooth_l1" if spec.experiment.detector in SMOOTH_RPN else spec.recipe.rpn_box_loss
