@@ -167,7 +167,10 @@ def chosen(options: Any) -> Any:
         return {key: chosen(value) for key, value in options.items()}
     if not isinstance(options, msgspec.Struct):
         return options
-    plain = {field.name: field.default for field in msgspec.structs.fields(options)}
+    plain = {
+        field.name: field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        for field in msgspec.structs.fields(options)
+    }
     values = {name: getattr(options, name) for name in plain}
     return {name: chosen(value) for name, value in values.items() if value != plain[name]}
 
