@@ -53,7 +53,7 @@ def specification(experiment: str, preset: str | Preset, recipe_of: Callable[[Pa
         known = [p.stem for p in recipe_path.parent.glob("*.yaml")]
         raise InputError(f"{relative(path)} names the unknown recipe {loaded.recipe!r}{nearest(loaded.recipe, known)}.")
     recipe, preset = recipe_of(recipe_path), load_preset(preset) if isinstance(preset, str) else preset
-    spec = Spec(experiment, paths.paper_of(experiment), loaded, recipe, preset)
+    spec = Spec(experiment, paths.paper_of(experiment), loaded, recipe, preset.of_recipe(loaded.recipe))
     try:
         parts.optimizer(spec.optimizer)
     except InputError as error:
@@ -73,6 +73,11 @@ def load_preset(name: str) -> Preset:
     if not 0 < preset.factor <= 4:
         raise InputError(f"{relative(path)}: factor must lie in (0, 4], found {preset.factor}; 1 is COCO's size.")
     training = preset.training
+    recipes = sorted(p.stem for p in (paths.ROOT / paths.recipe_file("any")).parent.glob("*.yaml"))
+    for recipe in training.recipe_steps:
+        if recipe not in recipes:
+            hint = nearest(recipe, recipes)
+            raise InputError(f"{relative(path)}: recipe_steps names the unknown recipe {recipe!r}{hint}.")
     if training.accumulate < 1:
         raise InputError(f"{relative(path)}: accumulate must be at least 1, found {training.accumulate}; 1 is none.")
     if training.ema is not None and not 0 < training.ema < 1:

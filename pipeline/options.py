@@ -107,9 +107,9 @@ class PyramidLevel(Options):
 
 
 class SnipOptions(Options):
-    """Scale normalisation for image pyramids (SNIP, section 5)."""
+    """Scale normalisation for image pyramids (SNIP, section 6.1)."""
 
-    starts_after: float = 3 / 7  # share of the schedule that is trained without valid ranges
+    starts_after: float = 3 / 7  # share of the epochs that are multi-scale training without valid ranges and chips
     ignore_iou: float = 0.3
 
 
@@ -124,7 +124,7 @@ class Method(Options):
     fusion: FusionOptions | None = None
     collage: CollageOptions | None = None
     short_sides: tuple[int, ...] | None = None  # multi-scale training, a side is drawn for every image
-    small_loss_weight: float | None = None
+    small_loss_reweight: bool = False  # small objects' regression loss amplified to equal the others' (DST, table 1)
     snip: SnipOptions | None = None
 
     def __post_init__(self) -> None:
@@ -147,6 +147,7 @@ class Test(Options):
     short_sides: tuple[int, ...] = (800,)
     long_sides: tuple[int, ...] = (1333,)
     valid_ranges: tuple[tuple[float, float | None], ...] | None = None  # original COCO pixels, one a resolution
+    search_ranges: bool = False  # from `valid_ranges` on, for each half of the images on the other (SNIP, section 7.3)
     merge: Literal["nms", "soft_nms", "soft_nms_linear"] = "nms"
     flip: bool = False  # mirrored images too; a d_rfcn_rcn averages each region's two looks
     members: tuple[str, ...] = ()  # further d_rfcn_rcn experiments whose looks at the same regions are averaged in
@@ -157,6 +158,8 @@ class Test(Options):
         counts = {len(self.short_sides), len(self.long_sides), len(self.valid_ranges or self.short_sides)}
         if len(counts) != 1:
             raise ValueError("short_sides, long_sides and valid_ranges must be equally many")
+        if self.search_ranges and len(self.short_sides) == 1:
+            raise ValueError("search_ranges needs several short_sides; a single resolution has no ranges")
 
 
 class Notes(Options):
@@ -169,7 +172,7 @@ class Notes(Options):
 
 
 class RegionClassifier(Options):
-    """Classifier of a Deformable R-FCN, on the proposals of another experiment (SNIP, sections 5 and 6)."""
+    """Classifier of a Deformable R-FCN, on the proposals of another experiment (SNIP, sections 4 and 7.1)."""
 
     pooling: Literal["plain", "bilinear", "deformable"] = "bilinear"  # bins, samples, offsets
     hard_examples: int | None = 128  # RoIs of an image that online hard example mining keeps, None: all
@@ -184,7 +187,7 @@ class RegionClassifier(Options):
 
 
 class ProposalNetwork(Options):
-    """Region proposal network trained alone (SNIP, table 3); sides of anchors on the papers' 800-pixel scale."""
+    """Region proposal network trained alone (SNIP, section 7.2); sides of anchors on the papers' 800-pixel scale."""
 
     features: Literal["conv4", "conv45"] = "conv4"
     anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
@@ -277,6 +280,7 @@ class Recipe(Options):
     batch: int
     lr: float
     source: str
+    differs: tuple[str, ...] = ()  # from the paper, of every experiment that this recipe trains
     epochs: float | None = None
     iterations: int | None = None
     optimizer: str = "sgd"  # a file of pipeline/training/optimizers
@@ -285,9 +289,10 @@ class Recipe(Options):
     weight_decay: float = 1e-4
     decay_all: bool = False  # biases and norms decay too
     schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[float, ...] = (8 / 12, 11 / 12)  # shares of the schedule
+    milestones: tuple[float, ...] = (8 / 12, 11 / 12)  # shares of the schedule's epochs
     gamma: float = 0.1
     warmup_iterations: int = 500
+    warmup: Literal["linear", "constant"] = "linear"  # from `warmup_ratio` of the rate up to it, or at that and a jump
     warmup_ratio: float = 1 / 3
     gradient_clip: float | None = None
     norm: Literal["frozen", "frozen_statistics", "batch", "sync"] = "frozen_statistics"
@@ -295,6 +300,9 @@ class Recipe(Options):
     short_side: int = 800
     long_side: int = 1333
     box_loss: Literal["smooth_l1", "l1"] = "l1"
+    rpn_box_loss: Literal["smooth_l1", "l1"] = "smooth_l1"  # with beta 1/9; families of `SMOOTH_RPN` have no other
+    roi_samples: int = 2  # bilinear samples a RoI bin and axis; 0: as many as the bin has feature pixels
+    new_layers: Literal["family", "he"] = "family"  # how layers start that no init holds: as the family's own code
     rpn_positive_iou: float = 0.7
     rpn_negative_iou: float = 0.3
     flip: float = 0.5

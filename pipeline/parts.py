@@ -23,7 +23,7 @@ DETECTORS, OPTIMIZERS = "pipeline.models.detectors", "pipeline.training.optimize
 FAMILIES = {"d_rfcn_rcn": "rfcn", "d_rfcn_rpn": "proposal_network"}  # whose files have another name than the option's
 BACKBONES = {"dpn": "pipeline.models.backbones.dpn", "": "pipeline.models.backbones.resnet"}  # by the name's start
 WITHOUT_NETWORK = ("evaluate", "loss_share")
-TRAINING, PREDICTION = ("train", "pretrain"), ("predict", "search_ranges")
+TRAINING = ("train", "pretrain")
 
 
 class Part(NamedTuple):
@@ -54,15 +54,20 @@ PARTS = {
     "deformable": Part("pipeline.models.backbones.deformable", lambda s: s.experiment.method.deformable is not None),
     "global_scale": Part("pipeline.layers.global_scale", lambda s: s.experiment.method.global_scale),
     "decomposed": Part("pipeline.layers.decomposed", lambda s: s.experiment.method.decomposed),
+    "decomposition": Part("pipeline.layers.decomposition", lambda s: s.experiment.method.decomposed),
     "fusion": Part("pipeline.layers.multi_scale_fusion", lambda s: s.experiment.method.fusion is not None),
     "classifier": Part("pipeline.models.classifier", lambda s: s.experiment.detector == "classifier"),
     "masks": Part("pipeline.data.masks", lambda s: s.experiment.has_masks),
-    "mask_results": Part(
-        "pipeline.training.mask_results", lambda s: s.experiment.has_masks, ("predict", "search_ranges")
+    "mask_results": Part("pipeline.training.mask_results", lambda s: s.experiment.has_masks, ("predict",)),
+    "range_search": Part(
+        "pipeline.training.range_search",
+        lambda s: any(test.search_ranges for test in s.experiment.tests.values()),
+        ("predict",),
     ),
     "collage": Part("pipeline.training.collage_feeding", lambda s: s.experiment.method.collage is not None, TRAINING),
     "pyramid": Part("pipeline.training.pyramid", lambda s: bool(s.experiment.pyramid), TRAINING),
     "snip": Part("pipeline.training.snip", lambda s: s.experiment.method.snip is not None, TRAINING),
+    "he_start": Part("pipeline.models.he_start", lambda s: s.recipe.new_layers == "he", ("train",)),
     "averaging": Part("pipeline.training.averaging", lambda s: s.preset.training.ema is not None, TRAINING),
     "labelled": Part("pipeline.training.classification.labelled", lambda s: s.labelled is not None, ("pretrain",)),
     "cifar": Part("pipeline.data.labelled.cifar", lambda s: kind(s) == "cifar100", ("pretrain",)),

@@ -52,6 +52,7 @@ training_log = Place("data/logs/{preset}/{experiment}.jsonl")
 # Results, in git
 history = Place("reports/{preset}/history/{experiment}.csv")  # a row for each logged window of optimiser steps
 metrics = Place("reports/{preset}/metrics/{evaluation}.json")
+ranges = Place("reports/{preset}/metrics/{evaluation}_ranges.json")  # valid ranges that a pyramid's test found
 # Replicates of an evaluation's AP under resampled images, paired between evaluations by their draws.
 bootstrap = Place("reports/{preset}/bootstrap/{evaluation}.json")
 # What a training did: steps, last losses, share of collages, valid objects per resolution, ...

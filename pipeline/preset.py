@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from msgspec import field
+from msgspec.structs import replace
 
 from pipeline.options import Options
 
@@ -59,28 +60,37 @@ class ModelSize(Options):
     dense_stride: Literal[4, 8] = 8  # of the finest level that detectors without proposals predict on
     dense_norm: bool = False  # group normalisation in all of their towers, and He's start: both speed learning up
     fusion_min_width: int = 1
-    rpn_pre_nms_train: int = 2000
+    rpn_pre_nms_train: int = 2000  # of each level of a feature pyramid; a single level has several times as many
     rpn_post_nms_train: int = 1000
     rpn_pre_nms_test: int = 1000
     rpn_post_nms_test: int = 1000
     rpn_batch: int = 256
     roi_batch: int = 512
     c4_roi_batch: int = 512
-    roi_samples: int = 2  # bilinear samples a RoI bin and axis
+    roi_samples: int | None = None  # bilinear samples a RoI bin and axis; None keeps the recipe's
     detections: int = 100
     score_threshold: float = 0.05
     pad_divisor: int = 32  # of the size that a batch's images are padded to
     anchor_levels: int = 5
 
+    def planes(self, stage: int) -> int:
+        """Return the width of a ResNet's bottlenecks in conv`stage`_x, from 2 on: 64 in the papers' conv2_x."""
+        return max(8, round(64 * self.width)) * 2 ** (stage - 2)
+
+    def fusion_ratio(self, channels: int, ratio: int) -> int:
+        """Return by how much a fusion module squeezes: narrow presets would end at one or two channels without it."""
+        return min(ratio, max(1, channels // self.fusion_min_width))
+
 
 class Training(Options):
     """Length and precision of trainings; None keeps the recipe's value."""
 
-    steps: int | None = None  # of 12 epochs; a recipe of 7 epochs gets 7 / 12 of them
+    steps: int | None = None  # of 12 epochs at one resolution; 7 epochs get 7 / 12, a pyramid as often as its units
+    recipe_steps: dict[str, int] = field(default_factory=dict)  # by recipe, in the place of `steps`
     batch: int | None = None
     lr: float | None = None
     optimizer: str | None = None  # a file of pipeline/training/optimizers
-    warmup_steps: int | None = None
+    warmup_steps: int | None = None  # of a linear warm-up in the place of the recipe's
     norm: Literal["frozen", "frozen_statistics", "batch", "sync"] | None = None
     frozen_stages: int | None = None
     milestones: tuple[float, ...] | None = None  # of detectors
@@ -124,6 +134,7 @@ class Preset(Options):
     verdicts: Verdicts = Verdicts()
     leaves_out: tuple[str, ...] = ()  # what the quickstart goes without in `build/<preset>`
     shares: dict[str, str] = field(default_factory=dict)  # there, experiments whose results another one's stand for
+    search_sweeps: int = 3  # over the ends of a pyramid's valid ranges, at most
     threads: int = 0  # 0 = torch's own choice
     seed: int = 0
     init_source: Literal["pretrain", "torchvision"] = "torchvision"
@@ -136,6 +147,13 @@ class Preset(Options):
     def pixel_factor(self) -> float:
         """Factor of lengths in original pixels: 32^2 and 96^2 of COCO's sizes, SNIP's valid ranges."""
         return self.original_factor or self.factor
+
+    def of_recipe(self, recipe: str) -> Preset:
+        """Return the preset with the steps that it has for a recipe as its `steps`."""
+        if not self.training.recipe_steps:
+            return self
+        steps = self.training.recipe_steps.get(recipe, self.training.steps)
+        return replace(self, training=replace(self.training, steps=steps, recipe_steps={}))
 
     def data_of(self, dataset: str) -> Data:
         """Return the data that experiments on a data set (`coco`, `voc`) see."""

@@ -19,7 +19,7 @@ from pipeline.parts import TRAINING
 from pipeline.preset import Preset
 from pipeline.spec import Spec
 
-NETWORK = ("train", "pretrain", "predict", "propose", "search_ranges", "learn_scales", "offsets")  # runs on a device
+NETWORK = ("train", "pretrain", "predict", "propose", "learn_scales", "offsets")  # runs on a device
 BUILDERS = (*NETWORK, "decompose", "measure", "export", "weight_share", "receptive_field")
 VISITS = ("learn_scales", "offsets")  # draw images at random
 SIZED = ("pretrain", "measure", "export")  # of classifiers
@@ -31,15 +31,16 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "experiment.seeds": ("pretrain",),
     "experiment.length": TRAINING,
     "experiment.init": (*TRAINING, "decompose"),
-    "experiment.proposals": ("train", "predict", "search_ranges"),
+    "experiment.proposals": ("train", "predict"),
     "experiment.resolutions*": SIZED,
     "experiment.method.short_sides": ("train",),
     "experiment.method.collage*": ("train",),
     "experiment.method.snip*": ("train",),
     "experiment.pyramid*": ("train",),
-    "recipe.source": (),
+    **dict.fromkeys(("recipe.source", "recipe.differs"), ()),
     **dict.fromkeys(("recipe.short_side", "recipe.long_side"), ("train", *VISITS, *SIZED)),
-    **dict.fromkeys(("recipe.rpn_*", "recipe.box_loss", "recipe.norm", "recipe.frozen_stages"), BUILDERS),
+    **dict.fromkeys(("recipe.rpn_*", "recipe.box_loss", "recipe.roi_samples"), BUILDERS),
+    **dict.fromkeys(("recipe.norm", "recipe.frozen_stages"), BUILDERS),
     "recipe.labelled*": ("pretrain",),
     "recipe.*": TRAINING,
     "preset.training.checkpoint_rows": (),
@@ -51,6 +52,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     **dict.fromkeys((f"preset.training.{name}" for name in ("steps", "batch", "lr", "reduce_normaliser")), ("train",)),
     "preset.training.*": TRAINING,
     "preset.seed": (*TRAINING, *VISITS, "export"),
+    "preset.search_sweeps": ("predict",),
     "preset.threads": (*NETWORK, "export"),
     "preset.init_source": ("pretrain",),
     "preset.verdicts.draws": ("evaluate",),
@@ -58,7 +60,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     **dict.fromkeys(("preset.name", "preset.title", "preset.leaves_out", "preset.shares"), ()),
     **dict.fromkeys(("preset.data.*", "preset.datasets*", "preset.labelled*"), ()),  # an experiment's own, below
     "data.limit_train": ("train", "pretrain", "propose", *VISITS),
-    "data.limit_val": ("predict", "propose", "search_ranges", "evaluate", *VISITS),
+    "data.limit_val": ("predict", "propose", "evaluate", *VISITS),
     **dict.fromkeys(("data.kind", "data.seed"), ("pretrain",)),
     "data.*": (),  # what verification read stands in the manifest
     "labelled*": ("pretrain",),
@@ -105,7 +107,7 @@ def settings(spec: Spec, script: str, test: str = "single") -> list[str]:
     given |= of_preset(spec.preset) | flat(spec.data, "data")
     if spec.labelled is not None:
         given |= {"labelled": "given", **flat(spec.labelled, "labelled")}
-    if script in ("predict", "search_ranges", "evaluate", "propose") and test in options.tests:
+    if script in ("predict", "evaluate", "propose") and test in options.tests:
         given |= {"test": json.dumps(test), **flat(options.tests[test], "test")}
     return [f"{name}: {value}" for name, value in sorted(given.items()) if reads(script, name)]
 
@@ -131,7 +133,7 @@ def others(spec: Spec, script: str, test: str = "single") -> list[Spec]:
     names: tuple[str, ...] = ()
     if script == "pretrain" and spec.experiment.like is not None:
         names = (spec.experiment.like,)
-    elif script in ("predict", "search_ranges") and test in spec.experiment.tests:
+    elif script == "predict" and test in spec.experiment.tests:
         names = spec.experiment.tests[test].members
     return [config.specification(name, spec.preset) for name in names]
 

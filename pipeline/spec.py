@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from pipeline import paths
 from pipeline.errors import InputError
-from pipeline.options import Experiment, Options, Recipe
+from pipeline.options import Experiment, Options, ProposalNetwork, Recipe
 from pipeline.preset import Data, LabelledSource, Preset
 
 
@@ -62,7 +62,7 @@ class Spec(Options):
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of this training; papers that count epochs are resolved by the data's size at run time.
+        """Optimiser steps at one resolution; papers that count epochs are resolved by the data's size at run time.
 
         Another batch than the recipe's sees the recipe's number of images, as the linear rule of its rate assumes.
         """
@@ -116,9 +116,20 @@ class Spec(Options):
         return self.recipe.frozen_stages if frozen is None else frozen
 
     @property
+    def roi_samples(self) -> int:
+        """Bilinear samples of a RoI bin along each axis; 0 takes as many as the bin has feature pixels."""
+        samples = self.preset.model.roi_samples
+        return self.recipe.roi_samples if samples is None else samples
+
+    @property
     def optimizer(self) -> str:
         """The recipe's optimiser, or the preset's stand-in for trainings too short for it."""
         return self.preset.training.optimizer or self.recipe.optimizer
+
+    @property
+    def kept_proposals(self) -> int:
+        """Proposals that a network trained for them alone keeps of an image at each resolution."""
+        return min((self.experiment.rpn or ProposalNetwork()).top, self.preset.model.rpn_post_nms_test)
 
     @property
     def labelled(self) -> LabelledSource | None:
@@ -144,7 +155,10 @@ def coco_epochs(recipe: Recipe) -> float:
 
 
 def epoch_steps(spec: Spec, images: int) -> int:
-    """Return the optimiser steps of a training on `images` training images."""
+    """Return the optimiser steps of a training on `images` training images at one resolution.
+
+    A pyramid has more of them (`pipeline/training/epochs.py`).
+    """
     if spec.preset.training.steps is not None or spec.recipe.iterations is not None:
         return spec.steps
     return max(1, round(spec.recipe.epochs * spec.experiment.length * images / spec.effective_batch))

@@ -22,8 +22,10 @@ class Fake:
         replicates = {m: [None if v is None else v + s for s in spread] for m, v in values.items()}
         write_json(paths.bootstrap(self.preset, name), {"draws": len(spread), **replicates})
 
-    def training(self, name: str, collage: float | None = None, valid: dict | None = None) -> None:
-        summary = {"experiment": name, "steps": 300, "images_seen": 2400, "collage_share": collage}
+    def training(
+        self, name: str, collage: float | None = None, valid: dict | None = None, images: int | None = 2400
+    ) -> None:
+        summary = {"experiment": name, "steps": 300, "images_seen": images, "collage_share": collage}
         write_json(paths.training_summary(self.preset, name), summary | {"valid_objects": valid})
 
     def history(self, name: str, rows: list[str]) -> None:

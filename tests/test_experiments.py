@@ -12,7 +12,10 @@ import pytest
 from pipeline import config, paths
 from pipeline.files import read_yaml
 from pipeline.options import DeformableOptions, Method, PyramidLevel
+from pipeline.published.tables import exists, load_published
 from pipeline.spec import Spec
+from pipeline.verdicts.comparison import find_baseline
+from pipeline.verdicts.lengths import behind
 
 PUBLISHED = read_yaml(paths.ROOT / "data/published/experiments.yaml")
 CONTROLS = read_yaml(paths.ROOT / "data/published/controls.yaml")
@@ -77,7 +80,7 @@ def test_methods_agree_with_the_list():
         assert (method.psconv is not None) == (kind == "psconv"), name
         assert (method.fusion is not None) == (kind == "msfm"), name
         assert (method.collage is not None) == (kind == "dst"), name
-        assert (method.small_loss_weight is not None) == (kind == "small_loss_reweight"), name
+        assert method.small_loss_reweight == (kind == "small_loss_reweight"), name
         assert (method.snip is not None) == (kind in ("snip", "range_limited")), name
 
 
@@ -123,6 +126,47 @@ def test_options_hold_the_papers_values():
     rpn = full("snip_rpn_dpn92_6ep_snip_conv45_7anchor").experiment
     assert (rpn.rpn.features, rpn.rpn.anchors) == ("conv45", (32, 64, 112, 160, 208, 256, 384))
     assert rpn.method.snip.starts_after == pytest.approx(1 / 6, abs=1e-4)
+
+
+def lengths(name: str) -> float:
+    """Return the epochs of all trainings behind an experiment, in multiples of the recipe's 1x."""
+    return sum(full(one).experiment.length for one in behind(name))
+
+
+def test_pods_baselines_train_as_long_as_all_trainings_whose_weights_a_method_has():
+    published = load_published("pod")
+    compared = 0
+    for table in published.tables:
+        for row in (row for row in table.rows if exists(row) and row.role == "method"):
+            baseline, _ = find_baseline(published, table, row)
+            if baseline and row.factors["method"] == "fd_wt":
+                assert lengths(row.experiments[-1]) == lengths(baseline), row.id
+                compared += 1
+            elif baseline:  # FD takes its scales from another training, and no weights
+                assert full(row.experiments[-1]).experiment.length == full(baseline).experiment.length, row.id
+    assert compared == 5
+
+
+RECIPES = {  # box loss, the RPN's, samples of RoIAlign, all decay, warm-up, clipping, start of new layers
+    "pod": ("smooth_l1", "smooth_l1", 2, True, (500, 1 / 3), None, "he"),  # section 4.1; losses: the codes of 2019
+    "msfm": ("l1", "l1", 0, True, (500, 0.001), None, "family"),  # mmdetection 2, configs/_base_; section 4.1
+    "psconv": ("smooth_l1", "smooth_l1", 2, True, (500, 1 / 3), 35, "family"),  # d-li14/PSConv, configs/psconv
+}
+
+
+@pytest.mark.parametrize("paper", RECIPES)
+def test_recipes_hold_the_authors_values(paper):
+    for name in (name for name in CATALOGUE if paths.paper_of(name) == paper and "_cls_" not in name):
+        spec = full(name)
+        recipe = spec.recipe
+        found = (recipe.box_loss, recipe.rpn_box_loss, spec.roi_samples, recipe.decay_all)
+        found += ((recipe.warmup_iterations, recipe.warmup_ratio), recipe.gradient_clip, recipe.new_layers)
+        assert found == RECIPES[paper], name
+        assert (recipe.batch, recipe.lr, recipe.weight_decay, recipe.momentum) == (16, 0.02, 1e-4, 0.9), name
+        assert (recipe.short_side, recipe.long_side, spec.frozen_stages) == (800, 1333, 1), name
+        norm = "sync" if paper == "pod" else "frozen_statistics"
+        assert (spec.norm, recipe.rpn_positive_iou, recipe.rpn_negative_iou) == (norm, 0.7, 0.3), name
+    assert all(full(name).recipe.decay_all for name in CATALOGUE if "psconv_cls_" in name)
 
 
 def network(detector: str, backbone: str, neck: str, method: Method) -> tuple[Any, ...]:

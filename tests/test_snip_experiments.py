@@ -3,12 +3,15 @@
 from collections.abc import Iterable
 from functools import cache
 
+import msgspec
 import pytest
 
 from pipeline import config, paths
+from pipeline.analysis.pyramid_inputs import expected_units
 from pipeline.options import PyramidLevel, Test
 from pipeline.published.tables import find_table
 from pipeline.spec import Spec
+from pipeline.training.epochs import training_length
 
 RESOLUTIONS = ((1400, 2000), (800, 1200), (480, 800))
 HEAD = ((0, 80), (40, 160), (120, None))  # section 7.1
@@ -80,6 +83,73 @@ def test_valid_ranges_are_the_papers_wherever_snip_is_on() -> None:
     assert checked == 9
 
 
+def test_ranges_are_searched_for_every_classifier_at_several_resolutions_from_the_same_start() -> None:
+    """Section 7.3: "the best possible validity ranges at each resolution for each of these methods"."""
+    checked = 0
+    for name in config.experiments("snip"):
+        experiment = mini(name).experiment
+        for test in experiment.tests.values():
+            several = experiment.detector == "d_rfcn_rcn" and len(test.short_sides) > 1
+            assert test.search_ranges == several, name
+            assert test.valid_ranges == (INFERENCE if several else None), name
+            checked += several
+    assert checked == 15
+
+
+IMAGES = 117_266  # of train2017 with an object
+# steps, first step with ranges, first step of the lower rate: at full size on COCO, by the units of its labels
+# (3 inputs an image without ranges; 1.0805 + 0.7627 + 0.8496 with the classifier's, chips of 1000; whole images of
+# 1400 px 0.6645; the proposals' 1.0805 + 0.8186 + 0.8496), and under mini as many for COCO's units.
+LENGTHS = {
+    "drfcn_r50_7ep_single_scale": (102_608, None, 78_129),
+    "drfcn_r50_8ep_single_scale": (117_266, None, 89_290),
+    "drfcn_r50_9ep_single_scale": (131_924, None, 100_451),
+    "drfcn_r50_7ep_single_scale_1400": (102_608, None, 78_129),
+    "drfcn_r50_7ep_range_limited_1400": (68_183, 0, 51_917),
+    "drfcn_r50_7ep_ms_train": (307_824, None, 234_386),
+    "drfcn_r50_8ep_ms_train": (351_798, None, 267_869),
+    "drfcn_r50_9ep_ms_train": (395_772, None, 301_352),
+    "drfcn_dpn98_7ep_ms_train": (307_824, None, 234_386),
+    "drfcn_r50_7ep_snip_uncropped": (265_420, 131_924, 209_686),
+    **dict.fromkeys(
+        ("drfcn_r50_7ep_snip", "drfcn_r101_7ep_snip", "drfcn_dpn92_7ep_snip", "drfcn_dpn98_7ep_snip"),
+        (289_812, 131_924, 223_894),
+    ),
+    "drfcn_dpn92_resnet101_joint_7ep_snip": (289_812, 131_924, 223_894),
+    "rpn_r101_6ep_single_scale_800": (87_950, None, 63_471),
+    "rpn_r50_6ep_ms_train_conv4_5anchor": (263_850, None, 190_412),
+    "rpn_r50_6ep_ms_train_conv45_7anchor": (263_850, None, 190_412),
+    "rpn_dpn92_6ep_ms_train_conv45_7anchor": (263_850, None, 190_412),
+    "rpn_r50_6ep_snip_conv45_7anchor": (245_432, 43_975, 178_145),
+    "rpn_r101_6ep_snip_conv45_7anchor": (245_432, 43_975, 178_145),
+    "rpn_dpn92_6ep_snip_conv45_7anchor": (245_432, 43_975, 178_145),
+}
+
+
+def length_of(spec: Spec, images: int) -> tuple[int, int | None, int]:
+    found = training_length(spec, images, expected_units(spec))
+    (drop,) = found.milestones
+    return found.steps, found.ranges_from, drop
+
+
+def test_lengths_at_full_size_count_the_inputs_of_every_epoch() -> None:
+    trained = {name for name in config.experiments("snip") if "_cls_" not in name}
+    assert {f"snip_{name}" for name in LENGTHS} == trained
+    for name, wanted in LENGTHS.items():
+        assert length_of(config.resolve(f"snip_{name}", "full"), IMAGES) == wanted, name
+
+
+def test_a_presets_steps_are_those_of_a_single_resolution() -> None:
+    for name, wanted in LENGTHS.items():
+        spec = mini(f"snip_{name}")
+        single = round(spec.preset.training.steps * spec.recipe.epochs * spec.experiment.length / 12)
+        share = single / (IMAGES * spec.recipe.epochs * spec.experiment.length / spec.recipe.batch)
+        stated = msgspec.structs.replace(spec, preset=msgspec.structs.replace(spec.preset, name="full"))  # COCO's units
+        found = length_of(stated, 1)
+        scaled = [None if steps is None else pytest.approx(steps * share, abs=2) for steps in wanted]
+        assert list(found) == scaled, name
+
+
 def test_controls_differ_from_snip_in_what_they_control_alone() -> None:
     """Tables 1 and 2: all objects at 800 and at 1400, below 80 pixels at 1400, all resolutions, and no chips."""
     ours = mini("snip_drfcn_r50_7ep_snip").experiment
@@ -121,7 +191,9 @@ def test_recipes_hold_the_printed_schedule() -> None:
         recipe = config.resolve(name, "full").recipe
         assert recipe.epochs == epochs
         assert [share * epochs for share in recipe.milestones] == pytest.approx([drop], abs=0.001)
-        assert (recipe.batch, recipe.warmup_iterations, recipe.warmup_ratio) == (8, 1000, 0.1)  # 0.00005 to 0.0005
+        assert (recipe.batch, recipe.warmup_iterations, recipe.warmup_ratio) == (8, 1000, 0.1)
+        assert (recipe.warmup, recipe.lr) == ("constant", pytest.approx(8 * 0.0005))  # of means over 8 GPUs' images
+        assert (recipe.rpn_positive_iou, recipe.rpn_negative_iou) == (0.7, 0.3)  # section 7.2; SNIPER: 0.5 and 0.4
 
 
 def test_the_ensemble_joins_the_three_networks_of_table_4_on_one_networks_proposals() -> None:

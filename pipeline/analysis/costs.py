@@ -6,6 +6,7 @@ A GPU's time is multiply-adds divided by a rate, or that of the steps in `report
 from __future__ import annotations
 
 import hashlib
+import operator
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ import msgspec
 import torch
 
 from pipeline import paths
+from pipeline.analysis.pyramid_inputs import expected_units
 from pipeline.benchmarks.architectures import architecture
 from pipeline.closure import Closure
 from pipeline.data.manifest import load_manifest
@@ -25,6 +27,7 @@ from pipeline.models import build_classifier, build_detector
 from pipeline.models.measure import CLASSES, classifier_input, count, on_meta, parameters, printed_scales
 from pipeline.preset import Preset
 from pipeline.spec import Spec, epoch_steps
+from pipeline.training.epochs import training_length
 
 PASSES = 3  # a training step's backward pass costs twice its forward pass
 STRIDE = 32  # sides are multiples of the deepest stride, so that multiply-adds grow with the area
@@ -175,22 +178,23 @@ def area_of(preset: Preset, short: float, long: float) -> float:
 
 
 def training_area(spec: Spec) -> float:
-    """Return the mean pixels of a training image; pyramid levels and drawn sides count equally."""
+    """Return the mean pixels of a training input; a pyramid's levels count by their units, drawn sides equally."""
     preset, recipe, experiment = spec.preset, spec.recipe, spec.experiment
     if experiment.detector == "classifier":
         side, _ = classifier_input(spec)
         return float(side * side)
     if experiment.pyramid:
-        areas = [
-            (level.chip_size * preset.factor) ** 2
-            if level.chip_size
-            else area_of(preset, level.short_side, level.long_side)
-            for level in experiment.pyramid
+        whole = [area_of(preset, level.short_side, level.long_side) for level in experiment.pyramid]
+        chips = [
+            (level.chip_size * preset.factor) ** 2 if level.chip_size else area
+            for level, area in zip(experiment.pyramid, whole, strict=True)
         ]
-    else:
-        sides = experiment.method.short_sides or (recipe.short_side,)
-        longs = [max(recipe.long_side, recipe.long_side * side / recipe.short_side) for side in sides]
-        areas = [area_of(preset, side, long) for side, long in zip(sides, longs, strict=True)]
+        units = expected_units(spec)
+        start = experiment.method.snip.starts_after if units.ranged else 1.0
+        weights = [*(start * one for one in units.plain), *((1 - start) * one for one in units.ranged)]
+        areas = [*whole, *chips[: len(units.ranged)]]
+        return sum(map(operator.mul, weights, areas)) / sum(weights)
+    areas = [area_of(preset, s, recipe.long_side) for s in experiment.method.short_sides or (recipe.short_side,)]
     return statistics.fmean(areas)
 
 
@@ -228,10 +232,11 @@ def images(spec: Spec, split: str) -> int:
 
 
 def training_images(spec: Spec) -> float:
-    """Return the number of images that a training sees, over all seeds of a classifier."""
+    """Return the number of network inputs that a training sees, over all seeds of a classifier."""
     training, experiment = spec.preset.training, spec.experiment
     if experiment.detector != "classifier":
-        return float(epoch_steps(spec, images(spec, "train")) * spec.batch)
+        length = training_length(spec, images(spec, "train"), expected_units(spec))
+        return float(length.steps * spec.effective_batch)
     seeds = min(experiment.seeds, training.pretrain_seeds or experiment.seeds)
     if training.pretrain_steps is not None:
         return float(training.pretrain_steps * (training.pretrain_batch or spec.recipe.batch) * seeds)

@@ -77,7 +77,7 @@ def job_of(stage: Stage, resolve: Callable[[str], Spec], count: Counter, rates: 
     """Return the job of a stage, None where it needs no GPU."""
     words = stage.command.split()
     kind = stage.script
-    if kind not in ("train", "pretrain", "predict", "propose", "learn_scales", "offsets", "search_ranges"):
+    if kind not in ("train", "pretrain", "predict", "propose", "learn_scales", "offsets"):
         return None
     name, test = paths.split_evaluation(words[3])
     spec = resolve(name)

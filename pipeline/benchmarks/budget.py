@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import torch
 
 from pipeline import paths
+from pipeline.analysis.costs import area_of, training_area
+from pipeline.analysis.pyramid_inputs import expected_units
 from pipeline.benchmarks.one_step import LEARNING_RATE, infer_once, settled_network, synchronise, train_once
 from pipeline.benchmarks.seeds import BASELINES, USUAL
 from pipeline.cli import run
@@ -26,10 +28,11 @@ from pipeline.graph import declared
 from pipeline.options import Test
 from pipeline.spec import Spec, epoch_steps
 from pipeline.training.classification.pretraining import is_trained
+from pipeline.training.epochs import training_length
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import choose_precision, pick_device, set_threads
 
-SHOWN = ("pretrain", "train", "predict", "propose", "repeated baselines")
+SHOWN = ("pretrain", "train", "predict", "search_ranges", "propose", "repeated baselines")
 
 
 class Work(NamedTuple):
@@ -60,8 +63,9 @@ def work_of(kind: str, key: str, preset: str, images: dict[str, int]) -> Work:
             batch = spec.preset.training.pretrain_batch or spec.batch
             steps = spec.preset.training.pretrain_steps or epoch_steps(spec, images["train"])
             return Work(kind, name, float(batch * steps) if is_trained(spec) else 0.0)
-        return Work(kind, name, epoch_steps(spec, images["train"]) * spec.batch * pyramid_area(spec))
-    if kind in ("predict", "propose"):
+        steps = training_length(spec, images["train"], expected_units(spec)).steps
+        return Work(kind, name, steps * spec.batch * pyramid_area(spec))
+    if kind in ("predict", "search_ranges", "propose"):
         spec = resolve(name, preset)
         tests = spec.experiment.tests
         share = test_area(spec, tests.get(test, next(iter(tests.values()))))
@@ -74,12 +78,9 @@ def work_of(kind: str, key: str, preset: str, images: dict[str, int]) -> Work:
 
 def pyramid_area(spec: Spec) -> float:
     """Return the mean area of an image pyramid's inputs divided by that of the recipe's, 1 without a pyramid."""
-    levels = spec.experiment.pyramid
-    if not levels:
+    if not spec.experiment.pyramid:
         return 1.0
-    own = spec.recipe.short_side * spec.recipe.long_side
-    areas = [(level.chip_size or level.short_side) * (level.chip_size or level.long_side) for level in levels]
-    return sum(areas) / len(areas) / own
+    return training_area(spec) / area_of(spec.preset, spec.recipe.short_side, spec.recipe.long_side)
 
 
 def test_area(spec: Spec, test: Test) -> float:

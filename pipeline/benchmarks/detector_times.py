@@ -29,7 +29,7 @@ from pipeline.models.measure import printed_scales
 from pipeline.spec import Spec
 from pipeline.training.loop import build_optimizer
 from pipeline.verdicts.networks import network
-from pipeline.verdicts.times import Timed, key, wanted
+from pipeline.verdicts.times import Timed, key, seen_sides, wanted
 
 PRECISION = {"inference": "fp32", "training": "bf16"}  # the papers' for inference, the pipeline's for training
 CLASSES = 80
@@ -124,7 +124,7 @@ def time_group(kind: str, base: str, experiments: list[str], options: argparse.N
             detectors[own] = Detector(spec, options.device)
         drawn = spec.experiment.method.short_sides if kind == "training" else None
         parts[name] = []
-        for side in drawn or (spec.recipe.short_side,):
+        for side in seen_sides(spec.recipe, drawn or (spec.recipe.short_side,)):
             label = f"{list(detectors).index(own)}@{side}"
             parts[name].append(label)
             if label not in calls:

@@ -2,7 +2,7 @@
 
 `python -m pipeline.benchmarks.seeds --preset mini --seeds 3` trains in its own folder and touches no run of the graph.
 It updates `data/noise.json`, which every verdict reads, and `reports/<preset>/seeds.md`, which shows the runs.
-`--groups` adds groups of baselines; earlier measurements are kept. `l1` is recipes with L1 losses (POD, MSFM, PSConv),
+`--groups` adds groups of baselines; earlier measurements are kept. `l1` is the recipe with L1 losses (MSFM),
 `c4` detectors on C4 features (POD), `dense` detectors without proposals (RetinaNet, FCOS, RepPoints), `proposals`
 proposal networks, whose metric is recall (SNIP, table 3), `masks` Mask R-CNN (DST, table 9), and `voc` PASCAL VOC's
 recipe and metric (DST, table 10). In `pretraining`, every backbone is pre-trained with its own seed; PSConv's gains are

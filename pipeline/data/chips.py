@@ -1,4 +1,4 @@
-"""Chips: square crops of a high-resolution image that cover its small objects (SNIP, section 5.3; SNIPER)."""
+"""Chips: square crops of a high-resolution image that cover its small objects (SNIP, section 6.2; SNIPER)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sample_chips(
         generator: source of randomness, on the CPU.
         draws: chips drawn in a round.
 
-    Source: SNIP, section 5.3, which does not say how corners are drawn.
+    Source: SNIP, section 6.2, which does not say how corners are drawn.
     Differs from the paper: objects that fit in no chip are skipped.
     """
     wanted = as_boxes(boxes).double().cpu()

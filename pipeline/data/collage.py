@@ -1,4 +1,4 @@
-"""Collages of k images on a canvas of a regular image's size (DST, section 3.2), or k times as many small images."""
+"""Collages of k images on a canvas of a regular image's size (DST, section 3.2.2), or k times as many small images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_collage(
     keep_aspect: bool = False,
     min_area: float = 0.0,
 ) -> tuple[Tensor, Target]:
-    """Return one collage [C, H, W] of k images, row by row, and its target (DST, section 3.2).
+    """Return one collage [C, H, W] of k images, row by row, and its target (DST, section 3.2.2).
 
     Boxes are scaled and shifted, never clipped. A target's entries for its objects (masks, flags) are kept, those for
     its image are not. The last row and column of cells take the pixels that remain.

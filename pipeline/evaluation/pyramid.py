@@ -1,4 +1,4 @@
-"""Merging the detections of an image pyramid (SNIP, section 5; SNIPER's `Tester.aggregate`)."""
+"""Merging the detections of an image pyramid (SNIP, section 6.1; SNIPER's `Tester.aggregate`)."""
 
 from __future__ import annotations
 

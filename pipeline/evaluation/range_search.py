@@ -1,4 +1,4 @@
-"""Search for the valid ranges of an image pyramid's inference, for each method (SNIP, sections 7.1 and 7.3)."""
+"""Search for the valid ranges of an image pyramid's inference, for each method (SNIP, section 7.3)."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ def index_experiments(paper: str) -> dict[str, Index]:
             item = {"experiment": name, "test": test, **proposing(source)}
             members = dict(zip(("second", "third"), options.members, strict=False))
             where = "ensembles" if members else place
-            add(result, where, "evaluations", paths.evaluation_name(name, test), item | members)
+            for kind in ("evaluations", "searched") if options.search_ranges else ("evaluations",):
+                add(result, where, kind, paths.evaluation_name(name, test), item | members)
             if source:
                 add(result, "proposals", "proposing", source, {})
     return result

@@ -8,6 +8,7 @@ from typing import Any
 
 LONG = ("pretrain", "train", "classify", "fine_tune")  # kinds whose start is announced, with the log of their progress
 WORK = {"pretrain": 20, "classify": 20, "fine_tune": 20, "train": 15, "propose": 3, "predict": 3}  # of others: 1
+WORK["search_ranges"] = 2 * WORK["predict"]
 
 
 class Progress:

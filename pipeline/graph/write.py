@@ -88,7 +88,9 @@ def dvc_yaml(folder: Folder, kinds: Mapping[str, Any], more: Mapping[str, Any] |
     bodies = [item for group in folder.groups for item in kinds[group].items()]
     for name, body in [*(pair for item in bodies for pair in by_paper(*item)), *(more or {}).items()]:
         each = body.get("foreach")
+        left_out = folder.index.get(body.get("unless"), {})
         items = {} if each is None else items_of(each, folder.index)
+        items = {key: item for key, item in items.items() if key not in left_out}
         if each is not None and not items:
             continue
         stage = {key: body[key] for key in ("desc", "cmd")} | ({"wdir": up} if up else {})
@@ -96,7 +98,7 @@ def dvc_yaml(folder: Folder, kinds: Mapping[str, Any], more: Mapping[str, Any] |
             entries = [entry for entry in body.get(part, ()) if needed(name_of(entry), items, f"{folder.path}: {name}")]
             if entries:
                 stage[part] = json.loads(json.dumps(entries).replace("${voc}", folder.voc))
-        given = f"${{{each}}}" if isinstance(each, str) and each in folder.index else items
+        given = f"${{{each}}}" if isinstance(each, str) and each in folder.index and not left_out else items
         stages[name] = stage if each is None else {"foreach": given, "do": stage}
     return content
 

@@ -11,9 +11,9 @@ __getattr__, __all__ = lazy(
         "MultiScaleFusion": "multi_scale_fusion",
         "PSConv2d": "psconv",
         "StaticPSConv2d": "static_psconv",
-        "SubConv": "decomposed",
+        "SubConv": "decomposition",
         "ThreeBranchPSConv2d": "three_branch",
-        "decompose": "decomposed",
+        "decompose": "decomposition",
         "fractional_dilation_conv2d": "global_scale",
     },
 )

@@ -17,7 +17,8 @@ def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride
     Tap (i, j) of the kernel reads x at (stride * h + i * d_h, stride * w + j * d_w) by bilinear interpolation; x is
     zero outside the map (POD, equation 2). The result is linear in d between floor(d) and floor(d) + 1 on each axis, so
     it is a blend of at most four convolutions with integer dilations; dilation 0 sums the kernel over that axis. At an
-    integer scale, the scale's gradient is the derivative towards larger scales. Negative scales count as 0.
+    integer scale, the scale's gradient is the derivative towards larger scales. Scales count by their size: -0.5 is 0.5
+    with the opposite gradient, so that a scale that training pushed below 0 goes on learning.
 
     Args:
         x: [N, C_in, H, W].
@@ -36,7 +37,7 @@ def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride
         raise ValueError(f"Expected scales of shape {[x.shape[0], 2]} (height, width), got {list(scales.shape)}.")
     if x.is_meta or x.shape[0] == 0:  # no scales can be read: take the shapes and cost of scale 1
         return _dilated(x, weight, (1, 1), stride, groups)
-    scales = scales.to(torch.promote_types(scales.dtype, torch.float32)).clamp(min=0)
+    scales = magnitude(scales.to(torch.promote_types(scales.dtype, torch.float32)))
     values = scales.detach().double().tolist()
     if not all(math.isfinite(value) for pair in values for value in pair):
         raise ValueError(f"Scales must be finite, got {values}; training has diverged.")
@@ -54,6 +55,11 @@ def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride
         parts.append(_blend(x[index], weight, pair, blend[:, index], stride, groups))
     order = torch.tensor([row for indices in rows for row in indices], device=x.device)
     return torch.cat(parts)[order.argsort()]
+
+
+def magnitude(scales: Tensor) -> Tensor:
+    """Return |scales|; at 0 the gradient is that towards larger scales, where `abs` has none."""
+    return torch.where(scales < 0, -scales, scales)
 
 
 def _blend(x: Tensor, weight: Tensor, floor: tuple[int, int], blend: Tensor, stride: int, groups: int) -> Tensor:
@@ -113,12 +119,14 @@ def _dilated(x: Tensor, weight: Tensor, dilation: tuple[int, int], stride: int, 
 
 
 class GlobalScaleConv2d(nn.Conv2d):
-    """A 3x3 convolution that predicts its dilation for every image: 1 + Linear(global average of the input).
+    """A 3x3 convolution that predicts its dilation for every image: |1 + Linear(global average of the input)|.
 
-    The scale is clamped at 0. Zero weight and zero bias of `scale_predictor` make it start at scale 1, where it equals
-    the plain convolution with the same `weight [C_out, C_in/groups, 3, 3]`.
+    Zero weight and zero bias of `scale_predictor` make it start at scale 1, where it equals the plain convolution with
+    the same `weight [C_out, C_in/groups, 3, 3]`.
 
-    Differs from the paper, which does not say where the scale starts; He initialisation would start it near 0.
+    Differs from the paper, which does not say where the scale starts; He initialisation would start it near 0. Nor does
+    it bound the scale, and its sampling at a negative scale is that of the mirrored kernel; here a negative scale is
+    mirrored instead, because a dilation cannot be negative. A clamp at 0 would stop the gradient of a scale below it.
     """
 
     def __init__(
@@ -142,7 +150,7 @@ class GlobalScaleConv2d(nn.Conv2d):
             dtype = torch.promote_types(x.dtype, predictor.weight.dtype)
             pooled = x.mean((2, 3), dtype=torch.promote_types(dtype, torch.float32))
             offset = F.linear(pooled, predictor.weight.to(pooled.dtype), predictor.bias.to(pooled.dtype))
-            return (1 + offset).clamp(min=0)
+            return magnitude(1 + offset)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x [N, C_in, H, W] with the scales it predicts."""

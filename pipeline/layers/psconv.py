@@ -28,7 +28,7 @@ class PSConv2d(KaimingConv2d):
     Parameters are exactly a standard convolution's: `weight [C_out, C_in/groups, k, k]`. The padding is
     (kernel_size - 1) / 2 times the dilation, so the output height is floor((H - 1) / stride) + 1.
 
-    With t = len(dilations) and d = dilations, the layout "interleaved" is d[(k - c + 1) mod t] (equation 4); "block"
+    With t = len(dilations) and d = dilations, the layout "interleaved" is d[(k - c + 1) mod t] (section 3.2); "block"
     uses block numbers instead of channels, with t blocks per group (appendix B, the official layout). `axes="input"` is
     d[k mod t], `axes="output"` is d[c mod t] (table 5). A depthwise convolution has d[c mod t] (appendix A).
 

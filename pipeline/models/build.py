@@ -41,9 +41,9 @@ def check_combination(spec: Spec) -> None:
         raise InputError(
             f"{spec.name}: a {kind} has neck {' or '.join(necks)}, not {experiment.neck!r}; write `neck: {necks[0]}`."
         )
-    if method.small_loss_weight is not None and kind == "d_rfcn_rpn":
+    if method.small_loss_reweight and kind == "d_rfcn_rpn":
         raise InputError(
-            f"{spec.name}: small_loss_weight acts on detections' losses, and a {kind} has proposals; leave it out."
+            f"{spec.name}: small_loss_reweight acts on detections' losses, and a {kind} has proposals; leave it out."
         )
     if method.snip is not None and not experiment.pyramid:
         raise InputError(f"{spec.name}: snip reads the ranges of a pyramid, and there is none; add `pyramid`.")

@@ -26,6 +26,7 @@ NAMES = {metric: metric.replace("ap", "AP").replace("_", " ") for metric in METR
 NAMES |= {f"{MASK}{metric}": f"mask {name}" for metric, name in NAMES.items()}
 NAMES |= {"map": "mAP", "ar": "AR", "ar50": "AR50", "ar75": "AR75"}
 NAMES |= {metric: f"Recall50, {'-'.join(metric.split('_')[1:])} px" for metric in RECALLS[3:]}
+NAMES |= {"ar_100_up": "AR, 100 px and more"}  # of a claim alone
 NAMES |= {"top1_err": "Top-1 error", "top5_err": "Top-5 error", **COUNTS, **TIMES}
 
 

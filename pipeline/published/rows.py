@@ -21,9 +21,10 @@ Kind = Literal["evaluation", "classifier", "scales", "speed", "absent", "quoted"
 
 
 class Speed(Options):
-    """One number of the layers benchmark (`pipeline.benchmarks.layers`): a median time, or a ratio of two.
+    """One number of the layers benchmark (`pipeline.benchmarks.layers`): a median time, or a ratio of two times.
 
-    `case` holds the sizes that select a row of the benchmark; with `over`, both are of the same case.
+    `case` holds the sizes that select a row of the benchmark; with `over`, both are of the same case. A ratio is of
+    what the benchmark's page shows: the median over rounds of the ratio to the plain counterpart in the same round.
     """
 
     name: str
@@ -33,9 +34,10 @@ class Speed(Options):
     over: str | None = None
 
     def value(self, result: dict[str, Any] | None) -> float | None:
-        """Return milliseconds, or the ratio of two medians; None where the benchmark has no such row."""
+        """Return milliseconds, or a ratio; None where the benchmark has no such row."""
+        statistic = "ratio" if self.over else "ms"
         found = {
-            row["name"]: row["ms"]["median"]
+            row["name"]: row[statistic]["median"]
             for row in (result or {}).get("rows", ())
             if (row["group"], row["dtype"], row["mode"], row["case"]) == (self.group, "fp32", "forward", self.case)
         }

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from pipeline import config, paths
 from pipeline.errors import InputError, nearest
 from pipeline.options import Options
+from pipeline.published.bounds import Bound
 from pipeline.published.papers import check_paper
 from pipeline.published.row_names import headings
 from pipeline.published.rows import RowsFile, Source, Speed, check_rows, is_classifier, load_rows
@@ -106,13 +107,18 @@ class Table(Options):
 
 
 class Check(Options):
-    """`a` minus (or over) `b`, both `table/row/column`, against the printed number."""
+    """`a` minus (or over) `b`, both `table/row/column`, against the printed number.
+
+    Where the sentence says more of the difference than its sign (at least, about, level), `bound` does; of times it is
+    the bound of their ratio.
+    """
 
     op: str
     a: str
     b: str
     printed: float
     tol: float = 0.0
+    bound: Bound = Bound()
 
 
 class Claim(Options):

@@ -53,6 +53,14 @@ class Entry(NamedTuple):
     parts: list[Part]
 
     @property
+    def verdict(self) -> str:
+        """The word, and which parts it says nothing of because they cannot be checked here."""
+        left = [part.what for part in self.parts if part.verdict == Word.UNCHECKABLE]
+        if not left or self.word == Word.UNCHECKABLE:
+            return self.word
+        return f"{self.word}, but for {md.listing(left)}, which {Word.UNCHECKABLE}"
+
+    @property
     def numbers(self) -> str:
         return "; ".join(f"{part.published} → {part.ours}" for part in self.parts if part.ours)
 
@@ -61,11 +69,11 @@ DECIDED = (
     md.Column("Claim", lambda entry: f"[{entry.name}](claims/{entry.paper}.md)"),
     md.Column("Says", lambda entry: entry.statement),
     md.Column("Published → ours", lambda entry: entry.numbers),
-    md.Column("Verdict", lambda entry: entry.word),
+    md.Column("Verdict", lambda entry: entry.verdict),
 )
 PARTS = (  # of (entry, part), where the entry is None below a claim's first part
     md.Column("Claim", lambda line: line[0] and f"`{line[0].name}`: {line[0].statement}"),
-    md.Column("Verdict", lambda line: line[0] and f"**{line[0].word}**"),
+    md.Column("Verdict", lambda line: line[0] and line[0].verdict.replace(line[0].word, f"**{line[0].word}**", 1)),
     md.Column("Part", lambda line: line[1].what),
     md.Column("Published", lambda line: line[1].published, "r"),
     md.Column("Ours", lambda line: line[1].ours, "r"),

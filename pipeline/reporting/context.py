@@ -79,10 +79,19 @@ def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evalu
     parts = [
         f"{_span(images)} validation images" if images else "Nothing evaluated yet",
         f"short side {listing([str(side) for side in sides])} px",
+        *_proposals(results, evaluations),
         f"{_span(steps)} training steps of {_span(batches)} images" if steps and batches else "no training summary",
         f"{plural(seeds, 'training')} of each experiment",
     ]
     return "; ".join(parts if evaluated else parts[1:]).capitalize() + "."
+
+
+def _proposals(results: Results, evaluations: Sequence[str]) -> list[str]:
+    """Return how many proposals of an image recall is of, where the preset keeps fewer than the paper."""
+    specs = [config.resolve(paths.split_evaluation(name)[0], results.name) for name in evaluations]
+    found = [(s, len(short_sides(results, n))) for s, n in zip(specs, evaluations, strict=True) if s.experiment.rpn]
+    fewer = {(s.kept_proposals * looks, s.experiment.rpn.top * looks) for s, looks in found}
+    return [f"recall of {kept} proposals an image (paper: {most})" for kept, most in sorted(fewer) if kept < most]
 
 
 def _sizes_of_classifiers(results: Results, names: Sequence[str]) -> str:

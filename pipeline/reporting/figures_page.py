@@ -28,6 +28,7 @@ class Figure:
 
 FIGURES = (
     Figure("pod_f1", "POD, figure 1: speed and accuracy", "two networks of a detector in pod_t5", papers.draw_speeds),
+    Figure("pod_f3", "POD, figure 3: decomposition of a scale", "nothing", papers.draw_decomposition),
     Figure("pod_f6", "POD, figure 6: learnt scales", "the global scale learners", papers.draw_learnt_scales),
     Figure("msfm_ablations", "MSFM, tables 2 and 3: ablations", "the tables msfm_t2_*", papers.draw_ablations),
     Figure("snip_f4", "SNIP, figure 4: resolutions", "the classifiers snip_cls_*", papers.draw_resolutions),

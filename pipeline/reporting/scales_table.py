@@ -80,6 +80,8 @@ def _moved(results: Results, experiment: str) -> str:
     text = f"{word}: `{experiment}`, the scale that moved most is {scales['largest_shift']:.2f} from 1"
     text += f", averaged over {scales['images']:,} training images"
     text += f"; the largest deviation over images is {100 * max(spreads):.1f} % of its mean" if spreads else ""
+    dead = scales.get("near_zero")
+    text += f". **Near 0**, so that its convolution sees one tap of three: {md.listing(dead)}" if dead else ""
     return f"{text}.\n"
 
 

@@ -19,6 +19,7 @@ from pipeline.reporting.table_csv import claim_lines, cost_lines, csv_rows, empt
 from pipeline.verdicts import comparison
 from pipeline.verdicts.claim_checks import CheckedClaim, check_claims
 from pipeline.verdicts.comparison import APART, Compared, Gain, compare, further_gain, metrics_of
+from pipeline.verdicts.lengths import unequal_lengths
 from pipeline.verdicts.printed_costs import PrintedCost, costs_of
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word, rules_of
@@ -78,6 +79,7 @@ def table_markdown(
         text += f"**{decided} of {md.plural(len(methods), 'compared row')} decided** (by {NAMES[main]}).\n\n"
     notes = beside_table(results, [item.evaluation for item in compared])
     notes += "".join(f"- {sentence}\n" for sentence in _stand_in_sentences(published, table, methods))
+    notes += "".join(f"- {sentence}\n" for sentence in unequal_lengths(results, compared))
     if needs_test_dev(table.split):
         notes += "- Printed rows of test-dev, whose labels are not public: ours are of the validation images.\n"
     notes += _judging(results, table, compared, methods) if results.judges else ""
@@ -155,6 +157,11 @@ def _claim_ours(claim: CheckedClaim) -> str:
     return _our_gain(claim.gain) if claim.unit == "percent" else empty(claim.gain.ours, 1, 2) or md.NOT_RUN
 
 
+def _claim_printed(claim: CheckedClaim) -> str:
+    bound = claim.check.bound.of(claim.gain.published)
+    return bound.text() if bound else md.as_printed(claim.gain.published, sign=True)
+
+
 def _claim_word(claim: CheckedClaim) -> str:
     verdict = claim.gain.verdict
     return f"{verdict.word}: {verdict.sentence}" if verdict.word == Word.UNCHECKABLE else verdict.word
@@ -163,7 +170,7 @@ def _claim_word(claim: CheckedClaim) -> str:
 CLAIMS = (
     md.Column("Claim", lambda claim: claim.statement),
     md.Column("Of", lambda claim: name_of(claim.metric)),
-    md.Column("Printed", lambda claim: md.as_printed(claim.gain.published, sign=True), "r"),
+    md.Column("Printed", _claim_printed, "r"),
     md.Column("Ours", _claim_ours, "r"),
     md.Column("Verdict", _claim_word),
 )

@@ -19,7 +19,7 @@ from pipeline.training.feeding import COLLAGE, REGULAR, Batch, Feeder, RegularBa
 
 
 class CollageFeeder(Feeder):
-    """Two streams of batches; the feedback on the last step picks one (DST, section 3.2; official code).
+    """Two streams of batches; the feedback on the last step picks one (DST, section 3.2.1; official code).
 
     The streams advance independently, and a collage batch takes `components` batches of new images, so a DST run has as
     many steps as its baseline. All batches of an optimiser step are of one kind.

@@ -17,9 +17,10 @@ from pipeline.models import build_detector
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import set_normaliser
 from pipeline.parts import load
-from pipeline.spec import Spec, epoch_steps
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import Checkpoints, checkpoint_folder, load_init, save_weights
 from pipeline.training.distributed import ALONE, World, joined
+from pipeline.training.epochs import Length, Units, training_length, with_milestones
 from pipeline.training.feeding import Feeder, build_feeder
 from pipeline.training.history import History
 from pipeline.training.inputs import give_proposals, read_inits, read_scales
@@ -52,6 +53,8 @@ def train_together(spec: Spec, world: World) -> None:
     inits, tensors, metadata = read_inits(spec)
     torch.manual_seed(spec.seed)
     model = build_detector(spec, data.classes, read_scales(metadata))
+    if spec.recipe.new_layers == "he":
+        load("he_start").start_new_layers(model)
     matched, unmatched = load_init(model, tensors)
     if spec.norm == "sync":
         model = world.synchronise_norms(model, device)
@@ -61,13 +64,16 @@ def train_together(spec: Spec, world: World) -> None:
     if spec.experiment.method.snip is not None:
         load("snip").wire_snip(model, spec.experiment.method.snip.ignore_iou)
 
-    steps = epoch_steps(spec, len(data))
-    feeder = build_feeder(spec, data, steps, world)
-    history = History(steps, preset.training.log_rows)
+    pyramid = spec.experiment.pyramid
+    units = load("pyramid").count_units(spec, data) if pyramid else Units()
+    length = training_length(spec, len(data), units)
+    feeder = build_feeder(spec, data, length.steps, world, length.ranges_from)
+    history = History(length.steps, preset.training.log_rows)
     precision = world.agreed(choose_precision(preset, device))
     folder = checkpoint_folder(spec, "train", manifest, *inits, *regions)
     step_loss = DetectorStep(model, feeder, spec, device, world)
-    facts = train(spec, model, step_loss, steps, folder, history, precision, device, feeder, world=world)
+    timed = with_milestones(spec, length)
+    facts = train(timed, model, step_loss, length.steps, folder, history, precision, device, feeder, world=world)
     if not world.main:
         return
 
@@ -75,7 +81,7 @@ def train_together(spec: Spec, world: World) -> None:
     write_text(paths.history(preset.name, spec.name), history.csv())
     summary = {
         "experiment": spec.name,
-        "steps": steps,
+        "steps": length.steps,
         "images_seen": step_loss.images_seen(history),
         "loss_first": round(history.rows[0]["loss"], 6),
         "loss_last": round(history.rows[-1]["loss"], 6),
@@ -88,6 +94,7 @@ def train_together(spec: Spec, world: World) -> None:
         "init_unmatched": len(unmatched),
         "precision": precision,
         "processes": world.size,
+        **({"pyramid": pyramid_facts(spec, history, length, units)} if pyramid else {}),
         **facts,
     }
     write_json(paths.training_summary(preset.name, spec.name), summary)
@@ -134,7 +141,7 @@ class DetectorStep:
         small = None if positives is None else share_sums(positives.regression, positives.areas, self.small)
         self.feeder.observe(positives, targets, last, small)
         seen = float(len(images) * self.world.size)
-        return losses, {"images": seen, **self.shares(positives, small, last), **self.batch_facts(info)}
+        return losses, {"images": seen, **self.shares(positives, small, last), **self.batch_facts(info, seen)}
 
     def shares(self, positives: PositiveLosses | None, small: Tensor | None, last: bool = True) -> dict[str, Tensor]:
         """Return which share of a step's regression loss small, medium and large objects carried.
@@ -161,18 +168,19 @@ class DetectorStep:
             "low_share": torch.where(decides.isnan(), decides, (decides < self.threshold).double()),
         }
 
-    def batch_facts(self, info: dict[str, Any]) -> dict[str, float | None]:
-        """Return whether the batch was a collage, and its share of valid objects by the name of its resolution.
+    def batch_facts(self, info: dict[str, Any], seen: float) -> dict[str, float | None]:
+        """Return whether the batch was a collage, and by the name of its resolution its share of valid objects.
 
-        `valid_...` exists in every step of a pyramid, `snip_valid_...` only where valid ranges apply.
+        `valid_...` exists in every step of a pyramid, `snip_valid_...` only where valid ranges apply. The number of
+        inputs that were `seen` is `inputs_...`, or `snip_inputs_...` where they apply.
         """
         facts: dict[str, float | None] = {}
         if "collage" in info:
             facts["collage"] = float(info["collage"])
         if "resolution" in info:
-            facts[f"valid_{info['resolution']}"] = info["valid"]
-            if info["snip"]:
-                facts[f"snip_valid_{info['resolution']}"] = info["valid"]
+            side, phase = info["resolution"], "snip_" if info["snip"] else ""
+            facts[f"valid_{side}"] = facts[f"{phase}valid_{side}"] = info["valid"]
+            facts[f"{phase}inputs_{side}"] = seen
         return facts
 
     @staticmethod
@@ -185,3 +193,16 @@ class DetectorStep:
         """Return each resolution's mean share of valid objects while ranges apply; None where they never do."""
         names = [name for name in history.counts if name.startswith("snip_valid_")]
         return {name.removeprefix("snip_valid_"): history.mean(name) for name in sorted(names)} or None
+
+
+def pyramid_facts(spec: Spec, history: History, length: Length, units: Units) -> dict[str, Any]:
+    """Return by resolution what an image gives an epoch and what was seen, without and with valid ranges."""
+    sides = [str(level.short_side) for level in spec.experiment.pyramid]
+    return {
+        "ranges_from": length.ranges_from,
+        "units_an_image": {name: dict(zip(sides, part, strict=False)) for name, part in units._asdict().items()},
+        "inputs_seen": {
+            name: {side: int(history.sums.get(f"{phase}inputs_{side}", 0)) for side in sides}
+            for name, phase in (("plain", ""), ("ranged", "snip_"))
+        },
+    }

@@ -1,4 +1,4 @@
-"""Feedback of dynamic scale training: whether the next step sees regular images or collages (DST, section 3.1)."""
+"""Feedback of dynamic scale training: whether the next step sees regular images or collages (DST, section 3.2.1)."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ class Feeder:
         """Take up a state."""
 
 
-def build_feeder(spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> Feeder:
+def build_feeder(
+    spec: Spec, data: DetectionSet, steps: int, world: World = ALONE, ranges_from: int | None = None
+) -> Feeder:
     """Return the feeder of an experiment's method.
 
     Args:
@@ -57,6 +59,7 @@ def build_feeder(spec: Spec, data: DetectionSet, steps: int, world: World = ALON
         data: its training images.
         steps: optimiser steps of the training.
         world: the processes that share every batch.
+        ranges_from: first step in which a pyramid's valid ranges apply, None where they never do.
 
     Raises:
         InputError: the processes cannot share a batch.
@@ -64,9 +67,11 @@ def build_feeder(spec: Spec, data: DetectionSet, steps: int, world: World = ALON
     world.share(range(spec.batch))
     if spec.experiment.method.collage is not None:
         return load("collage").CollageFeeder(spec, data, steps, world)
-    numbers = steps * spec.preset.training.accumulate
+    accumulate = spec.preset.training.accumulate  # all batches of an optimiser step are of one phase
+    numbers = steps * accumulate
     if spec.experiment.pyramid:
-        return PlainFeeder(load("pyramid").PyramidBatches(spec, data, numbers, world), numbers)
+        first = None if ranges_from is None else ranges_from * accumulate
+        return PlainFeeder(load("pyramid").PyramidBatches(spec, data, first, world), numbers)
     return PlainFeeder(RegularBatches(spec, data, spec.batch, REGULAR, world), numbers)
 
 
@@ -118,10 +123,12 @@ class RegularBatches(Dataset):
         )
 
     def limits(self, look: Look) -> tuple[float, float]:
-        """Return an image's short side, and the most that its long side may be, in network-input pixels."""
-        recipe, factor = self.spec.recipe, self.spec.preset.factor
-        long = max(recipe.long_side, recipe.long_side * look.short / recipe.short_side)
-        return look.short * factor, long * factor
+        """Return an image's short side, and the most that its long side may be, in network-input pixels.
+
+        The limit is the recipe's whatever side is drawn, as in the `Resize` of maskrcnn-benchmark and MMDetection.
+        """
+        factor = self.spec.preset.factor
+        return look.short * factor, self.spec.recipe.long_side * factor
 
     def size(self, look: Look) -> tuple[int, int]:
         """Return (height, width) of an image as the network sees it."""

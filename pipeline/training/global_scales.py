@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 from pipeline.training.visiting import visits
+
+NEAR_ZERO = 0.05  # a mean scale of at most this decomposes into one tap of its axis (POD, section 3.2)
+AXES = {"h": "height", "w": "width"}
 
 
 @torch.inference_mode()
@@ -51,7 +55,10 @@ def learn_scales(spec: Spec) -> None:
             hook.remove()
         layers = {block: summarise(torch.cat(values)) for block, values in seen.items()}
         found[name] = {"images": min(preset.training.scale_images, len(data)), "layers": layers}
-    shifts = [abs(layer[f"mean_{axis}"] - 1) for layer in found["train"]["layers"].values() for axis in "hw"]
+    shifts = [abs(layer[f"mean_{axis}"] - 1) for layer in found["train"]["layers"].values() for axis in AXES]
+    dead = near_zero(found["train"]["layers"])
+    if dead:
+        print(f"{spec.name}: WARNING: scales near 0, which see one tap of three: {', '.join(dead)}.", file=sys.stderr)
     write_json(
         paths.scales(preset.name, spec.name),
         {
@@ -59,11 +66,17 @@ def learn_scales(spec: Spec) -> None:
             "images": found["train"]["images"],
             "classes": splits["train"].classes,
             "largest_shift": round(max(shifts), 6),
+            "near_zero": dead,
             "stability": stability(found["train"]["layers"], found["val"]["layers"]),
             "layers": found["train"]["layers"],
             "val": found["val"],
         },
     )
+
+
+def near_zero(layers: dict[str, dict[str, float]]) -> list[str]:
+    """Return the blocks and axes whose mean scale is `NEAR_ZERO` or less ("layer3.1 height")."""
+    return [f"{name} {AXES[axis]}" for name in layers for axis in AXES if layers[name][f"mean_{axis}"] <= NEAR_ZERO]
 
 
 def stability(train: dict[str, dict[str, float]], val: dict[str, dict[str, float]]) -> dict[str, float | None]:
@@ -73,7 +86,7 @@ def stability(train: dict[str, dict[str, float]], val: dict[str, dict[str, float
         The largest standard deviation over images of either split, and the largest difference between the splits'
         means, over all layers and axes, as shares of the training images' mean; None where every mean is 0.
     """
-    cells = [(train[name], val[name], axis) for name in train for axis in "hw" if train[name][f"mean_{axis}"]]
+    cells = [(train[name], val[name], axis) for name in train for axis in AXES if train[name][f"mean_{axis}"]]
     shares = {
         "largest_spread_train": [ours[f"std_{axis}"] / ours[f"mean_{axis}"] for ours, _, axis in cells],
         "largest_spread_val": [other[f"std_{axis}"] / ours[f"mean_{axis}"] for ours, other, axis in cells],

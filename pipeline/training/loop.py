@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -89,6 +90,8 @@ def train(
     announce(spec, rate, world)
     warmup = training.warmup_steps if training.warmup_steps is not None else recipe.warmup_iterations
     warmup = min(warmup, steps // 2) if recipe.warmup_iterations else 0
+    if training.warmup_steps is not None:  # which stands in for the recipe's together with optimiser and rate
+        recipe = msgspec.structs.replace(recipe, warmup="linear")
     clip = training.gradient_clip or recipe.gradient_clip
     optimizer = build_optimizer(spec, model, rate.lr)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")

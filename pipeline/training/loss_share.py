@@ -1,4 +1,4 @@
-"""Which share of a step's loss small objects carried: what every training logs, and DST decides by (equation 2)."""
+"""Which share of a step's loss small objects carried: what every training logs, and DST decides by (section 3.2.1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def share_sums(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> Tens
 
 
 def small_loss_share(losses: Tensor, areas: Tensor, threshold: float = 1024.0) -> float:
-    """Return the small objects' share of a loss: their sum divided by the sum over all (DST, equation 2).
+    """Return the small objects' share of a loss: their sum divided by the sum over all (DST, section 3.2.1).
 
     Normalisation cancels, so `losses` are those of one step's positive RoIs or anchors, not averaged.
 

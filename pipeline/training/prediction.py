@@ -38,7 +38,10 @@ Detections = dict[str, Tensor]
 
 
 def predict(spec: Spec, test: str) -> None:
-    """Detect objects in every validation image as the test says, and write `paths.detections`."""
+    """Detect objects in every validation image as the test says, and write `paths.detections`.
+
+    A test that searches its ranges also writes `paths.ranges`.
+    """
     if test not in spec.experiment.tests:
         raise InputError(
             f"{spec.name} has no test {test!r}{nearest(test, spec.experiment.tests)}; it has "
@@ -47,19 +50,27 @@ def predict(spec: Spec, test: str) -> None:
     preset, options = spec.preset, spec.experiment.tests[test]
     set_threads(preset)
     device = pick_device()
-    data = DetectionSet(load_split(spec.manifest, "val"), spec.data.limit_val)
+    split = load_split(spec.manifest, "val")
+    data = DetectionSet(split, spec.data.limit_val)
     give_proposals(data, spec, "val", options.proposals)
     detect = load_detect(spec, options, data.classes, device)
     by_level = detect_levels(detect, data, spec, options, device)
-    suppression = spec.experiment.region.nms if spec.experiment.region else NMS
+    tests = [options] * len(data)
+    if options.search_ranges:
+        tests = load("range_search").searched_tests(spec, test, by_level, data, split)
     results: list[dict[str, Any]] = []
     for row, entry in enumerate(data.entries):
         levels = [level[row] for level in by_level]
         proposes = spec.experiment.detector == "d_rfcn_rpn"
-        merged = join_resolutions(levels) if proposes else merge(levels, options, preset, suppression)
+        merged = join_resolutions(levels) if proposes else merge(levels, tests[row], preset, suppression_of(spec))
         results.extend(coco_results(entry["id"], merged, data.size(row)))
     evaluation = paths.evaluation_name(spec.name, test)
     write_json(paths.detections(preset.name, evaluation), results, indent=None)
+
+
+def suppression_of(spec: Spec) -> float:
+    """Return the IoU of a detector's own non-maximum suppression."""
+    return spec.experiment.region.nms if spec.experiment.region else NMS
 
 
 def load_detector(spec: Spec, classes: int, device: torch.device) -> nn.Module:
@@ -152,7 +163,7 @@ def detect_all(
 def merge(levels: list[Detections], options: Test, preset: Preset, iou: float = NMS) -> Detections:
     """Merge one image's detections over resolutions.
 
-    Detections outside a resolution's valid range are dropped (SNIP, section 5.4). Soft-NMS is SNIPER's; `nms` is the
+    Detections outside a resolution's valid range are dropped (SNIP, section 6.1). Soft-NMS is SNIPER's; `nms` is the
     detector's own suppression at an overlap of `iou`, over all resolutions, plain and mirrored. Detections of a single
     resolution without mirroring are not changed.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.data import transforms
-from pipeline.data.chips import assign_to_chips, grid_chips, sample_chips
 from pipeline.data.detection_set import DetectionSet, origins, scaled_masks
 from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
@@ -19,33 +18,21 @@ from pipeline.errors import InputError
 from pipeline.options import PyramidLevel
 from pipeline.spec import Spec
 from pipeline.training.distributed import ALONE, World
-from pipeline.training.scale_ranges import valid_objects
+from pipeline.training.epochs import Units
+from pipeline.training.pyramid_units import OPEN, Boxes, Unit, find_units, level_size, valid_flags
 
-OPEN = (0.0, None)  # the range that every object fits
 WHOLE = 1 - 1e-4  # visible share from which a box counts as uncut: 1 up to rounding
 
 
-class Unit(NamedTuple):
-    """One training input at one resolution: an image, or a chip of it in network-input pixels."""
-
-    row: int
-    window: tuple[int, int, int, int] | None
-    objects: tuple[int, ...] | None = None  # the image's objects that this chip trains on; None: all that it contains
-
-
 class PyramidBatches(Dataset):
-    """Batches of a pyramid (SNIP, sections 5.2 and 5.3); batch i is a pure function of seed and i.
+    """Batches of a pyramid (SNIP, sections 6.1, 6.2 and 7.1); batch i is a pure function of seed and i.
 
-    A resolution's epoch leaves out images without a valid object. Before the share `starts_after` of the schedule, and
-    always without `snip` in the method, every object is valid everywhere, which is multi-scale training.
+    Before batch `ranges_from`, and always where that is None, every object of every whole image is valid everywhere,
+    which is multi-scale training. From there on, a resolution's epoch is of the chips or images with a valid object.
     """
 
-    def __init__(self, spec: Spec, data: DetectionSet, steps: int, world: World = ALONE) -> None:
-        self.spec, self.data, self.world = spec, data, world
-        snip = spec.experiment.method.snip
-        # `steps` counts batches; all batches that an optimiser step accumulates are of one phase.
-        several = spec.preset.training.accumulate
-        self.first_snip_step = steps if snip is None else round(steps // several * snip.starts_after) * several
+    def __init__(self, spec: Spec, data: DetectionSet, ranges_from: int | None, world: World = ALONE) -> None:
+        self.spec, self.data, self.world, self.ranges_from = spec, data, world, ranges_from
         self._phase = lru_cache(maxsize=2)(self._prepare)
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]:
@@ -55,9 +42,9 @@ class PyramidBatches(Dataset):
         network-input pixels (infinity where open). Where the data set has them, they also have `masks` [n, H, W]
         (uint8) and `proposals` [P, 4].
         """
-        snip = index >= self.first_snip_step
+        snip = self.ranges_from is not None and index >= self.ranges_from
         units, streams, order = self._phase(snip)
-        level_number, position = order(index - self.first_snip_step if snip else index)
+        level_number, position = order(index - self.ranges_from if snip else index)
         level = self.spec.experiment.pyramid[level_number]
         random = transforms.generator(self.spec.seed, 3, index)
         rows = streams[level_number].batch(position)
@@ -76,11 +63,11 @@ class PyramidBatches(Dataset):
         """Return one image or chip with its target."""
         data, row = self.data, unit.row
         old = data.size(row)
-        new = self._size(row, level)
+        new = level_size(self.spec, data, row, level)
         image = transforms.resize(data.image(row), new)
         boxes, labels = transforms.resize_boxes(data.boxes[row], old, new), data.labels[row]
         regions = scaled_proposals(data, row, level.short_side, new)
-        head, proposal = self._valid(row, level, snip)
+        head, proposal = valid_flags(self.spec, data, row, level, snip)
         seen = torch.ones(len(boxes), dtype=torch.bool)
         if unit.window is not None:
             regions = {name: whole_boxes(image, part, unit.window) for name, part in regions.items()}
@@ -111,45 +98,19 @@ class PyramidBatches(Dataset):
             **regions,
         }
 
-    def _size(self, row: int, level: PyramidLevel) -> tuple[int, int]:
-        factor = self.spec.preset.factor
-        old = self.data.size(row)
-        scale = transforms.fitting_scale(*old, level.short_side * factor, level.long_side * factor)
-        return transforms.scaled_size(*old, scale)
-
-    def _valid(self, row: int, level: PyramidLevel, snip: bool) -> tuple[Tensor, Tensor]:
-        """Return which objects of an image are valid at a level, for the RoI head and for the RPN.
-
-        Where only one of these is trained, its range counts for both.
-        """
-        sizes = transforms.sides(self.data.boxes[row]) / self.spec.preset.pixel_factor
-        if not snip:
-            return valid_objects(sizes, OPEN), valid_objects(sizes, OPEN)
-        head, proposal = valid_objects(sizes, level.head_range), valid_objects(sizes, level.proposal_range)
-        detector = self.spec.experiment.detector
-        if detector in ("d_rfcn_rcn", "retinanet", "fcos", "reppoints"):
-            return head, head
-        return (proposal, proposal) if detector == "d_rfcn_rpn" else (head, proposal)
-
     def _prepare(self, snip: bool) -> tuple[list[list[Unit]], list[BatchStream | None], Any]:
         """Return every level's units and batch stream, and a function from a batch's number to its level and place."""
-        units: list[list[Unit]] = []
+        units = find_units(self.spec, self.data, snip)
         streams: list[BatchStream | None] = []
-        for number, level in enumerate(self.spec.experiment.pyramid):
-            found, sizes = [], []
-            for row in range(len(self.data)):
-                head, proposal = self._valid(row, level, snip)
-                fits = head | proposal
-                if not fits.any() and snip:
-                    continue
-                size = self._size(row, level)
-                for unit in self._units(row, level, fits, size, number):
-                    window = unit.window
-                    found.append(unit)
-                    sizes.append(size if window is None else (window[3] - window[1], window[2] - window[0]))
-            units.append(found)
-            seed = self.spec.seed * 8 + 4 + int(snip)
-            streams.append(BatchStream(orientations(sizes), self.spec.batch, seed * 16 + number) if found else None)
+        for number, (level, found) in enumerate(zip(self.spec.experiment.pyramid, units, strict=True)):
+            sizes = [
+                (unit.window[3] - unit.window[1], unit.window[2] - unit.window[0])
+                if unit.window
+                else level_size(self.spec, self.data, unit.row, level)
+                for unit in found
+            ]
+            seed = (self.spec.seed * 8 + 4 + int(snip)) * 16 + number
+            streams.append(BatchStream(orientations(sizes), self.spec.batch, seed) if found else None)
         counts = [stream.batches_per_epoch if stream else 0 for stream in streams]
         if not sum(counts):
             raise InputError(
@@ -169,30 +130,14 @@ class PyramidBatches(Dataset):
 
         return units, streams, order
 
-    def _units(self, row: int, level: PyramidLevel, fits: Tensor, size: tuple[int, int], number: int) -> list[Unit]:
-        """Return an image's chips at a level, or the whole image; chips cover the objects that `fits` [n] tells."""
-        if level.chip_size is None:
-            return [Unit(row, None)]
-        boxes = transforms.resize_boxes(self.data.boxes[row], self.data.size(row), size)
-        random = transforms.generator(self.spec.seed, 6, number, row)
-        factor = self.spec.preset.factor
-        chip = round(level.chip_size * factor)
-        if level.chips == "sampled":
-            return [Unit(row, window) for window in whole_pixels(sample_chips(boxes[fits], size, chip, random))]
-        low, high = level.chip_stride
-        stride = int(torch.randint(low, high + 1, (1,), generator=random))
-        chips = grid_chips(boxes[fits], size, chip, max(1, round(stride * factor)), random)
-        owner = assign_to_chips(boxes, chips)
-        windows = whole_pixels(chips)
-        return [Unit(row, window, tuple(torch.where(owner == c)[0].tolist())) for c, window in enumerate(windows)]
-
-
-def whole_pixels(chips: Tensor) -> list[tuple[int, int, int, int]]:
-    """Return chips [c, 4], rounded to whole pixels, as tuples of integers."""
-    return [tuple(int(side) for side in window) for window in chips.tolist()]
-
 
 def whole_boxes(image: Tensor, boxes: Tensor, window: tuple[int, int, int, int]) -> Tensor:
     """Return the boxes [n, 4] entirely inside a window of an image, in its pixels: cut regions are not classified."""
     _, clipped, visible = transforms.crop(image, boxes, window)
     return clipped[visible > WHOLE]
+
+
+def count_units(spec: Spec, data: Boxes) -> Units:
+    """Return how many network inputs an image gives an epoch on average, by resolution (SNIP, section 7.1)."""
+    phases = (False,) if spec.experiment.method.snip is None else (False, True)
+    return Units(*(tuple(len(level) / len(data) for level in find_units(spec, data, snip)) for snip in phases))

@@ -1,88 +1,103 @@
-"""The best valid ranges for a trained detector's image pyramid, searched on some images and judged on others."""
+"""The best valid ranges of a trained detector's image pyramid, searched on one half of the images for the other."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 from tqdm import tqdm
 
 from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
-from pipeline.data.manifest import load_split
-from pipeline.errors import InputError, nearest
+from pipeline.errors import InputError
 from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
 from pipeline.evaluation.range_search import Range, Ranges, search_ranges
 from pipeline.evaluation.scoring import evaluated_part
 from pipeline.files import write_json
+from pipeline.options import Test
 from pipeline.spec import Spec
-from pipeline.training.inputs import give_proposals
-from pipeline.training.precision import pick_device, set_threads
-from pipeline.training.prediction import NMS, coco_results, detect_levels, load_detect, merge
+from pipeline.training.prediction import Detections, coco_results, merge, suppression_of
 
 OPEN: Range = (0.0, None)
+MOST = 1000  # images of a half that are searched on
 
 
-def search(spec: Spec, test: str) -> None:
-    """Search the valid ranges of a pyramid test and write them beside the metrics (SNIP, sections 7.1 and 7.3).
+def searched_tests(
+    spec: Spec, test: str, by_level: list[list[Detections]], data: DetectionSet, split: dict[str, Any]
+) -> list[Test]:
+    """Return the test of every image with ranges that are best on other images, and write what was found.
 
-    Every other validation image is used for the search. AP on the rest, with the test's ranges and with those found,
-    tells what the search gains.
+    Every other validation image is one half; each half is merged with the ranges that were searched on the other, so no
+    image has a part in the choice of its own ranges.
+
+    Args:
+        spec: the detector.
+        test: name of its test, whose ranges are where the search starts.
+        by_level: detections of every image at each resolution.
+        data: the images.
+        split: the verified split that they are of.
 
     Raises:
-        InputError: an unknown test, or one of a single resolution.
+        InputError: a network of proposals, whose recall has no best ranges.
+
+    Source: "the best possible validity ranges at each resolution for each of these methods" (SNIP, section 7.3).
+    Differs from the paper, which searched on minival and evaluated on test-dev, whose labels are not public.
     """
-    preset, tests = spec.preset, spec.experiment.tests
-    if test not in tests:
-        raise InputError(f"{spec.name} has no test {test!r}{nearest(test, tests)}; it has {sorted(tests)}.")
-    options = tests[test]
-    if len(options.short_sides) < 2 or spec.experiment.detector == "d_rfcn_rpn":
-        raise InputError(
-            f"Valid ranges are searched for detections at several resolutions; test {test!r} of {spec.name} has "
-            f"{len(options.short_sides)}: name a pyramid's test."
-        )
-    set_threads(preset)
-    device = pick_device()
-    split = evaluated_part(load_split(spec.manifest, "val"), spec.data.limit_val)
-    data = DetectionSet(split, None)
-    give_proposals(data, spec, "val", options.proposals)
-    by_level = detect_levels(load_detect(spec, options, data.classes, device), data, spec, options, device)
-    iou = spec.experiment.region.nms if spec.experiment.region else NMS
-    halves = [range(0, len(data), 2), range(1, len(data), 2)]
-    truths = [evaluated_part({**split, "images": [data.entries[row] for row in half]}, len(half)) for half in halves]
+    if spec.experiment.detector == "d_rfcn_rpn":
+        raise InputError(f"{spec.name} only proposes; take search_ranges out of its test {test!r}.")
+    options, preset = spec.experiment.tests[test], spec.preset
+    start = tuple(options.valid_ranges or (OPEN,) * len(options.short_sides))
+    areas = scaled_area_ranges(preset.pixel_factor)
+    halves = [list(range(half, len(data), 2)) for half in (0, 1)]
 
-    def ap(ranges: Ranges, half: int) -> float | None:
-        chosen = msgspec.structs.replace(options, valid_ranges=ranges)
-        results = []
-        for row in halves[half]:
-            merged = merge([level[row] for level in by_level], chosen, preset, iou)
-            results.extend(coco_results(data.entries[row]["id"], merged, data.size(row)))
-        areas = scaled_area_ranges(preset.pixel_factor)
-        return evaluate_detections(truths[half], results, area_ranges=areas)["ap"]
+    def results(tests: Sequence[Test], rows: Sequence[int]) -> list[dict[str, Any]]:
+        found = []
+        for one, row in zip(tests, rows, strict=True):
+            merged = merge([level[row] for level in by_level], one, preset, suppression_of(spec))
+            found.extend(coco_results(data.entries[row]["id"], merged, data.size(row)))
+        return found
 
-    start = options.valid_ranges or (OPEN,) * len(options.short_sides)
+    def ap(tests: Sequence[Test], rows: Sequence[int]) -> float | None:
+        truth = evaluated_part({**split, "images": [data.entries[row] for row in rows]}, len(rows))
+        return evaluate_detections(truth, results(tests, rows), area_ranges=areas)["ap"]
+
+    def with_ranges(ranges: Ranges) -> Test:
+        return msgspec.structs.replace(options, valid_ranges=ranges)
+
+    found = []
     with tqdm(desc=f"{spec.name} ranges", file=sys.stderr, mininterval=2.0) as bar:
 
-        def score(ranges: Ranges) -> float | None:
-            value = ap(ranges, 0)
+        def score(rows: Sequence[int], ranges: Ranges) -> float | None:
             bar.update()
-            return value
+            return ap([with_ranges(ranges)] * len(rows), rows)
 
-        found = search_ranges(score, tuple(start))
+        for half in halves:
+            rows = half[:MOST]
+            found.append(search_ranges(partial(score, rows), start, sweeps=preset.search_sweeps))
+    tests = [with_ranges(found[1 - row % 2].ranges) for row in range(len(data))]
+    everything = range(len(data))
     write_json(
-        paths.metrics(preset.name, f"{paths.evaluation_name(spec.name, test)}_ranges"),
+        paths.ranges(preset.name, paths.evaluation_name(spec.name, test)),
         {
             "experiment": spec.name,
             "test": test,
             "short_sides": list(options.short_sides),
-            "ranges_before": [list(pair) for pair in start],
-            "ranges_found": [list(pair) for pair in found.ranges],
-            "tried": found.tried,
-            "images_searched": len(halves[0]),
-            "ap_searched_before": ap(tuple(start), 0),
-            "ap_searched_found": ap(found.ranges, 0),
-            "images_held_out": len(halves[1]),
-            "ap_held_out_before": ap(tuple(start), 1),
-            "ap_held_out_found": ap(found.ranges, 1),
+            "start": [list(pair) for pair in start],
+            "halves": [
+                {
+                    "images": min(len(half), MOST),
+                    "tried": one.tried,
+                    "ranges": [list(pair) for pair in one.ranges],
+                    "ap_start": ap([with_ranges(start)] * len(half[:MOST]), half[:MOST]),
+                    "ap": one.score,
+                }
+                for half, one in zip(halves, found, strict=True)
+            ],
+            "ap_held_out_start": ap([with_ranges(start)] * len(data), everything),
+            "ap_held_out": ap(tests, everything),
         },
     )
+    return tests

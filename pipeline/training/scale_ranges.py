@@ -1,4 +1,4 @@
-"""Valid ranges of an image pyramid: which objects, anchors and RoIs train at a resolution (SNIP, section 5).
+"""Valid ranges of an image pyramid: which objects, anchors and RoIs train at a resolution (SNIP, section 6.1).
 
 Boxes are half-open xyxy, a box's size is sqrt(w h), and ranges (lo, hi) are closed; hi is None where there is no limit.
 """
@@ -14,7 +14,7 @@ Range = tuple[float, float | None]
 
 
 def valid_objects(sizes: Tensor, valid_range: Range | tuple[Tensor, Tensor]) -> Tensor:
-    """Return for sizes [n] whether they lie in a range, both in original pixels: bool [n] (SNIP, section 5.2).
+    """Return for sizes [n] whether they lie in a range, both in original pixels: bool [n] (SNIP, section 6.1).
 
     A range of tensors [] stays on its device, so that nothing waits for a GPU.
     """
@@ -38,7 +38,7 @@ def label_anchors_snip(
     border: float = 0,
     match_zero_iou: bool = True,
 ) -> Tensor:
-    """Return labels [a] of the anchors: 1 object, 0 background, -1 ignored (SNIP, section 5.2; SNIPER's code).
+    """Return labels [a] of the anchors: 1 object, 0 background, -1 ignored (SNIP, section 6.1; SNIPER's code).
 
     An anchor inside the image is 1 if its IoU with a valid object reaches `positive_iou` or is that object's best, 0 if
     its IoU with every valid object is below `negative_iou`, and else -1. Then every anchor, even a positive one, is set
@@ -91,7 +91,7 @@ def roi_takes_part(
     keep_matched_invalid: bool = False,
     key: str = "valid_head",
 ) -> Tensor:
-    """Return which RoIs train the head at a resolution: bool [r] (SNIP, section 5.2).
+    """Return which RoIs train the head at a resolution: bool [r] (SNIP, section 6.1).
 
     RoIs have been labelled by all objects. Left out are RoIs whose own size is out of range, and RoIs that are positive
     on an object out of range.

@@ -1,4 +1,4 @@
-"""Learning rates over a training: linear warm-up, then steps or half a cosine."""
+"""Learning rates over a training: linear or constant warm-up, then steps or half a cosine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def learning_rate(step: int, steps: int, base: float, recipe: Recipe, warmup: in
         step: optimiser step, from 0.
         steps: length of the training.
         base: rate after the warm-up.
-        recipe: has the schedule, milestones (shares of the training), decay and the ratio at which warm-up starts.
+        recipe: has the schedule, milestones (shares of the training), decay, and the form and ratio of the warm-up.
         warmup: steps of the warm-up.
     """
     if recipe.schedule == "cosine":
@@ -22,5 +22,6 @@ def learning_rate(step: int, steps: int, base: float, recipe: Recipe, warmup: in
     else:
         rate = base * recipe.gamma ** sum(step >= round(share * steps) for share in recipe.milestones)
     if step < warmup:
-        rate *= recipe.warmup_ratio + (1 - recipe.warmup_ratio) * step / warmup
+        rise = step / warmup if recipe.warmup == "linear" else 0.0
+        rate *= recipe.warmup_ratio + (1 - recipe.warmup_ratio) * rise
     return rate

@@ -1,4 +1,4 @@
-"""Scale normalisation inside a detector: valid ranges decide what its losses see (SNIP, section 5.2)."""
+"""Scale normalisation inside a detector: valid ranges decide what its losses see (SNIP, section 6.1)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-SUMMED = ("images",)  # quantities that a step logs as the sum over its batches; all others are means
+SUMMED = ("images", "inputs_", "snip_inputs_")  # quantities of these names are sums over a step's batches, others means
 
 
 class Batch(NamedTuple):
@@ -43,7 +43,7 @@ def mean(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row[name] for row in rows if row.get(name) is not None and not math.isnan(row[name])]
         total = sum(values)
-        found[name] = None if not values else total if name in SUMMED else total / len(values)
+        found[name] = None if not values else total if name.startswith(SUMMED) else total / len(values)
     return found
 
 

@@ -1,16 +1,22 @@
-"""The checks of claims: two printed cells, their difference or ratio, and the same of our own results."""
+"""The checks of claims: two printed cells, their difference or ratio, and the same of our own results.
+
+A gain is judged by one rule, `claimed_gain`, whether it stands between two cells or two evaluations.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pipeline import paths
+from pipeline.published.bounds import Bound
 from pipeline.published.columns import COUNTS, kind_of
 from pipeline.published.tables import Check, Claim, Published, Row, Table
 from pipeline.verdicts.comparison import Gain, judge_gain
 from pipeline.verdicts.learnt_scales import learnt
+from pipeline.verdicts.networks import one_here
 from pipeline.verdicts.printed_costs import ours_in_print
-from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import ROUNDED, Verdict, Word, judge, judge_ratio, judge_within
+from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.rule import ROUNDED, Verdict, Word, judge, judge_bound, judge_kept, judge_ratio
 from pipeline.verdicts.times import KINDS
 from pipeline.verdicts.times import ratio as time_ratio
 
@@ -60,18 +66,41 @@ def _checked(results: Results, claim: Claim, check: Check, column: str, a: Row, 
             same = Verdict(Word.AGREES, 0.0, 0.0, "Both rows are one network, one training and one evaluation.")
             return CheckedClaim(*about, Gain(check.printed, 0.0, same))
         return CheckedClaim(*about, _no(check, "both rows are one evaluation in this project"))
-    if kind == "error":  # the printed difference is the second's lead over the first
-        return CheckedClaim(*about, judge_gain(results, b.evaluation, a.evaluation, column, check.printed))
-    return CheckedClaim(*about, judge_gain(results, a.evaluation, b.evaluation, column, check.printed))
+    # of errors, the printed difference is the second's lead over the first
+    first, second = (b, a) if kind == "error" else (a, b)
+    names, bound = (first.evaluation, second.evaluation), check.bound.of(check.printed)
+    return CheckedClaim(*about, claimed_gain(results, *names, column, check.printed, bound))
+
+
+NO_SIGN = "The paper prints a difference of 0.0 here, which has no sign."
+
+
+def claimed_gain(
+    results: Results, evaluation: str, baseline: str, metric: str, printed: float | None, bound: Bound | None = None
+) -> Gain:
+    """Judge the gain that a claim speaks of: by its bound where it names one, else by the sign of the printed one.
+
+    Two experiments that are one network under the preset have no gain that tells anything.
+    """
+    gain = judge_gain(results, evaluation, baseline, metric, printed)
+    (one, test), (other, second) = (paths.split_evaluation(name) for name in (evaluation, baseline))
+    same = one_here(results.preset, load_experiment(one), load_experiment(other)) if test == second else ""
+    if gain.ours is not None and (same or (printed == 0 and not bound)):
+        verdict = replace(gain.verdict, word=Word.UNCHECKABLE, sentence=same or NO_SIGN)
+    elif gain.ours is not None and bound:
+        verdict = judge_bound(gain.ours, gain.verdict, bound)
+    else:
+        verdict = gain.verdict
+    return replace(gain, verdict=verdict)
 
 
 def _count(results: Results, check: Check, column: str, a: Row, b: Row) -> Gain:
     counts = [ours_in_print(results, row.experiments[-1], column) for row in (a, b)]
     if None in counts:
         return _no(check, "the network was not counted", "identities.md")
-    difference = counts[0] - counts[1]
-    limit = max(check.tol, ROUNDED)
-    verdict = judge_within(difference - check.printed, limit, f"Counted: {difference:+.3f} M.")
+    difference, bound = counts[0] - counts[1], check.bound.of(check.printed)
+    bound = bound or Bound(about=check.printed, within=max(check.tol, ROUNDED))
+    verdict = Verdict(judge_kept(bound, difference), sentence=f"Counted: {difference:+.3f}.")
     return Gain(check.printed, difference, verdict)
 
 
@@ -80,7 +109,11 @@ def _time(check: Check, column: str, a: Row, b: Row) -> Gain:
     found = time_ratio(KINDS[column], a.experiments[-1], b.experiments[-1])
     if found is None:
         return _no(check, "no times of these networks are kept: they belong to a machine", "reports/benchmarks")
-    return Gain(round(printed, 3), found.value, judge_ratio(printed, found))
+    verdict = judge_ratio(printed, found)
+    if check.bound:
+        ends = [end for end in (found.low, found.high) if end is not None] or [found.value]
+        verdict = replace(verdict, word=judge_kept(check.bound.of(printed), *ends))
+    return Gain(round(printed, 3), found.value, verdict)
 
 
 def _scales(results: Results, check: Check, column: str, a: Row, b: Row) -> Gain:
@@ -94,7 +127,8 @@ def _scales(results: Results, check: Check, column: str, a: Row, b: Row) -> Gain
     spread = max(row.values.get(f"{column}_std") or 0.0 for row in (a, b))
     limit, difference = abs(check.printed) + max(check.tol, spread), means[0] - means[1]
     sentence = f"Mean scales of the two sets of images differ by {abs(difference):.2f}; {limit:.2f} is allowed."
-    return Gain(check.printed, difference, judge_within(difference, limit, sentence))
+    word = judge_kept(Bound(about=0, within=limit), difference)
+    return Gain(check.printed, difference, Verdict(word, sentence=sentence))
 
 
 def _no(check: Check, reason: str, page: str = "") -> Gain:

@@ -8,16 +8,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import paths
+from pipeline import config, paths
 from pipeline.files import read_json
-from pipeline.verdicts.results import Results
+from pipeline.verdicts.results import Results, load_experiment
 
+COSTS = ("parameters_total", "macs")
 GSL = ("pod_frcnn_r50_c4_1x_gsl", "pod_frcnn_r50_fpn_1x_gsl", "pod_retinanet_r50_fpn_1x_gsl")  # of table 3
+CONV2 = "pod_frcnn_r50_fpn_1x_gsl_conv2"
 C4, FPN = GSL[0], GSL[1:]
-DST_BASE, PSCONV = "dst_frcnn_r50_fpn_1x", "psconv_frcnn_r50_fpn_1x_psconv"
+FD = tuple(name.replace("_gsl", "_fd") for name in GSL)
+DST_BASE = "dst_frcnn_r50_fpn_1x"
+PSCONV, PSCONV_CIFAR = "psconv_cls_r50_120ep_cos_psconv", "psconv_cls_x29_16x64d_300ep_psconv"  # figure 6, left, right
 CNN_B = "snip_cls_r101_cnn_b"
 CNN_S = {"48": "snip_cls_r101_cnn_s_48px_stride1_3x3", "96": "snip_cls_r101_cnn_s_96px_stride2_5x5"}
 CNN_FT = {"48": "snip_cls_r101_cnn_b_ft_48px_up", "96": "snip_cls_r101_cnn_b_ft_96px_up"}
+RPN = ("snip_rpn_r50_6ep_ms_train_conv4_5anchor", "snip_rpn_r50_6ep_ms_train_conv45_7anchor")  # without SNIP
 
 
 class Number(NamedTuple):
@@ -26,6 +31,7 @@ class Number(NamedTuple):
     value: float | None
     files: tuple[Path, ...] = ()
     reason: str = ""
+    note: str = "one result, no interval"
 
 
 def number(results: Results, name: str) -> Number:
@@ -42,7 +48,12 @@ def _mean(values: dict, axis: str) -> float:
 
 
 def _percent_spread(values: dict, axis: str) -> float:
-    return 100 * values[f"std_{axis}"] / abs(values[f"mean_{axis}"] or math.nan)
+    mean = values[f"mean_{axis}"]
+    return 100 * values[f"std_{axis}"] / mean if mean else math.inf
+
+
+def _shift(values: dict, axis: str) -> float:
+    return abs(values[f"mean_{axis}"] - 1)
 
 
 def _scales(
@@ -60,7 +71,24 @@ def _scales(
 
 
 def largest_scale_spread(results: Results) -> Number:
-    return _scales(results, GSL, max, cell=_percent_spread)
+    """Of every learner that was run, and how many of their scales are near 0, where a share of the mean says little."""
+    names = [name for name in config.experiments("pod") if load_experiment(name).method.global_scale]
+    learnt = [scales for name in names if (scales := results.scales(name)) is not None]
+    counts = [sum(len(found[key]) for found in learnt if key in found) for key in ("layers", "near_zero")]
+    note = f"{len(learnt)} learners with {2 * counts[0]} scales, {counts[1]} of them near 0"
+    return _scales(results, names, max, cell=_percent_spread)._replace(note=note)
+
+
+def conv2_scale_shift(results: Results) -> Number:
+    return _scales(results, (CONV2,), max, lambda layer: layer.startswith("layer1."), _shift)
+
+
+def fd_extra_cost(results: Results) -> Number:
+    """Return the largest surplus of FD's parameters or multiply-adds over its baseline's, in percent."""
+    sizes = [[results.size(name) for name in (fd, fd.removesuffix("_fd"))] for fd in FD]
+    extra = [100 * (own[key] / base[key] - 1) for own, base in sizes if own and base for key in COSTS]
+    files = tuple(paths.size(results.name, name) for fd in FD for name in (fd, fd.removesuffix("_fd")))
+    return Number(max(extra, default=None), files, note="counted under this preset, with the scales that it learnt")
 
 
 def scale_images(results: Results) -> Number:
@@ -116,20 +144,26 @@ def cnn_order(results: Results) -> Number:
     return Number(_share(orders), tuple(paths.training_summary(results.name, name) for name in names))
 
 
+def large_recall(results: Results) -> Number:
+    found = [(results.metrics(name) or {}).get("recall50_100_up") for name in RPN]
+    files = tuple(paths.metrics(results.name, name) for name in RPN)
+    return Number(None if None in found else 100 * min(found), files)
+
+
 def _by_resolution(results: Results, name: str) -> dict[str, float]:
     """Return a classifier's top-1 error by the side that test images are reduced to."""
     found = (results.training(name) or {}).get("resolutions") or {}
     return {side: row["top1_error"] for side, row in found.items() if row.get("top1_error") is not None}
 
 
-def _large_shares(results: Results) -> tuple[list[tuple[int, float]], tuple[Path, ...]]:
+def _large_shares(results: Results, network: str = PSCONV) -> tuple[list[tuple[int, float]], tuple[Path, ...]]:
     """Return each PSConv block's stride and the share of its largest dilation, front to back, then their file."""
-    layers, file = _rows(paths.weight_share(results.name, PSCONV), "layers")
+    layers, file = _rows(paths.weight_share(results.name, network), "layers")
     return [(x["stride"], x["rates"][max(x["rates"], key=int)]["share"]) for x in layers.values()], file
 
 
-def stride2_large_rates(results: Results) -> Number:
-    rows, file = _large_shares(results)
+def stride2_large_rates(results: Results, network: str = PSCONV) -> Number:
+    rows, file = _large_shares(results, network)
     halves = [[share for stride, share in rows if (stride == 2) == strided] for strided in (True, False)]
     if not all(halves):
         return Number(None)
@@ -137,8 +171,23 @@ def stride2_large_rates(results: Results) -> Number:
     return Number(100 * means[0] / means[1], file)
 
 
-def large_rates_by_depth(results: Results) -> Number:
-    rows, file = _large_shares(results)
+def cifar_stride2_large_rates(results: Results) -> Number:
+    return stride2_large_rates(results, PSCONV_CIFAR)
+
+
+def stride2_plain_largest(results: Results) -> Number:
+    """Return how many blocks of stride 2 give dilation 1 the largest share of their weight, in percent."""
+    layers, file = _rows(paths.weight_share(results.name, PSCONV), "layers")
+    shares = [{rate: found["share"] for rate, found in x["rates"].items()} for x in layers.values() if x["stride"] == 2]
+    return Number(_share([max(rates, key=rates.get) == "1" for rates in shares]), file)
+
+
+def cifar_large_rates_by_depth(results: Results) -> Number:
+    return large_rates_by_depth(results, PSCONV_CIFAR)
+
+
+def large_rates_by_depth(results: Results, network: str = PSCONV) -> Number:
+    rows, file = _large_shares(results, network)
     shares = [share for _, share in rows]
     return Number(rank_correlation(shares, range(len(shares))) if len(shares) > 2 else None, file)
 
@@ -183,7 +232,10 @@ NUMBERS: dict[str, Callable[[Results], Number]] = {
     found.__name__: found
     for found in (
         *(largest_scale_spread, scale_images, res4_6_scale, largest_stride2_scale, fpn_over_c4_scales, stride1_above_1),
-        *(low_share_steps, cnn_b_drops, cnn_order, stride2_large_rates, large_rates_by_depth),
+        *(conv2_scale_shift, fd_extra_cost),
+        *(low_share_steps, cnn_b_drops, cnn_order, large_recall),
+        *(stride2_large_rates, cifar_stride2_large_rates, stride2_plain_largest),
+        *(large_rates_by_depth, cifar_large_rates_by_depth),
         *(ps_resnet50_over_resnet101, largest_count_difference),
     )
 }

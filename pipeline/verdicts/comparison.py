@@ -8,9 +8,9 @@ from typing import Any
 from pipeline import paths
 from pipeline.evaluation.intervals import pooled_run_sd
 from pipeline.published.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
-from pipeline.published.rows import load_rows
+from pipeline.published.rows import is_classifier, load_rows
 from pipeline.published.tables import Published, Row, Table, exists, find_table
-from pipeline.verdicts.results import PRETRAINING, Results, RunNoise, activity, load_experiment
+from pipeline.verdicts.results import PRETRAINING, Results, RunNoise, activity, load_experiment, load_recipe
 from pipeline.verdicts.rule import Judged, Verdict, Word, judge
 from pipeline.verdicts.trainings import SeedGain, paired_sd, seed_gain, spread
 
@@ -171,12 +171,14 @@ def further_gain(results: Results, evaluation: str, baseline: str, metric: str, 
 def pretrained_apart(results: Results, evaluation: str, baseline: str) -> bool:
     """Whether two detectors start from different backbones that this preset pre-trained: PSConv's and the plain one.
 
-    What is made of one and the same init (POD's scales, a fusion module put in) starts from it, whatever its name.
+    What is made of one and the same init (POD's scales, a fusion module put in) starts from it, whatever its name; two
+    classifiers of the papers' own are two inits.
     """
     both = [load_experiment(paths.split_evaluation(name)[0]) for name in (evaluation, baseline)]
     if results.preset.init_source != "pretrain" or any(loaded.init == "none" for loaded in both):
         return False
-    return both[0].method.psconv != both[1].method.psconv
+    inits = {loaded.init for loaded in both}
+    return both[0].method.psconv != both[1].method.psconv or (len(inits) == 2 and all(map(is_classifier, inits)))
 
 
 def gain_noise(results: Results, evaluation: str, baseline: str, metric: str) -> RunNoise:
@@ -221,8 +223,10 @@ def readable_method(row: Row) -> str:
 
 
 def stand_ins(experiments: list[str]) -> list[str]:
-    """Return what stands in for what in some experiments (their notes), each sentence once, in order."""
-    return list(dict.fromkeys(text for name in experiments for text in load_experiment(name).notes.differs))
+    """Return what differs from the papers in some experiments, their recipes first, each sentence once, in order."""
+    loaded = [load_experiment(name) for name in experiments]
+    texts = [text for one in loaded for text in (*load_recipe(one.recipe).differs, *one.notes.differs)]
+    return list(dict.fromkeys(texts))
 
 
 def headline_experiments() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +12,7 @@ from pipeline.evaluation.intervals import gain_interval
 from pipeline.published.columns import kind_of
 
 if TYPE_CHECKING:
+    from pipeline.published.bounds import Bound
     from pipeline.verdicts.times import Ratio
 
 MOVED = 0.05  # learnt scales nearer to 1 than this decompose into the plain convolution (POD, section 3.3)
@@ -85,11 +86,13 @@ RULES = {  # by kind of column, see `published.columns`
     f"lie on two sides; `{Word.NOT_TIMED}` without a measurement.",
 }
 CLAIM_RULE = (
-    f"`{Word.HOLDS}`: every part that can be checked has the printed sign, its interval excludes zero, or a number "
-    f"keeps the claimed bound. `{Word.CONTRADICTED}`: a part is decided the other way. `{Word.UNDECIDED}`: the "
-    "interval of a part includes zero, the method was inactive, or its baseline learnt too little. "
-    f"`{Word.NOT_RUN}`: a result is missing. `{Word.UNCHECKABLE}`: the reason stands beside it. A claim takes the "
-    f"first of {', '.join(CLAIM_WORDS)} that one of its parts has."
+    f"`{Word.HOLDS}`: every part that can be checked does: the whole 95 % interval of a gain has the printed sign or, "
+    "where the sentence names a bound (at least, above, about), keeps that bound; other numbers keep theirs. "
+    f"`{Word.CONTRADICTED}`: the whole interval of a part, or its number, lies on the other side. "
+    f"`{Word.UNDECIDED}`: an interval lies on both sides, there is none, the method was inactive, or its baseline "
+    f"learnt too little. `{Word.NOT_RUN}`: a result is missing. `{Word.UNCHECKABLE}`: the reason stands beside it; a "
+    "printed difference of 0.0 has no sign, and two rows that are one network here have no difference. A claim takes "
+    f"the first of {', '.join(CLAIM_WORDS)} that one of its parts has, and names the parts that cannot be checked."
 )
 
 
@@ -145,12 +148,16 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A word, the interval of our gain (fractions of 1, `None` where there is none), and why in one sentence."""
+    """A word, the interval of our gain (fractions of 1, `None` where there is none), and why in one sentence.
+
+    `firm`: whether the interval holds all noise that is known to matter; otherwise nothing is decided by it.
+    """
 
     word: Word
     low: float | None = None
     high: float | None = None
     sentence: str = ""
+    firm: bool = True
 
     @property
     def decided(self) -> bool:
@@ -221,9 +228,9 @@ def judge(
         return Verdict(Word.UNDECIDED, sentence=f"{ours}; its {missing} noise is unknown ({reason}).")
     ours += f", {100 * level:g} % interval {md.interval(100 * low, 100 * high)}"
     if low <= 0 <= high:
-        return Verdict(Word.UNDECIDED, low, high, f"{ours}, which includes zero.")
+        return Verdict(Word.UNDECIDED, low, high, f"{ours}, which includes zero.", firm=not doubt)
     if doubt:
-        return Verdict(Word.UNDECIDED, low, high, doubt)
+        return Verdict(Word.UNDECIDED, low, high, doubt, firm=False)
     if not published_gain:
         direction = "up" if gain > 0 else "down"
         why = unprinted if published_gain is None else "the paper prints a gain of zero here"
@@ -257,33 +264,42 @@ def judge_ratio(printed: float | None, ours: Ratio | None) -> Verdict:
     return Verdict(word, sentence=f"Printed {printed:.2f} times the baseline's. {ours.sentence}")
 
 
-def judge_within(difference: float, limit: float, sentence: str) -> Verdict:
-    """Judge a difference that a claim allows up to a limit."""
-    return Verdict(_agrees(abs(difference) <= limit), sentence=sentence)
+def judge_bound(gain: float, verdict: Verdict, bound: Bound) -> Verdict:
+    """Judge a gain by a bound in the place of its sign: its whole interval must keep it, or lie outside of it.
 
-
-def judge_lead(first: bool, lead: float, noise: float | None) -> tuple[Word, str]:
-    """Return the word of a claim that one row is the best, and what its lead is worth.
-
-    `first`: the row that leads here is the paper's; `lead` over the second and `noise` of one training in points.
+    Args:
+        gain: a fraction of 1.
+        verdict: of its sign, with its interval. What no sign decides (an inactive method, a weak baseline, a noise that
+            is unknown) no bound does.
+        bound: in points of 100.
     """
-    if noise is None:
-        return Word.UNDECIDED, "; run-to-run noise is unknown"
-    if lead < 2 * 2**0.5 * noise:
-        return Word.UNDECIDED, ", within two deviations of a difference"
-    return claim_holds(first), ""
+    if not verdict.firm or verdict.low is None or verdict.word not in (*DECIDED, Word.UNDECIDED):
+        return verdict
+    ends = (100 * verdict.low, 100 * verdict.high)
+    word = judge_kept(bound, *ends)
+    part = {Word.AGREES: "all", Word.CONTRADICTS: "none"}.get(word, "not all")
+    sentence = f"Gain {md.gain(100 * gain, *ends)}, {part} of which is {bound.text()} as claimed."
+    return replace(verdict, word=word, sentence=sentence)
+
+
+def judge_kept(bound: Bound, *ends: float) -> Word:
+    """Return whether a number, or the interval between two, keeps a bound; undecided where a part of it does."""
+    least, most = bound.ends()
+    if all(map(bound.holds, ends)):
+        return Word.AGREES
+    outside = len(ends) == 1 or max(ends) < least or min(ends) > most
+    return Word.CONTRADICTS if outside else Word.UNDECIDED
 
 
 def claim_holds(holds: bool) -> Word:
     return Word.HOLDS if holds else Word.CONTRADICTED
 
 
-def claim_word(word: Word, zero: bool = False) -> Word:
-    """Return a claim's word for a row's verdict; a printed difference of zero is contradicted by any decided one."""
-    if word in (Word.UP, Word.DOWN) and zero:
-        return Word.CONTRADICTED
-    words = {Word.AGREES: Word.HOLDS, Word.CONTRADICTS: Word.CONTRADICTED, Word.UNCHECKABLE: Word.UNCHECKABLE}
-    absent = (Word.NOT_RUN, Word.NO_OBJECT, Word.NOT_TIMED, Word.NOT_COUNTED)
+def claim_word(word: Word) -> Word:
+    """Return a claim's word for the verdict of one of its parts."""
+    words = {Word.AGREES: Word.HOLDS, Word.CONTRADICTS: Word.CONTRADICTED}
+    words |= dict.fromkeys((Word.UNCHECKABLE, Word.NO_OBJECT), Word.UNCHECKABLE)
+    absent = (Word.NOT_RUN, Word.NOT_TIMED, Word.NOT_COUNTED)
     return Word.NOT_RUN if word in absent else words.get(word, Word.UNDECIDED)
 
 

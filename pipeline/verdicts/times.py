@@ -1,6 +1,7 @@
 """Ratios of whole detectors' times: which pairs the printed tables and the methods' page compare, what was timed."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -83,12 +84,17 @@ def key(kind: str, experiment: str) -> str:
     recipe = config.load(paths.ROOT / paths.recipe_file(what.recipe), Recipe)
     found: dict[str, Any] = {"network": network(what), "long_side": recipe.long_side}
     if kind == "training":
-        found["sides"] = list(what.method.short_sides or (recipe.short_side,))
+        found["sides"] = seen_sides(recipe, what.method.short_sides or (recipe.short_side,))
         found |= {"collage": what.method.collage is not None, "snip": what.method.snip is not None}
     else:
         test = what.tests.get("single")
         found["sides"] = list(test.short_sides) if test else [recipe.short_side]
     return json.dumps(found, sort_keys=True)
+
+
+def seen_sides(recipe: Recipe, sides: Iterable[int]) -> list[int]:
+    """Return drawn short sides as a 4:3 photograph has them under the recipe's limit of the long side."""
+    return [min(side, round(recipe.long_side * 3 / 4)) for side in sides]
 
 
 def measured() -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from pipeline import config
 from pipeline.analysis import costs, plan
 from pipeline.analysis.costs import Network, Rates
 from pipeline.analysis.plan import Job
+from pipeline.analysis.pyramid_inputs import expected_units
 from pipeline.benchmarks.architectures import architecture
 from pipeline.errors import InputError
 from pipeline.graph import declared
@@ -65,11 +66,16 @@ def test_a_training_counts_images_passes_and_operations():
 
 def test_drawn_sides_and_pyramid_levels_are_averaged():
     name = "dst_frcnn_r50_fpn_1x_ms_train_600_1000"
-    sides = full(name).experiment.method.short_sides
+    sides = [min(side, 1333 * 3 / 4) for side in full(name).experiment.method.short_sides]  # 1000 would give 1333.3
     mean = sum(side * side for side in sides) / len(sides) * 4 / 3
     assert costs.training_area(full(name)) == pytest.approx(mean)
-    areas = [1000 * 1000, 800 * 800 * 4 / 3, 480 * 480 * 4 / 3]  # chips of 1,000 pixels stand for the 1400 level
-    assert costs.training_area(full("snip_drfcn_r50_7ep_snip")) == pytest.approx(sum(areas) / 3)
+    whole = [side * side * 4 / 3 for side in (1400, 800, 480)]
+    assert costs.training_area(full("snip_drfcn_r50_7ep_ms_train")) == pytest.approx(sum(whole) / 3)
+    # 3 of 7 epochs see all images at every resolution, 4 see chips of 1,000 pixels and images with an object in range
+    units = expected_units(full("snip_drfcn_r50_7ep_snip")).ranged
+    chips = sum(count * area for count, area in zip(units, (1000**2, *whole[1:]), strict=True))
+    mean = (3 * sum(whole) + 4 * chips) / (3 * 3 + 4 * sum(units))
+    assert costs.training_area(full("snip_drfcn_r50_7ep_snip")) == pytest.approx(mean, rel=1e-5)
 
 
 def test_a_prediction_counts_every_look():

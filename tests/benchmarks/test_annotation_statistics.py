@@ -72,6 +72,13 @@ def test_verdicts() -> None:
     assert verdict({"a": None}) == verdict({}) == "not measured"
     assert verdict({"a": 30.1}, rule="above") == "agrees"
     assert verdict({"a": 30.0}, rule="above") == "differs"
+    assert [verdict({"a": value}, rule="almost") for value in (23.9, 24.0, 30.0, 30.1)] == [
+        *("differs", "agrees", "agrees", "differs")
+    ]
+    # the definition that a sentence names is the only one that counts
+    assert verdict({"val, boxes": 31.5, "val, masks": 40.4}, by="boxes") == "agrees"
+    assert verdict({"val, boxes": 31.5, "val, masks": 40.4}, by="masks") == "differs"
+    assert verdict({"val, boxes": None, "val, masks": 30.0}, by="boxes") == "not measured"
 
 
 def test_the_printed_numbers_are_those_of_the_result_in_git() -> None:
@@ -136,7 +143,9 @@ def test_the_papers_numbers_on_cocos_labels(committed) -> None:
     means = committed["chips"]["val2017"]["sampled"]["means"]
     assert len(means) > 1
     assert max(means) - min(means) < 0.01
-    for what in ("objects that are small", "images that hold a small object", "images that hold a medium object"):
+    assert rows["objects that are small"]["verdict"] == "differs"  # 31.5 % by box area, where above 41 % is claimed
+    assert rows["90 % over 10 %"]["verdict"] == "agrees"  # 17.6, "almost a factor 20"
+    for what in ("images that hold a small object", "images that hold a medium object"):
         assert "train2017, masks" in rows[what]["fits"], what
         assert "train2017, boxes" not in rows[what]["fits"], what
     assert rows["10 % quantile"]["verdict"] == "agrees"

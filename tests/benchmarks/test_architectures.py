@@ -46,7 +46,7 @@ def changed(detector: str = "faster_rcnn", name: str | None = None, **method) ->
 def test_training_paradigms_make_no_network_of_their_own():
     specs = [
         changed(name="a"),
-        changed(name="b", collage=CollageOptions(), short_sides=(600, 800), small_loss_weight=2.0),
+        changed(name="b", collage=CollageOptions(), short_sides=(600, 800), small_loss_reweight=True),
         changed(name="c", fusion=FusionOptions()),
         changed(name="d", global_scale=True),
         changed(name="e", global_scale=True, scale_stages=(2,)),

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pipeline import config
+from pipeline.analysis.costs import training_area
 from pipeline.benchmarks import budget
 from pipeline.benchmarks.budget import Work, network_key, pyramid_area, seconds_an_image, test_area, text_of, work_of
 from pipeline.options import Test
@@ -33,9 +34,7 @@ def test_areas():
     assert test_area(spec, both) == pytest.approx(1.25, abs=0.001)
     assert pyramid_area(spec) == 1.0
     snip = config.resolve("snip_drfcn_r50_7ep_snip", "mini")
-    own = snip.recipe.short_side * snip.recipe.long_side
-    areas = [(one.chip_size or one.short_side) * (one.chip_size or one.long_side) for one in snip.experiment.pyramid]
-    assert pyramid_area(snip) == pytest.approx(sum(areas) / 3 / own)
+    assert pyramid_area(snip) == pytest.approx(training_area(snip) / 200**2 / (4 / 3))
 
 
 def test_collages_share_their_baselines_network_and_layers_do_not():

@@ -95,7 +95,7 @@ def test_masks_have_a_noise_of_their_own_and_their_boxes_that_of_boxes():
     ("name", "groups"),
     [
         (seeds.BASELINES["masks"], {"masks", "fpn"}),
-        ("psconv_cascade_mask_rcnn_r50_fpn_1x", {"masks", "l1"}),
+        ("msfm_mask_rcnn_r50_fpn_1x", {"masks", "l1"}),
         ("pod_frcnn_r50_c4_1x", {"c4"}),
         (seeds.BASELINES["fpn"], {"fpn"}),
         (seeds.BASELINES["l1"], {"l1"}),

@@ -71,20 +71,18 @@ def test_longer_training_holds_every_printed_row_and_ours_where_run(fake):
 
 
 def test_thresholds_are_those_of_the_experiments(fake):
-    assert threshold_runs() == {BASELINE: 0.0, DST: 0.1, SWEEP[2]: 0.3, SWEEP[3]: 1.0}
+    assert list(threshold_runs().values()) == [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0]
+    assert (threshold_runs()[DST], threshold_runs()[f"{DST}_tau_sweep"]) == (0.1, 0.3)
     fake.dst(gain=0.03, collage=0.4)
     draw_dst_figures("mini")
-    assert [tuple(row.values()) for row in rows("dst_threshold")] == [
-        (BASELINE, "0.0", "20.0", "0.0", ""),
-        (DST, "0.1", "23.0", "0.4", ""),
-        (SWEEP[2], "0.3", "", "", ""),
-        (SWEEP[3], "1.0", "", "", ""),
-    ]
+    found = [tuple(row.values()) for row in rows("dst_threshold")]
+    assert [row[0] for row in found] == list(SWEEP)
+    assert [row for row in found if row[2]] == [(BASELINE, "0.0", "20.0", "0.0", ""), (DST, "0.1", "23.0", "0.4", "")]
 
 
 def test_bars_are_two_deviations_of_equal_trainings(fake):
     fake.dst(gain=0.03)
-    for name in (SWEEP[2], "dst_frcnn_r50_fpn_4x_dst"):
+    for name in (SWEEP[4], "dst_frcnn_r50_fpn_4x_dst"):
         fake.evaluation(name, 0.25)
     fake.noise(sd=0.005)
     draw_dst_figures("mini")
@@ -97,9 +95,9 @@ def test_too_few_points_are_named_and_not_joined(fake, monkeypatch):
     monkeypatch.setattr(plotting, "say_empty", lambda ax, text: said.append(text))
     fake.dst(gain=0.03, collage=0.4)
     draw_dst_figures("mini")
-    assert said == ["only one length was run", "2 of 4 trainings were run"]
+    assert said == ["only one length was run", "2 of 8 trainings were run"]
     fake.evaluation("dst_frcnn_r50_fpn_4x_dst", 0.25)
-    fake.evaluation(SWEEP[2], 0.22)
+    fake.evaluation(SWEEP[4], 0.22)
     said.clear()
     draw_dst_figures("mini")
     assert said == []

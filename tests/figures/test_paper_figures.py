@@ -14,11 +14,11 @@ def data(name: str) -> list[dict[str, str]]:
     return read_csv(FOLDER_OF / f"{name}.csv")
 
 
-def test_without_results_no_picture_is_drawn_and_the_page_says_what_it_waits_for(fake):
+def test_without_results_no_picture_of_them_is_drawn_and_the_page_says_what_it_waits_for(fake):
     write_figures_page("mini")
-    assert [path.name for path in FOLDER_OF.iterdir()] == ["README.md"]
+    assert sorted(path.name for path in FOLDER_OF.iterdir()) == ["README.md", "pod_f3.csv", "pod_f3.png"]
     page = (FOLDER_OF / "README.md").read_text()
-    assert page.count("Waits for") == len(FIGURES)
+    assert page.count("Waits for") == len(FIGURES) - 1
     assert "Waits for the classifiers snip_cls_*: not run under this preset." in page
     # pictures of other stages lead to their data, and wait until they are drawn
     for name in ("statistics", "dst_threshold"):
@@ -28,6 +28,12 @@ def test_without_results_no_picture_is_drawn_and_the_page_says_what_it_waits_for
     assert "PS-ResNet-50\n\nWaits for psconv_cls_r50_120ep_cos_psconv: not run under this preset.\n" in page
     assert "![SNIP, figure 1: object sizes](../figures/statistics.png)\n\n[Data](../figures/statistics.csv)." in page
     assert "[Data](../figures/dst_threshold.csv)." in page
+
+
+def test_the_printed_example_of_a_decomposition(fake):
+    write_figures_page("mini")
+    found = [tuple(row.values())[1:] for row in data("pod_f3")]
+    assert found == [("1.7", "2.9", "100"), ("1", "2", "20"), ("2", "3", "80")]  # alpha is (0.7 + 0.9) / 2
 
 
 def test_speed_and_accuracy_of_pod(fake):

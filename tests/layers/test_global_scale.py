@@ -65,14 +65,38 @@ def test_integer_scale_is_a_dilated_convolution(dilation, stride):
     torch.testing.assert_close(fractional_dilation_conv2d(x, weight, scales, stride), expected)
 
 
-def test_scale_zero_sums_the_kernel_and_negative_counts_as_zero():
+def test_scale_zero_sums_the_kernel():
     x, weight = double(1, 2, 5, 5), double(3, 2, 3, 3)
-    expected = F.conv2d(x, weight.sum((2, 3), keepdim=True))
-    for value in (0.0, -0.7):
-        y = fractional_dilation_conv2d(x, weight, torch.full((1, 2), value, dtype=torch.double))
-        torch.testing.assert_close(y, expected)
+    y = fractional_dilation_conv2d(x, weight, torch.zeros(1, 2, dtype=torch.double))
+    torch.testing.assert_close(y, F.conv2d(x, weight.sum((2, 3), keepdim=True)))
     row = fractional_dilation_conv2d(x, weight, torch.tensor([[0.0, 2.0]], dtype=torch.double))
     torch.testing.assert_close(row, F.conv2d(x, weight.sum(2, keepdim=True), padding=(0, 2), dilation=(1, 2)))
+
+
+def test_a_scale_of_minus_one_half_is_one_half_with_the_opposite_gradient():
+    x, weight = torch.zeros(1, 1, 1, 3, dtype=torch.double), torch.zeros(1, 1, 3, 3, dtype=torch.double)
+    x[0, 0, 0] = torch.tensor([1.0, 2.0, 4.0])
+    weight[0, 0, 1] = torch.tensor([1.0, 0.0, 1.0])
+    scales = torch.tensor([[1.0, -0.5]], dtype=torch.double, requires_grad=True)
+    y = fractional_dilation_conv2d(x, weight, scales)[0, 0, 0, 1]
+    # The middle reads x(0.5) + x(1.5) = 1.5 + 3; d units wider it reads (2 - 1 d) + (2 + 2 d), so dy / dd is 1.
+    assert y.item() == 4.5
+    assert torch.autograd.grad(y, scales)[0].tolist() == [[0.0, -1.0]]
+
+
+def test_the_predictor_of_a_scale_below_zero_learns():
+    """1 + bias = -0.5: a clamp would give a gradient of 0; mirrored, the scale is 0.5 and the bias learns."""
+    layer, plain = GlobalScaleConv2d(2, 3).double(), GlobalScaleConv2d(2, 3).double()
+    plain.load_state_dict(layer.state_dict())
+    torch.nn.init.constant_(layer.scale_predictor.bias, -1.5)
+    torch.nn.init.constant_(plain.scale_predictor.bias, -0.5)
+    x = double(2, 2, 6, 6)
+    assert layer.predict_scales(x).tolist() == [[0.5, 0.5]] * 2
+    for module in (layer, plain):
+        module(x).square().sum().backward()
+    below, above = layer.scale_predictor.bias.grad, plain.scale_predictor.bias.grad
+    assert above.abs().min() > 0
+    torch.testing.assert_close(below, -above)
 
 
 def test_scale_beyond_the_map_leaves_the_centre_tap():
@@ -175,7 +199,7 @@ def test_predicted_scales_are_one_plus_linear_of_the_mean():
     with torch.no_grad():
         layer.scale_predictor.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
     x = torch.stack([torch.full((3, 4), 0.25), torch.full((3, 4), 5.0)])[None]
-    assert layer.predict_scales(x).tolist() == [[1.25, 0.0]]  # 1 - 5 is clamped
+    assert layer.predict_scales(x).tolist() == [[1.25, 4.0]]  # 1 - 5 is mirrored
 
 
 def test_bfloat16_autocast_keeps_scales_in_float32():

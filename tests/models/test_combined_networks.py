@@ -28,7 +28,7 @@ RPN = "snip_rpn_r50_6ep_snip_conv45_7anchor"
         (changed(neck="c4", detector="retinanet"), "a retinanet has neck fpn, not 'c4'; write `neck: fpn`"),
         (changed(neck="none"), "a faster_rcnn has neck fpn or c4, not 'none'; write `neck: fpn`"),
         (changed(RPN, neck="fpn"), "a d_rfcn_rpn has neck none, not 'fpn'; write `neck: none`"),
-        (changed(RPN, method=Method(small_loss_weight=2.0)), "small_loss_weight acts on detections' losses"),
+        (changed(RPN, method=Method(small_loss_reweight=True)), "small_loss_reweight acts on detections' losses"),
         (changed(method=Method(snip=SnipOptions())), "snip reads the ranges of a pyramid, and there is none"),
         (changed(neck="c4", method=Method(psconv=PSConvOptions(neck=True))), "psconv.neck replaces convolutions"),
         (changed(region=RegionClassifier()), "`region` has options of a d_rfcn_rcn, and this is a faster_rcnn"),

@@ -177,14 +177,15 @@ def test_positives_hold_the_grid_loss_of_each_roi():
     assert found.regression.mean().item() == pytest.approx(losses["loss_grid"], rel=1e-5)
 
 
-def test_losses_of_small_objects_can_weigh_more():
+def test_losses_of_small_objects_can_be_amplified_to_equal_the_others():
     detector = model("grid_rcnn")
     plain = step(detector, *CASE)["loss_grid"]
-    detector.roi_heads.small_area, detector.roi_heads.small_loss_weight = 2000.0, 3.0
-    weighed = step(detector, *CASE)["loss_grid"]
+    detector.roi_heads.small_below = 2000.0
+    found = step(detector, *CASE)["loss_grid"]
     areas, losses = detector.positives.areas, detector.positives.regression
     share = (losses[areas < 2000].sum() / losses.sum()).item()
-    assert weighed == pytest.approx(plain * (1 + 2 * share), rel=1e-5)
+    assert 0 < share < 1
+    assert found == pytest.approx(plain * max(1, 2 * (1 - share)), rel=1e-5)
 
 
 @pytest.mark.parametrize("limit", [1, 3])

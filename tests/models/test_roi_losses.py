@@ -51,16 +51,25 @@ def test_three_rois_by_hand(box_loss, first, second):
     assert heads.positives.areas.tolist() == [1023.0, 1024.0]
 
 
-def test_small_objects_weigh_more_in_both_losses_and_not_in_the_record():
+@pytest.mark.parametrize("small_below", [None, 1000.0, 1024.0, 1024.5])  # no small one; 3.5 of 3.75; all of it
+def test_small_objects_that_carry_half_of_the_loss_or_none_of_it_change_nothing(small_below):
     heads = roi_heads()
-    heads.small_loss_weight = 2.0
+    heads.small_below = small_below
     losses = heads.losses(LOGITS, deltas(), LABELS, TARGETS, AREAS)
-    assert losses["loss_classifier"].item() == pytest.approx((LN2 + 2 * LN4 + LN5_4) / 3)
-    assert losses["loss_box_reg"].item() == pytest.approx((2 * 3.5 + 0.25) / 3)
-    assert heads.positives.regression.tolist() == pytest.approx([3.5, 0.25])
-    heads.small_area = 1024.5  # small follows the preset's size
-    losses = heads.losses(LOGITS, deltas(), LABELS, TARGETS, AREAS)
-    assert losses["loss_box_reg"].item() == pytest.approx(2 * 3.75 / 3)
+    assert losses["loss_box_reg"].item() == pytest.approx(3.75 / 3)
+
+
+def test_the_regression_loss_of_small_objects_is_amplified_to_equal_the_others_and_nothing_else_is():
+    heads = roi_heads()
+    heads.small_below = 1024.0
+    areas, values = torch.tensor([5.0, 5000.0, 1023.0]), deltas()  # 0.25 of 3.75 is small: 14 times as much
+    losses = heads.losses(LOGITS, values, LABELS, TARGETS, areas)
+    assert losses["loss_box_reg"].item() == pytest.approx((3.5 + 14 * 0.25) / 3)
+    assert losses["loss_classifier"].item() == pytest.approx((LN2 + LN4 + LN5_4) / 3)
+    assert heads.positives.regression.tolist() == pytest.approx([3.5, 0.25])  # the record is of what was found
+    losses["loss_box_reg"].backward()
+    assert values.grad[1, 0].tolist() == pytest.approx([1 / 3, 0, -1 / 3, 1 / 3])
+    assert values.grad[2, 1, 3].item() == pytest.approx(14 / 3)
 
 
 def test_gradients_reach_the_right_deltas_only():

@@ -170,30 +170,24 @@ def test_ranges_that_hold_everything_change_nothing(family):
     )
 
 
-# Small objects' weight
+# Small objects' loss
 
 
 @pytest.mark.parametrize("family", DENSE)
-def test_the_weight_of_small_objects_reaches_dense_heads(family):
+def test_dense_heads_amplify_small_objects_regression_loss_alone(family):
     """At the tiny preset objects below 3.2^2 pixels are small; here the limit is set between the two objects."""
-    found = {}
-    for weight in (1.0, 3.0):
-        model = batches.model(family, small_loss_weight=weight).train()
-        assert model.head.small_area == pytest.approx(3.2**2)
-        assert model.head.small_loss_weight == weight
-        model.head.small_area = 1000.0
+    found, between = {}, sum(map(area, pair(family))) / 2
+    for reweight in (False, True):
+        model = batches.model(family, small_loss_reweight=reweight).train()
+        assert model.head.small_below == (pytest.approx(3.2**2) if reweight else None)
+        model.head.small_below = between if reweight else None
         torch.manual_seed(1)
         losses = model([torch.rand(3, 64, 96)], [target(pair(family))])
-        positives, small = model.positives, model.positives.areas < 1000
-        found[weight] = (losses, positives.regression[small].sum(), positives.classification[small].sum())
-    (plain, box, score), (weighted, same_box, same_score) = found[1.0], found[3.0]
-    assert torch.equal(box, same_box)
-    assert torch.equal(score, same_score)
-    assert box > 0
-    count = plain["loss_classifier"].new_tensor(float(len(positives.areas)))
-    added = (weighted["loss_classifier"] - plain["loss_classifier"]) * count
-    assert added.item() == pytest.approx(2 * score.item(), rel=1e-3)
-    assert weighted["loss_box_reg"].item() > plain["loss_box_reg"].item()
-    if family != "fcos":  # its divisor is the sum of centerness
-        added = (weighted["loss_box_reg"] - plain["loss_box_reg"]) * count
-        assert added.item() == pytest.approx(2 * box.item(), rel=1e-3)
+        positives, small = model.positives, model.positives.areas < between
+        found[reweight] = (losses, (positives.regression[small].sum() / positives.regression.sum()).item())
+    (plain, share), (amplified, same_share) = found[False], found[True]
+    assert share == same_share
+    assert 0 < share < 1
+    wanted = max(1, 2 * (1 - share)) * plain["loss_box_reg"].item()
+    assert amplified["loss_box_reg"].item() == pytest.approx(wanted, rel=1e-4)
+    assert torch.equal(amplified["loss_classifier"], plain["loss_classifier"])

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from pipeline import config, paths
 from pipeline.errors import InputError
+from pipeline.files import read_json, write_json
 from pipeline.published import tables as published
 from pipeline.published.rows import load_rows
 from pipeline.published.tables import load_published
@@ -166,6 +167,29 @@ def test_the_headlines_fd_wt_is_compared_with_a_baseline_trained_as_long(fake):
     assert (row["baseline"], row["our_gain"], row["verdict"]) == ("pod_frcnn_r50_fpn_2x", "1.0", "undecided")
 
 
+def test_a_table_says_that_method_and_baseline_saw_different_numbers_of_images(fake):
+    fd_wt, gsl, base = "pod_frcnn_r50_fpn_1x_fd_wt", "pod_frcnn_r50_fpn_1x_gsl", "pod_frcnn_r50_fpn_2x"
+    for name, images in ((fd_wt, 1200), (gsl, 1200), (base, 2400)):
+        fake.training(name, images=images)
+    fd_wt_over(fake, base, 0.24)
+    assert "Unequal lengths" not in text("pod_t5", paths.headline)
+    fake.training(base, images=1800)
+    fd_wt_over(fake, base, 0.24)
+    sentence = (
+        f"- Unequal lengths: the trainings behind `{fd_wt}` saw 2,400 images (1,200 of them in `{gsl}`, which gives "
+    )
+    sentence += f"scales and weights), those behind its baseline `{base}` 1,800.\n"
+    assert sentence in text("pod_t5", paths.headline)
+    fd = "pod_frcnn_r50_fpn_1x_fd"
+    for name in (fd, "pod_frcnn_r50_fpn_1x"):
+        fake.training(name, images=1200)
+        fake.evaluation(name, 0.2)
+    write_table("pod_t2", "mini", headline=True)
+    assert f"`{fd}` saw 2,400 images (1,200 of them in `{gsl}`, which gives only scales)" in text(
+        "pod_t2", paths.headline
+    )
+
+
 def test_parameters_stand_beside_the_published_ones(fake):
     base, msfm = "msfm_frcnn_r50_fpn_1x", "msfm_frcnn_r50_fpn_1x_msfm"
     fake.evaluation(base, 0.20)
@@ -192,6 +216,16 @@ def test_scales_table_takes_first_and_last_block_that_exist(fake):
     write_table("pod_t3", "mini")
     row = line("pod_t3", "frcnn_r50_fpn_train_h", "scale_r53", "scale")
     assert (row["published"], row["ours"], row["why"], row["verdict"]) == ("2.81", "1.25", "layer4.1", "moved")
+
+
+def test_a_scale_near_0_is_named_on_the_page_of_scales(fake):
+    name = "pod_frcnn_r50_fpn_1x_gsl"
+    fake.scales(name, 0.25)
+    scales = read_json(paths.scales("mini", name))
+    write_json(paths.scales("mini", name), scales | {"near_zero": ["layer3.1 height", "layer4.0 width"]})
+    write_table("pod_t3", "mini")
+    near = "**Near 0**, so that its convolution sees one tap of three: layer3.1 height and layer4.0 width.\n"
+    assert near in text("pod_t3")
 
 
 def test_preset_sizes_and_differences_stand_beside_the_table(fake):

@@ -217,8 +217,8 @@ def test_collages_do_not_depend_on_the_number_of_processes(k):
 
 def test_processes_agree_on_resolutions():
     spec, data = tiny.c4("snip_drfcn_r50_7ep_snip", batch=4), images()
-    whole = PyramidBatches(spec, data, 20)
-    parts = [PyramidBatches(spec, data, 20, world) for world in worlds(2)]
+    whole = PyramidBatches(spec, data, 10)
+    parts = [PyramidBatches(spec, data, 10, world) for world in worlds(2)]
     for number in range(20):
         pixels, targets, info = whole[number]
         for rank, part in enumerate(parts):

@@ -13,7 +13,7 @@ from pipeline.options import CollageOptions
 from pipeline.spec import Spec
 from pipeline.training.collage_feeding import CollageFeeder
 from pipeline.training.detection import DetectorStep
-from pipeline.training.pyramid import PyramidBatches
+from pipeline.training.feeding import build_feeder
 
 CPU = torch.device("cpu")
 # At the tiny preset's factor of 0.1, objects under 3.2^2 = 10.24 square pixels are small and over 9.6^2 = 92.16 large.
@@ -117,5 +117,5 @@ def test_all_batches_of_a_step_are_of_one_kind_and_count_their_images():
 def test_valid_ranges_start_between_steps(accumulate):
     found = tiny.c4("snip_drfcn_r50_7ep_snip", batch=1, accumulate=accumulate)
     data = tiny.FakeSet([(48, 64)] * 4, [[[0, 0, 30, 20]]] * 4)
-    source = PyramidBatches(found, data, 10 * accumulate)
-    assert source.first_snip_step == 4 * accumulate  # 10 * 3 / 7 steps
+    source = build_feeder(found, data, 10, ranges_from=4).batches
+    assert source.ranges_from == 4 * accumulate

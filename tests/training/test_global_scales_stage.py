@@ -17,6 +17,7 @@ from pipeline.files import read_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
 from pipeline.spec import Spec
+from pipeline.training import detection
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
 from pipeline.training.detection import train_detector
 from pipeline.training.global_scales import block_name, decompose_init, learn_scales, scale_layers, stability
@@ -102,6 +103,41 @@ def test_validation_scales_stand_beside_and_are_not_decomposed(tiny_project):
     decompose_init(spec)
     _, metadata = load_weights(paths.init("tiny", f"{spec.name}_fd_wt"))
     assert json.loads(metadata["scales"]) == {n: [train[n]["mean_h"], train[n]["mean_w"]] for n in BLOCKS}
+
+
+def test_a_scale_near_0_is_named(tiny_project, capsys):
+    spec = learner("fpn")
+    write_learner(spec, 0.03, 1.0)
+    learn_scales(spec)
+    dead = [f"{block} height" for block in BLOCKS]
+    assert read_json(paths.scales("tiny", spec.name))["near_zero"] == dead
+    assert f"scales near 0, which see one tap of three: {', '.join(dead)}" in capsys.readouterr().err
+    write_learner(spec, -0.5, 1.0)  # mirrored: 0.5
+    learn_scales(spec)
+    found = read_json(paths.scales("tiny", spec.name))
+    assert found["near_zero"] == []
+    assert found["layers"]["layer2.0"]["mean_h"] == pytest.approx(0.5)
+
+
+def test_a_short_training_moves_scales_that_start_below_zero(tiny_project, monkeypatch):
+    """Every layer starts at 1 - 1.5: a clamp at 0 would leave all of them there."""
+
+    def below(*arguments) -> nn.Module:
+        model = build_detector(*arguments)
+        for layer in scale_layers(model).values():
+            nn.init.constant_(layer.scale_predictor.bias, -1.5)
+        return model
+
+    spec = learner("fpn")
+    with monkeypatch.context() as patch:
+        patch.setattr(detection, "build_detector", below)
+        train_detector(spec)
+    weights, _ = load_weights(paths.weights("tiny", spec.name))
+    biases = [value for name, value in weights.items() if name.endswith("scale_predictor.bias")]
+    assert len(biases) == len(BLOCKS)
+    assert all((bias != -1.5).all() for bias in biases)
+    learn_scales(spec)
+    assert read_json(paths.scales("tiny", spec.name))["near_zero"] == []
 
 
 def test_stability_by_hand():

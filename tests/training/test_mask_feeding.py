@@ -96,7 +96,7 @@ def test_masks_of_chips():
     # 140x190 files are as large as the finest level's network inputs.
     boxes = [[10, 20, 30, 40], [90, 10, 110, 30], [150, 20, 170, 40]]
     data = MaskedSet([(140, 190)], [boxes])
-    source = PyramidBatches(found, data, 40)
+    source = PyramidBatches(found, data, 20)
     level = source.spec.experiment.pyramid[0]
     image, target = source.sample(Unit(0, (0, 0, 100, 100)), level, True, flipped=True)
     assert image.shape == (3, 100, 100)

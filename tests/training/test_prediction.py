@@ -115,6 +115,8 @@ def test_predictions_of_two_resolutions_are_written_in_order(tiny_project):
     spec = tiny.c4("snip_drfcn_r50_7ep_ms_train", steps=2)
     train_detector(spec)
     predict(spec, "ms_test")
+    ranges = read_json(paths.ranges("tiny", paths.evaluation_name(spec.name, "ms_test")))
+    assert [half["images"] for half in ranges["halves"]] == [2, 2]
     results = read_json(paths.detections("tiny", paths.evaluation_name(spec.name, "ms_test")))
     assert results
     ids = [result["image_id"] for result in results]

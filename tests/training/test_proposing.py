@@ -21,7 +21,8 @@ from pipeline.training.feeding import REGULAR, RegularBatches
 from pipeline.training.inputs import give_proposals, read_inits
 from pipeline.training.prediction import detect_levels, merge, predict
 from pipeline.training.proposing import propose
-from pipeline.training.pyramid import PyramidBatches, Unit
+from pipeline.training.pyramid import PyramidBatches
+from pipeline.training.pyramid_units import Unit, valid_flags
 from pipeline.training.snip import wire_snip
 
 RPN = "snip_rpn_r101_6ep_single_scale_800"
@@ -124,7 +125,7 @@ def test_a_pyramid_takes_each_resolutions_proposals_and_chips_only_whole_ones():
     boxes = torch.tensor([[10.0, 10, 30, 30], [330, 10, 350, 30], [400, 10, 420, 30], [0, 0, 640, 480]])
     data.proposals = Proposals(boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor([0, 3, 4]), (1,), (1400, 480))
     spec = rcn_spec("snip_drfcn_r50_7ep_snip", flip=0.0, batch=1)
-    source = PyramidBatches(spec, data, 40)
+    source = PyramidBatches(spec, data, 0)
     fine, middle, coarse = spec.experiment.pyramid
     whole = source.sample(Unit(0, None), coarse, True, flipped=False)[1]
     assert whole["proposals"].tolist() == [[0, 0, 64, 48]]
@@ -151,8 +152,8 @@ def test_a_part_trained_alone_has_one_range(detector, head, proposal):
     resolution = PyramidLevel(800, 1200, head_range=(40.0, 160.0), proposal_range=(0.0, 160.0))
     alone = {"detector": detector, "pyramid": (resolution,)}
     data = tiny.FakeSet([(480, 640)], [[[0, 0, 20, 20], [0, 0, 100, 100]]])
-    source = PyramidBatches(tiny.changed(found, experiment=alone, preset={"original_factor": 1.0}), data, 4)
-    valid = source._valid(0, resolution, True)
+    spec = tiny.changed(found, experiment=alone, preset={"original_factor": 1.0})
+    valid = valid_flags(spec, data, 0, resolution, True)
     assert [flags.tolist() for flags in valid] == [head, proposal]
 
 

@@ -11,7 +11,8 @@ from pipeline.errors import InputError
 from pipeline.models import build_detector
 from pipeline.options import PyramidLevel
 from pipeline.spec import Spec
-from pipeline.training.pyramid import PyramidBatches, Unit
+from pipeline.training.pyramid import PyramidBatches, count_units
+from pipeline.training.pyramid_units import Unit, units_of, valid_flags
 from pipeline.training.snip import wire_snip
 
 # Files have COCO's own pixels (factor 1 for valid ranges); networks see a tenth of the papers' resolutions: a 480x640
@@ -19,19 +20,16 @@ from pipeline.training.snip import wire_snip
 SIZE = (480, 640)
 SMALL, MEDIUM, LARGE = [10, 10, 30, 30], [50, 50, 150, 150], [200, 100, 500, 400]  # sides 20, 100 and 300
 BOXES = [[SMALL], [MEDIUM], [LARGE], [SMALL, MEDIUM, LARGE], []]
-STEPS = 40
+SWITCH = 20  # first batch with valid ranges
 
 
-def pyramid_spec(name: str = "snip", batch: int = 1, starts_after: float = 0.5, flip: float = 0.0) -> Spec:
+def pyramid_spec(name: str = "snip", batch: int = 1, flip: float = 0.0) -> Spec:
     found = tiny.c4(f"snip_drfcn_r50_7ep_{name}", batch=batch)
-    if found.experiment.method.snip:
-        snip = replace(found.experiment.method.snip, starts_after=starts_after)
-        found = tiny.changed(found, experiment={"method": replace(found.experiment.method, snip=snip)})
     return tiny.changed(found, recipe={"flip": flip}, preset={"factor": 0.1, "original_factor": 1.0})
 
 
-def batches(**options) -> PyramidBatches:
-    return PyramidBatches(pyramid_spec(**options), tiny.FakeSet([SIZE] * len(BOXES), BOXES), STEPS)
+def batches(switch: int | None = SWITCH, **options) -> PyramidBatches:
+    return PyramidBatches(pyramid_spec(**options), tiny.FakeSet([SIZE] * len(BOXES), BOXES), switch)
 
 
 def seen(source: PyramidBatches, start: int, stop: int) -> Counter:
@@ -45,26 +43,33 @@ def seen(source: PyramidBatches, start: int, stop: int) -> Counter:
 
 def test_images_without_valid_objects_leave_a_resolution():
     source = batches()
-    assert source.first_snip_step == 20
     # The RPN's range at 800 is [0, 160], so the image with the small object alone stays there.
     epoch = Counter({(1400, 0): 1, (1400, 3): 1, (800, 0): 1, (800, 1): 1, (800, 3): 1, (480, 2): 1, (480, 3): 1})
     assert seen(source, 20, 27) == epoch
     assert seen(source, 27, 34) == epoch
 
 
-def test_before_the_ranges_apply_every_object_is_valid_everywhere():
+def test_units_are_whole_images_and_with_ranges_chips_and_images_with_a_valid_object():
+    data = tiny.FakeSet([SIZE] * len(BOXES), BOXES)
+    assert count_units(pyramid_spec(), data) == ((1, 1, 1), (2 / 5, 3 / 5, 2 / 5))
+    assert count_units(pyramid_spec("ms_train"), data) == ((1, 1, 1), ())
+    assert count_units(pyramid_spec("single_scale_1400"), data) == ((1,), ())
+    limited = tiny.changed(pyramid_spec("range_limited_1400"), experiment={"detector": "d_rfcn_rcn"})
+    assert count_units(limited, data) == ((1,), (2 / 5,))
+    far = tiny.FakeSet([SIZE], [[[0, 0, 20, 20], [600, 440, 620, 460]]])  # too far apart for one chip of 100
+    assert count_units(pyramid_spec(), far).ranged[0] == 2
+
+
+def test_before_the_ranges_apply_images_are_whole_and_every_object_is_valid_everywhere():
     source = batches()
-    # Chips hold objects, so the empty image (4) has none; the object of 300 is 87 pixels wide and fits a chip of 100.
-    found = seen(source, 0, 14)
-    assert found[1400, 3] >= 1
-    assert set(found) <= {(res, row) for res in (1400, 800, 480) for row in range(5)} - {(1400, 4)}
-    for index in range(20):
-        _, (target,), info = source[index]
+    assert seen(source, 0, 15) == Counter({(res, row): 1 for res in (1400, 800, 480) for row in range(5)})
+    for index in range(SWITCH):
+        (image,), (target,), info = source[index]
         assert info["snip"] is False
+        assert tuple(image.shape[1:]) == {1400: (140, 187), 800: (80, 107), 480: (48, 64)}[info["resolution"]]
         assert target["head_range"].tolist() == [0.0, float("inf")]
-        if info["resolution"] != 1400:
-            assert target["valid_head"].all()
-            assert target["valid_proposal"].all()
+        assert target["valid_head"].all()
+        assert target["valid_proposal"].all()
 
 
 @pytest.mark.parametrize(
@@ -94,9 +99,9 @@ def test_valid_flags_are_the_papers_ranges(resolution, head, proposal, bounds):
 def test_ranges_scale_with_the_presets_factor():
     spec = tiny.changed(pyramid_spec(), preset={"original_factor": 0.5})
     data = tiny.FakeSet([SIZE], [[[0, 0, 40, 40], [0, 0, 41, 41]]])
-    source = PyramidBatches(spec, data, STEPS)
+    source = PyramidBatches(spec, data, SWITCH)
     level = spec.experiment.pyramid[0]
-    assert source._valid(0, level, True)[0].tolist() == [True, False]  # 80 original pixels are 40 here
+    assert valid_flags(spec, data, 0, level, True)[0].tolist() == [True, False]  # 80 original pixels are 40 here
     _, target = source.sample(Unit(0, None), level, True, flipped=False)
     assert target["head_range"].tolist() == pytest.approx([0, 40 * 140 / 480])
 
@@ -104,7 +109,7 @@ def test_ranges_scale_with_the_presets_factor():
 def test_chips_hold_their_objects_whole_and_ignore_cut_ones():
     # A box of 20 file pixels across the chip's right border, at 140/480 and 187/640 of its size.
     data = tiny.FakeSet([SIZE], [[[330, 10, 350, 30], [10, 10, 30, 30], [400, 10, 420, 30]]])
-    source = PyramidBatches(pyramid_spec(), data, STEPS)
+    source = PyramidBatches(pyramid_spec(), data, SWITCH)
     level = source.spec.experiment.pyramid[0]
     image, target = source.sample(Unit(0, (0, 0, 100, 100)), level, True, flipped=False)
     assert image.shape == (3, 100, 100)
@@ -132,7 +137,8 @@ def test_a_batch_has_one_resolution(batch):
     for index in range(40):
         images, targets, info = source[index]
         assert len(images) == len(targets) == batch
-        assert {min(image.shape[1:]) for image in images} <= {{1400: 100, 800: 80, 480: 48}[info["resolution"]]}
+        finest = 140 if index < SWITCH else 100  # whole images, then chips
+        assert {min(image.shape[1:]) for image in images} <= {{1400: finest, 800: 80, 480: 48}[info["resolution"]]}
         resolutions.add(info["resolution"])
     assert resolutions == {1400, 800, 480}
 
@@ -141,13 +147,13 @@ def grid(source: PyramidBatches, stride: int) -> PyramidBatches:
     """Return batches whose finest level has SNIPER's grid chips, `stride` pixels apart on the papers' scale."""
     finest, *others = source.spec.experiment.pyramid
     pyramid = (replace(finest, chips="grid", chip_stride=(stride, stride)), *others)
-    return PyramidBatches(tiny.changed(source.spec, experiment={"pyramid": pyramid}), source.data, STEPS)
+    return PyramidBatches(tiny.changed(source.spec, experiment={"pyramid": pyramid}), source.data, SWITCH)
 
 
 def test_grid_chips_train_each_object_in_one_chip():
     # At 1400 the image is 140x187 and chips of 100 start at 0, 30, 60 and 87 (40 downwards): the objects need two.
     boxes = [[10, 10, 30, 30], [590, 440, 610, 460], [300, 200, 320, 220], [340, 200, 360, 220], [0, 0, 400, 400]]
-    source = grid(PyramidBatches(pyramid_spec(), tiny.FakeSet([SIZE], [boxes]), STEPS), stride=300)
+    source = grid(PyramidBatches(pyramid_spec(), tiny.FakeSet([SIZE], [boxes]), SWITCH), stride=300)
     level = source.spec.experiment.pyramid[0]
     units = [unit for unit in source._phase(True)[0][0] if unit.window]
     assert len(units) == 2
@@ -163,7 +169,7 @@ def test_grid_chips_train_each_object_in_one_chip():
 
 def test_an_object_in_the_overlap_of_two_grid_chips_is_ignored_in_the_second():
     data = tiny.FakeSet([SIZE], [[[10, 10, 30, 30], [250, 10, 270, 30]]])
-    source = PyramidBatches(pyramid_spec(), data, STEPS)
+    source = PyramidBatches(pyramid_spec(), data, SWITCH)
     level = source.spec.experiment.pyramid[0]
     _, owner = source.sample(Unit(0, (0, 0, 100, 100), (0, 1)), level, True, flipped=False)
     _, other = source.sample(Unit(0, (60, 0, 160, 100), ()), level, True, flipped=False)
@@ -174,13 +180,14 @@ def test_an_object_in_the_overlap_of_two_grid_chips_is_ignored_in_the_second():
 
 def test_strides_are_drawn_for_every_image_and_scale_with_the_preset():
     data = tiny.FakeSet([SIZE] * 12, [[[300, 200, 320, 220]]] * 12)
-    source = PyramidBatches(pyramid_spec(), data, STEPS)
-    level = replace(source.spec.experiment.pyramid[0], chips="grid", chip_stride=(200, 600))
-    units = [source._units(row, level, torch.tensor([True]), (140, 187), 0)[0] for row in range(12)]
+    finest, *others = pyramid_spec().experiment.pyramid
+    level = replace(finest, chips="grid", chip_stride=(200, 600))
+    spec = tiny.changed(pyramid_spec(), experiment={"pyramid": (level, *others)})
+    units = [units_of(spec, data, row, 0, torch.tensor([True]))[0] for row in range(12)]
     lefts = {unit.window[0] for unit in units} - {0, 87}  # 87 is the border
     assert lefts <= set(range(20, 61))
     assert len(lefts) > 2
-    assert units == [source._units(row, level, torch.tensor([True]), (140, 187), 0)[0] for row in range(12)]
+    assert units == [units_of(spec, data, row, 0, torch.tensor([True]))[0] for row in range(12)]
 
 
 def test_ranges_and_strides_that_end_before_they_start_are_refused():
@@ -200,7 +207,7 @@ def test_share_of_valid_objects():
     assert shares[800, 0] == 0
     assert shares[800, 1] == 1
     assert shares[800, 3] == shares[480, 3] == pytest.approx(1 / 3)
-    plain = batches(name="ms_train")
+    plain = batches(None, name="ms_train")
     empty = [plain[index] for index in range(30) if len(plain[index][1][0]["boxes"]) == 0]
     assert empty
     assert all(info["valid"] is None for _, _, info in empty)
@@ -218,8 +225,7 @@ def test_batches_depend_on_their_number_alone():
 
 
 def test_without_ranges_resolutions_are_shuffled_and_differ_between_epochs():
-    source = batches(name="ms_train")
-    assert source.first_snip_step == STEPS
+    source = batches(None, name="ms_train")
     assert seen(source, 0, 15) == Counter({(res, row): 1 for res in (1400, 800, 480) for row in range(5)})
     orders = [[source[15 * epoch + place][2]["resolution"] for place in range(15)] for epoch in range(2)]
     assert orders[0] != orders[1]
@@ -230,7 +236,7 @@ def test_without_ranges_resolutions_are_shuffled_and_differ_between_epochs():
 def test_data_without_valid_objects_is_refused():
     spec = pyramid_spec()
     with pytest.raises(InputError, match="none of the 1 training images has a valid object at any resolution"):
-        PyramidBatches(spec, tiny.FakeSet([SIZE], [[]]), STEPS)[STEPS // 2]
+        PyramidBatches(spec, tiny.FakeSet([SIZE], [[]]), SWITCH)[SWITCH]
 
 
 # In the detector

@@ -196,27 +196,38 @@ def test_worker_processes_change_nothing(tiny_project, monkeypatch):
     assert found[0] == found[1]
 
 
-def test_valid_objects_count_only_steps_with_ranges(tiny_project):
-    spec = tiny.c4("snip_drfcn_r50_7ep_snip", steps=12, log_rows=12)
+def test_a_pyramid_shows_whole_images_first_and_its_chips_and_ranges_from_the_switch_on(tiny_project):
+    spec = tiny.c4("snip_drfcn_r50_7ep_snip", steps=12, log_rows=200)  # 12 steps of 2 of 10 images are 2.4 epochs
     train_detector(spec)
-    rows = list(csv.DictReader(paths.history("tiny", spec.name).read_text().splitlines()))
-    names = ("valid_1400", "valid_800", "valid_480")
-    first = round(12 * spec.experiment.method.snip.starts_after)
-    early = [float(row[name]) for row in rows[:first] for name in names[1:] if row[name]]
-    assert early
-    assert set(early) == {1.0}  # whole images: every object is valid before the ranges apply
-    expected = {}
-    for name in sorted(names):
-        values = [float(row[name]) for row in rows[first:] if row[name]]
-        if values:
-            expected[name.removeprefix("valid_")] = pytest.approx(sum(values) / len(values), abs=1e-5)
     summary = json.loads(paths.training_summary("tiny", spec.name).read_bytes())
-    assert summary["valid_objects"] == expected
+    facts, sides = summary["pyramid"], ("1400", "800", "480")
+    units = facts["units_an_image"]
+    assert units["plain"] == dict.fromkeys(sides, 1.0)
+    plain, ranged = (sum(units[phase].values()) for phase in ("plain", "ranged"))
+    assert facts["ranges_from"] == round(12 * 3 / 7 * plain) == 15
+    assert summary["steps"] == round(12 * (3 / 7 * plain + 4 / 7 * ranged))
+    # Before the switch, each resolution has an equal part; after it, a part in proportion to its units.
+    seen = facts["inputs_seen"]
+    assert seen["plain"] == dict.fromkeys(sides, 10)
+    assert sum(seen["ranged"].values()) == 2 * (summary["steps"] - 15)
+    most = max(sides, key=lambda side: units["ranged"][side])
+    assert max(seen["ranged"], key=seen["ranged"].get) == most
+
+    rows = list(csv.DictReader(paths.history("tiny", spec.name).read_text().splitlines()))
+    early = [float(row[f"valid_{side}"]) for row in rows[:15] for side in sides if row[f"valid_{side}"]]
+    assert len(early) == 15
+    assert set(early) == {1.0}
+    for side in sides:
+        values = [float(row[f"valid_{side}"]) for row in rows[15:] if row[f"valid_{side}"]]
+        assert summary["valid_objects"].get(side) == (
+            pytest.approx(sum(values) / len(values), abs=1e-5) if values else None
+        )
     assert min(summary["valid_objects"].values()) < 1
 
     everywhere = tiny.c4("snip_drfcn_r50_7ep_ms_train")
     train_detector(everywhere)
-    assert json.loads(paths.training_summary("tiny", everywhere.name).read_bytes())["valid_objects"] is None
+    summary = json.loads(paths.training_summary("tiny", everywhere.name).read_bytes())
+    assert (summary["steps"], summary["pyramid"]["ranges_from"], summary["valid_objects"]) == (18, None, None)
 
 
 def test_loss_that_is_not_finite_ends_in_one_sentence(tiny_project):

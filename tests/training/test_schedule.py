@@ -46,6 +46,13 @@ def test_longer_schedules_stretch_the_milestones_and_not_the_warm_up(times):
     assert found == pytest.approx([0.02 / 3, 0.02, 0.02, 0.002, 0.002, 0.0002])
 
 
+def test_snips_warm_up_is_constant_and_then_jumps():
+    recipe = config.resolve("snip_drfcn_r50_7ep_snip", "full").recipe
+    rates = [learning_rate(step, 100_000, recipe.lr, recipe, 1000) for step in (0, 500, 999, 1000, 70_000)]
+    # 0.00005 and 0.0005 of losses summed over 8 GPUs
+    assert rates == pytest.approx([8 * 5e-5] * 3 + [8 * 5e-4] * 2)
+
+
 @pytest.mark.parametrize(
     ("recipe", "rate", "steps", "warm_up", "expected"),
     [

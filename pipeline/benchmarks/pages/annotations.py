@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pipeline import markdown as md
+from pipeline.published.bounds import Bound
 from pipeline.published.tables import load_published
 
 AGREES, DIFFERS, NOT_MEASURED = "agrees", "differs", "not measured"
@@ -15,6 +16,10 @@ CHIPS = (
     "chips, snapped to the borders, until all objects are covered), `grid` SNIPER's greedy cover by a grid's chips, 56 "
     "pixels apart. How SNIP draws corners is not printed; here they are uniform over half a chip beyond each border, "
     "then snapped."
+)
+EPOCHS = (
+    "An image is an input once for each chip, or for each resolution at which it has an object in range. Without "
+    "ranges it is one at every resolution. Pixels stand for the time, which doubles in the paper."
 )
 SIZES = (
     "A size is the root of the box's area (`boxes`) or of the mask's (`masks`); small is below 32 px, large from 96. "
@@ -36,29 +41,37 @@ class Row:
     """One printed number beside ours.
 
     `ours` holds a value for every data set and definition, None where it cannot be had. With the rule `within`, a value
-    agrees where it is at most `tolerance` away from the printed one, with `above` where it is larger.
+    agrees where it is at most `tolerance` away from the printed one, with `above` where it is larger, with `almost`
+    where it falls short of it by a fifth at most. Where the sentence names a definition, `by`, only that one counts.
     """
 
-    section: Literal["chips", "sizes", "scales", "anchors"]
+    section: Literal["chips", "epochs", "sizes", "scales", "anchors"]
     claim: str
     what: str
     published: float
     tolerance: float
     ours: dict[str, float | None] = field(default_factory=dict)
     digits: int = 3
-    rule: Literal["within", "above"] = "within"
+    rule: Literal["within", "above", "almost"] = "within"
+    by: str = ""  # how a column's name ends
 
-    def agrees(self, value: float) -> bool:
-        """Whether a value of ours agrees with the printed one."""
-        if self.rule == "above":
-            return value > self.published
-        return abs(value - self.published) <= self.tolerance + 1e-9
+    @property
+    def bound(self) -> Bound:
+        """What the sentence allows a value to be."""
+        if self.rule == "within":
+            return Bound(about=self.published, within=self.tolerance)
+        return Bound(above=self.published) if self.rule == "above" else Bound(almost=self.published)
+
+    @property
+    def counted(self) -> dict[str, float]:
+        """The values of the definition that the sentence names, of all where it names none."""
+        return {name: value for name, value in self.ours.items() if value is not None and name.endswith(self.by)}
 
 
 def judged(row: Row) -> dict[str, Any]:
     """Return a row with its verdict: the columns that agree, and in a word whether all, some or none do."""
-    values = {column: value for column, value in row.ours.items() if value is not None}
-    fits = [column for column, value in values.items() if row.agrees(value)]
+    values = row.counted
+    fits = [column for column, value in values.items() if row.bound.holds(value)]
     some = f"{AGREES} with {md.listing(fits)}"
     verdict = NOT_MEASURED if not values else AGREES if len(fits) == len(values) else some if fits else DIFFERS
     return asdict(row) | {"fits": fits, "verdict": verdict}
@@ -71,10 +84,13 @@ def annotations_page(result: dict[str, Any]) -> str:
     text = "# What the papers say of COCO's annotations, counted again\n\n"
     text += f"Of {md.plural(len(rows), 'printed number')}, {counts[AGREES]} agree under a stated definition, "
     text += f"{counts[DIFFERS]} differ, {counts[NOT_MEASURED]} cannot be measured here. Verdicts read `{AGREES}` where "
-    text += "every column lies within the tolerance, and name the columns where only some do.\n\n"
+    text += "every column keeps what the sentence allows, and name the columns where only some do; `almost` is a fifth "
+    text += "short of it at most, and where a sentence names its definition no other counts.\n\n"
     text += labels_part(result["labels"])
     text += f"\n## Chips an image (SNIP, section 6.2)\n\n{CHIPS}\n\n" + table(rows, "chips")
     text += "\n" + chips_part(result["chips"])
+    text += f"\n## Inputs of an epoch (SNIP, section 7.1)\n\n{EPOCHS}\n\n" + table(rows, "epochs")
+    text += "\n" + units_part(result["units"])
     text += f"\n## Small, medium and large (DST, section 3.1; SNIP, section 5)\n\n{SIZES}\n\n" + table(rows, "sizes")
     text += "\n" + which_area(rows)
     text += f"\n## Scale relative to the image (SNIP, figure 1)\n\n{SCALES}\n\n" + table(rows, "scales")
@@ -95,10 +111,16 @@ def table(rows: list[dict[str, Any]], section: str) -> str:
             md.Column(name, lambda row, name=name: md.number(row["ours"].get(name), row["digits"]), "r")
             for name in dict.fromkeys(name for row in shown for name in row["ours"])
         ),
-        md.Column("tolerance", lambda row: "above" if row["rule"] == "above" else f"± {row['tolerance']:g}", "r"),
+        md.Column("allowed", allowed, "r"),
         md.Column("verdict", lambda row: row["verdict"]),
     ]
     return md.table(columns, shown)
+
+
+def allowed(row: dict[str, Any]) -> str:
+    """Return what a row allows: a distance, or its rule's word, and by which definition alone."""
+    text = f"± {row['tolerance']:g}" if row["rule"] == "within" else row["rule"]
+    return f"{text}, by {row['by']}" if row["by"] else text
 
 
 def labels_part(labels: dict[str, dict]) -> str:
@@ -140,6 +162,15 @@ def chips_part(chips: dict[str, Any]) -> str:
                 f"Images by their number of chips: {shares}.\n"
             )
     return "".join(lines)
+
+
+def units_part(units: dict[str, dict[str, float | None]]) -> str:
+    """Return how often an image is an input in an epoch of SNIP, by resolution."""
+    columns = [
+        md.Column("resolution, inputs, objects in range", lambda level: level),
+        *(md.Column(name, lambda level, name=name: md.number(units[name][level], 3), "r") for name in units),
+    ]
+    return md.table(columns, next(iter(units.values())))
 
 
 def which_area(rows: list[dict[str, Any]]) -> str:

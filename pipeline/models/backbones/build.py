@@ -84,7 +84,8 @@ def build_stage(
 def freeze_stages(body: nn.Module, stages: int) -> None:
     """Freeze the stem and the first `stages` stages (the papers: 1, conv2_x); a negative number freezes nothing.
 
-    Layers there that predict scales or offsets stay trainable, as they are not pre-trained (POD's conv2 control).
+    Their batch norms stay in evaluation mode from then on, whatever the norm. Layers there that predict scales or
+    offsets stay trainable, as they are not pre-trained (POD's conv2 control).
     """
     if stages < 0:
         return
@@ -92,3 +93,4 @@ def freeze_stages(body: nn.Module, stages: int) -> None:
         for name, parameter in module.named_parameters():
             if ".scale_predictor." not in f".{name}" and ".offset_predictor." not in f".{name}":
                 parameter.requires_grad_(False)
+    body.train(body.training)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pipeline.errors import InputError
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
 from pipeline.models.backbones.method_layers import Scales, initialise, replace_convolution
+from pipeline.models.backbones.norms import rest_frozen
 from pipeline.options import Method
 from pipeline.preset import ModelSize
 
@@ -89,8 +90,9 @@ class DPN(nn.Module):
         return features
 
     def train(self, mode: bool = True) -> DPN:
-        """Set the mode, but keep norms with frozen statistics in evaluation mode."""
+        """Set the mode, but leave norms with frozen statistics, and those of frozen stages, in evaluation mode."""
         super().train(mode)
+        rest_frozen(self)
         if self.fixed_statistics:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):

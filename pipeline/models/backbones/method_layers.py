@@ -14,7 +14,7 @@ from pipeline.parts import load
 from pipeline.preset import ModelSize
 
 if TYPE_CHECKING:
-    from pipeline.layers.decomposed import SubConv
+    from pipeline.layers.decomposition import SubConv
 
 Scales = Mapping[str, tuple[float, float]]  # learnt global scale (h, w) of a block, by its name ("layer2.0")
 FUSION_STAGES = (2, 3, 4)  # conv3_x to conv5_x (MSFM, section 3.2)
@@ -80,15 +80,14 @@ def sub_convs(block: str, out_channels: int, scales: Scales | None) -> list[SubC
     if scales and block not in scales:
         raise InputError(f"No learnt scale is known of {block}, only of {sorted(scales)}; learn scales for its stage.")
     scale_h, scale_w = scales[block] if scales else (1.0, 1.0)
-    return load("decomposed").decompose(scale_h, scale_w, out_channels)
+    return load("decomposition").decompose(scale_h, scale_w, out_channels)
 
 
 def insert_fusion(block: nn.Module, stage: int, size: ModelSize, options: FusionOptions) -> None:
     """Put fusion modules into a bottleneck: after conv1's or conv2's ReLU, or after norm3, before the addition."""
     for position, norm_groups in zip(options.positions, options.norm_groups, strict=True):
         channels = block.get_submodule(f"conv{position}").out_channels
-        # Narrow presets would squeeze to one or two channels without this floor.
-        ratio = min(options.ratios[stage - 2], max(1, channels // size.fusion_min_width))
+        ratio = size.fusion_ratio(channels, options.ratios[stage - 2])
         fusion = load("fusion").MultiScaleFusion(
             channels,
             ratio,

@@ -36,6 +36,13 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
+def rest_frozen(body: nn.Module) -> None:
+    """Set norms whose weights are frozen to evaluation mode, as MMDetection does in the stages that it freezes."""
+    for module in body.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
+            module.eval()
+
+
 def synchronised(norm: nn.BatchNorm2d) -> nn.Module:
     """Return a batch norm with statistics over all processes; one whose statistics are frozen is returned as it is.
 

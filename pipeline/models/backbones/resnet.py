@@ -14,7 +14,7 @@ from torchvision.ops import SqueezeExcitation
 
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
 from pipeline.models.backbones.method_layers import Scales, initialise, insert_layers
-from pipeline.models.backbones.norms import NORMS
+from pipeline.models.backbones.norms import NORMS, rest_frozen
 from pipeline.options import Method
 from pipeline.preset import ModelSize
 
@@ -116,6 +116,12 @@ class ResNet(nn.Module):
             features[str(index)] = x
         return features
 
+    def train(self, mode: bool = True) -> ResNet:
+        """Set the mode, but leave the norms of frozen stages in evaluation mode."""
+        super().train(mode)
+        rest_frozen(self)
+        return self
+
     def first_modules(self, stages: int) -> list[nn.Module]:
         """Return the modules of the stem and of the first `stages` stages, which detectors freeze."""
         return [self.get_submodule(name) for name in ("conv1", "bn1", *(f"layer{n + 1}" for n in range(stages)))]
@@ -197,9 +203,9 @@ def resnet_shape(name: str, size: ModelSize) -> Shape:
     A narrow ResNeXt first has fewer 3x3 channels per group, in steps of four down to four, and then fewer groups.
     """
     full = RESNETS[name]
-    first = max(8, round(64 * size.width))
+    first = size.planes(2)
     shape = full._replace(
-        planes=tuple(first * 2**index for index in range(len(full.blocks))),
+        planes=tuple(size.planes(2 + index) for index in range(len(full.blocks))),
         blocks=tuple(min(count, size.max_blocks or count) for count in full.blocks),
     )
     if full.groups == 1:

@@ -75,7 +75,7 @@ def build_c4(spec: Spec, classes: int, scales: Scales | None) -> TwoStageDetecto
     body = build_backbone(name, size, norm, method, scales, stages=3, strides=(1, 2, stride))
     backbone = C4Backbone(body)
     roi_heads = RoIHeads(
-        MultiLevelRoIAlign([size.c4_stride], resolution, size.roi_samples),
+        MultiLevelRoIAlign([size.c4_stride], resolution, spec.roi_samples),
         C5Head(build_stage(name, size, norm, method, scales, number=4, stride=stride)),
         BoxPredictor(2 * body.out_channels[-1], classes),
         **roi_arguments(spec),

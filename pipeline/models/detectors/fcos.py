@@ -12,6 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from pipeline.models.backbones.build import Scales
 from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
 from pipeline.models.heads.focal import LEVELS, PRIOR, FocalHead, build_pyramid, level_positions, prediction, tower
+from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
 from pipeline.models.heads.valid_ranges import assign_points_in_range
 from pipeline.preset import ModelSize
@@ -87,8 +88,8 @@ class FCOSHead(FocalHead):
         count = self.normaliser(len(weights))
         center = F.binary_cross_entropy_with_logits(torch.cat(centered), weights, reduction="sum")
         return {
-            "loss_classifier": (summed + self.small_extra(classified, sizes)) / count,
-            "loss_box_reg": (regression.sum() + self.small_extra(regression, sizes))
+            "loss_classifier": summed / count,
+            "loss_box_reg": reweighted(regression, sizes, self.small_below).sum()
             / self.normaliser(weights.sum(), LEAST_IOU),
             "loss_centerness": center / count,
         }

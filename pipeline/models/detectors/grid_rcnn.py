@@ -14,6 +14,7 @@ from pipeline.models.backbones.build import Scales
 from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.grid_head import GridHead
 from pipeline.models.heads.grid_points import GRID, decode_boxes, grid_targets
+from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.roi_heads import RoIHeads, SampledRoIs
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.two_stage import FPN_RESOLUTION, TwoStageDetector, assemble_fpn, fpn_pool, roi_arguments
@@ -79,8 +80,7 @@ class GridRoIHeads(RoIHeads):
         self.positives = self.positives._replace(
             regression=grid_loss.detach(), classification=self.positives.classification[chosen], areas=areas
         )
-        weights = torch.where(areas < self.small_area, self.small_loss_weight, 1.0)
-        loss = (grid_loss * weights).sum() / self.normaliser(len(chosen))
+        loss = reweighted(grid_loss, areas, self.small_below).sum() / self.normaliser(len(chosen))
         return {"loss_classifier": losses["loss_classifier"], "loss_grid": loss}, deltas
 
     def grid_loss(self, features: Levels, rois: list[Tensor], objects: Tensor) -> Tensor:

@@ -12,13 +12,12 @@ from pipeline.models.detectors.rfcn import build_dilated
 from pipeline.models.heads.dense import SingleStageDetector
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
 from pipeline.models.heads.rpn import RegionProposalNetwork
-from pipeline.models.heads.two_stage import ASPECT_RATIOS, FloatRPNHead, anchor_generator
+from pipeline.models.heads.two_stage import ASPECT_RATIOS, CANDIDATES, FloatRPNHead, anchor_generator
 from pipeline.options import ProposalNetwork
 from pipeline.spec import Spec
 
 HIDDEN = 512  # channels of the 3x3 convolution at the papers' size (R-FCN)
 BORDER = 32  # pixels that a training anchor may reach out of the image (SNIPER), on the papers' 800-pixel scale
-CANDIDATES = 6  # times the preset's limit for a level: one level has all anchors (R-FCN: 6,000 before NMS)
 
 
 class SingleLevelBackbone(nn.Module):
@@ -144,7 +143,7 @@ def build_proposal_network(spec: Spec, classes: int = 80, scales: Scales | None 
         batch_size_per_image=size.rpn_batch,
         positive_fraction=0.5,
         pre_nms_top_n={"testing": CANDIDATES * size.rpn_pre_nms_test},
-        post_nms_top_n={"testing": min(options.top, size.rpn_post_nms_test)},
+        post_nms_top_n={"testing": spec.kept_proposals},
         nms_thresh=0.7,
     )
     rpn.border = BORDER * factor

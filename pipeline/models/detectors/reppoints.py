@@ -14,6 +14,7 @@ from pipeline.models.backbones.deformable import deformable_conv2d
 from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
 from pipeline.models.heads.focal import PRIOR, FocalHead, build_pyramid, level_positions, prediction, start, tower
 from pipeline.models.heads.point_sets import POINTS, match_positions, moment_boxes, place
+from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
 from pipeline.models.heads.valid_ranges import assign_points_in_range, match_anchors_in_range
 from pipeline.preset import ModelSize
@@ -112,10 +113,10 @@ class RepPointsHead(FocalHead):
         self.positives = PositiveLosses(joined.detach(), classified.detach(), sizes, summed.detach())
         count = self.normaliser(len(joined))
         return {
-            "loss_classifier": (summed + self.small_extra(classified, sizes)) / count,
-            "loss_box_reg": (joined.sum() + self.small_extra(joined, sizes)) / count,
+            "loss_classifier": summed / count,
+            "loss_box_reg": reweighted(joined, sizes, self.small_below).sum() / count,
             "loss_box_init": INITIAL_WEIGHT
-            * (starts.sum() + self.small_extra(starts, torch.cat(first_areas)))
+            * reweighted(starts, torch.cat(first_areas), self.small_below).sum()
             / self.normaliser(len(starts)),
         }
 

@@ -12,6 +12,7 @@ from pipeline.models.backbones.build import Scales
 from pipeline.models.heads.anchors import cell_anchors
 from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, flatten_level, top_candidates
 from pipeline.models.heads.focal import PRIOR, FocalHead, build_pyramid, level_positions, prediction, tower
+from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
 from pipeline.models.heads.valid_ranges import match_anchors_in_range
 from pipeline.preset import ModelSize
@@ -82,8 +83,8 @@ class RetinaNetHead(FocalHead):
         count = self.normaliser(len(joined))
         coordinates = 4 if self.box_loss == "smooth_l1" else 1
         return {
-            "loss_classifier": (summed + self.small_extra(classified, sizes)) / count,
-            "loss_box_reg": (joined.sum() + self.small_extra(joined, sizes)) / (count * coordinates),
+            "loss_classifier": summed / count,
+            "loss_box_reg": reweighted(joined, sizes, self.small_below).sum() / (count * coordinates),
         }
 
     def box_losses(self, deltas: Tensor, wanted: Tensor) -> Tensor:

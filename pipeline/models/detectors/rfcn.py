@@ -240,7 +240,7 @@ def build_rfcn(spec: Spec, classes: int = 80, scales: Scales | None = None) -> R
             classes,
             region.pooling,
             size.c4_stride,
-            size.roi_samples**2,  # 4 in Deformable R-FCN, where other families' RoIAlign has 2
+            spec.roi_samples**2,  # 4 in Deformable R-FCN, where other families' RoIAlign has 2
             boxes=number == 0,
         )
         for number, body in enumerate(bodies)

@@ -10,7 +10,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from pipeline.models.batching import Batching, check_targets
 from pipeline.models.contract import Detections, Images, Levels, Losses, Targets
-from pipeline.models.heads.roi_heads import PositiveLosses, weigh_small_objects
+from pipeline.models.heads.reweighting import set_reweighting
+from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import Normaliser, local_normaliser
 from pipeline.spec import Spec
 
@@ -25,14 +26,13 @@ class DenseHead(nn.Module):
         normaliser: maps the number of positives to the losses' divisor.
         ignore_iou: an anchor or box whose IoU with an object out of range is higher is ignored (SNIP); None where
             valid ranges do not count, and targets need not have them.
-        small_loss_weight: factor on the classification and box losses of small objects (DST, table 1).
-        small_area: box area in square network-input pixels below which an object is small (papers' size: 32^2).
+        small_below: box area in square network-input pixels below which an object's regression loss is amplified (DST,
+            table 1); None amplifies none.
     """
 
     positives: PositiveLosses | None = None
     ignore_iou: float | None = None
-    small_loss_weight: float = 1.0
-    small_area: float = 32.0**2
+    small_below: float | None = None
     normaliser: Normaliser = staticmethod(local_normaliser)
 
     def forward(self, features: list[Tensor]) -> Outputs:
@@ -42,10 +42,6 @@ class DenseHead(nn.Module):
     def losses(self, outputs: Outputs, images: ImageList, targets: Targets) -> dict[str, Tensor]:
         """Return named losses and remember `positives`."""
         raise NotImplementedError
-
-    def small_extra(self, losses: Tensor, areas: Tensor) -> Tensor:
-        """Return what `small_loss_weight` adds to the sum of the losses [P] of positives on objects of areas [P]."""
-        return (self.small_loss_weight - 1) * (losses * (areas < self.small_area)).sum()
 
     def detect(self, outputs: Outputs, images: ImageList) -> Detections:
         """Return `boxes` [D, 4] (network-input pixels), `labels` [D] from 1 and `scores` [D] of every image."""
@@ -103,8 +99,8 @@ class DenseDetector(SingleStageDetector):
 
 
 def assemble_dense(spec: Spec, backbone: nn.Module, head: DenseHead) -> DenseDetector:
-    """Return the detector around a dense head, with the method's loss weight of small objects."""
-    weigh_small_objects(head, spec)
+    """Return the detector around a dense head, which reweights small objects' loss if the method does."""
+    set_reweighting(head, spec)
     return DenseDetector(backbone, head, Batching(spec.preset.model.pad_divisor))
 
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection import roi_heads
 
 from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.overlap import pairwise_iou
+from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.suppression import suppress
 from pipeline.models.normaliser import Normaliser, local_normaliser
-from pipeline.spec import Spec
 
 RoIFilter = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
 
@@ -43,8 +43,8 @@ class RoIHeads(roi_heads.RoIHeads):
 
     Attributes:
         box_loss: "l1" (MMDetection) or "smooth_l1" with beta 1 (maskrcnn-benchmark, SNIPER).
-        small_loss_weight: factor on the losses of small objects' RoIs (DST, table 1); 1 changes nothing.
-        small_area: box area in square network-input pixels below which an object is small (papers' size: 32^2).
+        small_below: box area in square network-input pixels below which an object's regression loss is amplified (DST,
+            table 1); None amplifies none.
         filter_rois: maps RoIs [R, 4], labels [R], matched object indices [R] and a target to a mask [R] of the RoIs
             that train (SNIP); None keeps all.
         positives: losses of the last training step's positive RoIs.
@@ -53,8 +53,7 @@ class RoIHeads(roi_heads.RoIHeads):
 
     box_loss: str = "l1"
     normaliser: Normaliser = staticmethod(local_normaliser)
-    small_loss_weight: float = 1.0
-    small_area: float = 32.0**2
+    small_below: float | None = None
     filter_rois: RoIFilter | None = None
     positives: PositiveLosses | None = None
 
@@ -120,14 +119,12 @@ class RoIHeads(roi_heads.RoIHeads):
             areas: [R], box area of each RoI's matched object in square network-input pixels.
         """
         count = self.normaliser(labels.numel())
-        weights = torch.ones_like(areas)
-        weights[(labels > 0) & (areas < self.small_area)] = self.small_loss_weight
         classification, regression, positive = self.roi_losses(logits, deltas, labels, regression_targets)
         all_losses = classification.detach()
         self.positives = PositiveLosses(regression.detach(), all_losses[positive], areas[positive], all_losses.sum())
         return {
-            "loss_classifier": (classification * weights).sum() / count,
-            "loss_box_reg": (regression * weights[positive]).sum() / count,
+            "loss_classifier": classification.sum() / count,
+            "loss_box_reg": reweighted(regression, areas[positive], self.small_below).sum() / count,
         }
 
     def roi_losses(
@@ -173,12 +170,6 @@ class RoIHeads(roi_heads.RoIHeads):
             found = suppress(boxes, score[row, label], label, shape, self.nms_thresh, self.detections_per_img)
             results.append(found)
         return results
-
-
-def weigh_small_objects(part: nn.Module, spec: Spec) -> None:
-    """Set the method's loss weight of small objects on RoI heads or a dense head, at the preset's lengths."""
-    part.small_loss_weight = spec.experiment.method.small_loss_weight or 1.0
-    part.small_area = (32 * spec.preset.factor) ** 2
 
 
 def chosen_deltas(deltas: Tensor, rows: Tensor, classes: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class MultiLevelRoIAlign(nn.Module):
     Args:
         strides: of the levels that RoIs are pooled from, powers of two in rising order; further levels are not read.
         output_size: bins along each axis.
-        sampling_ratio: bilinear samples of a bin along each axis.
+        sampling_ratio: bilinear samples of a bin along each axis; 0 takes as many as the bin has feature pixels.
         canonical_scale: sqrt(w h) in network-input pixels of the RoIs that use stride 16.
 
     Differs from torchvision's MultiScaleRoIAlign, whose samples lie half a feature pixel too far to the lower right.

@@ -31,11 +31,13 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
     """Region proposal network whose anchor labels can come from a training method (SNIP's valid ranges).
 
     Attributes:
+        box_loss: "smooth_l1" with beta 1/9 (Detectron, maskrcnn-benchmark, MMDetection 1) or "l1" (MMDetection 2).
         label_anchors: maps anchors [A, 4] and one image's target to labels [A] (1 object, 0 background, -1 ignored);
             None keeps torchvision's rule.
         normaliser: maps the number of sampled anchors to the losses' divisor.
     """
 
+    box_loss: str = "smooth_l1"
     label_anchors: AnchorLabeller | None = None
     normaliser: Normaliser = staticmethod(local_normaliser)
 
@@ -77,5 +79,6 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
         positive, negative = (torch.where(torch.cat(masks))[0] for masks in self.fg_bg_sampler(labels))
         sampled = torch.cat([positive, negative])
         loss = F.binary_cross_entropy_with_logits(objectness[sampled], torch.cat(labels)[sampled], reduction="none")
-        regression = F.smooth_l1_loss(deltas[positive], wanted[positive], beta=BETA, reduction="none").sum(dim=1)
+        beta = BETA if self.box_loss == "smooth_l1" else 0.0  # smooth L1 of beta 0 is L1
+        regression = F.smooth_l1_loss(deltas[positive], wanted[positive], beta=beta, reduction="none").sum(dim=1)
         return AnchorLosses(loss, regression, positive, self.normaliser(len(sampled)))

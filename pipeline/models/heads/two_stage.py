@@ -14,7 +14,8 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import Conv2dNormActivation
 
 from pipeline.models.batching import Batching
-from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads, weigh_small_objects
+from pipeline.models.heads.reweighting import set_reweighting
+from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
 from pipeline.models.heads.rpn import RegionProposalNetwork
 from pipeline.spec import Spec
@@ -26,6 +27,12 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)
 FPN_ANCHORS = (32, 64, 128, 256, 512)  # one size per level, on the papers' 800-pixel scale
 FPN_STRIDES = (4, 8, 16, 32)  # of the levels that RoIs are pooled from
 FPN_RESOLUTION = 7
+# Families whose MMDetection configurations keep smooth L1 in the RPN where its Faster R-CNN has changed to L1
+# (v2, configs/_base_/models/cascade_rcnn_r50_fpn.py and configs/grid_rcnn/grid_rcnn_r50_fpn_gn-head_2x_coco.py).
+SMOOTH_RPN = ("cascade_rcnn", "cascade_mask_rcnn", "grid_rcnn")
+# Times a preset's limits for a pyramid, where a single level has all anchors: MMDetection's C4 configuration keeps
+# 12,000 candidates before suppression and 2,000 after it in training, 6,000 and 1,000 in a test; R-FCN 6,000 before it.
+CANDIDATES, KEPT = 6, {"training": 2, "testing": 1}
 
 
 class TwoStageDetector(GeneralizedRCNN):
@@ -74,17 +81,24 @@ def build_rpn(spec: Spec, channels: int, anchors: Sequence[Sequence[int]]) -> Re
         anchors: the sides of each level's anchors, on the papers' 800-pixel scale.
     """
     size = spec.preset.model
-    return RegionProposalNetwork(
+    before = {"training": size.rpn_pre_nms_train, "testing": size.rpn_pre_nms_test}
+    after = {"training": size.rpn_post_nms_train, "testing": size.rpn_post_nms_test}
+    if len(anchors) == 1:
+        before = {name: CANDIDATES * most for name, most in before.items()}
+        after = {name: KEPT[name] * most for name, most in after.items()}
+    rpn = RegionProposalNetwork(
         anchor_generator(spec, anchors),
         FloatRPNHead(channels, len(ASPECT_RATIOS) * len(anchors[0])),
         fg_iou_thresh=spec.recipe.rpn_positive_iou,
         bg_iou_thresh=spec.recipe.rpn_negative_iou,
         batch_size_per_image=size.rpn_batch,
         positive_fraction=0.5,
-        pre_nms_top_n={"training": size.rpn_pre_nms_train, "testing": size.rpn_pre_nms_test},
-        post_nms_top_n={"training": size.rpn_post_nms_train, "testing": size.rpn_post_nms_test},
+        pre_nms_top_n=before,
+        post_nms_top_n=after,
         nms_thresh=0.7,
     )
+    rpn.box_loss = "smooth_l1" if spec.experiment.detector in SMOOTH_RPN else spec.recipe.rpn_box_loss
+    return rpn
 
 
 class FloatAnchorGenerator(AnchorGenerator):
@@ -108,7 +122,7 @@ def build_fpn_rpn(spec: Spec, channels: int) -> RegionProposalNetwork:
 
 def fpn_pool(spec: Spec, resolution: int = FPN_RESOLUTION) -> MultiLevelRoIAlign:
     """Return RoIAlign on a pyramid's four finest levels, with the papers' rule for choosing the level."""
-    return MultiLevelRoIAlign(FPN_STRIDES, resolution, spec.preset.model.roi_samples, 224 * spec.preset.factor)
+    return MultiLevelRoIAlign(FPN_STRIDES, resolution, spec.roi_samples, 224 * spec.preset.factor)
 
 
 def roi_arguments(spec: Spec, iou: float = 0.5) -> dict[str, Any]:
@@ -127,9 +141,9 @@ def roi_arguments(spec: Spec, iou: float = 0.5) -> dict[str, Any]:
 
 
 def set_losses(roi_heads: RoIHeads, spec: Spec) -> None:
-    """Set the recipe's box loss and the method's loss weight of small objects on RoI heads, at the preset's lengths."""
+    """Set the recipe's box loss on RoI heads, and let them reweight small objects' loss if the method does."""
     roi_heads.box_loss = spec.recipe.box_loss
-    weigh_small_objects(roi_heads, spec)
+    set_reweighting(roi_heads, spec)
 
 
 def assemble_fpn(spec: Spec, backbone: FPNBackbone, roi_heads: RoIHeads) -> TwoStageDetector:

@@ -1,4 +1,4 @@
-"""Valid ranges in detectors without proposals: objects out of range do not train (SNIP, section 5.2).
+"""Valid ranges in detectors without proposals: objects out of range do not train (SNIP, section 6.1).
 
 SNIP states rules for the RPN and for a classifier of RoIs. Heads that predict at every anchor or point use those of the
 RPN: an object out of range has no positives, and its anchors or points are ignored instead of being background.

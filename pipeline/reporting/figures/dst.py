@@ -13,8 +13,9 @@ from pipeline.reporting.figures.plotting import COLOURS, GREY, missing_to_nan, r
 from pipeline.verdicts.results import Results, load_experiment
 
 BASELINE, DST = "dst_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x_dst"
-# Thresholds: the baseline is the limit of 0, collages in every step that of 1.
-SWEEP = (BASELINE, DST, "dst_frcnn_r50_fpn_1x_dst_tau_sweep", "dst_frcnn_r50_fpn_1x_dst_all_collage")
+# Thresholds: the baseline is the limit of 0, collages in every step that of 1; the file without a number has 0.3.
+SWEEP = (BASELINE, f"{DST}_tau_sweep_005", DST, f"{DST}_tau_sweep_020", f"{DST}_tau_sweep")
+SWEEP += (f"{DST}_tau_sweep_040", f"{DST}_tau_sweep_050", f"{DST}_all_collage")
 BOTH = {BASELINE: "without DST", DST: "DST"}
 SIZES = {"small": COLOURS[0], "medium": COLOURS[2], "large": COLOURS[1]}
 METHODS = {"baseline": ("baseline", GREY), "ms_train": ("multi-scale", COLOURS[1]), "dst": ("DST", COLOURS[0])}
@@ -134,7 +135,7 @@ def draw_thresholds(results: Results, path: Path) -> None:
     """AP over DST's threshold (figure 4); 0 is the baseline, 1 a collage in every step."""
     drawn, (ax,) = plotting.figure(1, 1, (7.0, 3.4))
     data = []
-    for name, threshold in sorted(threshold_runs().items(), key=lambda item: item[1]):
+    for name, threshold in threshold_runs().items():
         ours = (results.metrics(name) or {}).get("ap")
         collages = (results.training(name) or {}).get("collage_share")
         line = {"experiment": name, "threshold": threshold, "ap": None if ours is None else 100 * ours}

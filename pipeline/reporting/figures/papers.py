@@ -1,4 +1,4 @@
-"""Figures of the papers that need more than the quickstart: POD 1 and 6, MSFM's ablations, SNIP 4, recall by size.
+"""Figures of the papers that need more than the quickstart: POD 1, 3 and 6, MSFM's ablations, SNIP 4, recall by size.
 
 Every function draws from results alone and returns False, writing nothing, where none of its results exists.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import paths
+from pipeline.layers.decomposition import decompose
 from pipeline.published.tables import load_published
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY, rounded
@@ -17,6 +18,7 @@ from pipeline.verdicts.table_lines import Line, read_table
 
 ABLATIONS = (*(f"msfm_t2_{part}" for part in ("scales", "ratios", "norm_group", "conv_num", "fusion")), "msfm_t3")
 DIAMOND = {"marker": "D", "color": "white", "markeredgecolor": "black", "ls": ""}  # of printed numbers
+EXAMPLE = (1.7, 2.9)  # height and width
 RECALL_SIZES = {"recall50_0_25": "0-25 px", "recall50_25_50": "25-50 px", "recall50_50_100": "50-100 px"}
 
 
@@ -58,6 +60,32 @@ def draw_speeds(results: Results, path: Path) -> bool:
         if not shown:
             plotting.say_empty(ax, "not run")
     drawn.suptitle("POD, figure 1: circle baseline, triangle FD, star FD-WT", x=0.01, ha="left", fontsize=9.5)
+    plotting.save(drawn, path, list(rows[0]), rows)
+    return True
+
+
+def draw_decomposition(results: Results, path: Path) -> bool:
+    """POD, figure 3: the taps of a scale of (1.7, 2.9) and of the two convolutions that stand for it; of no result."""
+    drawn, (taps, channels) = plotting.figure(1, 2, (9.0, 3.6), width_ratios=(2, 1))
+    parts = [(f"dilation {sub.dilation}", sub.dilation, sub.out_channels) for sub in decompose(*EXAMPLE, 100)]
+    rows, start = [], 0
+    for size, (name, (high, wide), share) in zip((11, 7, 7), (("learnt scale", EXAMPLE, 100), *parts), strict=True):
+        colour = GREY if name == "learnt scale" else COLOURS[start > 0]
+        places = [(i * high, j * wide) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        marker = "x" if name == "learnt scale" else "o"
+        taps.plot(*zip(*((w, h) for h, w in places), strict=True), marker, color=colour, markersize=size, label=name)
+        if name != "learnt scale":
+            channels.barh(0, share, left=start, color=colour)
+            channels.text(start + share / 2, 0, f"{share} %", ha="center", va="center", color="white")
+            start += share
+        rows.append({"part": name, "dilation_h": high, "dilation_w": wide, "output_channels_percent": share})
+    taps.invert_yaxis()
+    taps.set_aspect("equal")
+    taps.set_xlabel("feature pixels from the centre")
+    taps.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    channels.set_yticks([])
+    channels.set_xlabel("output channels")
+    drawn.suptitle(f"POD, figure 3: a 3x3 convolution of scale {EXAMPLE}, decomposed", x=0.01, ha="left", fontsize=9.5)
     plotting.save(drawn, path, list(rows[0]), rows)
     return True
 
