@@ -134,12 +134,13 @@ def _read(results: Results, claim: Claim, tables: Tables, reading: Reading) -> I
     else:
         yield from (_gain(cell, printed, tables) for cell, printed in reading.gains.items())
         yield from (_best(best, tables) for best in reading.best)
-        yield from (_run(pair, judge_pair(results, pair), pair.published) for pair in reading.pairs)
-        yield from (_run(margin, judge_margin(results, margin), "above 0") for margin in reading.margins)
+        yield from (_run(results, pair, judge_pair(results, pair), pair.published) for pair in reading.pairs)
+        yield from (_run(results, margin, judge_margin(results, margin), "above 0") for margin in reading.margins)
 
 
-def _run(claimed: Pair | Margin, found: Judgement, published: str) -> Part:
-    return Part(claimed.what, published, found.ours, found.word, found.why, claimed.files)
+def _run(results: Results, claimed: Pair | Margin, found: Judgement, published: str) -> Part:
+    there = tuple(file for file in claimed.files if (paths.index(results.name).parent / file).is_file())
+    return Part(claimed.what, published, found.ours, found.word, found.why, there)
 
 
 def _checked(claim: Claim, check: Check, tables: Tables) -> Part:
