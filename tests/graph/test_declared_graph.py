@@ -23,7 +23,7 @@ def test_the_quickstart_trains_no_further_init_and_the_report_all_of_them():
     for kind in ("pretrain@", "decompose@"):
         made = {address for address in stages if kind in address}
         assert {address for address in made if "workflow/further" not in address} == made & quickstart
-        assert made <= report
+        assert made - report == {address for address in made if "_gsl_conv2" in address}  # no FD starts from it
     assert "code" in quickstart
     assert not any("workflow/further" in address or "workflow/classifiers" in address for address in quickstart)
 

@@ -212,7 +212,7 @@ def check_cards(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("report", "least"), [("made_up", (900, 8, 4 * len(METHODS), 60)), ("committed", (900, 6, 1, 1))]
+    ("report", "least"), [("made_up", (900, 6, 4 * len(METHODS), 60)), ("committed", (900, 6, 1, 1))]
 )
 def test_cells_come_from_files(request, report, least):
     folder = request.getfixturevalue(report)
