@@ -60,7 +60,8 @@ def test_every_experiment_depends_on_what_its_file_names_and_on_nothing_else():
             evaluation, source = paths.evaluation_name(name, test), options.proposals or experiment.proposals
             files = [paths.weights(PRESET, network) for network in (name, *options.members)]
             files += [paths.proposals(PRESET, source, "val")] if source else []
-            stages[f"predict@{evaluation}"] = "predict", evaluation, [manifest, *files]
+            kind = "search_ranges" if options.search_ranges else "predict"
+            stages[f"{kind}@{evaluation}"] = "predict", evaluation, [manifest, *files]
             detections = paths.detections(PRESET, evaluation)
             stages[f"evaluate@{evaluation}"] = "evaluate", evaluation, [manifest, detections]
         for short, (script, key, deps) in stages.items():
