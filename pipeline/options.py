@@ -159,11 +159,23 @@ class Test(Options):
             raise ValueError("short_sides, long_sides and valid_ranges must be equally many")
 
 
+class Difference(Options):
+    """Where a recipe or an experiment is not the paper's, or where the paper leaves a choice."""
+
+    what: str  # differs, and why: one sentence without its full stop
+    effect: str = ""  # expected, on accuracy or cost; empty where none is known
+    keys: tuple[str, ...] = ()  # patterns of the resolved options that it accounts for (tests/experiments/authors.yaml)
+    of: tuple[str, ...] = ("*",)  # patterns of the names of a recipe's experiments that it concerns
+
+
+Differs = tuple[str | Difference, ...]  # a sentence alone is a `Difference` of which nothing more is known
+
+
 class Notes(Options):
     """The lab note of an experiment: it changes nothing, and every experiment has one."""
 
     row: str
-    differs: tuple[str, ...] = ()
+    differs: Differs = ()
     expected: dict[str, float] = {}
     cost: str = ""
 
@@ -299,3 +311,4 @@ class Recipe(Options):
     rpn_negative_iou: float = 0.3
     flip: float = 0.5
     labelled: LabelledImages = LabelledImages()  # classifiers only
+    differs: Differs = ()  # from the paper, in all experiments of this recipe or in those that `of` names

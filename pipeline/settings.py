@@ -37,7 +37,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "experiment.method.collage*": ("train",),
     "experiment.method.snip*": ("train",),
     "experiment.pyramid*": ("train",),
-    "recipe.source": (),
+    **dict.fromkeys(("recipe.source", "recipe.differs*"), ()),
     **dict.fromkeys(("recipe.short_side", "recipe.long_side"), ("train", *VISITS, *SIZED)),
     **dict.fromkeys(("recipe.rpn_*", "recipe.box_loss", "recipe.norm", "recipe.frozen_stages"), BUILDERS),
     "recipe.labelled*": ("pretrain",),

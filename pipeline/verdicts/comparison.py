@@ -220,11 +220,6 @@ def readable_method(row: Row) -> str:
     return METHOD_NAMES.get(factors.get("method"), row.label)
 
 
-def stand_ins(experiments: list[str]) -> list[str]:
-    """Return what stands in for what in some experiments (their notes), each sentence once, in order."""
-    return list(dict.fromkeys(text for name in experiments for text in load_experiment(name).notes.differs))
-
-
 def headline_experiments() -> list[str]:
     """Return the experiments behind the quickstart's tables, in the papers' order, each once."""
     rows = (row for name in headline_tables() for row in find_table(name, headline=True)[1].rows if exists(row))
