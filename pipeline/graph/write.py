@@ -18,7 +18,7 @@ import yaml
 from pipeline import defaults, paths
 from pipeline.errors import InputError
 from pipeline.files import read_yaml, write_text
-from pipeline.graph import tables
+from pipeline.graph import earlier, tables
 from pipeline.graph.indexes import Folder, folders
 from pipeline.graph.observed import STAGES, observe
 from pipeline.published.papers import PAIRS
@@ -39,7 +39,10 @@ def write() -> list[Path]:
             (paths.ROOT / path).unlink()
         else:
             write_text(paths.ROOT / path, text)
-    return [*recorded, *changed]
+    pages = earlier.outdated()  # of the graph as it is now
+    for path, text in pages.items():
+        write_text(paths.ROOT / path, text)
+    return [*recorded, *changed, *pages]
 
 
 def outdated() -> dict[Path, str | None]:

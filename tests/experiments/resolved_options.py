@@ -11,6 +11,7 @@ import msgspec
 
 from pipeline import parts
 from pipeline.models.build import build_detector
+from pipeline.models.detectors.rfcn import RegionHeads
 from pipeline.models.heads.anchors import match_anchors
 from pipeline.models.measure import on_meta
 from pipeline.options import Method, Notes, ProposalNetwork, RegionClassifier
@@ -26,7 +27,8 @@ FAMILY = {  # constants of a detector's module that no option sets
     "d_rfcn_rpn": ("HIDDEN",),
     "d_rfcn_rcn": ("BINS",),
 }
-OF_NETWORKS = ("rpn_positive_iou", "rpn_negative_iou", "box_loss")  # seen in the network, where it reads them
+# seen in the network, where it reads them
+OF_NETWORKS = ("rpn_positive_iou", "rpn_negative_iou", "rpn_box_loss", "box_loss", "roi_samples")
 
 
 def resolved(spec: Spec) -> dict[str, Any]:
@@ -100,12 +102,15 @@ def of_regions(heads: Any) -> dict[str, Any]:
     each = {
         "roi.positive_iou": [stage.proposal_matcher.high_threshold for stage in stages],
         "roi.negative_iou": [stage.proposal_matcher.low_threshold for stage in stages],
-        "roi.batch": [stage.fg_bg_sampler.batch_size_per_image for stage in stages],
-        "roi.positive_fraction": [stage.fg_bg_sampler.positive_fraction for stage in stages],
         "roi.box_weights": [stage.box_coder.weights for stage in stages],
         "roi.box_loss": [stage.box_loss for stage in stages],
-        "roi.samples": [getattr(stage.box_roi_pool, "sampling_ratio", None) for stage in stages],
     }
+    if isinstance(heads, RegionHeads):  # which samples no RoIs
+        each["roi.samples"] = [heads.box_head[0].samples]
+    else:
+        each["roi.samples"] = [stage.box_roi_pool.sampling_ratio for stage in stages]
+        each["roi.batch"] = [stage.fg_bg_sampler.batch_size_per_image for stage in stages]
+        each["roi.positive_fraction"] = [stage.fg_bg_sampler.positive_fraction for stage in stages]
     found = {name: values[0] if values == values[:1] * len(values) else values for name, values in each.items()}
     return found | {
         "roi.score_threshold": stages[-1].score_thresh,
