@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline import config, paths
 from pipeline import markdown as md
@@ -31,25 +31,28 @@ def differences_page() -> str:
     text, seen = HEAD, set()
     for title, names in groups.items():
         loaded = {name: load_experiment(name) for name in names}
-        text += f"\n## {title}\n"
-        for recipe in sorted({one.recipe for one in loaded.values()} - seen):
-            seen.add(recipe)
-            text += recipe_section(recipe, {name: one for name, one in loaded.items() if one.recipe == recipe})
-        text += experiments_section(loaded)
+        recipes = sorted({one.recipe for one in loaded.values()} - seen)
+        seen.update(recipes)
+        text += f"\n## {title}\n{recipes_sections(recipes, loaded)}{experiments_section(loaded)}"
     return text
 
 
-def recipe_section(recipe: str, loaded: Mapping[str, Experiment]) -> str:
-    """Return a recipe's differences, each with the experiments that it concerns."""
-    found = entries(load_recipe(recipe).differs)
-    if not found:
-        return ""
-    text = f"\n### Recipe `{recipe}`\n\n{md.plural(len(loaded), 'experiment')}, "
-    text += f"[recipe](../{paths.recipe_file(recipe).as_posix()}).\n\n"
-    for entry in found:
-        count = sum(entry in of_recipe(name, recipe) for name in loaded)
-        patterns = md.listing([f"`{pattern}`" for pattern in entry.of])
-        text += bullet(entry, "" if entry.of == ("*",) else f" Concerns {patterns} ({count} of them).")
+def recipes_sections(recipes: Sequence[str], loaded: Mapping[str, Experiment]) -> str:
+    """Return the differences of a paper's recipes, those that several share under one heading."""
+    sharing: dict[Difference, list[str]] = {}
+    for recipe in recipes:
+        for entry in entries(load_recipe(recipe).differs):
+            sharing.setdefault(entry, []).append(recipe)
+    text = ""
+    for shared in sorted({tuple(found) for found in sharing.values()}, key=lambda found: (-len(found), found)):
+        names = {name: one.recipe for name, one in loaded.items() if one.recipe in shared}
+        links = md.listing([f"[`{recipe}`](../{paths.recipe_file(recipe).as_posix()})" for recipe in shared])
+        text += f"\n### {'Recipes' if len(shared) > 1 else 'Recipe'} {md.listing([f'`{one}`' for one in shared])}\n\n"
+        text += f"{md.plural(len(names), 'experiment')}, by {links}.\n\n"
+        for entry in (entry for entry, found in sharing.items() if tuple(found) == shared):
+            count = sum(entry in of_recipe(name, recipe) for name, recipe in names.items())
+            patterns = md.listing([f"`{pattern}`" for pattern in entry.of])
+            text += bullet(entry, "" if entry.of == ("*",) else f" Concerns {patterns} ({count} of them).")
     return text
 
 
