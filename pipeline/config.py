@@ -125,6 +125,8 @@ def converted(raw: Any, kind: type, where: str) -> Any:
 def check_keys(value: Any, kind: Any, where: str) -> None:
     """Raise InputError for the first key that `kind` does not have, naming the nearest that it has."""
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        if isinstance(value, str) and str in typing.get_args(kind):
+            return
         for part in typing.get_args(kind):
             check_keys(value, part, where)
         return

@@ -17,7 +17,7 @@ import yaml
 
 from pipeline import paths
 from pipeline.files import read_yaml, write_text
-from pipeline.options import Experiment, Notes, Recipe
+from pipeline.options import Difference, Experiment, Notes, Recipe
 from pipeline.preset import Preset
 
 HEAD = (
@@ -48,10 +48,10 @@ def current() -> Defaults:
 
 
 def kinds(kind: Any) -> set[type]:
-    """Return the classes of options in a type, itself included, but for notes, which decide nothing."""
+    """Return the classes of options in a type, itself included, but for notes and differences, which decide nothing."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         inside = (kinds(hint) for hint in typing.get_type_hints(kind).values())
-        return set() if kind is Notes else {kind}.union(*inside)
+        return set() if kind in (Notes, Difference) else {kind}.union(*inside)
     return set().union(*(kinds(part) for part in typing.get_args(kind)))
 
 

@@ -162,11 +162,23 @@ class Test(Options):
             raise ValueError("search_ranges needs several short_sides; a single resolution has no ranges")
 
 
+class Difference(Options):
+    """Where a recipe or an experiment is not the paper's, or where the paper leaves a choice."""
+
+    what: str  # differs, and why: one sentence without its full stop
+    effect: str = ""  # expected, on accuracy or cost; empty where none is known
+    keys: tuple[str, ...] = ()  # patterns of the resolved options that it accounts for (tests/experiments/authors.yaml)
+    of: tuple[str, ...] = ("*",)  # patterns of the names of a recipe's experiments that it concerns
+
+
+Differs = tuple[str | Difference, ...]  # a sentence alone is a `Difference` of which nothing more is known
+
+
 class Notes(Options):
     """The lab note of an experiment: it changes nothing, and every experiment has one."""
 
     row: str
-    differs: tuple[str, ...] = ()
+    differs: Differs = ()
     expected: dict[str, float] = {}
     cost: str = ""
 
@@ -280,7 +292,6 @@ class Recipe(Options):
     batch: int
     lr: float
     source: str
-    differs: tuple[str, ...] = ()  # from the paper, of every experiment that this recipe trains
     epochs: float | None = None
     iterations: int | None = None
     optimizer: str = "sgd"  # a file of pipeline/training/optimizers
@@ -307,3 +318,4 @@ class Recipe(Options):
     rpn_negative_iou: float = 0.3
     flip: float = 0.5
     labelled: LabelledImages = LabelledImages()  # classifiers only
+    differs: Differs = ()  # from the paper, in all experiments of this recipe or in those that `of` names

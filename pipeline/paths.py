@@ -10,6 +10,7 @@ PAPERS = ("pod", "dst", "msfm", "snip", "psconv")
 COMBINATIONS = "combo"  # first word of experiments that join methods of several papers
 PARAMS = Path("params.yaml")
 DEFAULTS = Path("workflow/schemas/defaults.yaml")  # of options, as they were first written
+DIFFERENCES = Path("docs/differences.md")  # of recipes and experiments from their papers
 NOISE = Path("data/noise.json")  # run-to-run spread of baselines, measured by the `seeds` benchmark, in git
 
 

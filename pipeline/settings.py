@@ -37,7 +37,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "experiment.method.collage*": ("train",),
     "experiment.method.snip*": ("train",),
     "experiment.pyramid*": ("train",),
-    **dict.fromkeys(("recipe.source", "recipe.differs"), ()),
+    **dict.fromkeys(("recipe.source", "recipe.differs*"), ()),
     **dict.fromkeys(("recipe.short_side", "recipe.long_side"), ("train", *VISITS, *SIZED)),
     **dict.fromkeys(("recipe.rpn_*", "recipe.box_loss", "recipe.roi_samples"), BUILDERS),
     **dict.fromkeys(("recipe.norm", "recipe.frozen_stages"), BUILDERS),

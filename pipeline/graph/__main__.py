@@ -39,7 +39,7 @@ def main() -> int:
     prover.add_argument("--base", default="HEAD", help="revision whose code made the results (default: HEAD)")
     prover.add_argument("scripts", nargs="*", metavar="script", help="stages of these scripts alone, such as train")
     actions.add_parser("tables", help="write all published tables from whatever results there are, without training")
-    actions.add_parser("write", help="write all dvc.yaml files and indexes of experiments")
+    actions.add_parser("write", help="write dvc.yaml files, indexes and docs/differences.md")
     actions.add_parser("check", help="compare DVC's graph with Snakemake's; exit code 1 where they differ")
     options = parser.parse_args()
     return exit_code(lambda: act(options))

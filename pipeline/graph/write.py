@@ -1,4 +1,4 @@
-"""What is derived of the graph: the indexes of experiments and all dvc.yaml files, from what a person keeps.
+"""What is derived of what a person keeps: the indexes of experiments, all dvc.yaml files, the page of differences.
 
 A person keeps workflow/stages.yaml (each kind of stage, once), the experiment files, data/published and rows.yaml;
 `python -m pipeline.graph write` writes the rest. A test says when it was not run.
@@ -18,11 +18,12 @@ import yaml
 from pipeline import defaults, paths
 from pipeline.errors import InputError
 from pipeline.files import read_yaml, write_text
-from pipeline.graph import tables
+from pipeline.graph import earlier, tables
 from pipeline.graph.indexes import Folder, folders
 from pipeline.graph.observed import STAGES, observe
 from pipeline.published.papers import PAIRS
 from pipeline.published.rows import RowsFile, drawn, load_rows
+from pipeline.reporting.differences_page import differences_page
 
 HEAD = "# Written by `python -m pipeline.graph write`.\n"
 PARTS = ("deps", "outs", "metrics", "plots")
@@ -38,7 +39,10 @@ def write() -> list[Path]:
             (paths.ROOT / path).unlink()
         else:
             write_text(paths.ROOT / path, text)
-    return [*recorded, *changed]
+    pages = earlier.outdated()  # of the graph as it is now
+    for path, text in pages.items():
+        write_text(paths.ROOT / path, text)
+    return [*recorded, *changed, *pages]
 
 
 def outdated() -> dict[Path, str | None]:
@@ -72,7 +76,9 @@ def texts() -> dict[Path, str]:
     for address, deps in observe({path: dumped(content) for path, content in contents.items()}).items():
         file, _, name = address.rpartition(":")
         contents[Path(file or "dvc.yaml")]["stages"][name]["deps"] = deps
-    return {path: HEAD + dumped(content) for path, content in contents.items()}
+    return {path: HEAD + dumped(content) for path, content in contents.items()} | {
+        paths.DIFFERENCES: differences_page()
+    }
 
 
 def dvc_yaml(folder: Folder, kinds: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> dict[str, Any]:

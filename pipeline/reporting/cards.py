@@ -10,13 +10,14 @@ import numpy as np
 
 from pipeline import config, paths
 from pipeline import markdown as md
+from pipeline.differences import differences
 from pipeline.files import write_text
 from pipeline.published.columns import METRICS, NAMES
 from pipeline.published.papers import NAMES as PAPER_NAMES
 from pipeline.published.row_names import DETECTORS
 from pipeline.published.tables import load_published
 from pipeline.reporting.context import DATA
-from pipeline.verdicts.comparison import headline_experiments, stand_ins
+from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.methods import COMBINATIONS, SINGLES
 from pipeline.verdicts.results import Results, load_experiment, scale_source
 
@@ -72,7 +73,9 @@ def card(results: Results, name: str) -> str:
     text += f"seed {spec.seed}, {training.get('precision', 'unknown')} precision.\n"
     text += f"- Starts from init `{experiment.init}` ({training.get('init_matched', 0)} tensors taken over, "
     text += f"{training.get('init_unmatched', 0)} new).\n"
-    text += "".join(f"- Differs from the paper: {sentence}.\n" for sentence in stand_ins([name]))
+    for found in differences(name, experiment):
+        expected = f" Expected effect: {found.effect}." if found.effect else ""
+        text += f"- Differs from the paper: {found.what}.{expected}\n"
     text += f"\n## What it reaches\n\n{metrics_section(results, name)}"
     text += f"\n## Cost\n\n{cost_line(size)}\n## Limits\n\n{limits(results, name)}"
     text += f"\n## Weights and licence\n\n{weights_section(results, name)}"

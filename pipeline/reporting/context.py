@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline import config, paths
+from pipeline import config, differences, paths
 from pipeline.markdown import Column, listing, percent, plural
 from pipeline.options import Test
 from pipeline.published.columns import kind_of
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table
-from pipeline.verdicts.comparison import stand_ins
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import BY_SIGN, ONE_TRAINING, gain_rule
 from pipeline.verdicts.trainings import Spread
@@ -39,8 +38,26 @@ def beside_table(results: Results, evaluations: Sequence[str], seeds: int = 1, e
     experiments = list(dict.fromkeys(paths.split_evaluation(name)[0] for name in evaluations))
     lines = [numbers_of(results), sizes_of(results, evaluations, seeds, evaluated), comparability(results)]
     lines += recipe_of(results)
-    lines += [f"Differs from the paper: {text}." for text in stand_ins(experiments)]
+    lines += [f"Differs from the paper: {text}." for text in differing(experiments)]
     return "".join(f"- {line}\n" for line in lines)
+
+
+def differing(experiments: Sequence[str]) -> list[str]:
+    """Return how some experiments differ from their paper, each sentence once, and in how much their recipes do."""
+    loaded = {name: load_experiment(name) for name in experiments}
+    own = [found.what for one in loaded.values() for found in differences.entries(one.notes.differs)]
+    shared: dict[str, dict[str, None]] = {}
+    for name, one in loaded.items():
+        of_recipe = differences.of_recipe(name, one.recipe)
+        shared.setdefault(one.recipe, {}).update(dict.fromkeys(found.what for found in of_recipe))
+    return [
+        *dict.fromkeys(own),
+        *(
+            f"recipe `{recipe}`, in {plural(len(found), 'point')} ({paths.DIFFERENCES.as_posix()})"
+            for recipe, found in shared.items()
+            if found
+        ),
+    ]
 
 
 def numbers_of(results: Results) -> str:

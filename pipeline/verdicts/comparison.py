@@ -10,7 +10,7 @@ from pipeline.evaluation.intervals import pooled_run_sd
 from pipeline.published.columns import ERRORS, MASK, METRICS, RECALLS, kind_of, sign_of
 from pipeline.published.rows import is_classifier, load_rows
 from pipeline.published.tables import Published, Row, Table, exists, find_table
-from pipeline.verdicts.results import PRETRAINING, Results, RunNoise, activity, load_experiment, load_recipe
+from pipeline.verdicts.results import PRETRAINING, Results, RunNoise, activity, load_experiment
 from pipeline.verdicts.rule import Judged, Verdict, Word, judge
 from pipeline.verdicts.trainings import SeedGain, paired_sd, seed_gain, spread
 
@@ -220,13 +220,6 @@ def readable_method(row: Row) -> str:
     if factors.get("method") == "single_scale" and factors.get("test"):
         return "multi-scale test"
     return METHOD_NAMES.get(factors.get("method"), row.label)
-
-
-def stand_ins(experiments: list[str]) -> list[str]:
-    """Return what differs from the papers in some experiments, their recipes first, each sentence once, in order."""
-    loaded = [load_experiment(name) for name in experiments]
-    texts = [text for one in loaded for text in (*load_recipe(one.recipe).differs, *one.notes.differs)]
-    return list(dict.fromkeys(texts))
 
 
 def headline_experiments() -> list[str]:
