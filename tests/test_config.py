@@ -239,3 +239,12 @@ def test_experiments_of_one_paper():
     assert len(names) == 49
     assert all(name.startswith("msfm_") for name in names)
     assert config.experiments() == sorted(config.experiments())
+
+
+def test_a_preset_has_other_steps_for_some_recipes():
+    named = tiny.preset(steps=120, recipe_steps={"snip": 60})
+    steps = {
+        name: config.specification(name, named).steps for name in ("snip_drfcn_r50_7ep_snip", "msfm_frcnn_r50_fpn_1x")
+    }
+    assert steps == {"snip_drfcn_r50_7ep_snip": 35, "msfm_frcnn_r50_fpn_1x": 120}
+    assert config.resolve("snip_drfcn_r50_7ep_snip", "tour").steps == round(150 * 7 / 12)

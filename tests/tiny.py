@@ -16,6 +16,7 @@ PRESET = Preset(
     title="tiny (tests)",
     data=Data(kind="scaleworld", train_images=10, val_images=4, seed=3, may_publish_images=True),
     factor=0.1,  # images of 64x48, a short side of 80 in networks
+    search_sweeps=1,
     threads=1,
     init_source="pretrain",
     model=ModelSize(
