@@ -20,7 +20,7 @@ from pipeline.parts import load
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import Checkpoints, checkpoint_folder, load_init, save_weights
 from pipeline.training.distributed import ALONE, World, joined
-from pipeline.training.epochs import Length, Units, training_length, with_milestones
+from pipeline.training.epochs import Length, Units, training_length
 from pipeline.training.feeding import Feeder, build_feeder
 from pipeline.training.history import History
 from pipeline.training.inputs import give_proposals, read_inits, read_scales
@@ -72,7 +72,7 @@ def train_together(spec: Spec, world: World) -> None:
     precision = world.agreed(choose_precision(preset, device))
     folder = checkpoint_folder(spec, "train", manifest, *inits, *regions)
     step_loss = DetectorStep(model, feeder, spec, device, world)
-    timed = with_milestones(spec, length)
+    timed = spec.with_milestones(length.milestone_shares)
     facts = train(timed, model, step_loss, length.steps, folder, history, precision, device, feeder, world=world)
     if not world.main:
         return

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import msgspec
-
 from pipeline.spec import Spec, epoch_steps
 
 
@@ -26,6 +24,11 @@ class Length(NamedTuple):
     ranges_from: int | None  # first step with valid ranges, None without SNIP
     milestones: tuple[int, ...]  # first steps of lower learning rates
 
+    @property
+    def milestone_shares(self) -> tuple[float, ...]:
+        """The milestones as shares of the steps, where a recipe's are shares of the epochs."""
+        return tuple(step / self.steps for step in self.milestones)
+
 
 def training_length(spec: Spec, images: int, units: Units) -> Length:
     """Return the length of a training on `images` images.
@@ -42,9 +45,3 @@ def training_length(spec: Spec, images: int, units: Units) -> Length:
 
     first = reached(start) if units.ranged else None
     return Length(max(1, reached(1.0)), first, tuple(map(reached, spec.recipe.milestones)))
-
-
-def with_milestones(spec: Spec, length: Length) -> Spec:
-    """Return the specification with its recipe's milestones as shares of the steps instead of the epochs."""
-    shares = tuple(step / length.steps for step in length.milestones)
-    return msgspec.structs.replace(spec, recipe=msgspec.structs.replace(spec.recipe, milestones=shares))

@@ -6,7 +6,7 @@ import pytest
 import tiny
 from msgspec.structs import replace
 
-from pipeline.training.epochs import Length, Units, training_length, with_milestones
+from pipeline.training.epochs import Length, Units, training_length
 from pipeline.training.schedule import learning_rate
 
 ALL, CHIPS = (1.0, 1.0, 1.0), (1.5, 0.6, 0.4)  # inputs of an image without ranges and with them: 3 and 2.5
@@ -48,6 +48,6 @@ def test_ranges_from_the_start_leave_no_other_epoch():
 def test_the_rate_drops_at_the_milestones_in_steps():
     found = spec("snip_drfcn_r50_7ep_snip")
     length = training_length(found, 800, Units(ALL, CHIPS))
-    recipe = with_milestones(found, length).recipe
+    recipe = found.with_milestones(length.milestone_shares).recipe
     rates = [learning_rate(step, length.steps, 1.0, recipe, 0) for step in range(length.steps)]
     assert [step for step in range(1, length.steps) if rates[step] != rates[step - 1]] == list(length.milestones)

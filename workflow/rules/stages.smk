@@ -24,3 +24,7 @@ for kind in KINDS:
             stage=lambda wildcards, maker=maker(kind): maker(wildcards).address,
         shell:
             "python -m pipeline.graph.job {params.stage} --log {log}"
+
+
+# A test whose ranges are searched has detections of the same name as one that takes them from its file.
+ruleorder: search_ranges > predict
