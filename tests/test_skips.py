@@ -32,7 +32,7 @@ def run(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder)
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")])
+@pytest.mark.parametrize("options", [(), ("-n", "1")])
 def test_reasons_on_the_list_pass_and_others_fail_by_name(tmp_path, options):
     done = run(tmp_path, TESTS, *options)
     assert done.returncode == 0, done.stdout

@@ -236,7 +236,11 @@ print(*sorted(done))
 """
 
 
-@pytest.mark.parametrize("stage", sorted(p.stem for p in (paths.ROOT / "pipeline/stages").glob("[a-z]*.py")))
+STAGES = sorted(p.stem for p in (paths.ROOT / "pipeline/stages").glob("[a-z]*.py"))
+QUICK = ("train", "evaluate", "page")  # the others take five seconds each
+
+
+@pytest.mark.parametrize("stage", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in STAGES])
 def test_the_closure_is_what_python_imports(stage):
     """All imports are executed, those inside functions too; what then is loaded must be the closure."""
     command = [sys.executable, "-c", IMPORT_ALL, f"pipeline.stages.{stage}"]

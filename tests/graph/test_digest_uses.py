@@ -111,6 +111,7 @@ def place(option: str) -> str:
     return f"{PLACES[kind]}.{name}"
 
 
+@pytest.mark.slow
 def test_what_is_used_is_in_the_digest(tiny_project):
     check(tiny_project, few())
 

@@ -50,6 +50,7 @@ for sizes, pattern, axes, layout, stride, size, dtype, batch in [
 """
 
 
+@pytest.mark.slow
 def test_fused_kernel_equals_the_masked_sum_in_the_interpreter():
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
