@@ -58,9 +58,9 @@ PARTS = {
     "fusion": Part("pipeline.layers.multi_scale_fusion", lambda s: s.experiment.method.fusion is not None),
     "classifier": Part("pipeline.models.classifier", lambda s: s.experiment.detector == "classifier"),
     "masks": Part("pipeline.data.masks", lambda s: s.experiment.has_masks),
-    "mask_results": Part("pipeline.training.mask_results", lambda s: s.experiment.has_masks, ("predict",)),
+    "mask_results": Part("pipeline.prediction.mask_results", lambda s: s.experiment.has_masks, ("predict",)),
     "range_search": Part(
-        "pipeline.training.range_search",
+        "pipeline.prediction.range_search",
         lambda s: any(test.search_ranges for test in s.experiment.tests.values()),
         ("predict",),
     ),

@@ -154,9 +154,9 @@ def link_images(folder: Path, preset: Preset) -> None:
 def work(group: str, experiment: str, preset: str, seed: int) -> None:
     """Train, predict and score in the current folder, in its own process."""
     from pipeline.evaluation.scoring import score
+    from pipeline.prediction.detector import predict
     from pipeline.training.classification.pretraining import pretrain
     from pipeline.training.detection import train_detector
-    from pipeline.training.prediction import predict
 
     specs = specs_of(group, experiment, preset, seed)
     for spec in specs[:-1]:

@@ -172,7 +172,7 @@ import torch
 
 from pipeline.config import resolve
 from pipeline.data.manifest import load_split
-from pipeline.training.prediction import load_detector
+from pipeline.prediction.detector import load_detector
 
 spec = resolve("{name}", "{results.name}")
 classes = len(load_split(spec.manifest, "val")["categories"])

@@ -8,7 +8,7 @@ from pipeline.spec import Spec
 
 
 def main(spec: Spec) -> None:
-    from pipeline.training.deploy import export_experiment
+    from pipeline.prediction.deploy import export_experiment
 
     export_experiment(spec)
 

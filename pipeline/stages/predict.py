@@ -5,7 +5,7 @@ from pipeline.spec import Spec
 
 
 def main(spec: Spec, test: str) -> None:
-    from pipeline.training.prediction import predict
+    from pipeline.prediction.detector import predict
 
     predict(spec, test)
 

@@ -5,7 +5,7 @@ from pipeline.spec import Spec
 
 
 def main(spec: Spec) -> None:
-    from pipeline.training.proposing import propose
+    from pipeline.prediction.proposing import propose
 
     propose(spec)
 

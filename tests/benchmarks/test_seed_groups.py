@@ -55,7 +55,7 @@ def calls_of(monkeypatch, group: str) -> list[tuple]:
     for place, name in (
         ("pipeline.training.classification.pretraining", "pretrain"),
         ("pipeline.training.detection", "train_detector"),
-        ("pipeline.training.prediction", "predict"),
+        ("pipeline.prediction.detector", "predict"),
         ("pipeline.evaluation.scoring", "score"),
     ):
         monkeypatch.setattr(

@@ -67,9 +67,9 @@ def write(source: str, split: str, ids: list[int]) -> None:
 STAGES = {  # what a stage's script calls with a specification, and whether with a test too
     "train": ("pipeline.training.detection", "train_detector", False),
     "pretrain": ("pipeline.training.classification.pretraining", "pretrain", False),
-    "predict": ("pipeline.training.prediction", "predict", True),
+    "predict": ("pipeline.prediction.detector", "predict", True),
     "evaluate": ("pipeline.evaluation.scoring", "score", True),
-    "propose": ("pipeline.training.proposing", "propose", False),
+    "propose": ("pipeline.prediction.proposing", "propose", False),
     "learn_scales": ("pipeline.training.global_scales", "learn_scales", False),
     "decompose": ("pipeline.training.global_scales", "decompose_init", False),
     "offsets": ("pipeline.training.offset_spread", "measure_offsets", False),

@@ -21,9 +21,9 @@ from pipeline.data.scaleworld.scenes import annotate_scene, render_scene
 from pipeline.data.scaleworld.shapes import CATEGORIES
 from pipeline.evaluation import evaluate_detections
 from pipeline.models import build_detector
+from pipeline.prediction.detector import coco_results
 from pipeline.preset import Data, Training
 from pipeline.spec import Spec
-from pipeline.training.prediction import coco_results
 
 FACTOR = 0.25  # 160x120 pixels
 IMAGES = 8

@@ -10,11 +10,11 @@ from pipeline.files import read_json
 from pipeline.layers import DecomposedConv2d, PSConv2d
 from pipeline.models import build_detector
 from pipeline.models.measure import measure, printed_scales
+from pipeline.prediction.detector import predict
 from pipeline.training.checkpoint import load_weights, save_weights
 from pipeline.training.detection import train_detector
 from pipeline.training.global_scales import decompose_init, learn_scales
 from pipeline.training.inputs import read_scales
-from pipeline.training.prediction import predict
 
 PREFIX = "combo_frcnn_r50_fpn_1x_"
 

@@ -5,8 +5,8 @@ import tiny
 
 from pipeline import paths
 from pipeline.files import read_json
+from pipeline.prediction.detector import predict
 from pipeline.training.detection import train_detector
-from pipeline.training.prediction import predict
 
 
 @pytest.mark.parametrize("family", ["retinanet", "fcos"])

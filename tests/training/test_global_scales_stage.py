@@ -16,13 +16,13 @@ from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
+from pipeline.prediction.detector import predict
 from pipeline.spec import Spec
 from pipeline.training import detection
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
 from pipeline.training.detection import train_detector
 from pipeline.training.global_scales import block_name, decompose_init, learn_scales, scale_layers, stability
 from pipeline.training.inputs import read_scales
-from pipeline.training.prediction import predict
 
 BLOCKS = ["layer2.0", "layer3.0", "layer4.0"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.models.test_time import with_flip
 from pipeline.options import Test as TestOptions
-from pipeline.training.prediction import detect_levels, merge
+from pipeline.prediction.detector import detect_levels, merge
 
 HEIGHT, WIDTH = 48, 64  # of the file; networks see a short side of 140, 80 and 48 pixels
 SMALL, MIDDLE, LARGE = [2.0, 2, 6, 6], [20.0, 10, 32, 22], [30.0, 15, 60, 45]  # sides 4, 12 and 30

@@ -16,13 +16,13 @@ from pipeline import code_digest, paths
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError
 from pipeline.evaluation.scoring import score
+from pipeline.prediction.detector import predict
 from pipeline.spec import Spec
 from pipeline.training import detection, loop
 from pipeline.training.checkpoint import checkpoint_folder
 from pipeline.training.classification import crops
 from pipeline.training.classification.pretraining import pretrain
 from pipeline.training.detection import DetectorStep, train_detector
-from pipeline.training.prediction import predict
 
 DST = "dst_frcnn_r50_fpn_1x_dst"
 INTERRUPTED = [

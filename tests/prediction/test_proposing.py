@@ -14,13 +14,13 @@ from pipeline.files import read_json, write_json
 from pipeline.models import build_detector
 from pipeline.options import PyramidLevel, RegionClassifier
 from pipeline.options import Test as TestOptions
+from pipeline.prediction.detector import detect_levels, merge, predict
+from pipeline.prediction.proposing import propose
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_init, load_weights, save_weights
 from pipeline.training.detection import train_detector
 from pipeline.training.feeding import REGULAR, RegularBatches
 from pipeline.training.inputs import give_proposals, read_inits
-from pipeline.training.prediction import detect_levels, merge, predict
-from pipeline.training.proposing import propose
 from pipeline.training.pyramid import PyramidBatches
 from pipeline.training.pyramid_units import Unit, valid_flags
 from pipeline.training.snip import wire_snip

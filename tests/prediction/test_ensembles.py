@@ -13,7 +13,7 @@ from pipeline.models import build_detector
 from pipeline.options import RegionClassifier
 from pipeline.options import Test as TestOptions
 from pipeline.spec import Spec
-from pipeline.training import prediction
+from pipeline.prediction import detector as prediction
 from pipeline.training.checkpoint import save_weights
 
 HOST, SECOND, THIRD = (f"snip_drfcn_r50_7ep_{name}" for name in ("single_scale", "ms_train", "snip"))

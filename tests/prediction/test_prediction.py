@@ -10,8 +10,8 @@ from pipeline import paths
 from pipeline.files import read_json
 from pipeline.models import build_detector
 from pipeline.options import Test as TestOptions
+from pipeline.prediction.detector import coco_results, detect_all, load_detect, merge, predict
 from pipeline.training.detection import train_detector
-from pipeline.training.prediction import coco_results, detect_all, load_detect, merge, predict
 
 CPU = torch.device("cpu")
 PRESET = msgspec.structs.replace(tiny.PRESET, original_factor=0.5)  # valid ranges are halved
@@ -132,7 +132,7 @@ def test_predictions_of_two_resolutions_are_written_in_order(tiny_project):
 def test_suppression_waits_for_all_resolutions_where_soft_nms_or_ranges_follow(monkeypatch):
     spec = tiny.spec("msfm_frcnn_r50_fpn_1x")
     monkeypatch.setattr(
-        "pipeline.training.prediction.load_detector", lambda spec, classes, device: build_detector(spec, 3)
+        "pipeline.prediction.detector.load_detector", lambda spec, classes, device: build_detector(spec, 3)
     )
     limits = {}
     for name, options in {

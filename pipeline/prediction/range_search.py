@@ -18,8 +18,8 @@ from pipeline.evaluation.range_search import Range, Ranges, search_ranges
 from pipeline.evaluation.scoring import evaluated_part
 from pipeline.files import write_json
 from pipeline.options import Test
+from pipeline.prediction.detector import Detections, coco_results, merge, suppression_of
 from pipeline.spec import Spec
-from pipeline.training.prediction import Detections, coco_results, merge, suppression_of
 
 OPEN: Range = (0.0, None)
 MOST = 1000  # images of a half that are searched on

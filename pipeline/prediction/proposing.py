@@ -5,9 +5,9 @@ from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.data.proposals import write_proposals
 from pipeline.errors import InputError
+from pipeline.prediction.detector import detect_levels, load_detector
 from pipeline.spec import Spec
 from pipeline.training.precision import pick_device, set_threads
-from pipeline.training.prediction import detect_levels, load_detector
 
 TEST = "single"  # the test that proposals are made with, even where it has several resolutions
 

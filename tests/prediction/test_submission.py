@@ -14,9 +14,9 @@ from pipeline.data.sources import synthesize, verify_preset
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
 from pipeline.models import build_detector
+from pipeline.prediction.detector import predict
+from pipeline.prediction.submission import submit
 from pipeline.training.checkpoint import save_weights
-from pipeline.training.prediction import predict
-from pipeline.training.submission import submit
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Detections on images without public annotations (COCO's test-dev), packed for COCO's server.
 
-`python -m pipeline.training.submission EXPERIMENT[__TEST] --preset full` after `python -m pipeline.stages.fetch
+`python -m pipeline.prediction.submission EXPERIMENT[__TEST] --preset full` after `python -m pipeline.stages.fetch
 coco_test_dev`. Only the server can score the archive, so no table has a row of test-dev.
 """
 
@@ -18,9 +18,9 @@ from pipeline.data.manifest import load_manifest
 from pipeline.errors import InputError, nearest
 from pipeline.evaluation.inputs import labels_of
 from pipeline.files import replacing
+from pipeline.prediction.detector import NMS, coco_results, detect_levels, load_detect, merge
 from pipeline.spec import Spec
 from pipeline.training.precision import pick_device, set_threads
-from pipeline.training.prediction import NMS, coco_results, detect_levels, load_detect, merge
 
 STAMP = (1980, 1, 1, 0, 0, 0)  # fixed, so that the same detections give the same bytes
 

@@ -19,10 +19,10 @@ from pipeline.evaluation import evaluate_detections
 from pipeline.evaluation.scoring import score
 from pipeline.files import read_json, sha256, write_json
 from pipeline.options import Test as TestOptions
+from pipeline.prediction.detector import coco_results, merge, predict
+from pipeline.prediction.mask_results import encode_masks, paste
 from pipeline.spec import Spec
 from pipeline.training.detection import train_detector
-from pipeline.training.mask_results import encode_masks, paste
-from pipeline.training.prediction import coco_results, merge, predict
 
 TWO = {"short_sides": (800, 480), "long_sides": (1333, 800)}
 

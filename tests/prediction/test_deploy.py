@@ -11,8 +11,8 @@ from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.models import build_detector
+from pipeline.prediction.deploy import export_experiment, load_network
 from pipeline.training.checkpoint import load_weights, save_weights
-from pipeline.training.deploy import export_experiment, load_network
 
 SCALES = {"layer2.0": [1.5, 1.5], "layer3.0": [0.4, 1.0], "layer4.0": [3.0, 3.0]}
 
