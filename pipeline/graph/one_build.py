@@ -125,7 +125,7 @@ def end(processes: Iterable["Process"]) -> None:
 
 
 def kind(process: "Process") -> str:
-    """Return what a process of a build is: `job`, its `shell`, `dvc` or its `status`, `snakemake`, or an `other`: a stage."""
+    """Return what a process is: `job`, its `shell`, `dvc`, its `status`, `snakemake`, or `other`, such as a stage."""
     import psutil
 
     try:
