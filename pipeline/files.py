@@ -48,7 +48,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             raise DiskFullError(path) from error
         if error.errno in REFUSED:
             raise InputError(
-                f"{path} cannot be written ({error.strerror}); make its folder writable, or take away what is in its place."
+                f"{path} cannot be written ({error.strerror}); make its folder writable, or clear what is in its place."
             ) from error
         raise
     finally:

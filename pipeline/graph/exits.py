@@ -29,7 +29,8 @@ def exit_code(call: Callable[[], int | None]) -> int:
         return 130
     except OSError as error:  # a full or read-only disk, where no one knew what to say
         place = error.filename or "a file"
-        print(f"error: {place} could not be used ({error.strerror or error}); mend that, and the same command goes on.")
+        reason = error.strerror or error
+        print(f"error: {place} could not be used ({reason}); mend that, and the same command goes on.", file=sys.stderr)
         return 2
 
 

@@ -112,16 +112,18 @@ def lost(text: str | None, before: str | None) -> set[str]:
 
 def broken(text: str | None) -> bool:
     """Whether a lock's text is not what DVC writes: no lock, or its last record is cut off."""
-    found = records(text)
     if text is None or text == EMPTY:
         return False
-    if text != HEAD + "".join(found.values()):  # perhaps edited by hand
-        try:
-            content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (yaml.YAMLError, ValueError):
-            return True
-        return not isinstance(content, dict) or "schema" not in content
-    return not found or not complete(list(found.values())[-1])
+    found = records(text)
+    if not found or not text.endswith("\n") or not complete(list(found.values())[-1]):
+        return True
+    if text == HEAD + "".join(found.values()):
+        return False
+    try:  # perhaps edited by hand
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError):
+        return True
+    return not isinstance(content, dict) or "schema" not in content
 
 
 def complete(record: str) -> bool:
