@@ -78,10 +78,10 @@ def edit(project: Project, version: int) -> None:
         (project.root / f"inputs/{key}.txt").write_text(f"{key} {version}\n")
 
 
-def add_bystanders(project: Project) -> dict[str, str]:
+def add_bystanders(project: Project, count: int = BYSTANDERS) -> dict[str, str]:
     """Add records of other stages to the lock and return them."""
     record = "    cmd: other\n    outs:\n    - path: other/{0}.txt\n      hash: md5\n      md5: {1}\n      size: 7\n"
-    names = [f"other@{number}" for number in range(BYSTANDERS)]
+    names = [f"other@{number}" for number in range(count)]
     added = {name: f"  {name}:\n" + record.format(name, hashlib.md5(name.encode()).hexdigest()) for name in names}
     lock = project.root / "dvc.lock"
     own = locks.records(lock.read_text())
