@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-OTHER_STRUCTURE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+OTHER_STRUCTURE = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 class InputError(ValueError):

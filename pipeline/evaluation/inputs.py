@@ -3,6 +3,7 @@
 import math
 import os
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def read_ground_truth(ground_truth: dict | str | os.PathLike, iou_type: str = "b
     annotations = []
     for index, entry in enumerate(data["annotations"]):
         place = f"annotation {index} of {where}"
-        record = _record(entry, place, images, categories) | {"id": index + 1, "iscrowd": _crowd(entry, place)}
+        record = _record(entry, place, images, categories) | {"id": index + 1, "iscrowd": int(entry.get("iscrowd", 0))}
         _add_shape(record, entry, iou_type, images, place)
         if entry.get("area") is not None:
             record["area"] = _finite(entry["area"], "area", place)
@@ -142,18 +143,11 @@ def _add_shape(record: dict, entry: dict, iou_type: str, images: dict, place: st
     record["area"] = box[2] * box[3]
 
 
-def _crowd(entry: dict, place: str) -> int:
-    crowd = entry.get("iscrowd", 0)
-    if not isinstance(crowd, int | float) or crowd not in (0, 1):
-        raise InputError(f"iscrowd is 0 or 1, but {place} has {crowd!r}; correct or leave it out.")
-    return int(crowd)
-
-
 def _finite(value: Any, key: str, place: str) -> Any:
     """Return a number, or a list of numbers, as Python floats."""
     try:
-        number = [float(part) for part in value] if key == "bbox" else float(value)
-    except (TypeError, ValueError, OverflowError):
+        number = [float(part) for part in value] if isinstance(value, Iterable) and key == "bbox" else float(value)
+    except (TypeError, ValueError):
         number = math.nan
     if not np.isfinite(number).all():
         raise InputError(f"{key} must be finite, but {place} has {value!r}; correct or leave it out.")
