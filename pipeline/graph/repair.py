@@ -19,8 +19,10 @@ def repair(known: Mapping[str, declared.Stage]) -> list[str]:
     lock of the folder and its marks of unfinished files are taken away, for DVC tells what is finished.
 
     Raises:
-        InputError: a Snakemake started by hand is running in this folder.
+        InputError: a Snakemake started by hand is running in this folder, or DVC cannot work in one of its name.
     """
+    if {"{", "}"} & set(str(paths.ROOT)):  # it takes them for places to fill in
+        raise InputError(f"DVC cannot work in {paths.ROOT}, whose path holds a brace; move or rename the folder.")
     done = one_build.end_orphans() + lock_file.mend(paths.ROOT) + stand_ins.finish() + locks.mend() + undate(known)
     shutil.rmtree(paths.ROOT / ".snakemake/incomplete", ignore_errors=True)
     if any((paths.ROOT / ".snakemake/locks").glob("*")):

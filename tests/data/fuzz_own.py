@@ -25,7 +25,7 @@ from pipeline.training.state import TrainingState
 
 ODD: list[Any] = [None, True, 0, -1, 2**70, 0.5, float("nan"), "", "a", "\0", "${x}", [], [[]], [1, 2], {}, {"a": 1}]
 LOCK = locks.HEAD + "".join(
-    f"  train@{name}:\n    cmd: train\n    outs:\n    - path: {name}\n      hash: md5\n      md5: {name * 32}\n      size: 7\n"
+    f"  train@{name}:\n    cmd: train\n    outs:\n    - path: {name}\n      md5: {name * 32}\n      size: 7\n"
     for name in "abc"
 )
 
@@ -86,9 +86,8 @@ def checkpoints(folder: Path, draw: random.Random) -> None:
     """A sealed checkpoint of another structure."""
     model = nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    state = TrainingState(
-        model, optimizer, torch.amp.GradScaler("cpu", enabled=False), History(4, 2), None, None, World()
-    )
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    state = TrainingState(model, optimizer, scaler, History(4, 2), None, None, World())
     kept = Checkpoints(folder)
     state.save(kept, 2, 0)
     kept.save(odd(kept.load(), draw))
@@ -106,13 +105,9 @@ def manifests(folder: Path, draw: random.Random) -> None:
 
 def graphs(folder: Path, draw: random.Random) -> None:
     """A dvc.yaml of another structure, with an index."""
-    body = {
-        "cmd": "python -m pipeline.stages.train ${key}",
-        "deps": ["${item.of}"],
-        "outs": ["a/${key}.txt", {"b": {}}],
-    }
-    content = {"vars": ["i.yaml"], "stages": {"train": {"foreach": "${names}", "do": body}, "report": dict(body)}}
-    content["stages"]["report"] = {"cmd": "python -m pipeline.stages.report", "outs": ["r.md"]}
+    train = {"cmd": "python -m pipeline.stages.train ${key}", "deps": ["${item.of}"], "outs": ["${key}.txt", {"b": {}}]}
+    report = {"cmd": "python -m pipeline.stages.report", "outs": ["r.md"]}
+    content = {"vars": ["i.yaml"], "stages": {"train": {"foreach": "${names}", "do": train}, "report": report}}
     index = {"names": {"a": {"of": "x"}, "b": {"of": "y"}}}
     mutated = draw.random() < 0.6
     (folder / paths.PARAMS).write_text("preset: mini\n")

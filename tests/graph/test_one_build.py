@@ -148,6 +148,12 @@ def test_a_folder_that_cannot_be_written_to_is_named(root, monkeypatch):
     repair.check_writable(["data/runs/a.txt"])
 
 
+def test_a_folder_whose_name_dvc_would_fill_in_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "{x}")
+    with pytest.raises(InputError, match="whose path holds a brace; move or rename the folder"):
+        repair.repair({})
+
+
 def test_a_full_disk_is_named(root, monkeypatch):
     assert repair.full_disk() is None
     usage = type("Usage", (), {"free": 4096})
