@@ -6,6 +6,7 @@ everything is. An unknown key anywhere is an error that names the nearest known 
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -70,18 +71,11 @@ def load_preset(name: str) -> Preset:
     preset = load(path, Preset)
     if preset.name != name:
         raise InputError(f"{relative(path)} calls itself {preset.name!r}; its `name` must be the file's name.")
-    if not 0 < preset.factor <= 4:
-        raise InputError(f"{relative(path)}: factor must lie in (0, 4], found {preset.factor}; 1 is COCO's size.")
-    training = preset.training
     recipes = sorted(p.stem for p in (paths.ROOT / paths.recipe_file("any")).parent.glob("*.yaml"))
-    for recipe in training.recipe_steps:
+    for recipe in preset.training.recipe_steps:
         if recipe not in recipes:
             hint = nearest(recipe, recipes)
             raise InputError(f"{relative(path)}: recipe_steps names the unknown recipe {recipe!r}{hint}.")
-    if training.accumulate < 1:
-        raise InputError(f"{relative(path)}: accumulate must be at least 1, found {training.accumulate}; 1 is none.")
-    if training.ema is not None and not 0 < training.ema < 1:
-        raise InputError(f"{relative(path)}: ema must lie in (0, 1), found {training.ema}; leave it out for none.")
     return preset
 
 
@@ -119,7 +113,17 @@ def converted(raw: Any, kind: type, where: str) -> Any:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}: {error}; correct this value.") from error
+        raise InputError(f"{where}: {error}{found_at(raw, str(error))}; correct this value.") from error
+
+
+def found_at(raw: Any, message: str) -> str:
+    """Return `, found 0` for the place that a message of msgspec ends with, nothing where it names none exactly."""
+    place = message.rpartition("`$")[2].rstrip("`")
+    if "`$" not in message or "[...]" in place:
+        return ""
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", place):
+        raw = raw[key] if key else raw[int(index)]
+    return f", found {raw!r}"
 
 
 def check_keys(value: Any, kind: Any, where: str) -> None:

@@ -15,6 +15,7 @@ import yaml
 from pipeline.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 class DiskFullError(InputError):
@@ -45,6 +46,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         if error.errno in FULL:
             raise DiskFullError(path) from error
+        if error.errno in REFUSED:
+            raise InputError(
+                f"{path} cannot be written ({error.strerror}); make its folder writable, or clear what is in its place."
+            ) from error
         raise
     finally:
         if temporary is not None:

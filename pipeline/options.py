@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
+from msgspec import Meta
+
+from pipeline.bounds import (
+    Candidates,
+    Count,
+    CountOrZero,
+    Decay,
+    Factor,
+    Few,
+    Margin,
+    Part,
+    Pixels,
+    Positive,
+    Rate,
+    Samples,
+    Share,
+    Side,
+    Stages,
+)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -14,7 +33,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PSConvOptions(Options):
     """PSConv in the backbone's 3x3 convolutions (PSConv, section 3)."""
 
-    dilations: tuple[int, ...] = (1, 2, 1, 4)
+    dilations: Annotated[tuple[Few, ...], Meta(min_length=1)] = (1, 2, 1, 4)
     axes: Literal["both", "input", "output"] = "both"
     layout: Literal["block", "interleaved"] = "block"
     neck: bool = False  # in the 3x3 convolutions of the feature pyramid too (footnote 4)
@@ -25,10 +44,10 @@ class FusionOptions(Options):
     """Multi-scale fusion modules in the bottlenecks of conv3_x to conv5_x (MSFM, sections 3 and 4.2.6)."""
 
     positions: tuple[int, ...] = (2, 3)
-    scales: tuple[float, ...] = (0.5, 0.7, 1.0, 1.4, 2.0)
-    ratios: tuple[int, int, int] = (16, 32, 64)
-    norm_groups: tuple[int, ...] = (4, 32)
-    convs: int | tuple[int, ...] = 2
+    scales: Annotated[tuple[Factor, ...], Meta(min_length=1)] = (0.5, 0.7, 1.0, 1.4, 2.0)
+    ratios: tuple[Few, Few, Few] = (16, 32, 64)
+    norm_groups: tuple[Few, ...] = (4, 32)
+    convs: Few | tuple[Few, ...] = 2
     fusion: Literal["add", "concat"] = "add"
 
     def __post_init__(self) -> None:
@@ -46,7 +65,7 @@ class DeformableOptions(Options):
     """
 
     stages: tuple[int, ...] = (3, 4, 5)  # conv3_x to conv5_x
-    offset_groups: int = 1
+    offset_groups: Few = 1
 
     def __post_init__(self) -> None:
         """Raise ValueError where a stage does not exist."""
@@ -55,7 +74,7 @@ class DeformableOptions(Options):
 
 def check_stages(stages: tuple[int, ...]) -> None:
     """Raise ValueError where stages are not different ones of conv2_x to conv5_x, written 2 to 5."""
-    if len(set(stages)) < len(stages) or not set(stages) <= {2, 3, 4, 5}:
+    if not stages or len(set(stages)) < len(stages) or not set(stages) <= {2, 3, 4, 5}:
         raise ValueError(f"stages must be different ones of 2, 3, 4 and 5 (conv2_x to conv5_x), got {stages}")
 
 
@@ -72,11 +91,11 @@ class CollageOptions(Options):
         "always",
         "never",
     ] = "regression_loss"
-    threshold: float = 0.1
+    threshold: Share = 0.1
     components: Literal[1, 4, 9] = 4
     interpolation: Literal["nearest", "nearest-exact", "bilinear", "bicubic", "area"] = "nearest"
     keep_aspect: bool = False
-    min_area: float = 0.0
+    min_area: Pixels = 0.0
     reduce: bool = False  # one decision for all processes; the authors' code lets each decide alone
 
     def __post_init__(self) -> None:
@@ -88,13 +107,13 @@ class CollageOptions(Options):
 class PyramidLevel(Options):
     """One resolution of an image pyramid; valid ranges are closed intervals on sqrt(w h) in original COCO pixels."""
 
-    short_side: int
-    long_side: int
-    head_range: tuple[float, float | None] = (0.0, None)
-    proposal_range: tuple[float, float | None] = (0.0, None)
-    chip_size: int | None = None  # train on square chips of this side, on the 800-pixel scale
+    short_side: Side
+    long_side: Side
+    head_range: tuple[Pixels, Pixels | None] = (0.0, None)
+    proposal_range: tuple[Pixels, Pixels | None] = (0.0, None)
+    chip_size: Side | None = None  # train on square chips of this side, on the 800-pixel scale
     chips: Literal["sampled", "grid"] = "sampled"  # SNIP's best of 50 random ones, or SNIPER's cover by those of a grid
-    chip_stride: tuple[int, int] = (56, 59)  # of the grid, drawn for every image between the two as SNIPER does
+    chip_stride: tuple[Side, Side] = (56, 59)  # of the grid, drawn for every image between the two as SNIPER does
 
     def __post_init__(self) -> None:
         """Raise ValueError where a range or the strides end before they start."""
@@ -109,8 +128,8 @@ class PyramidLevel(Options):
 class SnipOptions(Options):
     """Scale normalisation for image pyramids (SNIP, section 6.1)."""
 
-    starts_after: float = 3 / 7  # share of the epochs that are multi-scale training without valid ranges and chips
-    ignore_iou: float = 0.3
+    starts_after: Share = 3 / 7  # share of the epochs that are multi-scale training without valid ranges and chips
+    ignore_iou: Share = 0.3
 
 
 class Method(Options):
@@ -123,7 +142,8 @@ class Method(Options):
     deformable: DeformableOptions | None = None
     fusion: FusionOptions | None = None
     collage: CollageOptions | None = None
-    short_sides: tuple[int, ...] | None = None  # multi-scale training, a side is drawn for every image
+    # Multi-scale training: a side is drawn for every image.
+    short_sides: Annotated[tuple[Side, ...], Meta(min_length=1)] | None = None
     small_loss_reweight: bool = False  # small objects' regression loss amplified to equal the others' (DST, table 1)
     snip: SnipOptions | None = None
 
@@ -144,9 +164,10 @@ class Method(Options):
 class Test(Options):
     """How a trained model is evaluated; lengths on the papers' 800-pixel scale."""
 
-    short_sides: tuple[int, ...] = (800,)
-    long_sides: tuple[int, ...] = (1333,)
-    valid_ranges: tuple[tuple[float, float | None], ...] | None = None  # original COCO pixels, one a resolution
+    short_sides: Annotated[tuple[Side, ...], Meta(min_length=1)] = (800,)
+    long_sides: Annotated[tuple[Side, ...], Meta(min_length=1)] = (1333,)
+    # Original COCO pixels, one a resolution.
+    valid_ranges: Annotated[tuple[tuple[Pixels, Pixels | None], ...], Meta(min_length=1)] | None = None
     search_ranges: bool = False  # from `valid_ranges` on, for each half of the images on the other (SNIP, section 7.3)
     merge: Literal["nms", "soft_nms", "soft_nms_linear"] = "nms"
     flip: bool = False  # mirrored images too; a d_rfcn_rcn averages each region's two looks
@@ -187,8 +208,8 @@ class RegionClassifier(Options):
     """Classifier of a Deformable R-FCN, on the proposals of another experiment (SNIP, sections 4 and 7.1)."""
 
     pooling: Literal["plain", "bilinear", "deformable"] = "bilinear"  # bins, samples, offsets
-    hard_examples: int | None = 128  # RoIs of an image that online hard example mining keeps, None: all
-    nms: float = 0.5  # IoU of the final suppression; 0.3 in SNIP's tables 1 and 2
+    hard_examples: Candidates | None = 128  # RoIs of an image that online hard example mining keeps, None: all
+    nms: Part = 0.5  # IoU of the final suppression; 0.3 in SNIP's tables 1 and 2
     second_backbone: str | None = None  # of a joint network, which takes its boxes from the first (section 7.3)
     second_init: str | None = None  # of that backbone; without one it starts at random
 
@@ -202,16 +223,16 @@ class ProposalNetwork(Options):
     """Region proposal network trained alone (SNIP, section 7.2); sides of anchors on the papers' 800-pixel scale."""
 
     features: Literal["conv4", "conv45"] = "conv4"
-    anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
-    top: int = 300  # proposals that are kept of an image at each resolution (section 7.3)
+    anchors: Annotated[tuple[Side, ...], Meta(min_length=1)] = (32, 64, 128, 256, 512)
+    top: Candidates = 300  # proposals that are kept of an image at each resolution (section 7.3)
 
 
 class Resolutions(Options):
     """Image sizes of a classifier in SNIP's section 3, in pixels where a standard crop has 224."""
 
-    side: int = 224  # of network inputs, in training and test
-    reduced: int | None = None  # training images are reduced to this side and enlarged to `side` again
-    tests: tuple[int, ...] = ()  # test images are reduced to each of these sides and enlarged to `side` again
+    side: Side = 224  # of network inputs, in training and test
+    reduced: Side | None = None  # training images are reduced to this side and enlarged to `side` again
+    tests: tuple[Side, ...] = ()  # test images are reduced to each of these sides and enlarged to `side` again
 
 
 Backbone = Literal[
@@ -254,14 +275,14 @@ class Experiment(Options):
     notes: Notes
     like: str | None = None  # a shallower init; where a preset's cut depth makes both one network, its weights serve
     neck: Literal["fpn", "c4", "none"] = "fpn"
-    length: float = 1.0  # schedule as a multiple of the recipe's 1x
+    length: Positive = 1.0  # schedule as a multiple of the recipe's 1x
     method: Method = Method()
     stem: Literal["standard", "small_48", "small_96"] = "standard"  # first convolution, SNIP's CNN-S for small images
     resolutions: Resolutions | None = None  # classifiers that are trained or tested on reduced images
     region: RegionClassifier | None = None  # d_rfcn_rcn only
     rpn: ProposalNetwork | None = None  # d_rfcn_rpn only
     proposals: str | None = None  # experiment whose proposals a d_rfcn_rcn is trained and tested on
-    seeds: int = 1  # trainings of a classifier whose mean and deviation are reported
+    seeds: Few = 1  # trainings of a classifier whose mean and deviation are reported
     pyramid: tuple[PyramidLevel, ...] = ()
     tests: dict[str, Test] = msgspec.field(default_factory=lambda: {"single": Test()})
 
@@ -275,47 +296,55 @@ class LabelledImages(Options):
     """How a classifier's images are cropped and normalised; pixels are those of the recipe's `short_side`."""
 
     crop: Literal["resized", "padded"] = "resized"  # random area and aspect ratio, or a shift inside zero padding
-    crop_area: tuple[float, float] = (0.08, 1.0)  # share of the image
-    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    padding: int = 4
-    colour: float = 0.0  # largest relative change of brightness, contrast and saturation
-    colour_until: float = 1.0  # share of the training after which colours stay as they are
-    resize: int = 256  # short side of test images, before the centre crop
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    crop_area: tuple[Part, Part] = (0.08, 1.0)  # share of the image
+    crop_aspect: tuple[Factor, Factor] = (3 / 4, 4 / 3)
+    padding: Margin = 4
+    colour: Share = 0.0  # largest relative change of brightness, contrast and saturation
+    colour_until: Share = 1.0  # share of the training after which colours stay as they are
+    resize: Side = 256  # short side of test images, before the centre crop
+    mean: tuple[Share, Share, Share] = (0.485, 0.456, 0.406)
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
     keep: Literal["last", "best"] = "last"  # which epoch's weights become the init
 
 
 class Recipe(Options):
     """How a paper trains: contents of `workflow/schedules/<recipe>.yaml`."""
 
-    batch: int
-    lr: float
+    batch: Count
+    lr: Rate
     source: str
-    epochs: float | None = None
-    iterations: int | None = None
+    epochs: Positive | None = None
+    iterations: Count | None = None
     optimizer: str = "sgd"  # a file of pipeline/training/optimizers
-    momentum: float = 0.9
+    momentum: Decay = 0.9
     nesterov: bool = False
-    weight_decay: float = 1e-4
+    weight_decay: Share = 1e-4
     decay_all: bool = False  # biases and norms decay too
     schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[float, ...] = (8 / 12, 11 / 12)  # shares of the schedule's epochs
-    gamma: float = 0.1
-    warmup_iterations: int = 500
+    milestones: tuple[Part, ...] = (8 / 12, 11 / 12)  # shares of the schedule's epochs
+    gamma: Part = 0.1
+    warmup_iterations: CountOrZero = 500
     warmup: Literal["linear", "constant"] = "linear"  # from `warmup_ratio` of the rate up to it, or at that and a jump
-    warmup_ratio: float = 1 / 3
-    gradient_clip: float | None = None
+    warmup_ratio: Share = 1 / 3
+    gradient_clip: Positive | None = None
     norm: Literal["frozen", "frozen_statistics", "batch", "sync"] = "frozen_statistics"
-    frozen_stages: int = 1
-    short_side: int = 800
-    long_side: int = 1333
+    frozen_stages: Stages = 1
+    short_side: Side = 800
+    long_side: Side = 1333
     box_loss: Literal["smooth_l1", "l1"] = "l1"
     rpn_box_loss: Literal["smooth_l1", "l1"] = "smooth_l1"  # with beta 1/9; families of `SMOOTH_RPN` have no other
-    roi_samples: int = 2  # bilinear samples a RoI bin and axis; 0: as many as the bin has feature pixels
+    roi_samples: Samples = 2  # bilinear samples a RoI bin and axis; 0: as many as the bin has feature pixels
     new_layers: Literal["family", "he"] = "family"  # how layers start that no init holds: as the family's own code
-    rpn_positive_iou: float = 0.7
-    rpn_negative_iou: float = 0.3
-    flip: float = 0.5
+    rpn_positive_iou: Share = 0.7
+    rpn_negative_iou: Share = 0.3
+    flip: Share = 0.5
     labelled: LabelledImages = LabelledImages()  # classifiers only
     differs: Differs = ()  # from the paper, in all experiments of this recipe or in those that `of` names
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where an anchor would be both object and background."""
+        if self.rpn_negative_iou > self.rpn_positive_iou:
+            raise ValueError(
+                f"rpn_negative_iou must not exceed rpn_positive_iou, got {self.rpn_negative_iou} and "
+                f"{self.rpn_positive_iou}"
+            )

@@ -7,6 +7,26 @@ from typing import Literal
 from msgspec import field
 from msgspec.structs import replace
 
+from pipeline.bounds import (
+    Average,
+    Candidates,
+    Channels,
+    Count,
+    CountOrZero,
+    Draws,
+    Factor,
+    Few,
+    Levels,
+    Part,
+    Positive,
+    Rate,
+    Samples,
+    Seed,
+    Share,
+    Side,
+    Stages,
+    Threads,
+)
 from pipeline.options import Options
 
 
@@ -27,11 +47,11 @@ class Data(Options):
     train: Source = Source()
     val: Source = Source()
     categories: tuple[str, ...] = ()  # the only ones that are kept, by name; all where none is named
-    train_images: int = 0  # ScaleWorld only
-    val_images: int = 0
-    seed: int = 0
-    limit_train: int | None = None
-    limit_val: int | None = None
+    train_images: CountOrZero = 0  # ScaleWorld only
+    val_images: CountOrZero = 0
+    seed: Seed = 0
+    limit_train: Count | None = None
+    limit_val: Count | None = None
     missing_images: Literal["error", "exclude"] = "error"
     may_publish_images: bool = False  # pictures of photographs stay out of git
 
@@ -44,34 +64,34 @@ class LabelledSource(Options):
     val: str = ""  # the machine has it (params.yaml). Folder with the same sub-folders, or test.bin
     images: str = ""  # folder that the file names of a split file start from
     split: str = ""  # CSV file with the columns split (train, val), file and class
-    limit_classes: int | None = None  # the first classes only
-    limit_train: int | None = None  # images of each class
-    limit_val: int | None = None
+    limit_classes: Count | None = None  # the first classes only
+    limit_train: Count | None = None  # images of each class
+    limit_val: Count | None = None
 
 
 class ModelSize(Options):
     """Size of the networks; the papers' own values are the defaults."""
 
-    width: float = 1.0
-    max_blocks: int | None = None
-    fpn_channels: int = 256
-    head_channels: int = 1024
+    width: Factor = 1.0
+    max_blocks: Few | None = None
+    fpn_channels: Channels = 256
+    head_channels: Channels = 1024
     c4_stride: Literal[8, 16] = 16
     dense_stride: Literal[4, 8] = 8  # of the finest level that detectors without proposals predict on
     dense_norm: bool = False  # group normalisation in all of their towers, and He's start: both speed learning up
-    fusion_min_width: int = 1
-    rpn_pre_nms_train: int = 2000  # of each level of a feature pyramid; a single level has several times as many
-    rpn_post_nms_train: int = 1000
-    rpn_pre_nms_test: int = 1000
-    rpn_post_nms_test: int = 1000
-    rpn_batch: int = 256
-    roi_batch: int = 512
-    c4_roi_batch: int = 512
-    roi_samples: int | None = None  # bilinear samples a RoI bin and axis; None keeps the recipe's
-    detections: int = 100
-    score_threshold: float = 0.05
-    pad_divisor: int = 32  # of the size that a batch's images are padded to
-    anchor_levels: int = 5
+    fusion_min_width: Channels = 1
+    rpn_pre_nms_train: Candidates = 2000  # of each level of a feature pyramid; a single level has several times as many
+    rpn_post_nms_train: Candidates = 1000
+    rpn_pre_nms_test: Candidates = 1000
+    rpn_post_nms_test: Candidates = 1000
+    rpn_batch: Candidates = 256
+    roi_batch: Candidates = 512
+    c4_roi_batch: Candidates = 512
+    roi_samples: Samples | None = None  # bilinear samples a RoI bin and axis; None keeps the recipe's
+    detections: Candidates = 100
+    score_threshold: Share = 0.05
+    pad_divisor: Few = 32  # of the size that a batch's images are padded to
+    anchor_levels: Levels = 5
 
     def planes(self, stage: int) -> int:
         """Return the width of a ResNet's bottlenecks in conv`stage`_x, from 2 on: 64 in the papers' conv2_x."""
@@ -85,28 +105,28 @@ class ModelSize(Options):
 class Training(Options):
     """Length and precision of trainings; None keeps the recipe's value."""
 
-    steps: int | None = None  # of 12 epochs at one resolution; 7 epochs get 7 / 12, a pyramid as often as its units
-    recipe_steps: dict[str, int] = field(default_factory=dict)  # by recipe, in the place of `steps`
-    batch: int | None = None
-    lr: float | None = None
+    steps: Count | None = None  # of 12 epochs at one resolution; 7 epochs get 7 / 12, a pyramid as often as its units
+    recipe_steps: dict[str, Count] = field(default_factory=dict)  # by recipe, in the place of `steps`
+    batch: Count | None = None
+    lr: Rate | None = None
     optimizer: str | None = None  # a file of pipeline/training/optimizers
-    warmup_steps: int | None = None  # of a linear warm-up in the place of the recipe's
+    warmup_steps: CountOrZero | None = None  # of a linear warm-up in the place of the recipe's
     norm: Literal["frozen", "frozen_statistics", "batch", "sync"] | None = None
-    frozen_stages: int | None = None
-    milestones: tuple[float, ...] | None = None  # of detectors
-    pretrain_steps: int | None = None
-    pretrain_batch: int | None = None
-    pretrain_lr: float | None = None
-    pretrain_milestones: tuple[float, ...] | None = None
-    pretrain_images: int = 0
-    pretrain_size: int = 224  # pixels that 224 of a classifier's recipe become
-    pretrain_seeds: int | None = None  # at most so many trainings of a classifier with several seeds
-    gradient_clip: float | None = None
-    accumulate: int = 1  # batches whose gradients make one optimiser step
-    ema: float | None = None  # decay of a moving average of the weights, which is what is saved and evaluated then
-    log_rows: int = 200
-    checkpoint_rows: int = 10  # checkpoints a training
-    scale_images: int = 500  # images over which GSL's scales are averaged
+    frozen_stages: Stages | None = None
+    milestones: tuple[Part, ...] | None = None  # of detectors
+    pretrain_steps: Count | None = None
+    pretrain_batch: Count | None = None
+    pretrain_lr: Rate | None = None
+    pretrain_milestones: tuple[Part, ...] | None = None
+    pretrain_images: CountOrZero = 0
+    pretrain_size: Side = 224  # pixels that 224 of a classifier's recipe become
+    pretrain_seeds: Few | None = None  # at most so many trainings of a classifier with several seeds
+    gradient_clip: Positive | None = None
+    accumulate: Few = 1  # batches whose gradients make one optimiser step
+    ema: Average | None = None  # decay of a moving average of the weights, which is what is saved and evaluated then
+    log_rows: Count = 200
+    checkpoint_rows: Count = 10  # checkpoints a training
+    scale_images: Count = 500  # images over which GSL's scales are averaged
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     # Divide losses by the mean count of positives or samples over processes, so that several processes compute the
     # joint batch's gradients; the papers' codes divide by each process's own.
@@ -116,8 +136,8 @@ class Training(Options):
 class Verdicts(Options):
     """Thresholds of the verdict rule."""
 
-    min_baseline_ap50: float = 0.2
-    draws: int = 200
+    min_baseline_ap50: Share = 0.2
+    draws: Draws = 200
     judge: bool = True  # False: one short training each shows that everything runs, and decides nothing
 
 
@@ -127,16 +147,16 @@ class Preset(Options):
     name: str
     title: str
     data: Data
-    factor: float  # of every length on the papers' 800-pixel scale
-    original_factor: float | None = None  # of lengths in original COCO pixels, where the files' differ from `factor`
+    factor: Factor  # of every length on the papers' 800-pixel scale
+    original_factor: Factor | None = None  # of lengths in original COCO pixels, where the files' differ from `factor`
     model: ModelSize = ModelSize()
     training: Training = Training()
     verdicts: Verdicts = Verdicts()
     leaves_out: tuple[str, ...] = ()  # what the quickstart goes without in `build/<preset>`
     shares: dict[str, str] = field(default_factory=dict)  # there, experiments whose results another one's stand for
-    search_sweeps: int = 3  # over the ends of a pyramid's valid ranges, at most
-    threads: int = 0  # 0 = torch's own choice
-    seed: int = 0
+    search_sweeps: Samples = 3  # over the ends of a pyramid's valid ranges, at most; 0 searches nothing
+    threads: Threads = 0  # 0 = torch's own choice
+    seed: Seed = 0
     init_source: Literal["pretrain", "torchvision"] = "torchvision"
     # By the experiments' data set; without one, classifiers learn from crops of the preset's own objects.
     labelled: dict[Literal["imagenet", "cifar100"], LabelledSource] | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.exclusions import Exclusions
-from pipeline.errors import InputError, nearest
+from pipeline.errors import InputError, nearest, reading
 from pipeline.files import read_json, sha256, write_json
 
 SMALL_SIDE, MEDIUM_SIDE = 32, 96  # COCO's borders, in pixels of its photographs
@@ -97,6 +97,11 @@ def load_manifest(path: Path) -> Manifest:
 def load_split(manifest_path: Path, split: str) -> dict:
     """Read one split in normalised form; raise InputError where it is unknown or not the file that was verified."""
     manifest = load_manifest(manifest_path)
+    with reading(manifest_path, AGAIN):
+        return _split(manifest, manifest_path, split)
+
+
+def _split(manifest: Manifest, manifest_path: Path, split: str) -> dict:
     if split not in manifest.splits:
         known = ", ".join(sorted(manifest.splits))
         raise InputError(

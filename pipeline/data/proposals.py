@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.data import transforms
-from pipeline.errors import InputError
+from pipeline.errors import InputError, reading
 from pipeline.files import replacing
 
 
@@ -103,16 +103,30 @@ def read_proposals(path: Path, image_ids: Sequence[int]) -> Proposals:
     again = f"run the propose stage of {path.parent.name} again"
     try:
         with safe_open(path, framework="pt") as opened:
-            short_sides = json.loads((opened.metadata() or {})["short_sides"])
+            metadata = opened.metadata() or {}
         tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"Proposals {path} cannot be read ({error}); {again}.") from error
+    with reading(path, again):
+        short_sides = json.loads(metadata["short_sides"])
+        check_parts(tensors, len(short_sides))
         found = Proposals(
             tensors["boxes"], tensors["scores"], tensors["offsets"], tensors["image_ids"].tolist(), short_sides
         )
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"Proposals {path} cannot be read ({error}); {again}.") from error
     missing = [number for number in image_ids if number not in found.rows]
     if missing:
         raise InputError(
             f"Proposals {path} lack image {missing[0]}, one of {len(missing)}: they are of other data; {again}."
         )
     return found
+
+
+def check_parts(tensors: dict[str, Tensor], resolutions: int) -> None:
+    """Raise ValueError where boxes, scores, offsets and images do not belong together."""
+    boxes, scores, offsets = tensors["boxes"], tensors["scores"], tensors["offsets"]
+    images = tensors["image_ids"].unique()
+    if boxes.shape != (len(scores), 4) or not (boxes.isfinite().all() and scores.isfinite().all()):
+        raise ValueError(f"boxes {list(boxes.shape)} and scores {list(scores.shape)} must be finite and pair up")
+    ends = [offsets[0], offsets[-1], len(offsets), len(tensors["image_ids"])]
+    if ends != [0, len(boxes), len(images) * resolutions + 1, len(images)] or (offsets.diff() < 0).any():
+        raise ValueError("offsets must divide the boxes among different images and their resolutions")

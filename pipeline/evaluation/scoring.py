@@ -6,11 +6,13 @@ Proposals have recall instead of AP (SNIP, table 3). Detectors of masks also hav
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
 from pipeline.data.manifest import load_split
 from pipeline.data.masks import scorable
+from pipeline.errors import reading
 from pipeline.evaluation.bootstrap import bootstrap_ap
 from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
 from pipeline.files import read_json, write_json
@@ -26,11 +28,13 @@ def score(spec: Spec, test: str) -> None:
     """Write `paths.metrics` and `paths.bootstrap` of an evaluation."""
     preset, name = spec.preset, paths.evaluation_name(spec.name, test)
     truth = evaluated_part(load_split(spec.manifest, "val"), spec.data.limit_val)
-    detections = read_json(paths.detections(preset.name, name))
+    file = paths.detections(preset.name, name)
+    detections = read_json(file)
     draws, seed = preset.verdicts.draws, 0
     if spec.experiment.detector == "d_rfcn_rpn":
         limit = (spec.experiment.rpn or ProposalNetwork()).top * len(spec.experiment.tests[test].short_sides)
-        recall, counts = load("recall"), recall_counts(truth, detections, limit, preset.pixel_factor)
+        with reading(file, "run its predict stage again"):
+            recall, counts = load("recall"), recall_counts(truth, detections, limit, preset.pixel_factor)
         numbers, replicates = recall.recall_of(counts, limit), recall.bootstrap_recall(counts, limit, draws, seed)
     else:
         ranges = scaled_area_ranges(preset.pixel_factor)
@@ -74,6 +78,8 @@ def recall_counts(truth: dict[str, Any], proposals: list[dict], limit: int, fact
             objects[rows[annotation["image_id"]]].append(corners(annotation["bbox"]))
     found: list[list[list[float]]] = [[] for _ in rows]
     for proposal in sorted(proposals, key=lambda proposal: -proposal["score"]):
+        if not all(map(math.isfinite, (proposal["score"], *proposal["bbox"]))):
+            raise ValueError(f"the score and the box of {proposal} must be finite")
         found[rows[proposal["image_id"]]].append(corners(proposal["bbox"]))
     recall = load("recall")
     return recall.count_recall(objects, found, (limit,), recall.scaled_size_ranges(factor))

@@ -4,12 +4,7 @@ import argparse
 import os
 import sys
 
-from pipeline.graph import workspace
-from pipeline.graph.build import accept, build, exit_code
-from pipeline.graph.check import by_dvc, drift
-from pipeline.graph.prove import prove
-from pipeline.graph.refresh import enter, refresh
-from pipeline.graph.write import write
+from pipeline.graph.exits import exit_code
 
 
 def main() -> int:
@@ -47,23 +42,26 @@ def main() -> int:
 
 def act(options: argparse.Namespace) -> int:
     """Do what the command line asks for; return 1 where the two doors differ. Raises InputError and BuildError."""
+    # Imported here, so that Ctrl-C ends a command from its first second on with one sentence.
+    from pipeline.graph import build, check, prove, refresh, workspace, write
+
     if options.action == "build" and options.preset:
-        return workspace.build(options.preset, options.targets, options.cores, options.keep_going)
-    if options.action == "build":
-        build(options.targets, options.cores, options.keep_going, options.allow_missing)
+        workspace.build(options.preset, options.targets, options.cores, options.keep_going)
+    elif options.action == "build":
+        build.build(options.targets, options.cores, options.keep_going, options.allow_missing)
     elif options.action == "accept":
-        accept(options.target)
+        build.accept(options.target)
     elif options.action == "enter":
-        enter(options.target, options.trust)
+        refresh.enter(options.target, options.trust)
     elif options.action == "prove":
-        return 0 if prove(options.base, options.scripts) else 1
+        return 0 if prove.prove(options.base, options.scripts) else 1
     elif options.action == "tables":
-        refresh()
+        refresh.refresh()
     elif options.action == "write":
-        print("\n".join(map(str, write())) or "Every generated file is as it should be.")
+        print("\n".join(map(str, write.write())) or "Every generated file is as it should be.")
     else:
-        found = drift()
-        print("\n".join(found) or f"Both doors show one graph ({len(by_dvc())} outputs).")
+        found = check.drift()
+        print("\n".join(found) or f"Both doors show one graph ({len(check.by_dvc())} outputs).")
         return 1 if found else 0
     return 0
 

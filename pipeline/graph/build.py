@@ -2,38 +2,24 @@
 
 import functools
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline import code_digest, paths
+from pipeline import code_digest, config, paths
 from pipeline.errors import InputError
-from pipeline.graph import declared, doors, missing, stand_ins
+from pipeline.graph import declared, doors, locks, missing, one_build, stand_ins
+from pipeline.graph.exits import BuildError
 from pipeline.graph.job import EVENTS
 from pipeline.graph.progress import Progress, duration, tail, title
+from pipeline.graph.repair import check_writable, full_disk, repair
 
 LOG = Path("logs/build.log")
 
 
-class BuildError(Exception):
-    """A stage failed; what it printed last has been shown."""
-
-
-def exit_code(call: Callable[[], int | None]) -> int:
-    """Return a command's exit code: what it returns, 2 for bad input, 1 for a stage that failed; one sentence each."""
-    try:
-        return call() or 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BuildError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-
-
+@one_build.alone()
 def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_missing: bool = False) -> None:
     """Bring stages (`quickstart`, `catalogue`, `dst_t2`) or files, and all that they need, up to date.
 
@@ -51,26 +37,30 @@ def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_mi
     known = declared.stages()
     stages = [target_stage(target, known) for target in targets]
     addresses, files = [stage.address for stage in stages], [stage.outs[0] for stage in stages]
-    for sentence in doors.repair():
+    for sentence in repair(known):
         say(sentence)
     stale = stale_stages(addresses, known, allow_missing)
     named = ", ".join(targets)
     if stale:
         needed = declared.ancestors(addresses, known)
+        coming = declared.descendants(stale, known) & needed
+        check_writable(out for name in coming for out in known[name].outs)
         say(f"{len(stale)} of the {len(needed)} stages of {named} are out of date; building with {cores} cores.")
         settle(out for name in needed for out in known[name].outs)
         if allow_missing:
             make_stand_ins(stale, known, cores)
             settle(out for name in needed for out in known[name].outs)
-        coming = declared.descendants(stale, known) & needed
         run_snakemake(files, [out for name in stale for out in known[name].outs], coming, cores, keep_going)
         left = stale_stages(addresses, known, allow_missing)
         if left:
             raise BuildError(f"DVC still calls {', '.join(sorted(left))} out of date; `dvc status` says why.")
         agree(stages, known)
+    locks.keep(finished=True)
     spent = duration(time.monotonic() - begin)
     verb = "is" if len(targets) == 1 else "are"
     say(f"{named} {verb} {'built' if stale else 'up to date'}: {', '.join(files)} ({spent})")
+    if one_build.FROM in os.environ:
+        say(f"Look here first: {os.environ[one_build.FROM]}/{paths.index(config.active_preset())}")
 
 
 def stale_stages(addresses: Sequence[str], known: dict[str, declared.Stage], allow_missing: bool = False) -> list[str]:
@@ -144,22 +134,22 @@ def run_snakemake(
     log, events = paths.ROOT / LOG, paths.ROOT / LOG.with_suffix(".jsonl")
     log.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
-    environment = doors.environment(**{doors.MARK: f"{paths.ROOT}:{os.getpid()}", EVENTS: str(events)})
+    environment = doors.environment(**{EVENTS: str(events)})
     progress = Progress(say, events, coming, cores)
-    signal.signal(signal.SIGTERM, interrupted)
     with open(log, "w", encoding="utf-8") as output:
         process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         while process.poll() is None:
-            progress.follow()
+            if progress.follow():
+                locks.keep()
             time.sleep(0.1)
-    except KeyboardInterrupt:
-        stop(process)
-        raise BuildError(
-            "Stopped. The same command goes on from here: trainings resume from their checkpoints."
-        ) from None
-    progress.follow()
+        progress.follow()
+    except BaseException:  # Ctrl-C, or what this prints cannot be written: nothing goes on alone
+        one_build.end_own()  # but DVC finishes what it writes
+        raise
     if process.returncode:
+        if said := full_disk():
+            raise BuildError(said)
         for said in progress.unfinished.values():
             say(f"\n{title(said)} failed. The last lines of {said}:\n{tail(paths.ROOT / said)}")
         if not progress.unfinished:
@@ -173,33 +163,7 @@ def first(stale: Sequence[str]) -> Sequence[str]:
     return inits or stale[:1]
 
 
-def stop(process: subprocess.Popen) -> None:
-    """End Snakemake and all that it started."""
-    import psutil
-
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
-    process.terminate()
-    for member in family:
-        try:
-            member.terminate()
-        except psutil.NoSuchProcess:
-            continue
-    _, alive = psutil.wait_procs(family, timeout=10)
-    for member in alive:
-        doors.kill(member)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
+@one_build.alone()
 def accept(target: str) -> None:
     """Take the committed results of a target as they are, without training: both doors then have nothing to do for it.
 
@@ -208,7 +172,7 @@ def accept(target: str) -> None:
     """
     known = declared.stages()
     stage = target_stage(target, known)
-    for sentence in doors.repair():
+    for sentence in repair(known):
         say(sentence)
     stale = stale_stages([stage.address], known, allow_missing=True)
     if stale:

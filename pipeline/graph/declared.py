@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
-from pipeline.errors import InputError, nearest
+from pipeline.errors import InputError, nearest, reading
 from pipeline.files import read_yaml
 
 TEMPLATE = re.compile(r"\$\{([^}]+)\}")
@@ -80,20 +80,28 @@ def stages(root: Path = paths.ROOT) -> dict[str, Stage]:
     """
     result = {}
     for file in dvc_files(root):
-        content = read_yaml(file)
-        variables = dict(read_yaml(root / paths.PARAMS))
-        for name in content.get("vars", ()):
-            variables |= read_yaml(file.parent / name)
-        prefix = "" if file.parent == root else f"{file.relative_to(root).as_posix()}:"
-        for name, body in content["stages"].items():
-            if "foreach" not in body:
-                result[prefix + name] = filled(prefix + name, body, variables, file)
-                continue
-            each = body["foreach"]
-            items = variables[each.strip("${}")] if isinstance(each, str) else each
-            for key, item in items.items():
-                scope = variables | {"key": key} | {f"item.{field}": value for field, value in item.items()}
-                result[f"{prefix}{name}@{key}"] = filled(f"{prefix}{name}@{key}", body["do"], scope, file)
+        with reading(file, "take it back from git, or run `python -m pipeline.graph write`"):
+            result |= stages_of(file, root)
+    return result
+
+
+def stages_of(file: Path, root: Path) -> dict[str, Stage]:
+    """Return the stages of one dvc.yaml by address; a file that is none raises many kinds of error."""
+    result = {}
+    content = read_yaml(file)
+    variables = dict(read_yaml(root / paths.PARAMS))
+    for name in content.get("vars", ()):
+        variables |= read_yaml(file.parent / name)
+    prefix = "" if file.parent == root else f"{file.relative_to(root).as_posix()}:"
+    for name, body in content["stages"].items():
+        if "foreach" not in body:
+            result[prefix + name] = filled(prefix + name, body, variables, file)
+            continue
+        each = body["foreach"]
+        items = variables[each.strip("${}")] if isinstance(each, str) else each
+        for key, item in items.items():
+            scope = variables | {"key": key} | {f"item.{field}": value for field, value in item.items()}
+            result[f"{prefix}{name}@{key}"] = filled(f"{prefix}{name}@{key}", body["do"], scope, file)
     return result
 
 

@@ -1,15 +1,14 @@
-"""One stage as a job of Snakemake: `python -m pipeline.graph.job ADDRESS --log FILE` asks DVC to bring it up to date.
+"""One stage as a job of Snakemake: `python -m pipeline.graph.job ADDRESS --log FILE` lets DVC bring it up to date.
 
 A build names a file in the environment. Each job adds a line of JSON to it when it starts and another when it ends, and
 the build shows those: what DVC and Snakemake print may be worded as they like. Runs once for each of hundreds of short
-stages, so it imports nothing heavy.
+stages, so it imports nothing heavy but DVC.
 """
 
 import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 from pipeline.stages import RAN
 
 EVENTS = "SCALEWISE_EVENTS"  # names the file of a build's events
+AGAIN = 0.5  # seconds between two looks for a stage to end: DVC may be about to start it
+PATIENCE = 10.0  # seconds that a stage has between SIGTERM and SIGKILL
 
 
 def main() -> int:
@@ -30,26 +31,61 @@ def main() -> int:
     about = {"stage": options.address, "log": options.log.as_posix()}
     begin = time.monotonic()
     tell(events, about)
-    code = repro(options.address, options.log, {RAN: str(mark)} if EVENTS in os.environ else {})
+    if EVENTS in os.environ:
+        os.environ[RAN] = str(mark)
+    code = repro(options.address, options.log)
     tell(events, about | {"exit": code, "seconds": time.monotonic() - begin, "ran": mark.exists()})
     mark.unlink(missing_ok=True)
     return code
 
 
-def repro(address: str, log: Path, environment: dict[str, str]) -> int:
-    """Let DVC bring one stage up to date and return its exit code, however it ended.
+def repro(address: str, log: Path) -> int:
+    """Let DVC bring one stage up to date in this process and return its exit code.
 
-    A signal to the whole group, as from a terminal or a cluster, reaches DVC by itself: it is waited for, so that it
-    can end its stage and leave its lock whole. One that was sent to this process alone is passed on.
+    SIGINT and SIGTERM, to this process or to its whole group, end the stage and not DVC, which then writes its locks to
+    the end.
     """
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", address]
+    ending = Ending()
+    signal.signal(signal.SIGINT, ending.begin)  # DVC ignores it while its stage, which gets it too, is running
+    signal.signal(signal.SIGTERM, ending.begin)
+    signal.signal(signal.SIGALRM, ending.begin)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w", encoding="utf-8") as output:
-        process = subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT)
-    signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    code = process.wait()
-    return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
+    with open(log, "wb") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
+    from dvc.cli import main as dvc
+
+    code = dvc(["--wait-for-lock", "repro", "--single-item", address])
+    ending.finish()
+    return code
+
+
+class Ending:
+    """Ends the processes that DVC started, once a signal asked for it."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.family: set = set()
+
+    def begin(self, *_: object) -> None:
+        """Send SIGTERM to what DVC started, SIGKILL where it stays, and look again a little later."""
+        import psutil
+
+        self.since = self.since or time.monotonic()
+        self.family.update(psutil.Process().children(recursive=True))
+        late = time.monotonic() - self.since > PATIENCE
+        for process in self.family:
+            try:
+                process.kill() if late else process.terminate()
+            except psutil.Error:
+                continue
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+
+    def finish(self) -> None:
+        """Wait until all are gone, also a stage whose shell went before it."""
+        while any(process.is_running() for process in self.family):
+            time.sleep(AGAIN / 10)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def tell(events: str, event: dict[str, object]) -> None:

@@ -23,16 +23,18 @@ class Progress:
         self.read = self.done = 0
         self.unfinished: dict[str, Path] = {}  # stage: log
 
-    def follow(self) -> None:
-        """Take the events that came since the last call."""
+    def follow(self) -> bool:
+        """Take the events that came since the last call; return whether a stage ended well since then."""
+        done = self.done
         if not self.events.exists():
-            return
+            return False
         with open(self.events, "rb") as file:
             file.seek(self.read)
             for line in file:
                 if line.endswith(b"\n"):  # else it is still being written
                     self.read += len(line)
                     self.take(json.loads(line))
+        return self.done > done
 
     def take(self, event: Mapping[str, Any]) -> None:
         log = Path(event["log"])

@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterable
 
 from pipeline import code_digest, config, paths
-from pipeline.graph import declared, doors
+from pipeline.graph import declared, doors, locks, one_build
 from pipeline.graph.build import agree, say, stale_stages, target_stage
 from pipeline.graph.progress import duration
+from pipeline.graph.repair import repair
 from pipeline.published.tables import load_published
 from pipeline.reporting.catalogue import write_catalogue
 from pipeline.reporting.tables import write_table
@@ -40,6 +41,7 @@ def refresh() -> None:
     say(f"All others have every row. ({duration(time.monotonic() - begin)})")
 
 
+@one_build.alone()
 def enter(target: str, trust: bool = False) -> None:
     """Enter results that stage modules wrote by themselves (`python -m pipeline.stages.train NAME`) into DVC's locks.
 
@@ -55,7 +57,7 @@ def enter(target: str, trust: bool = False) -> None:
     """
     known = declared.stages()
     stage = target_stage(target, known)
-    for sentence in doors.repair():
+    for sentence in repair(known):
         say(sentence)
     stale = stale_stages([stage.address], known)
     run = [address for address in stale if there((*known[address].deps, *known[address].outs))]
@@ -65,6 +67,7 @@ def enter(target: str, trust: bool = False) -> None:
         doors.dvc("commit", "--force", *found)
     if len(found) == len(stale):  # with others left, Snakemake is right to see something to do
         agree([stage], known)
+    locks.keep(finished=True)
     for address in found:
         say(f"  entered  {address}")
     for address in older:

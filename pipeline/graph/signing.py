@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
-from pipeline.errors import InputError
+from pipeline.errors import InputError, reading
 from pipeline.files import read_yaml, write_text
 from pipeline.graph import declared
 
@@ -29,7 +29,8 @@ def load(known: Iterable[str], root: Path = paths.ROOT) -> dict[str, Record]:
     for lock in sorted({lock_file(address) for address in known}):
         content = (read_yaml(root / lock) if (root / lock).is_file() else None) or {}
         prefix = "" if lock.parent == Path() else f"{lock.with_name('dvc.yaml').as_posix()}:"
-        found |= {prefix + name: record for name, record in content.get("stages", {}).items()}
+        with reading(root / lock, "take it back from git"):
+            found |= {prefix + name: record for name, record in content.get("stages", {}).items()}
     return {address: found[address] for address in known if address in found}
 
 

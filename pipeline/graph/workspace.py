@@ -7,8 +7,6 @@ copies what changed, so an edit in the checkout re-runs there what it would re-r
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ import yaml
 
 from pipeline import config, paths
 from pipeline.files import read_yaml, write_text
-from pipeline.graph import declared, lock_file
+from pipeline.graph import declared, lock_file, one_build
 from pipeline.graph.write import dumped, gallery
 from pipeline.published.rows import RowsFile
 
@@ -35,23 +33,21 @@ def folder(preset: str) -> Path:
     return paths.ROOT / "build" / preset
 
 
-def build(preset: str, targets: Sequence[str], cores: int, keep_going: bool = False) -> int:
-    """Build stages of a preset in its own folder and return the exit code.
+def build(preset: str, targets: Sequence[str], cores: int, keep_going: bool = False) -> None:
+    """Build stages of a preset in its own folder: this process becomes the build there.
 
     Raises:
-        InputError: an unknown preset, or one that is not consistent.
+        InputError: an unknown preset, one that is not consistent, or another build is running in its folder.
     """
-    place = sync(preset)
-    command = [sys.executable, "-m", "pipeline.graph", "build", *targets, "--cores", str(cores)]
-    command += ["--keep-going"] if keep_going else []
-    process = subprocess.Popen(command, cwd=place, env=os.environ | {"PYTHONPATH": str(place)})
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both, and the build ends what it started
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    code = process.wait()
-    index = place / paths.index(preset)
-    if not code and index.is_file():
-        print(f"Look here first: {index.relative_to(paths.ROOT)}")
-    return code
+    with one_build.alone(folder(preset)) as handle:
+        place = sync(preset)
+        os.set_inheritable(handle, True)  # the build holds the folder on
+        os.chdir(place)
+        command = [sys.executable, "-m", "pipeline.graph", "build", *targets, "--cores", str(cores)]
+        command += ["--keep-going"] if keep_going else []
+        shown = {one_build.FROM: place.relative_to(paths.ROOT).as_posix(), "PYTHONPATH": str(place)}
+        sys.stdout.flush()
+        os.execve(sys.executable, command, os.environ | shown)
 
 
 def sync(preset: str) -> Path:

@@ -15,7 +15,8 @@ from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.files import found_json, read_text, write_text
 from pipeline.graph import doors
-from pipeline.graph.build import BuildError, build, exit_code, say
+from pipeline.graph.build import build, say
+from pipeline.graph.exits import BuildError, exit_code
 from pipeline.own import data as own_data
 from pipeline.verdicts.results import preset_digest
 

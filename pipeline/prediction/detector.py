@@ -26,7 +26,7 @@ from pipeline.options import ProposalNetwork, Test
 from pipeline.parts import load
 from pipeline.preset import Preset
 from pipeline.spec import Spec
-from pipeline.training.checkpoint import load_weights
+from pipeline.training.checkpoint import load_trained, load_weights
 from pipeline.training.inputs import give_proposals, read_scales
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 from pipeline.training.scale_ranges import Range, valid_objects
@@ -75,9 +75,10 @@ def suppression_of(spec: Spec) -> float:
 
 def load_detector(spec: Spec, classes: int, device: torch.device) -> nn.Module:
     """Return the trained detector of a specification, ready to detect."""
-    tensors, metadata = load_weights(paths.weights(spec.preset.name, spec.name))
+    file = paths.weights(spec.preset.name, spec.name)
+    tensors, metadata = load_weights(file)
     model = build_detector(spec, classes, read_scales(metadata))
-    model.load_state_dict(tensors)
+    load_trained(model, tensors, file)
     return model.to(device, memory_format=torch.channels_last).eval()
 
 

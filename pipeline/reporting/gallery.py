@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.data.manifest import load_split, size_counts
-from pipeline.errors import InputError
+from pipeline.errors import InputError, reading
 from pipeline.files import read_json, replacing, write_text
 from pipeline.published.papers import NAMES, check_paper
 from pipeline.published.rows import drawn, load_rows
@@ -42,9 +42,10 @@ def draw_paper(results: Results, split: dict, pair: tuple[str, str]) -> tuple[Im
     truths |= group([a for a in split["annotations"] if not a["iscrowd"] and a["image_id"] in images])
     runs, thresholds = [], []
     for file in files:
-        found = group(read_json(file))
-        threshold, _ = best_threshold(truths, found)
-        runs.append({image: shown_at(threshold, truths[image], found.get(image, [])) for image in truths})
+        with reading(file, "run its predict stage again"):
+            found = group(read_json(file))
+            threshold, _ = best_threshold(truths, found)
+            runs.append({image: shown_at(threshold, truths[image], found.get(image, [])) for image in truths})
         thresholds.append(threshold)
     sizes = {image: size_counts(annotations, results.preset.pixel_factor) for image, annotations in truths.items()}
     names = {category["id"]: category["name"] for category in split["categories"]}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipeline import paths
 from pipeline.code_digest import training_digest
-from pipeline.errors import InputError
+from pipeline.errors import InputError, reading
 from pipeline.files import FULL, DiskFullError, replacing, sha256
 from pipeline.models.weights import load_backbone
 from pipeline.spec import Spec
@@ -145,6 +145,12 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return load_file(path), metadata
     except (SafetensorError, OSError) as error:
         raise InputError(f"Weights {path} are broken ({error}); delete the file and run its stage again.") from error
+
+
+def load_trained(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy the tensors of a file into a network that has just these; raise InputError where it has others."""
+    with reading(path, "delete the file and run its stage again"):
+        model.load_state_dict(tensors)
 
 
 def load_init(model: nn.Module, tensors: dict[str, Tensor]) -> tuple[int, list[str]]:

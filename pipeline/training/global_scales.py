@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
-from pipeline.errors import InputError
+from pipeline.errors import InputError, reading
 from pipeline.files import read_json, write_json
 from pipeline.layers import DecomposedConv2d, GlobalScaleConv2d
 from pipeline.models import build_detector
 from pipeline.models.backbones.build import Scales
 from pipeline.spec import Spec
-from pipeline.training.checkpoint import load_init, load_weights, save_weights
+from pipeline.training.checkpoint import load_init, load_trained, load_weights, save_weights
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 from pipeline.training.visiting import visits
 
@@ -41,7 +41,8 @@ def learn_scales(spec: Spec) -> None:
     limits = {"train": spec.data.limit_train, "val": spec.data.limit_val}
     splits = {name: DetectionSet(load_split(spec.manifest, name), limit) for name, limit in limits.items()}
     model = build_detector(spec, splits["train"].classes)
-    model.load_state_dict(load_weights(paths.weights(preset.name, spec.name))[0])
+    file = paths.weights(preset.name, spec.name)
+    load_trained(model, load_weights(file)[0], file)
     model = model.to(device, memory_format=torch.channels_last).eval()
     precision = choose_precision(preset, device)
     found = {}
@@ -133,8 +134,11 @@ def decompose_init(spec: Spec) -> None:
     import msgspec
 
     preset = spec.preset
-    learnt = read_json(paths.scales(preset.name, spec.name))
-    scales: Scales = {name: (layer["mean_h"], layer["mean_w"]) for name, layer in learnt["layers"].items()}
+    file = paths.scales(preset.name, spec.name)
+    learnt = read_json(file)
+    with reading(file, f"run `dvc repro --force learn_scales@{spec.name}`"):
+        scales: Scales = {n: (float(layer["mean_h"]), float(layer["mean_w"])) for n, layer in learnt["layers"].items()}
+        classes = int(learnt["classes"])
     metadata = {"scales": json.dumps(scales)}
     method = msgspec.structs.replace(spec.experiment.method, global_scale=False, decomposed=True)
     experiment = msgspec.structs.replace(spec.experiment, method=method)
@@ -142,7 +146,7 @@ def decompose_init(spec: Spec) -> None:
     trained, _ = load_weights(paths.weights(preset.name, spec.name))
     pretrained, _ = load_weights(paths.init(preset.name, spec.experiment.init))
     for suffix, source in (("fd", pretrained), ("fd_wt", trained)):
-        model = build_detector(target_spec, learnt["classes"], scales)
+        model = build_detector(target_spec, classes, scales)
         load_init(model, source)
         transfer(model, source)
         state = model.state_dict()

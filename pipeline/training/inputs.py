@@ -8,7 +8,7 @@ from torch import Tensor
 from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.proposals import read_proposals
-from pipeline.errors import InputError
+from pipeline.errors import InputError, reading
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
 
@@ -54,7 +54,9 @@ def read_inits(spec: Spec) -> tuple[list[Path], dict[str, Tensor], dict[str, str
 
 
 def read_scales(metadata: dict[str, str]) -> dict[str, tuple[float, float]] | None:
-    """Return the learnt scales in the metadata of a weights file, or None."""
+    """Return the learnt scales in the metadata of a weights file, or None. Raises InputError where they are none."""
     if "scales" not in metadata:
         return None
-    return {name: (pair[0], pair[1]) for name, pair in json.loads(metadata["scales"]).items()}
+    with reading("The header `scales` of a weights file", "delete that file and run its stage again"):
+        scales = json.loads(metadata["scales"])
+        return {name: (float(pair[0]), float(pair[1])) for name, pair in scales.items()}

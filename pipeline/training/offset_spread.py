@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.files import write_json
 from pipeline.models import build_detector
 from pipeline.spec import Spec
-from pipeline.training.checkpoint import load_weights
+from pipeline.training.checkpoint import load_trained, load_weights
 from pipeline.training.global_scales import block_name
 from pipeline.training.inputs import read_scales
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
@@ -34,14 +34,15 @@ def measure_offsets(spec: Spec) -> None:
         )
     set_threads(preset)
     device = pick_device()
-    tensors, metadata = load_weights(paths.weights(preset.name, spec.name))
+    file = paths.weights(preset.name, spec.name)
+    tensors, metadata = load_weights(file)
     limits = {"train": spec.data.limit_train, "val": spec.data.limit_val}
     precision = choose_precision(preset, device)
     found = {}
     for split, limit in limits.items():
         data = DetectionSet(load_split(spec.manifest, split), limit)
         model = build_detector(spec, data.classes, read_scales(metadata))
-        model.load_state_dict(tensors)
+        load_trained(model, tensors, file)
         model = model.to(device, memory_format=torch.channels_last).eval()
         sizes: list[tuple[int, int]] = []
         model.transform.register_forward_hook(lambda _m, _i, out, kept=sizes: kept.append(padded_size(out[0])))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from pipeline.errors import reading
 from pipeline.files import DiskFullError
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.distributed import World
@@ -73,11 +75,18 @@ class TrainingState(NamedTuple):
         state = checkpoints.load()
         if state is None:
             return 0, 0
+        with reading(
+            checkpoints.folder, "delete this folder of checkpoints, and the training starts from its beginning"
+        ):
+            return self.take(state, checkpoints.folder)
+
+    def take(self, state: dict[str, Any], folder: Path) -> tuple[int, int]:
+        """Go on from a checkpoint's state. Returns as `restore`; raises many kinds of error for another structure."""
         feeders = state["feeders"]
         if len(feeders) != self.world.size:
             if any(feeders) and not self.alike and self.world.main:
                 print(
-                    f"The checkpoint in {checkpoints.folder} is of {len(feeders)} processes, and there are "
+                    f"The checkpoint in {folder} is of {len(feeders)} processes, and there are "
                     f"{self.world.size}: all go on from what the first one was to be fed.",
                     file=sys.stderr,
                 )
@@ -91,4 +100,4 @@ class TrainingState(NamedTuple):
             self.average.load_state_dict(state["average"])
         if self.feeder:
             self.feeder.load_state_dict(feeders[self.world.rank] if any(feeders) else {})
-        return state["step"], state["failed"]
+        return int(state["step"]), int(state["failed"])

@@ -46,9 +46,9 @@ def built(first_build):
     first_build.reset()
 
 
-def edit(project, components):
+def edit(project, percent):
     path = project.root / DST_FILE
-    path.write_text(path.read_text().replace("components: 4", f"components: {components}"))
+    path.write_text(path.read_text().replace("threshold: 0.1", f"threshold: 0.{percent:02d}"))
 
 
 def nothing_to_do(project, target="quickstart", flags=()):

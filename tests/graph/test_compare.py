@@ -11,7 +11,7 @@ from own_folder import write_folder, write_size
 
 from pipeline import config, paths
 from pipeline.files import read_json, write_json, write_text
-from pipeline.graph.build import BuildError
+from pipeline.graph.exits import BuildError
 from pipeline.own import compare
 from pipeline.verdicts.results import preset_digest
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from dvc.fs import localfs
 from dvc.lock import LockError
 from dvc.rwlock import rwlock
 
-from pipeline.graph.lock_file import keep_in_memory
+from pipeline.graph.lock_file import keep_in_memory, mend
 
 
 @pytest.fixture
@@ -73,3 +74,48 @@ def test_without_memory_or_checkout_nothing_is_made(checkout, memory, tmp_path):
     assert not locks(checkout).is_symlink()
     assert "no checkout" in keep_in_memory(tmp_path, memory)
     assert list(memory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"write": {"/a', "[]", '{"write": 3}', '{"read": {"/a": [{"cmd": "dvc repro"}]}}']
+)
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_torn_file_is_written_anew(checkout, memory, text, linked):
+    if linked:
+        keep_in_memory(checkout, memory)
+    locks(checkout).write_text(text)
+    assert mend(checkout, memory) == ["wrote DVC's file of locks anew, torn by a killed run or a full disk"]
+    with dvc_lock(checkout, "one", write=["/weights"]):
+        assert locks(checkout).is_symlink() is linked
+    assert mend(checkout, memory) == []
+
+
+def test_holders_that_are_no_running_dvc_are_taken_out(checkout, memory):
+    """Numbers of processes come again, after a restart soon: this test's own is none of DVC's."""
+    holder = {"pid": os.getpid(), "cmd": "dvc repro train"}
+    locks(checkout).write_text(json.dumps({"write": {"/a": holder}, "read": {"/b": [holder | {"pid": 2**22 + 1}]}}))
+    assert mend(checkout, memory) == []
+    assert json.loads(locks(checkout).read_text()) == {"write": {}, "read": {}}
+
+
+def test_a_copied_checkout_gets_a_file_of_its_own(checkout, memory, tmp_path):
+    keep_in_memory(checkout, memory)
+    with dvc_lock(checkout, "one", write=["/weights"]):
+        copy = shutil.copytree(checkout, tmp_path / "copy", symlinks=True)
+        assert mend(copy, memory) == [f"DVC's lock file is in memory now ({locks(copy).readlink()})."]
+        assert locks(copy).readlink() != locks(checkout).readlink()
+        assert not locks(copy).exists()
+        assert "one" in locks(checkout).read_text()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_memory_that_is_full_or_gone_leaves_the_file_on_the_disk(checkout, memory, monkeypatch, gone):
+    keep_in_memory(checkout, memory)
+    if gone:
+        memory.rmdir()
+    else:
+        monkeypatch.setattr("pipeline.graph.lock_file.has_room", lambda memory: False)
+    (said,) = mend(checkout, memory)
+    assert "DVC's lock file stays on the disk" in said
+    with dvc_lock(checkout, "one", write=["/weights"]):
+        assert not locks(checkout).is_symlink()

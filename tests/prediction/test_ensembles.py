@@ -12,8 +12,8 @@ from pipeline.files import read_json
 from pipeline.models import build_detector
 from pipeline.options import RegionClassifier
 from pipeline.options import Test as TestOptions
-from pipeline.spec import Spec
 from pipeline.prediction import detector as prediction
+from pipeline.spec import Spec
 from pipeline.training.checkpoint import save_weights
 
 HOST, SECOND, THIRD = (f"snip_drfcn_r50_7ep_{name}" for name in ("single_scale", "ms_train", "snip"))

@@ -11,8 +11,8 @@ from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.options import Test as TestOptions
-from pipeline.spec import Spec
 from pipeline.prediction import range_search
+from pipeline.spec import Spec
 
 TWO = {"short_sides": (1400, 480), "long_sides": (2000, 800), "valid_ranges": ((0, 160), (160, None))}
 SIZES = (20, 30)  # of the object in even and in odd images, in file pixels: 200 and 300 of COCO's under preset tiny
