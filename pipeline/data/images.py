@@ -21,6 +21,7 @@ from pipeline.preset import AS_FOUND, Data
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 ORIENTATION = 0x0112
 DIGEST_DIGITS = 16
+START = 256  # bytes
 MISSING = "missing_image"
 
 
@@ -134,8 +135,16 @@ def stored(path: str, file_name: str, place: str) -> tuple[tuple[int, int], int]
                 # a PNG's reader would decode all of it to see whether an orientation stands behind the pixels
                 return image.size, 1 if image.format == "PNG" and "exif" not in image.info else orientation_of(image)
         except Exception as error:
-            content = Path(path).read_bytes() if os.access(path, os.R_OK) else b" "
-            raise InputError(f"{place}: image file {shown(file_name)} {_problem(content, error)}") from error
+            raise InputError(f"{place}: image file {shown(file_name)} {_problem(start_of(path), error)}") from error
+
+
+def start_of(path: str) -> bytes:
+    """Return the first bytes of a file, those that tell its kind; none where it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(START)
+    except OSError:
+        return b""
 
 
 def open_image(source: str | io.BytesIO) -> Image.Image:

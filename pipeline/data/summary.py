@@ -19,7 +19,7 @@ def summary(manifest: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
             False,
         )
         yield from (remark(name, entry, reason) for reason in entry["excluded"])
-        counts = zip(manifest["categories"], entry["objects_per_category"], strict=True)
+        counts = list(zip(manifest["categories"], entry["objects_per_category"], strict=True))
         empty = [shown(category["name"]) for category, count in counts if not count]
         if empty:
             verb, more = "train on" if name == "train" else "score", " and more" if len(empty) > NAMED else ""
@@ -28,8 +28,8 @@ def summary(manifest: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
                 f"{name}: {len(empty)} of {len(manifest['categories'])} categories have no object to {verb}: {named}",
                 True,
             )
-    if manifest["shared_images"]:
-        yield f"{manifest['shared_images']} image files of another split are also in train, which flatters scores", True
+    if manifest.get("shared_images"):
+        yield f"{manifest['shared_images']} image file(s) of another split also in train, which flatters scores", True
 
 
 def remark(name: str, entry: Mapping[str, Any], reason: str) -> tuple[str, bool]:

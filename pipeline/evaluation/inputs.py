@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools import mask as masks
 
 from pipeline.data.masks import encode
+from pipeline.data.segmentation import decode_counts
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_json
 
@@ -162,17 +163,33 @@ def _rle(segmentation: Any, image: dict, place: str) -> dict:
         raise InputError(
             f"Masks need the image's height and width, which image {image['id']} of {place} lacks; add them."
         ) from None
+    if isinstance(segmentation, dict):
+        _check_code(segmentation, height, width, place)
     try:
         rle = encode(segmentation, height, width)
     except Exception as error:  # pycocotools raises many kinds of error, plain Exception included
         raise InputError(
             f"A segmentation is a list of polygons or an RLE, but {place} has neither ({error}); add or correct it."
         ) from error
-    if list(rle["size"]) != [height, width]:
-        raise InputError(
-            f"A mask has its image's size, [{height}, {width}], but {place} has {list(rle['size'])}; correct it."
-        )
     return rle
+
+
+def _check_code(code: dict, height: int, width: int, place: str) -> None:
+    """Raise InputError for a run-length code that pycocotools would read past its end, or never finish."""
+    if list(code.get("size") or ()) != [height, width]:
+        raise InputError(
+            f"A mask has its image's size, [{height}, {width}], but {place} has {code.get('size')!r}; correct it."
+        )
+    counts = code.get("counts")
+    if isinstance(counts, bytes):
+        counts = counts.decode("latin-1")
+    runs = decode_counts(counts) if isinstance(counts, str) else counts
+    whole = isinstance(runs, list) and all(type(run) is int and run >= 0 for run in runs)
+    if not whole or sum(runs) != height * width:
+        raise InputError(
+            f"The runs of a mask are whole numbers from 0 that fill its image's {height * width} pixels, but those of "
+            f"{place} do not; write it again."
+        )
 
 
 def _article(value: Any) -> str:

@@ -143,7 +143,7 @@ def undecodable(root: Path, files: Sequence[str], place: str) -> dict[str, str]:
 
     def problem(file: str) -> str | None:
         try:
-            read_image(str(root / file), file, place, decode=True)
+            read_image(str(root / file), file, place)
         except InputError as error:
             return str(error)
         return None
