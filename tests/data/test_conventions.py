@@ -1,4 +1,4 @@
-"""Boxes in other conventions, and pictures stored turned: seen over the whole file, converted by a key, never guessed."""
+"""Boxes in other conventions, and pictures stored turned: seen over the whole file, converted by a key."""
 
 import numpy as np
 import pytest
@@ -78,9 +78,7 @@ def test_some_boxes_that_leave_their_pictures_are_cut_and_counted(folder):
 def test_most_boxes_unusable_is_an_error(folder):
     numbers = boxes()
     numbers[:13, 3] = 0
-    with pytest.raises(
-        InputError, match=r"13 of 24 boxes are unusable, 13 of them a box with a zero.*first annotation 1"
-    ):
+    with pytest.raises(InputError, match=r"13 of 24 boxes are unusable, 13 of them a box with a zero"):
         verify_one(folder, instances(numbers))
     numbers[12, 3] = 5
     assert verify_one(folder, instances(numbers))["splits"]["train"]["excluded"]["degenerate_box"] == 12
@@ -118,6 +116,7 @@ def turned(folder, number: int, orientation: int = 6) -> None:
     Image.new("RGB", (WIDTH, HEIGHT), (9, 9, 9 * number)).save(folder / f"images/{number}.jpg", exif=exif)
 
 
+NO_SIZE = {"width": None, "height": None}
 TALL, WIDE, BOTH = [5, 30, 20, 28], [30, 5, 28, 20], [5, 5, 20, 20]
 
 
