@@ -73,7 +73,7 @@ ODD: list[Any] = [
         "1",
         "o" * 9,
     ),
-    *([], {}, [[]], [1, 2, 3, 4], [0.1, 0.1, 0.2, 0.2], [1] * 7, {"size": [30, 40], "counts": "PPYo1"}),
+    *([], {}, [[]], [1, 2, 3, 4], [0.1, 0.1, 0.2, 0.2], [1] * 7, {"size": [30, 40], "counts": "T35\\9Q2Y="}),
     *({"size": [30, 40], "counts": [0, 1200]}, {"size": [30, 40], "counts": "\x7f"}, {"id": 1}),
 ]
 KINDS = {"PNG": "png", "JPEG": "jpg", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm"}
@@ -92,7 +92,7 @@ INSTANCES = {
 VOC = """<annotation><filename>{name}.png</filename><size><width>40</width><height>30</height></size>
 <object><name>dog</name><difficult>0</difficult><bndbox><xmin>3</xmin><ymin>4</ymin><xmax>20</xmax><ymax>19</ymax></bndbox>
 </object></annotation>"""
-CODES = [{"image_id": 7, "category_id": 9, "score": 0.5, "segmentation": {"size": [30, 40], "counts": "PPYo1"}}]
+CODES = [{"image_id": 7, "category_id": 9, "score": 0.5, "segmentation": {"size": [30, 40], "counts": "T35\\9Q2Y="}}]
 PRESET = (paths.ROOT / paths.preset_file("mini")).read_bytes()
 
 

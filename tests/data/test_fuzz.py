@@ -6,6 +6,6 @@ import fuzz
 def test_damaged_inputs_end_in_a_data_set_or_one_sentence():
     ends, wrong = fuzz.fuzz(450, seed=1)
     assert wrong == []
-    for reader in fuzz.READERS:  # the inputs are neither all sound nor all hopeless
-        assert ends[reader.__name__, "one sentence"] > 5
-        assert ends[reader.__name__, "accepted"] > 0
+    accepted = sum(times for (_, end), times in ends.items() if end == "accepted")
+    assert 20 < accepted < 300  # the inputs are neither all sound nor all hopeless
+    assert {reader for reader, end in ends if end == "one sentence"} == {reader.__name__ for reader in fuzz.READERS}
