@@ -185,7 +185,7 @@ def _rle(segmentation: Any, image: dict, place: str) -> dict:
 
 def _check_code(code: dict, height: int, width: int, place: str) -> None:
     """Raise InputError for a run-length code that pycocotools would read past its end, or never finish."""
-    if list(code.get("size") or ()) != [height, width]:
+    if code.get("size") not in ([height, width], (height, width)):
         raise InputError(
             f"A mask has its image's size, [{height}, {width}], but {place} has {code.get('size')!r}; correct it."
         )

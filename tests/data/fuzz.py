@@ -36,7 +36,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.inputs import read_detections, read_ground_truth
 from pipeline.preset import Data, Preset
 
-LIMIT = 20  # seconds for one input
+LIMIT = 60  # seconds for one input
 ODD: list[Any] = [
     *(
         None,

@@ -2,7 +2,9 @@
 
 import errno
 import fnmatch
+import gzip
 import hashlib
+import lzma
 import os
 import shutil
 import stat
@@ -20,7 +22,7 @@ from pipeline.files import sha256
 CHUNK = 2**20  # bytes
 MOST_MEMBERS = 3_000_000
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-BROKEN += (IndexError,)  # zipfile, of a member without a name
+BROKEN += (IndexError, lzma.LZMAError, gzip.BadGzipFile)  # the first is zipfile's, of a member without a name
 
 
 class Member(NamedTuple):
