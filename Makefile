@@ -10,12 +10,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the start of every stage
 
-.PHONY: help install lock quickstart headline test slow-test lint accept own compare catalogue tables clean
+.PHONY: help install lock quickstart headline test slow-test fuzz lint accept own compare catalogue tables clean
 
 help:
 	@echo 'make quickstart   install, tour all five papers in build/tour: ten minutes on two cores, nothing tracked changes'
 	@echo 'make headline     the same rows under the preset of params.yaml, here: the numbers of reports/mini'
 	@echo 'make test         install, run the tests (make slow-test: those that build whole graphs or train)'
+	@echo 'make fuzz         10,000 damaged and odd inputs over all readers of users'\'' data: minutes'
 	@echo 'make accept       after a clone: take the committed results as they are, without training'
 	@echo 'make catalogue    every experiment of all 44 tables: hours at mini size, goes on where it was'
 	@echo 'make tables       all 44 tables from the results there are, without training'
@@ -90,10 +91,18 @@ own: $(STAMP)
 SIZE ?= mini
 NAME ?= compare
 SEEDS ?= 3
+# A value as it was typed, for the shell: make would take `$x` for a variable, the shell would end at an apostrophe.
+typed = '$(subst ','\'',$(value $(1)))'
+option = $(if $(value $(2)),--$(1) $(call typed,$(2)))
 compare: $(STAMP)
-	@$(BIN)/python -m pipeline.own.compare --images '$(IMAGES)' --annotations '$(ANNOTATIONS)' \
-	  $(if $(VAL_IMAGES),--val-images '$(VAL_IMAGES)') $(if $(VAL_ANNOTATIONS),--val-annotations '$(VAL_ANNOTATIONS)') \
-	  --size '$(SIZE)' --name '$(NAME)' --seeds '$(SEEDS)' --cores $(CORES) $(if $(BUDGET),--only-budget)
+	@$(BIN)/python -m pipeline.own.compare --images $(call typed,IMAGES) --annotations $(call typed,ANNOTATIONS) \
+	  $(call option,val-images,VAL_IMAGES) $(call option,val-annotations,VAL_ANNOTATIONS) $(call option,data,DATA) \
+	  --size $(call typed,SIZE) --name $(call typed,NAME) --seeds $(call typed,SEEDS) --cores $(CORES) \
+	  $(if $(BUDGET),--only-budget)
+
+# 10,000 damaged and odd inputs over all readers of users' data: each ends in a data set or in one sentence.
+fuzz: $(STAMP)
+	@$(BIN)/python tests/data/fuzz.py 10000
 
 clean:
 	rm -rf dvc_plots logs .hypothesis .pytest_cache .ruff_cache

@@ -16,6 +16,15 @@ from pipeline.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks that Windows programs write first
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"(\xb5/\xfd": "zstd",
+    b"7z\xbc\xaf": "7z",
+}
 
 
 class DiskFullError(InputError):
@@ -73,6 +82,11 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and text.lstrip()[:1] in ("{", "["):
+            raise InputError(
+                f"{path} holds another JSON value from line {error.lineno}, column {error.colno} on (JSON lines, an "
+                "object a line?), but it must be one value; join them into one, or name the file that was meant."
+            ) from error
         raise InputError(
             f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
             "repair or re-download it."
@@ -93,18 +107,39 @@ def read_yaml(path: str | os.PathLike) -> Any:
         return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}; repair it.") from error
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        RecursionError,
+    ) as error:  # of dates and tags that are none
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} holds a YAML value that cannot be read ({reason}); repair it.") from error
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Read UTF-8 text. Raises InputError where the file is missing, a folder, or not UTF-8."""
+    """Read UTF-8 text, or UTF-16 with its mark. Raises InputError where the file is missing, a folder, or no text."""
+    content = read_bytes(path)
+    for magic, name in PACKED.items():
+        if content.startswith(magic):
+            raise InputError(f"{path} is packed ({name}); unpack it and name the file that comes out.")
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; make it, or correct the path that names it.") from error
-    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f"{path} cannot be read as a file: {error.strerror}; correct the path.") from error
+        text = content.decode("utf-16" if content[:2] in UTF_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Read a file. Raises InputError where it is missing, a folder, or cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; make it, or correct the path that names it.") from error
+    except (OSError, ValueError) as error:  # a folder, no right to read it, a name too long or with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read as a file: {reason}; correct the path.") from error
 
 
 def sha256(path: str | os.PathLike) -> str:

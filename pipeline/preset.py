@@ -53,7 +53,15 @@ class Data(Options):
     limit_train: Count | None = None
     limit_val: Count | None = None
     missing_images: Literal["error", "exclude"] = "error"
+    # What the numbers of a box are; None: x, y, width, height in pixels (COCO), corners (VOC). pipeline/data/boxes.py
+    boxes: Literal["xywh", "xyxy", "cxcywh", "normalised", "normalised_xyxy", "normalised_cxcywh"] | None = None
+    exif: Literal["auto", "upright", "stored"] = "auto"  # how pictures with an EXIF orientation were annotated
+    links: Literal["inside", "follow"] = "inside"  # whether links may leave the image folder
+    max_megapixels: float = 100.0  # of one picture: up to 1.5 GB while it is decoded
     may_publish_images: bool = False  # pictures of photographs stay out of git
+
+
+AS_FOUND = Data(kind="coco")  # how data is read where no preset says anything of it
 
 
 class LabelledSource(Options):

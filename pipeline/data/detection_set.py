@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pipeline.data import transforms
+from pipeline.data.pixels import LEVELS, as_rgb
 from pipeline.errors import InputError
 from pipeline.parts import load
 
@@ -128,7 +129,7 @@ def read_image(root: Path, entry: dict[str, Any]) -> Tensor:
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened) if entry.get("exif") else opened
-            pixels = np.array(as_rgb(image))
+            pixels = np.array(as_rgb(image, entry.get("levels", LEVELS)))
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(
             f"Image {path} was verified and cannot be read now ({error}); restore it, or run the verify stage again."
@@ -137,11 +138,3 @@ def read_image(root: Path, entry: dict[str, Any]) -> Tensor:
         now, then = f"{pixels.shape[1]}x{pixels.shape[0]}", f"{entry['width']}x{entry['height']}"
         raise InputError(f"Image {path} is {now} and was {then} when it was verified; run the verify stage again.")
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Return an image as 8-bit RGB; 16-bit greys keep their upper byte, where Pillow would saturate to white."""
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((grey >> 8).clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")

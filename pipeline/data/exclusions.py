@@ -10,29 +10,60 @@ SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason in words: what was found and what was done about it."""
+    """One reason in words: what was found and what was done about it.
+
+    `warns` says from which share of a split's boxes or images on verification warns of it on the screen (0: always;
+    None: it was asked for, or changes nothing).
+    """
 
     found: str
     done: str
     left_out: bool
+    warns: float | None = 0.1
+    of: str = "boxes"  # that are counted, or `images`, or `` where it is neither
 
 
+DEGENERATE = "box with a zero, negative, tiny (< 0.01 pixels) or non-finite side"
+NO_AREA = "area that is no number of square pixels up to the box's"
+FIT_BOTH = "image with an EXIF orientation whose boxes fit turned and as stored"
 REASONS: dict[str, Reason] = {
-    "degenerate_box": Reason("box with a zero, negative, tiny (< 0.01 pixels) or non-finite side", "left out", True),
+    "degenerate_box": Reason(DEGENERATE, "left out", True),
     "box_outside": Reason("box wholly outside its image", "left out", True),
-    "missing_image": Reason("image file that does not exist", "left out with its annotations", True),
+    "missing_image": Reason("image file that does not exist", "left out with its annotations", True, of="images"),
     "annotation_of_missing_image": Reason("annotation of an image that was left out", "left out", True),
     "bad_mask": Reason("mask that is no polygon or run-length code of this image", "mask left out, box kept", True),
     "bad_mask_part": Reason("polygon of a mask without area or with impossible points", "polygon left out", True),
-    "other_category": Reason("annotation of a category that `categories` does not name", "left out", True),
+    "other_category": Reason("annotation of a category that `categories` does not name", "left out", True, None),
+    "mac_companion": Reason("companion that a Mac writes beside a file (._name)", "left out", True, None, ""),
     "clipped": Reason("box partly outside its image", "kept, cut to the image", False),
-    "bad_area": Reason("area that is zero, negative or not finite", "kept, area computed from mask or box", False),
-    "size_from_file": Reason("image entry without width or height", "kept, size read from the file", False),
-    "exif_rotated": Reason("image annotated upright but stored rotated (EXIF)", "kept, rotated when loaded", False),
-    "exif_ignored": Reason("image with an EXIF orientation, annotated as stored", "kept, orientation ignored", False),
-    "repeated_file": Reason("image file listed under several ids", "kept", False),
+    "bad_area": Reason(NO_AREA, "kept, area computed from mask or box", False),
+    "size_from_file": Reason("image entry without width or height", "kept, size read from file", False, None, "images"),
+    "exif_rotated": Reason(
+        "image annotated upright but stored rotated (EXIF)", "kept, rotated when loaded", False, None, "images"
+    ),
+    "exif_ignored": Reason(
+        "image with an EXIF orientation, annotated as stored", "kept, orientation ignored", False, None, "images"
+    ),
+    "assumed_stored": Reason(
+        FIT_BOTH, "taken as annotated as stored (`exif: upright` under `data` changes it)", False, 0, "images"
+    ),
+    "assumed_upright": Reason(
+        FIT_BOTH, "taken as annotated upright (`exif: stored` under `data` changes it)", False, 0, "images"
+    ),
+    "deep_colour": Reason("image of 16 bits a colour", "kept, its upper 8 bits are read", False, 0, "images"),
+    "scaled_grey": Reason("16-bit or float picture", "kept, grey values scaled to 8 bits", False, 0, "images"),
+    "repeated_file": Reason(
+        "image file listed under several ids", "kept as one image with the boxes of all", False, 0, "images"
+    ),
     "category_not_in_train": Reason("annotation of a category that train does not list", "kept", False),
-    "renumbered": Reason("annotation id below 1 (COCO's evaluation reads 0 as unmatched)", "all ids renumbered", False),
+    "joined_category": Reason("category of the same name as another", "joined with it", False, 0, ""),
+    "tidied_name": Reason(
+        "category name with line ends, outer blanks or another Unicode form", "tidied", False, None, ""
+    ),
+    "repeated_id": Reason("annotation id that another annotation has too", "kept, renumbered", False, None),
+    "renumbered": Reason(
+        "annotation id below 1 (COCO's evaluation reads 0 as unmatched)", "all ids renumbered", False, None
+    ),
 }
 
 

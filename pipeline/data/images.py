@@ -5,49 +5,36 @@ import io
 import os
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
+from pipeline.data.damage import other_kind, png_damage
 from pipeline.data.exclusions import Exclusions, shown
-from pipeline.errors import InputError, nearest
+from pipeline.data.names import locate
+from pipeline.data.pixels import DEEP
+from pipeline.errors import InputError
+from pipeline.preset import AS_FOUND, Data
 
 # Listed explicitly, because some of Pillow's other readers start external programs (EPS) or fetch fonts.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 ORIENTATION = 0x0112
-TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 DIGEST_DIGITS = 16
-MISSING_IMAGES = ("error", "exclude")
+START = 256  # bytes
+MISSING = "missing_image"
 
 
-def check_missing_images_option(value: str) -> None:
-    """Raise InputError where the option `missing_images` has an unknown value."""
-    if value not in MISSING_IMAGES:
-        meant = nearest(str(value), MISSING_IMAGES).rstrip("?")
-        raise InputError(f"missing_images is {value!r}, but it must be 'error' or 'exclude'{meant}; correct it.")
+class Picture(NamedTuple):
+    """What was read of an image file: stored (width, height), EXIF orientation, bytes, digest, and its grey values."""
 
-
-def locate(root: Path, file_name: str, place: str) -> str:
-    """Return the path of a file inside `root`; raise InputError where it leads outside, also through a link.
-
-    The root itself may be a symbolic link.
-    """
-    if not file_name or "\0" in file_name or not _is_text(file_name):
-        raise InputError(f"{place} has file name {shown(file_name)}, which names no file; correct it.")
-    if os.path.isabs(file_name):
-        raise InputError(
-            f"{place} has the absolute path {shown(file_name)}, but file names are relative to the image folder "
-            f"{root}; remove the folder from the name."
-        )
-    real_root = os.path.realpath(root)
-    path = os.path.join(real_root, file_name)
-    real = os.path.realpath(path)
-    if os.path.commonpath([real_root, real]) != real_root:
-        reason = "is a link that leaves" if ".." not in Path(file_name).parts else "leaves"
-        raise InputError(
-            f"{place} has file name {shown(file_name)}, which {reason} the image folder {root}; "
-            "copy the file into the folder and correct the name."
-        )
-    return path
+    size: tuple[int, int]
+    orientation: int
+    length: int
+    digest: str
+    values: tuple[float, float] | None = None  # lowest and highest of a 16-bit or float picture
+    whole: bool = True  # whether they are whole numbers
+    deep_colour: bool = False  # 16 bits a colour, of which Pillow reads the upper 8
 
 
 def check_root(root: Path) -> None:
@@ -64,54 +51,46 @@ def exists(path: str, root: Path, file_name: str, place: str, missing_images: st
         return False
     if os.path.lexists(path):
         raise InputError(f"{place}: {shown(file_name)} in {root} is not a file; correct file_name.")
-    slashes = " (write sub-folders with /)" if "\\" in file_name else ""
+    hint = " (write sub-folders with /)" if "\\" in file_name else _other_case(path)
     raise InputError(
-        f"{place}: image file {shown(file_name)} does not exist in {root}; restore it, correct file_name{slashes}, "
+        f"{place}: image file {shown(file_name)} does not exist in {root}; restore it, correct file_name{hint}, "
         "or set missing_images to 'exclude'."
     )
 
 
-def stored_size(path: str, file_name: str, place: str) -> tuple[int, int]:
-    """Return an image's stored (width, height) from its header; raise InputError where it is unreadable."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return read_image(path, file_name, place, decode=False)[0]
-
-
-def check_images(
-    coco: dict, root: Path, place: str, exclusions: Exclusions, missing_images: str = "error"
-) -> list[list]:
+def check_images(coco: dict, root: Path, place: str, exclusions: Exclusions, rules: Data = AS_FOUND) -> list[list]:
     """Check every image of a data set, and return `[file_name, bytes, first 16 digits of SHA-256]` of each.
 
-    Images that were annotated upright but are stored rotated get `"exif": True`. With `missing_images="exclude"`,
-    images without a file are counted and removed from `coco` with their annotations.
+    Entries of 16-bit and float pictures get `values`, their lowest and highest grey, and whether they are `whole`. With
+    missing images excluded, images without a file are counted and removed from `coco` with their annotations.
     """
     check_root(root)
-    files, missing, seen = [], set(), set()
+    files, missing = [], set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about metadata and very large pictures
         for image in coco["images"]:
             name = image["file_name"]
             here = f"{place}: image {image['id']}"
-            path = locate(root, name, here)
-            if not exists(path, root, name, here, missing_images):
+            path = locate(root, name, here, rules.links)
+            if not exists(path, root, name, here, rules.missing_images):
                 missing.add(image["id"])
-                exclusions.add("missing_image", f"image {image['id']}: {shown(name)}")
+                exclusions.add(MISSING, f"image {image['id']}: {shown(name)}")
                 continue
-            if name in seen:
-                exclusions.add("repeated_file", f"image {image['id']}: {shown(name)}")
-            seen.add(name)
-            size, orientation, length, digest = read_image(path, name, here, decode=True)
-            _check_size(image, size, orientation, here, exclusions)
-            files.append([name, length, digest])
+            picture = read_image(path, name, here, rules.max_megapixels)
+            _check_size(image, picture, here)
+            if picture.values is not None:
+                image |= {"values": picture.values, "whole": picture.whole}
+            if picture.deep_colour:
+                exclusions.add("deep_colour", f"image {image['id']}: {shown(name)}")
+            files.append([name, picture.length, picture.digest])
     _take_out(coco, missing, exclusions)
     return files
 
 
-def read_image(path: str, file_name: str, place: str, decode: bool) -> tuple[tuple[int, int], int, int, str]:
-    """Return the stored (width, height), EXIF orientation, number of bytes and digest of an image file.
+def read_image(path: str, file_name: str, place: str, most: float = AS_FOUND.max_megapixels) -> Picture:
+    """Read an image file and decode it to its end. Raise InputError where it is damaged, or larger than `most`.
 
-    Raise InputError where it cannot be read or decoded to its end.
+    Its size is read first, so that a small file of very many pixels takes no memory.
     """
     try:
         content = Path(path).read_bytes()
@@ -119,34 +98,76 @@ def read_image(path: str, file_name: str, place: str, decode: bool) -> tuple[tup
         raise InputError(
             f"{place}: image file {shown(file_name)} cannot be read ({error.strerror}); make it readable."
         ) from error
-    Image.init()  # loads all readers: Image.open loads further ones only after the first ones failed
+    values, whole = None, True
     try:
-        with Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+        with open_image(io.BytesIO(content)) as image:
             size = image.size
-            orientation = _orientation(image)
-            if decode:
-                image.load()
+            if size[0] * size[1] > most * 1e6:
+                raise InputError(
+                    f"{place}: image file {shown(file_name)} has {size[0]}x{size[1]} pixels, and more than {most:g} "
+                    "million are not decoded; cut it into tiles, or write "
+                    f"`max_megapixels: {-(-size[0] * size[1] // 10**6)}` under `data` of the preset (make compare: "
+                    "DATA='max_megapixels=...'): a million pixels take up to 15 MB while they are decoded."
+                )
+            damage = png_damage(content)
+            if damage:
+                raise ValueError(damage)
+            image.load()  # before the orientation: PNG's reader decodes for it, and a second load hides what failed
+            orientation = orientation_of(image)
+            deep_colour = image.format == "PNG" and content[24] == 16 and not image.mode.startswith(DEEP)
+            if image.mode.startswith(DEEP):
+                grey = np.asarray(image)
+                values, whole = (float(grey.min()), float(grey.max())), image.mode.startswith("I")
+    except InputError:
+        raise
     except Exception as error:  # Pillow's readers raise many kinds of error for broken files
-        problem = "is empty" if not content else f"cannot be decoded ({_problem(error)})"
-        raise InputError(
-            f"{place}: image file {shown(file_name)} {problem}; restore it from its source (truncated download?), "
-            "or remove its entry."
-        ) from error
-    return size, orientation, len(content), hashlib.sha256(content).hexdigest()[:DIGEST_DIGITS]
+        raise InputError(f"{place}: image file {shown(file_name)} {_problem(content, error)}") from error
+    digest = hashlib.sha256(content).hexdigest()[:DIGEST_DIGITS]
+    return Picture(size, orientation, len(content), digest, values, whole, deep_colour)
 
 
-def _check_size(image: dict, size: tuple[int, int], orientation: int, place: str, exclusions: Exclusions) -> None:
+def stored(path: str, file_name: str, place: str) -> tuple[tuple[int, int], int]:
+    """Return an image's stored (width, height) and orientation from its header; raise InputError without one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with open_image(path) as image:
+                # a PNG's reader would decode all of it to see whether an orientation stands behind the pixels
+                return image.size, 1 if image.format == "PNG" and "exif" not in image.info else orientation_of(image)
+        except Exception as error:
+            raise InputError(f"{place}: image file {shown(file_name)} {_problem(start_of(path), error)}") from error
+
+
+def start_of(path: str) -> bytes:
+    """Return the first bytes of a file, those that tell its kind; none where it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(START)
+    except OSError:
+        return b""
+
+
+def open_image(source: str | io.BytesIO) -> Image.Image:
+    """Open a picture of one of FORMATS without decoding it; Pillow's readers raise many kinds of error."""
+    Image.init()  # loads all readers: Image.open loads further ones only after the first ones failed
+    return Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation of a picture, 1 (as stored) where there is none."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # an image with broken metadata is usable
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _check_size(image: dict, picture: Picture, place: str) -> None:
     wanted = (image["width"], image["height"])
-    example = f"image {image['id']}: {shown(image['file_name'])}"
-    if size == wanted:
-        if orientation != 1:
-            exclusions.add("exif_ignored", example)
-    elif size[::-1] == wanted and orientation in TURNED:
-        image["exif"] = True
-        exclusions.add("exif_rotated", example)
-    else:
+    turned = image.get("exif") and picture.orientation > 4
+    if wanted != (picture.size[::-1] if turned else picture.size):
         raise InputError(
-            f"{place}: {shown(image['file_name'])} is {size[0]}x{size[1]} pixels, but its entry says "
+            f"{place}: {shown(image['file_name'])} is {picture.size[0]}x{picture.size[1]} pixels, but its entry says "
             f"{wanted[0]}x{wanted[1]}; correct width and height, or restore the image that was annotated."
         )
 
@@ -165,23 +186,24 @@ def _take_out(coco: dict, missing: set[int], exclusions: Exclusions) -> None:
     coco["annotations"] = kept
 
 
-def _orientation(image: Image.Image) -> int:
+def _other_case(path: str) -> str:
+    folder, name = os.path.split(path)
     try:
-        value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # an image with broken metadata is usable
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        near = sorted(other for other in os.listdir(folder) if other.lower() == name.lower())
+    except (OSError, ValueError):
+        return ""
+    return f" ({shown(near[0])} is there)" if near else ""
 
 
-def _problem(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "no picture of a known format: " + ", ".join(FORMATS)
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+def _problem(content: bytes, error: Exception) -> str:
+    """Return what is wrong with a file and what to do, from its content and Pillow's error."""
+    known = other_kind(content)
+    if known:
+        return f"is {known[0]}, which is not read; {known[1]}."
+    if not content:
+        problem = "is empty"
+    elif isinstance(error, Image.UnidentifiedImageError):
+        problem = f"cannot be decoded (no picture of a known format: {', '.join(FORMATS)})"
+    else:
+        problem = f"cannot be decoded ({' '.join(str(error).split()) or type(error).__name__})"
+    return f"{problem}; restore it from its source (truncated download?), or remove its entry."

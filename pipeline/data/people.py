@@ -12,7 +12,8 @@ from typing import Any
 from PIL import Image
 
 from pipeline.data.coco_splits import instances, write
-from pipeline.data.images import check_root, locate
+from pipeline.data.images import check_root
+from pipeline.data.names import locate
 from pipeline.errors import InputError
 
 LONG_SIDE = 384  # pixels

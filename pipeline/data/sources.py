@@ -55,7 +55,7 @@ def verify_preset(preset: Preset, dataset: str = "coco") -> dict[str, Any]:
         sources,
         preset.pixel_factor,
         out,
-        missing_images=data.missing_images,
+        rules=data,
         keep=data.categories,
         seed=data.seed if data.kind == "scaleworld" else None,
     )

@@ -8,28 +8,28 @@ them correctly; VOC-style evaluation reads `difficult`.
 """
 
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.data.coco import check_instances
-from pipeline.data.exclusions import shown
-from pipeline.data.images import locate
+from pipeline.data.exclusions import Exclusions, shown
+from pipeline.data.names import locate, tidy
 from pipeline.errors import InputError, nearest
-from pipeline.files import read_text
+from pipeline.files import read_bytes, read_text
+from pipeline.preset import AS_FOUND, Data
 
 PARTS = ("JPEGImages", "Annotations", "ImageSets/Main")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
-MOST_CHARACTERS = 20_000_000  # of one annotation file
+MOST_BYTES = 20_000_000  # of one annotation file
+FLAG = re.compile(r"\s+(1|0|-1)$")  # of a list of one class: whether the image shows it
+DIFFICULT = {"": 0, "0": 0, "1": 1, "unspecified": 0, "false": 0, "true": 1, "no": 0, "yes": 1}
 
 
 def read_voc(
-    root: Path,
-    split: str,
-    years: Sequence[str] = (),
-    names: Sequence[str] = (),
-    missing_images: str = "error",
+    root: Path, split: str, years: Sequence[str] = (), names: Sequence[str] = (), rules: Data = AS_FOUND
 ) -> tuple[dict, Counter, dict[str, list[str]]]:
     """Read one split of a VOC folder; return what `read_instances` does, and `images_root`, the root of file names.
 
@@ -38,10 +38,12 @@ def read_voc(
     alphabetical order, as in VOC. Raise InputError where the folder breaks a rule.
     """
     base, folders = find_folders(Path(root), years)
-    images, objects = [], []
+    images, objects, companions = [], [], []
     for folder in folders:
-        for stem in read_split(folder, split):
-            image, found = _read_annotation(base, folder, stem)
+        stems, beside = read_split(folder, split)
+        companions += beside
+        for stem in stems:
+            image, found = _read_annotation(base, folder, stem, rules.links)
             image["id"] = len(images) + 1
             images.append(image)
             objects += [{**entry, "image_id": image["id"]} for entry in found]
@@ -54,8 +56,11 @@ def read_voc(
         "annotations": [{"id": i, "category_id": ids[e.pop("name")], **e} for i, e in enumerate(objects, start=1)],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
     }
-    coco, counts, examples = check_instances(data, f"{root} ({split})", base, missing_images)
-    return {**coco, "images_root": base.as_posix()}, counts, examples
+    coco, counts, examples = check_instances(data, f"{root} ({split})", base, rules, convention="xyxy", first=1)
+    exclusions = Exclusions(counts, examples)
+    for name in companions:
+        exclusions.add("mac_companion", shown(name))
+    return {**coco, "images_root": base.as_posix()}, exclusions.counts, exclusions.examples
 
 
 def find_folders(root: Path, years: Sequence[str] = ()) -> tuple[Path, list[Path]]:
@@ -77,51 +82,89 @@ def find_folders(root: Path, years: Sequence[str] = ()) -> tuple[Path, list[Path
     return base, [base / name for name in wanted]
 
 
-def read_split(folder: Path, split: str) -> list[str]:
-    """Return the image names of a split, in the order of its file; raise InputError where it is missing or empty."""
-    lists = folder / PARTS[2]
+def read_split(folder: Path, split: str) -> tuple[list[str], list[str]]:
+    """Return the image names of a split, in the order of its file, and the Mac's companions (`._name`) that it lists.
+
+    Raise InputError where the list is missing or empty.
+    """
+    lists = folder / PARTS[2] if (folder / PARTS[2]).is_dir() else folder / "ImageSets"
     if not (lists / f"{split}.txt").is_file():
         known = sorted(path.stem for path in lists.glob("*.txt")) if lists.is_dir() else []
+        if not known:
+            raise InputError(
+                f"{folder / PARTS[2]} has no lists of images (LabelImg and Roboflow write none); write {split}.txt "
+                "there, the names of its images one a line without suffix, as "
+                f"`ls {PARTS[1]} | sed 's/.xml$//' > {PARTS[2]}/{split}.txt` in {folder} lists all."
+            )
         raise InputError(
-            f"{lists} has no split '{split}', only {', '.join(known[:10]) or 'nothing'}"
+            f"{lists} has no split '{split}', only {', '.join(known[:10])}"
             f"{nearest(split, known).rstrip('?')}; correct the name."
         )
-    stems = []
-    for line in read_text(lists / f"{split}.txt").splitlines():
-        words = line.split()
-        if words:  # lists of one class have a flag 1, 0 or -1 after the name
-            stems.append(words[0] if len(words) == 2 and words[1] in ("1", "0", "-1") else line.strip())
-    if not stems:
+    lines = [line.strip() for line in read_text(lists / f"{split}.txt").splitlines()]
+    lines = [line for line in lines if line]
+    if not lines:
         raise InputError(f"{lists / split}.txt names no image, so the data set is empty; fill it.")
+    companions = [line for line in lines if os.path.basename(line).startswith("._")]
+    stems = _stems(folder, [line for line in lines if line not in companions])
     repeated = [stem for stem, count in Counter(stems).items() if count > 1]
     if repeated:
         raise InputError(f"{lists / split}.txt names {shown(repeated[0])} more than once; remove the repetition.")
+    return stems, companions
+
+
+def _stems(folder: Path, lines: list[str]) -> list[str]:
+    """Return the name that each line means: the whole line, or that without a class list's flag, or without a suffix.
+
+    A name may end in a blank and a digit, as the lines of a class list do. Which annotations exist decides, and where
+    both do, all lines together.
+    """
+    whole = [_annotated(folder, line) for line in lines]
+    bare = [FLAG.sub("", line) for line in lines]
+    if not all(whole) and all(map(FLAG.search, lines)) and all(_annotated(folder, stem) for stem in bare):
+        return bare
+    stems = []
+    for line, is_whole, stem in zip(lines, whole, bare, strict=True):
+        cut, suffix = os.path.splitext(line)
+        has_suffix = not is_whole and suffix.lower() in SUFFIXES and _annotated(folder, cut)
+        stems.append(line if is_whole else cut if has_suffix else stem)
     return stems
 
 
-def _read_annotation(base: Path, folder: Path, stem: str) -> tuple[dict, list[dict]]:
+def _annotated(folder: Path, stem: str) -> bool:
+    """Whether there is an annotation of this name; names that are too long or leave the folder are refused later."""
+    try:
+        return os.path.isfile(locate(folder / PARTS[1], f"{stem}.xml", "", "follow"))
+    except (InputError, OSError, ValueError):
+        return False
+
+
+def _read_annotation(base: Path, folder: Path, stem: str, links: str) -> tuple[dict, list[dict]]:
     """Return an image entry and its objects, with a `name` instead of a category id."""
-    locate(folder / PARTS[1], f"{stem}.xml", f"{folder / PARTS[2]}")
-    place = (folder / PARTS[1] / f"{stem}.xml").as_posix()
-    tree = _parse(place)
-    file_name = _image_name(folder, stem, tree.findtext("filename") or "")
+    place = locate(folder / PARTS[1], f"{stem}.xml", f"{folder / PARTS[2]}", links)
+    shown_place = (folder / PARTS[1] / f"{stem}.xml").as_posix()
+    tree = _parse(place, shown_place)
+    file_name = _image_name(folder, stem, tree.findtext("filename") or "", links)
     image = {"file_name": (folder / PARTS[0] / file_name).relative_to(base).as_posix()}
     for key in ("width", "height"):
         text = (tree.findtext(f"size/{key}") or "").strip()
         if text in ("", "0"):
             continue  # some tools leave the size at 0: it will be read from the image file
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise InputError(f"{place} has {key} {shown(text)}, but it must be a whole number of pixels; correct it.")
+            raise InputError(
+                f"{shown_place} has {key} {shown(text)}, but it must be a whole number of pixels; correct it."
+            )
         image[key] = int(text)
-    return image, [_object(node, f"{place}: object {i}") for i, node in enumerate(tree.findall("object"), start=1)]
+    objects = tree.findall("object")
+    return image, [_object(node, f"{shown_place}: object {i}") for i, node in enumerate(objects, start=1)]
 
 
-def _parse(place: str) -> ElementTree.Element:
-    text = read_text(place)
-    if "<!DOCTYPE" in text or "<!ENTITY" in text or len(text) > MOST_CHARACTERS:
+def _parse(path: str, place: str) -> ElementTree.Element:
+    content = read_bytes(path) if os.path.lexists(path) else read_bytes(place)
+    plain = content.replace(b"\0", b"")  # of UTF-16
+    if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain or len(content) > MOST_BYTES:
         raise InputError(f"{place} declares entities or is huge, which no VOC annotation does; re-create it.")
     try:
-        tree = ElementTree.fromstring(text)
+        tree = ElementTree.fromstring(content)  # bytes: the file says its own encoding
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise InputError(f"{place} is not valid XML ({error}); repair or re-download it.") from error
     if tree.tag != "annotation":
@@ -130,18 +173,18 @@ def _parse(place: str) -> ElementTree.Element:
 
 
 def _object(node: ElementTree.Element, place: str) -> dict:
-    name = (node.findtext("name") or "").strip()
+    name = tidy(node.findtext("name") or "")
     if not name:
         raise InputError(f"{place} has no name; add it, or remove the object.")
     box = node.find("bndbox")  # the direct child only: person layouts have boxes of parts further below
     if box is None:
         raise InputError(f"{place} ({name}) has no bndbox; add it, or remove the object.")
     x1, y1, x2, y2 = (_coordinate(box, key, f"{place} ({name})") for key in ("xmin", "ymin", "xmax", "ymax"))
-    difficult = (node.findtext("difficult") or "0").strip()
-    if difficult not in ("", "0", "1"):
+    difficult = (node.findtext("difficult") or "").strip()
+    if difficult.lower() not in DIFFICULT:
         raise InputError(f"{place} ({name}) has difficult {shown(difficult)}, but it must be 0 or 1; correct it.")
-    entry = {"name": name, "bbox": [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]}
-    return {**entry, "iscrowd": 1, "difficult": 1} if difficult == "1" else {**entry, "iscrowd": 0}
+    entry = {"name": name, "bbox": [x1, y1, x2, y2]}
+    return {**entry, "iscrowd": 1, "difficult": 1} if DIFFICULT[difficult.lower()] else {**entry, "iscrowd": 0}
 
 
 def _coordinate(box: ElementTree.Element, key: str, place: str) -> float:
@@ -154,8 +197,11 @@ def _coordinate(box: ElementTree.Element, key: str, place: str) -> float:
         ) from None
 
 
-def _image_name(folder: Path, stem: str, declared: str) -> str:
+def _image_name(folder: Path, stem: str, declared: str, links: str) -> str:
     """Return the image's name: the stem of the list (VOC's rule) with the first suffix whose file exists."""
     suffixes = dict.fromkeys([os.path.splitext(declared.strip())[1] or SUFFIXES[0], *SUFFIXES])
-    found = (suffix for suffix in suffixes if os.path.isfile(folder / PARTS[0] / f"{stem}{suffix}"))
-    return stem + next(found, SUFFIXES[0])
+    for suffix in suffixes:
+        name = f"{stem}{suffix}"
+        if "\0" not in name and os.path.isfile(locate(folder / PARTS[0], name, f"{folder / PARTS[2]}", links)):
+            return name
+    return stem + SUFFIXES[0]

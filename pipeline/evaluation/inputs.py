@@ -3,13 +3,14 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as masks
 
+from pipeline.data.fields import MAX_SIDE
 from pipeline.data.masks import encode
+from pipeline.data.segmentation import as_float, decode_counts
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_json
 
@@ -41,7 +42,7 @@ def read_ground_truth(ground_truth: dict | str | os.PathLike, iou_type: str = "b
     annotations = []
     for index, entry in enumerate(data["annotations"]):
         place = f"annotation {index} of {where}"
-        record = _record(entry, place, images, categories) | {"id": index + 1, "iscrowd": int(entry.get("iscrowd", 0))}
+        record = _record(entry, place, images, categories) | {"id": index + 1, "iscrowd": _crowd(entry, place)}
         _add_shape(record, entry, iou_type, images, place)
         if entry.get("area") is not None:
             record["area"] = _finite(entry["area"], "area", place)
@@ -143,11 +144,18 @@ def _add_shape(record: dict, entry: dict, iou_type: str, images: dict, place: st
     record["area"] = box[2] * box[3]
 
 
+def _crowd(entry: dict, place: str) -> int:
+    value = entry.get("iscrowd", 0)
+    if not isinstance(value, int) or value not in (0, 1):
+        raise InputError(f"iscrowd must be 0 or 1, but {place} has {value!r}; correct it.")
+    return int(value)
+
+
 def _finite(value: Any, key: str, place: str) -> Any:
     """Return a number, or a list of numbers, as Python floats."""
     try:
-        number = [float(part) for part in value] if isinstance(value, Iterable) and key == "bbox" else float(value)
-    except (TypeError, ValueError):
+        number = [float(part) for part in value] if key == "bbox" else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not np.isfinite(number).all():
         raise InputError(f"{key} must be finite, but {place} has {value!r}; correct or leave it out.")
@@ -162,17 +170,41 @@ def _rle(segmentation: Any, image: dict, place: str) -> dict:
         raise InputError(
             f"Masks need the image's height and width, which image {image['id']} of {place} lacks; add them."
         ) from None
+    if isinstance(segmentation, dict):
+        _check_code(segmentation, height, width, place)
+    elif isinstance(segmentation, list) and not _bounded(segmentation):
+        raise InputError(f"The points of a mask lie in or near its image, but those of {place} do not; correct it.")
     try:
         rle = encode(segmentation, height, width)
     except Exception as error:  # pycocotools raises many kinds of error, plain Exception included
         raise InputError(
             f"A segmentation is a list of polygons or an RLE, but {place} has neither ({error}); add or correct it."
         ) from error
-    if list(rle["size"]) != [height, width]:
-        raise InputError(
-            f"A mask has its image's size, [{height}, {width}], but {place} has {list(rle['size'])}; correct it."
-        )
     return rle
+
+
+def _check_code(code: dict, height: int, width: int, place: str) -> None:
+    """Raise InputError for a run-length code that pycocotools would read past its end, or never finish."""
+    if code.get("size") not in ([height, width], (height, width)):
+        raise InputError(
+            f"A mask has its image's size, [{height}, {width}], but {place} has {code.get('size')!r}; correct it."
+        )
+    counts = code.get("counts")
+    if isinstance(counts, bytes):
+        counts = counts.decode("latin-1")
+    runs = decode_counts(counts) if isinstance(counts, str) else counts
+    whole = isinstance(runs, list) and all(type(run) is int and run >= 0 for run in runs)
+    if not whole or sum(runs) != height * width:
+        raise InputError(
+            f"The runs of a mask are whole numbers from 0 that fill its image's {height * width} pixels, but those of "
+            f"{place} do not; write it again."
+        )
+
+
+def _bounded(polygons: list) -> bool:
+    """Whether all points are numbers of pixels; pycocotools takes memory for each pixel of an outline."""
+    numbers = [as_float(part) for polygon in polygons if isinstance(polygon, list) for part in polygon]
+    return all(number is None or abs(number) <= MAX_SIDE for number in numbers)
 
 
 def _article(value: Any) -> str:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from pipeline import config, paths
+from pipeline.data.summary import summary
 from pipeline.errors import InputError
 from pipeline.files import found_json, read_text, write_text
 from pipeline.graph import doors
@@ -28,9 +29,9 @@ def compare(options: argparse.Namespace) -> None:
     if options.seeds == 1 or options.seeds < 0:
         raise InputError(f"SEEDS is {options.seeds}, but a spread needs at least 2 runs (3 are better), or 0 for none.")
     own_data.load_size(options.size)  # a wrong word should not wait for the folder to be read
-    say(f"1/5 Reading {options.annotations}")
+    say(f"1/5 Checking {options.annotations} and every image")
     folder = own_data.read_folder(
-        options.name, options.images, options.annotations, options.val_images, options.val_annotations
+        options.name, options.images, options.annotations, options.val_images, options.val_annotations, options.data
     )
     path = own_data.write_preset(options.name, options.size, folder)
     for remark in folder.remarks:
@@ -41,9 +42,11 @@ def compare(options: argparse.Namespace) -> None:
         params = paths.ROOT / paths.PARAMS  # all other lines, `machine:` among them, are the user's
         write_text(params, re.sub(r"^preset:.*$", f"preset: {options.name}", read_text(params), count=1, flags=re.M))
         say(f"  {paths.PARAMS} now says `preset: {options.name}`; it said `preset: {before}`, which takes you back.")
-    say("2/5 Checking every image")
+    say("2/5 Verifying both parts")
     build(["synthesize"], 1)
     doors.dvc("repro", "--force", "--single-item", "verify")  # files may have changed under the same names
+    for line, is_warning in summary(found_json(paths.ROOT / paths.manifest(options.name)) or {"splits": {}}):
+        say(f"  warning: {line}" if is_warning else f"  {line}")
     say(f"  {paths.data_page(options.name)} says what was left out, and why")
     seeds = 0 if noise_is_known(options.name, options.seeds) else options.seeds
     if not options.no_budget:
@@ -85,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--annotations", required=True, help="COCO instances JSON; split where no other is named")
     found.add_argument("--val-images", help="folder of the validation images (default: --images)")
     found.add_argument("--val-annotations", help="instances JSON of the validation images")
+    found.add_argument("--data", default="", help="how to read it: words KEY=VALUE, e.g. boxes=xyxy exif=upright")
     found.add_argument("--size", default="mini", help="mini, small, full, or a file like those in workflow/sizes")
     found.add_argument("--name", default="compare", help="of the preset and of the folder below reports/")
     found.add_argument("--seeds", type=int, default=3, help="repeated runs of the baselines (default: 3; 0: none)")

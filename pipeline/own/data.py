@@ -1,6 +1,7 @@
 """A preset for somebody's COCO-format folder: checked, split where needed, at one of the sizes of workflow/sizes."""
 
 import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 from statistics import median
@@ -10,16 +11,18 @@ import msgspec
 import yaml
 
 from pipeline import config, paths
-from pipeline.data.coco import check_instances
+from pipeline.data.names import locate, relative
+from pipeline.data.verify import Source, Split, read_splits
 from pipeline.errors import InputError, nearest
-from pipeline.files import read_json, write_json, write_text
+from pipeline.files import read_json, write_text
 from pipeline.options import Options
-from pipeline.preset import ModelSize, Training, Verdicts
+from pipeline.preset import Data, ModelSize, Training, Verdicts
 
 SIZES = Path("workflow/sizes")
 FOLDER = Path("data/compare")  # where annotations lie that were split here; git ignores it
 MARK = "# Written by `make compare`; it is written anew with every call of that name.\n"
 VALIDATION_PART = 0.2
+READING = ("boxes", "exif", "links", "max_megapixels")  # keys of `data` on how files are to be read
 LEAST_IMAGES = 20  # of a folder that is split: fewer leave nothing to validate on
 COCO_LONG_SIDE = 640  # pixels of COCO's photographs: lengths of object sizes are meant there
 
@@ -53,95 +56,139 @@ class Folder(NamedTuple):
     val_images: int
     original_factor: float
     remarks: list[str]
+    rules: dict[str, str | float]  # further keys of `data`
 
 
 def read_folder(
-    name: str, images: str, annotations: str, val_images: str | None = None, val_annotations: str | None = None
+    name: str,
+    images: str,
+    annotations: str,
+    val_images: str | None = None,
+    val_annotations: str | None = None,
+    keys: str = "",
 ) -> Folder:
-    """Check a COCO-format folder, split it without validation annotations. Raises InputError for the first mistake."""
+    """Check a COCO-format folder, its pictures included, and split it where no validation annotations are named.
+
+    `keys` are words `key=value` on how the data is to be read, of `READING`. Raises InputError for the first mistake.
+    """
+    check_name(name)
     if not images or not annotations:
         raise InputError("IMAGES and ANNOTATIONS must be named: an image folder, and the COCO instances JSON of it.")
     if val_images and not val_annotations:
         raise InputError("VAL_IMAGES is named without VAL_ANNOTATIONS; name both, or neither to have the images split.")
+    rules = reading(keys)
     train = Part(images, annotations)
-    content = checked(train)
+    named = {"train": train} | ({"val": Part(val_images or images, val_annotations)} if val_annotations else {})
+    for part in named.values():
+        if not Path(part.images).is_dir():
+            raise InputError(f"{part.images} is no folder; IMAGES must name the folder that the file names start from.")
+    sources = {one: Source(Path(part.annotations), Path(part.images)) for one, part in named.items()}
+    checked, _ = read_splits(sources, config.converted({"kind": "coco", **rules}, Data, "DATA"))
+    found = {one: split.coco for one, split in checked.items()}
+    remarks = []
     if val_annotations:
-        val = Part(val_images or images, val_annotations)
-        parts = {"train": (train, content), "val": (val, checked(val))}
-        remarks = []
+        names = {one: {category["name"] for category in coco["categories"]} for one, coco in found.items()}
+        if names["train"] != names["val"]:
+            odd = sorted(names["train"] ^ names["val"])[0]
+            raise InputError(
+                f"Category {odd!r} is in only one of {annotations} and {val_annotations}; both need the same."
+            )
     else:
-        parts = split(name, train, content)
-        val_count = len(parts["val"][1]["images"])
+        held = validating(checked["train"], annotations)
+        named = write_parts(name, train, held, rules.get("links", "inside"))
+        found = {one: part_of(found["train"], held, inside=one == "val") for one in ("train", "val")}
         remarks = [
-            f"One annotation file: {val_count} of its {len(content['images'])} images validate, chosen by a hash of "
-            "their file names. Frames of one film, or crops of one picture, then fall on both sides and flatter every "
-            "method: name VAL_ANNOTATIONS for such data."
+            f"One annotation file: {len(held)} of its {sum(len(coco['images']) for coco in found.values())} images "
+            "validate, chosen by a hash of their file names. Frames of one film, or crops of one picture, then fall on "
+            "both sides and flatter every method: name VAL_ANNOTATIONS for such data."
         ]
-    names = {split: {one["name"] for one in found["categories"]} for split, (_, found) in parts.items()}
-    if names["train"] != names["val"]:
-        odd = sorted(names["train"] ^ names["val"])[0]
-        raise InputError(f"Category {odd!r} is in only one of {annotations} and {val_annotations}; both need the same.")
-    remarks += [unseen(found, split) for split, (_, found) in parts.items() if unseen(found, split)]
-    (train, trained), (val, validated) = parts["train"], parts["val"]
-    counts = len(trained["images"]), len(validated["images"])
-    return Folder(train, val, *counts, pixel_factor(trained, Path(images)), remarks)
+        for one, coco in found.items():
+            if all(annotation["iscrowd"] for annotation in coco["annotations"]):
+                raise InputError(
+                    f"{annotations}: none of the {len(coco['images'])} images that would be in {one} shows an object; "
+                    "name VAL_ANNOTATIONS, or add images with objects."
+                )
+    remarks += [sentence for one, coco in found.items() if (sentence := unseen(coco, one))]
+    counts = (len(found[one]["images"]) for one in ("train", "val"))
+    return Folder(named["train"], named["val"], *counts, pixel_factor(found["train"]["images"]), remarks, rules)
 
 
-def checked(part: Part) -> dict[str, Any]:
-    """Return the content of an instances file. Raises InputError where it or its image folder is not as it should."""
-    if not Path(part.images).is_dir():
-        raise InputError(f"{part.images} is no folder; IMAGES must name the folder that the file names start from.")
-    content = read_json(part.annotations)
-    coco, _, _ = check_instances(content, part.annotations, Path(part.images))
-    if not coco["annotations"]:
-        raise InputError(f"{part.annotations} holds no usable box, so nothing can be learnt; fill 'annotations'.")
-    return content
+def reading(keys: str) -> dict[str, str | float]:
+    """Return the keys of `data` in `key=value` words. Raises InputError where one is none of `READING`."""
+    found: dict[str, str | float] = {}
+    for word in keys.split():
+        key, _, value = word.partition("=")
+        if key not in READING or not value:
+            raise InputError(
+                f"DATA has {word!r}{nearest(key, READING)}; it takes words KEY=VALUE of {', '.join(READING)}."
+            )
+        try:
+            found[key] = float(value) if key == "max_megapixels" else value
+        except ValueError:
+            raise InputError(f"DATA has {word!r}, but max_megapixels is a number of millions of pixels.") from None
+    return found
 
 
-def split(name: str, source: Part, content: dict[str, Any]) -> dict[str, tuple[Part, dict[str, Any]]]:
-    """Return training and validation parts of one file, written to `FOLDER`: the same images for the same names.
+def validating(split: Split, place: str) -> set[str]:
+    """Return the names of the files that validate: the same ones for the same names, whatever their order and ids.
 
-    An image's place depends on its file name alone, so neither order nor ids matter.
+    Copies of one picture stay on one side.
     """
-    entries = content["images"]
-    if len(entries) < LEAST_IMAGES:
+    digests = {name: digest for name, _, digest in split.files}
+    copies: dict[str, list[str]] = {}
+    for entry in split.coco["images"]:
+        copies.setdefault(digests[entry["file_name"]], []).append(entry["file_name"])
+    if len(copies) < LEAST_IMAGES:
         raise InputError(
-            f"{source.annotations} lists {len(entries)} images, and at least {LEAST_IMAGES} are needed to split them; "
+            f"{place} lists {len(copies)} images, and at least {LEAST_IMAGES} are needed to split them; "
             "name VAL_ANNOTATIONS, or add images."
         )
-    order = sorted(entries, key=lambda entry: hashlib.sha256(entry["file_name"].encode()).digest())
-    held = {entry["id"] for entry in order[: round(VALIDATION_PART * len(entries))]}
+    order = sorted(copies.values(), key=lambda names: hashlib.sha256(min(names).encode()).digest())
+    return {name for names in order[: round(VALIDATION_PART * len(order))] for name in names}
+
+
+def part_of(coco: dict[str, Any], held: set[str], inside: bool) -> dict[str, Any]:
+    """Return the images of a checked data set that validate, or the others, with their annotations."""
+    images = [entry for entry in coco["images"] if (entry["file_name"] in held) == inside]
+    ids = {entry["id"] for entry in images}
+    return {**coco, "images": images, "annotations": [one for one in coco["annotations"] if one["image_id"] in ids]}
+
+
+def write_parts(name: str, source: Part, held: set[str], links: str) -> dict[str, Part]:
+    """Write training and validation parts of one file to `FOLDER`, all entries as they are, and return them.
+
+    They are checked again when they are verified, so that what is left out of them is counted there.
+    """
+    content, root = read_json(source.annotations), Path(source.images)
+    inside = {
+        entry["id"]: relative(locate(root, entry["file_name"], source.annotations, links), root) in held
+        for entry in content["images"]
+    }
     parts = {}
-    for part, inside in (("train", False), ("val", True)):
-        found = {
-            "images": [entry for entry in entries if (entry["id"] in held) == inside],
-            "annotations": [one for one in content["annotations"] if (one["image_id"] in held) == inside],
-            "categories": content["categories"],
-        }
+    for part in ("train", "val"):
+        found = {key: content[key] for key in ("images", "annotations", "categories")}
+        found["images"] = [entry for entry in content["images"] if inside[entry["id"]] == (part == "val")]
+        found["annotations"] = [one for one in content["annotations"] if inside[one["image_id"]] == (part == "val")]
         path = FOLDER / name / f"instances_{part}.json"
-        write_json(path, found, indent=None)
-        parts[part] = (Part(source.images, path.as_posix()), found)
+        write_text(path, json.dumps(found) + "\n")  # not write_json: a box that is not finite is left to verification
+        parts[part] = Part(source.images, path.as_posix())
     return parts
 
 
-def unseen(content: dict[str, Any], part: str) -> str:
+def unseen(coco: dict[str, Any], part: str) -> str:
     """Return a sentence on categories without any object in a part, empty where there are none."""
-    counts = Counter(one["category_id"] for one in content["annotations"])
-    missing = [one["name"] for one in content["categories"] if not counts[one["id"]]]
+    counts = Counter(one["category_id"] for one in coco["annotations"] if not one["iscrowd"])
+    missing = [one["name"] for one in coco["categories"] if not counts[one["id"]]]
     if not missing:
         return ""
     shown = ", ".join(missing[:5]) + (" and more" if len(missing) > 5 else "")
     verb = "train on" if part == "train" else "score"
-    return f"{len(missing)} of {len(content['categories'])} categories have no object to {verb}: {shown}."
+    return f"{len(missing)} of {len(coco['categories'])} categories have no object to {verb}: {shown}."
 
 
-def pixel_factor(content: dict[str, Any], root: Path) -> float:
-    """Return how many of the files' pixels one of COCO's is: the median long side over 640.
-
-    Images whose entries hold no size are left to verification, which reads the files; with none that do, it is 1.
-    """
-    sides = [max(entry["width"], entry["height"]) for entry in content["images"] if entry.get("width")]
-    return round(median(sides) / COCO_LONG_SIDE, 3) if sides else 1.0
+def pixel_factor(images: list[dict[str, Any]]) -> float:
+    """Return how many of the files' pixels one of COCO's is: the median long side over 640."""
+    return round(median(max(entry["width"], entry["height"]) for entry in images) / COCO_LONG_SIDE, 3)
 
 
 def load_size(size: str) -> Size:
@@ -153,13 +200,19 @@ def load_size(size: str) -> Size:
     return config.load(path, Size)
 
 
-def write_preset(name: str, size: str, folder: Folder) -> Path:
-    """Write a folder's preset at a size; return its path. Raises InputError for a bad name, or another's preset."""
+def check_name(name: str) -> Path:
+    """Return the path of a preset that may be written. Raises InputError for a bad name, or another's preset."""
     if not name.replace("_", "a").isalnum() or name != name.lower() or not name.isascii():
         raise InputError(f"NAME is {name!r}, but must be of small letters, digits and underscores, such as `birds`.")
     path = paths.ROOT / paths.preset_file(name)
     if path.is_file() and not path.read_text(encoding="utf-8").startswith(MARK):
         raise InputError(f"{paths.preset_file(name)} was not written by `make compare`; choose another NAME.")
+    return path
+
+
+def write_preset(name: str, size: str, folder: Folder) -> Path:
+    """Write a folder's preset at a size; return its path. Raises InputError for a bad name, or another's preset."""
+    path = check_name(name)
     found = load_size(size)
     content = msgspec.to_builtins(found)
     given = {key: value for key, value in content.items() if key not in ("epochs", "least_steps", "model", "training")}
@@ -170,7 +223,7 @@ def write_preset(name: str, size: str, folder: Folder) -> Path:
     preset = {
         "name": name,
         "title": f"{name} (own photographs, {Path(size).stem} size)",
-        "data": {"kind": "coco", "train": folder.train._asdict(), "val": folder.val._asdict()},
+        "data": {"kind": "coco", "train": folder.train._asdict(), "val": folder.val._asdict(), **folder.rules},
         **given,
         "original_factor": folder.original_factor,
         "model": without_defaults(found.model),

@@ -1,5 +1,6 @@
 """A trained experiment as an ONNX file, checked against ONNX Runtime."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.files import write_json
 from pipeline.models import build_classifier, build_detector
 from pipeline.models.export import export_onnx, named_outputs, run_onnx
-from pipeline.models.measure import FULL_INPUT, printed_scales
+from pipeline.models.measure import FULL_INPUT
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights
 from pipeline.training.inputs import read_scales
@@ -24,13 +25,12 @@ FEATURES = (
 
 
 def export_experiment(spec: Spec) -> None:
-    """Write `paths.onnx` and `paths.export` of an experiment, from its trained weights where they exist.
+    """Write `paths.onnx` and `paths.export` of an experiment, from its trained weights.
 
-    A classifier is exported whole, a detector as its backbone and neck. Without trained weights, the network that the
-    experiment's seed initialises is written, with printed scales where it needs learnt ones. The summary says which.
+    A classifier is exported whole, a detector as its backbone and neck.
 
     Raises:
-        InputError: a network whose sampling positions depend on its input.
+        InputError: an experiment that was not trained, or a network whose sampling positions depend on its input.
     """
     preset = spec.preset
     set_threads(preset)
@@ -57,14 +57,14 @@ def load_network(spec: Spec) -> tuple[nn.Module, str, tuple[int, int]]:
     if spec.experiment.detector == "classifier":
         return *load_classifier(spec), (preset.training.pretrain_size,) * 2
     file = paths.weights(preset.name, spec.name)
-    tensors, metadata = load_weights(file) if file.is_file() else ({}, {})
-    scales = read_scales(metadata) if tensors else printed_scales(spec)
-    network = build_detector(spec, scales=scales).backbone
-    if tensors:
-        own = {name: value for name, value in tensors.items() if name.startswith("backbone.")}
-        network.load_state_dict({name.removeprefix("backbone."): value for name, value in own.items()})
+    if not file.is_file():
+        raise untrained(spec, "train", file)
+    tensors, metadata = load_weights(file)
+    network = build_detector(spec, scales=read_scales(metadata)).backbone
+    own = {name: value for name, value in tensors.items() if name.startswith("backbone.")}
+    network.load_state_dict({name.removeprefix("backbone."): value for name, value in own.items()})
     size = tuple(max(32, round(side * preset.factor / 32) * 32) for side in FULL_INPUT)
-    return network.eval(), "trained" if tensors else "initial", size
+    return network.eval(), "trained", size
 
 
 def load_classifier(spec: Spec) -> tuple[nn.Module, str]:
@@ -76,12 +76,20 @@ def load_classifier(spec: Spec) -> tuple[nn.Module, str]:
         network = build_classifier(spec, classes)
         network.load_state_dict(tensors)
         return network.eval(), "trained"
-    network = build_classifier(spec)
     if not init.is_file():
-        return network.eval(), "initial"
+        raise untrained(spec, "pretrain", init)
+    network = build_classifier(spec)
     tensors = {name.removeprefix("backbone."): value for name, value in load_weights(init)[0].items()}
     network.load_state_dict(tensors, strict=False)
     return network.eval(), "trained, but for the last linear layer, which this init does not hold"
+
+
+def untrained(spec: Spec, stage: str, file: Path) -> InputError:
+    """Return the error for an experiment without weights."""
+    return InputError(
+        f"{spec.name} was not trained under preset {spec.preset.name} ({file} does not exist), so there are no weights "
+        f"to export; run `python -m pipeline.stages.{stage} {spec.name} --preset {spec.preset.name}` first."
+    )
 
 
 @torch.inference_mode()

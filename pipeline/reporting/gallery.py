@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.data.manifest import load_split, size_counts
+from pipeline.data.pixels import LEVELS, as_rgb
 from pipeline.errors import InputError, reading
 from pipeline.files import read_json, replacing, write_text
 from pipeline.published.papers import NAMES, check_paper
@@ -61,7 +62,7 @@ def open_picture(root: Path, entry: dict) -> Image.Image:
     path = root / entry["file_name"]
     try:
         with Image.open(path) as image:
-            return (ImageOps.exif_transpose(image) if entry.get("exif") else image).convert("RGB")
+            return as_rgb(ImageOps.exif_transpose(image) if entry.get("exif") else image, entry.get("levels", LEVELS))
     except OSError as error:
         raise InputError(f"{path} cannot be read as an image ({error}); restore it and run verify again.") from error
 

@@ -10,6 +10,7 @@ from pipeline import config, paths
 from pipeline.cli import run
 from pipeline.data.fetching.official import compare_counts, counts_section
 from pipeline.data.sources import verify_preset
+from pipeline.data.summary import summary
 from pipeline.data.verification_page import write_verification_page
 from pipeline.files import write_text
 
@@ -17,6 +18,8 @@ from pipeline.files import write_text
 def main(options: argparse.Namespace) -> None:
     preset = config.load_preset(options.preset)
     manifest = verify_preset(preset, options.dataset)
+    for line, is_warning in summary(manifest):
+        print(f"warning: {line}" if is_warning else line, file=sys.stderr if is_warning else sys.stdout)
     data = preset.data_of(options.dataset)
     comparisons = [] if data.kind == "scaleworld" else compare_counts(data, manifest)
     for comparison in comparisons:

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from tiny_sets import instances, write_images, write_instances
 
-from pipeline.data.coco import clip_box, read_instances
+from pipeline.data.boxes import clip_box
+from pipeline.data.coco import read_instances
 from pipeline.data.segmentation import check_segmentation, decode_counts, polygon_area
+from pipeline.preset import Data
 
 
 def read(tmp_path, content, **options):
-    return read_instances(write_instances(tmp_path / "a.json", content), tmp_path, **options)
+    return read_instances(write_instances(tmp_path / "a.json", content), tmp_path, Data("coco", **options))
 
 
 def test_valid_file_keeps_every_value_sorted_by_id(tmp_path):

@@ -189,10 +189,16 @@ def test_missing_images_are_left_out_on_request(folder):
     assert (entry["images"], entry["annotations"], len(entry["files"])) == (1, 1, 1)
 
 
-def test_one_file_under_two_ids_is_noted(folder):
+@pytest.mark.parametrize("name", ["b.png", "./b.png", "sub/../b.png"])
+def test_one_file_under_two_ids_is_one_image(folder, name):
     content = instances()
-    content["images"].append(content["images"][0] | {"id": 99})
-    assert verify_one(folder, content)["splits"]["train"]["excluded"] == {"repeated_file": 1}
+    content["images"].append(content["images"][0] | {"id": 99, "file_name": name})
+    content["annotations"].append(content["annotations"][0] | {"id": 50, "image_id": 99, "bbox": [20, 3, 10, 5]})
+    manifest = verify_one(folder, content)
+    assert manifest["splits"]["train"]["excluded"] == {"repeated_file": 1}
+    train = normalised(folder)
+    assert [image["file_name"] for image in train["images"]] == ["sub/ä.jpg", "b.png"]
+    assert [a["image_id"] for a in train["annotations"]] == [3, 7, 7, 7]
 
 
 def test_page_counts_and_explains(folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.data.verify import Source, verify
+from pipeline.preset import Data
 
 INSTANCES = {
     "images": [
@@ -43,10 +44,10 @@ def write_instances(path: Path, content: object) -> Path:
     return path
 
 
-def verify_one(folder: Path, content: object, **options: object) -> dict:
+def verify_one(folder: Path, content: object, seed: int | None = None, keep: tuple = (), **rules: object) -> dict:
     """Verify one instances file as train, with the images in `folder/images`; return the manifest."""
     source = Source(write_instances(folder / "train_source.json", content), folder / "images")
-    return verify("tiny", "coco", {"train": source}, 1.0, folder / "out", **options)
+    return verify("tiny", "coco", {"train": source}, 1.0, folder / "out", Data("coco", **rules), seed, keep)
 
 
 def normalised(folder: Path, split: str = "train") -> dict:

@@ -314,3 +314,31 @@ def test_masks_need_sizes_and_segmentations():
         evaluate_detections(truth, [], iou_type="segm")
     with pytest.raises(ValueError, match="did you mean 'segm'"):
         evaluate_detections(truth, [], iou_type="segms")
+
+
+@pytest.mark.parametrize(
+    "counts",
+    ["o" * 40, "", "1", "\x7f", "PPYo1P", 5, None, [1200], [100, -20, 2420], [2500.0], [True, 2499], ["2500"], [2**70]],
+)
+def test_run_length_codes_are_checked_before_pycocotools_sees_them(counts):
+    truth = one_object()
+    truth["images"][0] |= {"height": 50, "width": 50}
+    result = {"image_id": 5, "category_id": truth["categories"][0]["id"], "score": 0.5}
+    result["segmentation"] = {"size": [50, 50], "counts": counts}
+    with pytest.raises(InputError, match="fill its image's 2500 pixels, but those of entry 0"):
+        evaluate_detections(truth | {"annotations": []}, [result], iou_type="segm")
+    result["segmentation"] = [[1, 1, 1e9, 1, 5, 5]]
+    with pytest.raises(InputError, match="points of a mask lie in or near its image"):
+        evaluate_detections(truth | {"annotations": []}, [result], iou_type="segm")
+
+
+@pytest.mark.parametrize("change", [{"bbox": 5}, {"score": 10**400}, {"bbox": [1, 1, 2, 10**400]}])
+def test_results_of_a_wrong_type(change):
+    truth = one_object()
+    result = {"image_id": 5, "category_id": truth["categories"][0]["id"], "score": 0.5, "bbox": [1, 1, 2, 2]}
+    with pytest.raises(InputError, match="must be finite, but entry 0"):
+        evaluate_detections(truth, [result | change])
+    for crowd in (-1, [], "1", None):
+        truth["annotations"][0]["iscrowd"] = crowd
+        with pytest.raises(InputError, match="iscrowd must be 0 or 1, but annotation 0"):
+            evaluate_detections(truth, [result])

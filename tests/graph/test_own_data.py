@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline import config, paths
 from pipeline.errors import InputError
-from pipeline.own.data import Part, load_size, pixel_factor, read_folder, split, write_preset
+from pipeline.own.data import Part, load_size, pixel_factor, read_folder, write_preset
 
 ROOT = paths.ROOT
 
@@ -24,14 +25,24 @@ def content(count: int = 40, categories: tuple[str, ...] = ("a", "b")) -> dict:
     return {"images": images, "annotations": boxes, "categories": kinds, "info": {"anything": 1}}
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Return a folder of 42 different images."""
+    root = tmp_path_factory.mktemp("made") / "photos"
+    root.mkdir()
+    for number in range(42):
+        Image.new("L", (1280, 960), 6 * number).save(root / f"{number:03}.jpg")
+    return root
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(photos, tmp_path, monkeypatch):
     """Enter a project with presets and sizes of its own, and an image folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     shutil.copytree(ROOT / "workflow/sizes", tmp_path / "workflow/sizes")
-    for name in ("workflow/presets", "photos"):
-        (tmp_path / name).mkdir()
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "workflow/presets").mkdir()
     return tmp_path
 
 
@@ -40,36 +51,71 @@ def written(data: dict, name: str = "all.json") -> str:
     return name
 
 
-def held(parts: dict) -> set[str]:
-    return {entry["file_name"] for entry in parts["val"][1]["images"]}
+def held(data: dict) -> set[str]:
+    """Return the names of the images that validate of one file."""
+    val = read_folder("own", "photos", written(data)).val
+    return {entry["file_name"] for entry in json.loads(Path(val.annotations).read_text())["images"]}
 
 
 def test_a_split_depends_on_file_names_alone(folder):
     data = content()
-    parts = split("own", Part("photos", "all.json"), data)
-    assert {name: len(found["images"]) for name, (_, found) in parts.items()} == {"train": 32, "val": 8}
+    first = held(data)
+    assert len(first) == 8
     shuffled = json.loads(json.dumps(data))
     random.Random(1).shuffle(shuffled["images"])
     for entry in shuffled["images"]:
         entry["id"] += 1000
     for one in shuffled["annotations"]:
         one["image_id"] += 1000
-    assert held(split("own", Part("photos", "all.json"), shuffled)) == held(parts)
-    more = content(41)  # one more image can take one place of another
-    assert len(held(split("own", Part("photos", "all.json"), more)) ^ held(parts)) <= 2
+    assert held(shuffled) == first
+    assert len(held(content(41)) ^ first) <= 2  # one more image can take one place of another
 
 
 def test_both_parts_are_whole_files_of_one_data_set(folder):
     data = content()
-    parts = split("own", Part("photos", "all.json"), data)
-    for part, (source, found) in parts.items():
+    data["annotations"][0]["bbox"][2] = float("nan")  # verification of the part counts it
+    found = read_folder("own", "photos", written(data))
+    parts = {}
+    for part, source in (("train", found.train), ("val", found.val)):
         assert source == Part("photos", f"data/compare/own/instances_{part}.json")
-        assert json.loads(Path(source.annotations).read_text()) == found
-        assert found["categories"] == data["categories"]
-        ids = {entry["id"] for entry in found["images"]}
-        assert found["annotations"] == [one for one in data["annotations"] if one["image_id"] in ids]
-    images = [entry["id"] for _, found in parts.values() for entry in found["images"]]
+        parts[part] = json.loads(Path(source.annotations).read_text())
+        assert parts[part]["categories"] == data["categories"]
+        ids = {entry["id"] for entry in parts[part]["images"]}
+        wanted = [one for one in data["annotations"] if one["image_id"] in ids]
+        assert json.dumps(parts[part]["annotations"]) == json.dumps(wanted)
+    images = [entry["id"] for part in parts.values() for entry in part["images"]]
     assert sorted(images) == [entry["id"] for entry in data["images"]]
+
+
+def test_one_picture_is_on_one_side_whatever_its_entries_and_copies(folder):
+    data = content()
+    name = sorted(held(data))[0]
+    shutil.copy(f"photos/{name}", "photos/copy.jpg")
+    entry = next(one for one in data["images"] if one["file_name"] == name)
+    data["images"] += [entry | {"id": 900, "file_name": f"./{name}"}, entry | {"id": 901, "file_name": "copy.jpg"}]
+    for key in (900, 901):
+        data["annotations"].append({"id": key, "image_id": key, "category_id": 1, "bbox": [1, 2, 30, 40]})
+    found = read_folder("own", "photos", written(data))
+    for part, there in ((found.train, 0), (found.val, 3)):
+        images = json.loads(Path(part.annotations).read_text())["images"]
+        assert sum(one["file_name"] in (name, f"./{name}", "copy.jpg") for one in images) == there
+    assert (found.train_images, found.val_images) == (32, 9)
+
+
+def test_damaged_pictures_and_odd_boxes_are_found_before_anything_is_written(folder):
+    data = content()
+    wrong = [one | {"bbox": [0.1, 0.1, 0.2, 0.2]} for one in data["annotations"]]
+    with pytest.raises(InputError, match=r"^all\.json: 80 of 80 boxes .*DATA='boxes=normalised'"):
+        read_folder("own", "photos", written(data | {"annotations": wrong}))
+    found = read_folder("own", "photos", "all.json", keys="boxes=normalised")
+    write_preset("own", "mini", found)
+    assert config.load_preset("own").data.boxes == "normalised"
+    shutil.rmtree("data")
+    path = folder / "photos/017.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"^all\.json: image 27: image file '017\.jpg' cannot be decoded"):
+        read_folder("own", "photos", written(data))
+    assert not Path("data").exists()
 
 
 def test_a_folder_with_one_file_says_how_it_was_split(folder):
@@ -80,7 +126,7 @@ def test_a_folder_with_one_file_says_how_it_was_split(folder):
 
 
 def test_named_validation_images_are_taken_as_they_are(folder):
-    (folder / "others").mkdir()
+    shutil.copytree("photos", "others")
     found = read_folder("own", "photos", written(content()), "others", written(content(5), "val.json"))
     assert (found.train, found.val) == (Part("photos", "all.json"), Part("others", "val.json"))
     assert (found.train_images, found.val_images, found.remarks) == (40, 5, [])
@@ -97,13 +143,17 @@ def test_categories_that_cannot_be_scored_are_named(folder):
 
 def test_pixels_against_cocos():
     def factor(*sides: tuple[int, int]) -> float:
-        images = [{"width": width, "height": height} for width, height in sides]
-        return pixel_factor({"images": images}, Path())
+        return pixel_factor([{"width": width, "height": height} for width, height in sides])
 
     assert factor((640, 480), (480, 640)) == 1.0
     assert factor((4000, 3000), (1280, 960), (1280, 960)) == 2.0  # the median
     assert factor((384, 256)) == 0.6
-    assert pixel_factor({"images": [{"file_name": "a.jpg"}]}, Path()) == 1.0
+
+
+def test_sizes_may_be_missing(folder):
+    data = content()
+    del data["images"][0]["height"], data["images"][1]["width"], data["images"][1]["height"]
+    assert read_folder("own", "photos", written(data)).original_factor == 2.0
 
 
 @pytest.mark.parametrize("size", ["mini", "small", "full"])
@@ -158,7 +208,10 @@ def test_a_preset_of_somebody_is_not_overwritten(folder):
         ({"val_images": "photos"}, "VAL_IMAGES is named without VAL_ANNOTATIONS"),
         ({"annotations": "broken.json"}, "broken.json is not valid JSON"),
         ({"annotations": "few.json"}, "few.json lists 19 images, and at least 20 are needed to split them"),
-        ({"annotations": "empty.json"}, "empty.json holds no usable box"),
+        ({"annotations": "empty.json"}, "empty.json has no usable box"),
+        ({"keys": "boxs=xyxy"}, "DATA has 'boxs=xyxy'; did you mean 'boxes'?"),
+        ({"keys": "boxes=corners"}, "DATA: Invalid enum value 'corners'"),
+        ({"keys": "max_megapixels=many"}, "max_megapixels is a number of millions of pixels"),
         ({"annotations": "unknown.json"}, "has category_id 9"),
         ({"val_annotations": "other.json"}, "Category 'c' is in only one of all.json and other.json"),
     ],
@@ -181,7 +234,7 @@ def test_complaints(folder, change, sentence):
 @pytest.mark.parametrize("name", ["Own", "my birds", "../x", ""])
 def test_names_that_are_none(folder, name):
     with pytest.raises(InputError, match="must be of small letters"):
-        write_preset(name, "mini", read_folder("own", "photos", written(content())))
+        read_folder(name, "photos", written(content()))
 
 
 def test_unknown_sizes_name_the_nearest(folder):

@@ -43,11 +43,20 @@ def test_trained_decomposed_detector(tiny_project):
     assert paths.onnx("tiny", spec.name).read_bytes() == before
 
 
-def test_without_weights_the_initial_network_is_named_so(tiny_project):
-    for name in ("pod_frcnn_r50_fpn_1x_fd", "resnet50"):
-        export_experiment(tiny.spec(name))
-    assert read_json(paths.export("tiny", "pod_frcnn_r50_fpn_1x_fd"))["weights"] == "initial"
-    found = read_json(paths.export("tiny", "resnet50"))  # its init is there, without the last layer
+def test_an_untrained_experiment_is_refused(tiny_project):
+    with pytest.raises(
+        InputError, match=r"fd was not trained under preset tiny .*stages\.train pod_frcnn_r50_fpn_1x_fd"
+    ):
+        export_experiment(tiny.spec("pod_frcnn_r50_fpn_1x_fd"))
+    paths.init("tiny", "resnet50").unlink()
+    with pytest.raises(InputError, match=r"resnet50 was not trained under preset tiny .*stages\.pretrain resnet50"):
+        export_experiment(tiny.spec("resnet50"))
+    assert not paths.onnx("tiny", "resnet50").exists()
+
+
+def test_an_init_lacks_the_last_layer(tiny_project):
+    export_experiment(tiny.spec("resnet50"))
+    found = read_json(paths.export("tiny", "resnet50"))
     assert found["weights"].startswith("trained, but for the last linear layer")
     assert found["contents"].startswith("whole network")
     assert found["outputs"] == {"output": [1, 1000]}
@@ -61,5 +70,7 @@ def test_an_init_is_what_the_classifier_holds(tiny_project):
 
 
 def test_a_scale_learner_cannot_be_exported(tiny_project):
+    spec = tiny.spec("pod_frcnn_r50_fpn_1x_gsl")
+    save_weights(paths.weights("tiny", spec.name), build_detector(spec, 6).state_dict(), {})
     with pytest.raises(InputError, match=r"pod_frcnn_r50_fpn_1x_gsl cannot be exported.*decompose"):
-        export_experiment(tiny.spec("pod_frcnn_r50_fpn_1x_gsl"))
+        export_experiment(spec)

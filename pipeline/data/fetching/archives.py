@@ -2,7 +2,9 @@
 
 import errno
 import fnmatch
+import gzip
 import hashlib
+import lzma
 import os
 import shutil
 import stat
@@ -20,6 +22,7 @@ from pipeline.files import sha256
 CHUNK = 2**20  # bytes
 MOST_MEMBERS = 3_000_000
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+BROKEN += (IndexError, lzma.LZMAError, gzip.BadGzipFile)  # the first is zipfile's, of a member without a name
 
 
 class Member(NamedTuple):
@@ -66,6 +69,8 @@ def unpack(
             raise InputError(f"{archive} holds other files than those meant (their digest differs); download it again.")
         merge(staging, folder)
         return count
+    except InputError:  # a ValueError too
+        raise
     except BROKEN as error:
         reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
         raise InputError(f"{archive} is damaged ({reason}); delete it and download it again.") from error
@@ -77,6 +82,8 @@ def unpack(
                 f"{archive} has a member that cannot be written ({error.strerror}: {error.filename}); delete what is "
                 "in its place, or download the archive again."
             ) from error
+        if error.errno == errno.EINVAL:  # zipfile seeks before the start of a damaged archive
+            raise InputError(f"{archive} is damaged ({error.strerror}); delete it and download it again.") from error
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.files import read_text
 
 RECORD = 2 + 3 * 32 * 32
 CLASSES = 100
@@ -55,7 +56,7 @@ def read_cifar100(path: Path) -> LabelledPixels:
         row = int(np.argmax(labels >= CLASSES))
         raise InputError(f"{path}: record {row} has fine label {labels[row]}, but labels end at 99; restore the file.")
     names = path.parent / "fine_label_names.txt"
-    classes = tuple(names.read_text().split()) if names.is_file() else tuple(str(i) for i in range(CLASSES))
+    classes = tuple(read_text(names).split()) if names.is_file() else tuple(str(i) for i in range(CLASSES))
     if len(classes) != CLASSES:
         raise InputError(f"{names} holds {len(classes)} names, but CIFAR-100 has {CLASSES}; restore the file.")
     return LabelledPixels(records[:, 2:].reshape(-1, 3, 32, 32), tuple(int(v) for v in labels), classes)

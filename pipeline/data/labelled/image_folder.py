@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import paths
-from pipeline.data.images import FORMATS, check_root, locate, read_image
+from pipeline.data.images import FORMATS, check_root, read_image
+from pipeline.data.names import locate
+from pipeline.data.pixels import as_rgb
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_json, read_text, write_json
 
@@ -42,7 +44,7 @@ class LabelledFiles:
 
         Image.init()  # does nothing the second time
         with Image.open(self.root / self.files[row], formats=[f for f in FORMATS if f in Image.OPEN]) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(as_rgb(image))
 
     @property
     def digest(self) -> str:
@@ -141,7 +143,7 @@ def undecodable(root: Path, files: Sequence[str], place: str) -> dict[str, str]:
 
     def problem(file: str) -> str | None:
         try:
-            read_image(str(root / file), file, place, decode=True)
+            read_image(str(root / file), file, place)
         except InputError as error:
             return str(error)
         return None
