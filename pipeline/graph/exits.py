@@ -36,5 +36,7 @@ def exit_code(call: Callable[[], int | None]) -> int:
 
 
 def interrupted(*_: object) -> None:
-    """Let both signals end a command in one way."""
+    """Let both signals end a command in one way; another one does not hurry it, or something would be left running."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
