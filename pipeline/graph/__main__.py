@@ -1,13 +1,18 @@
 """The graph's command line: `build`, `accept`, `enter`, `prove`, `tables`, `check`, `write`."""
 
-import argparse
-import os
-import sys
+import signal
 
-from pipeline.graph.exits import exit_code
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a Ctrl-C before `exit_code` can say anything ends in silence
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+
+from pipeline.graph.exits import exit_code  # noqa: E402
 
 
 def main() -> int:
+    """Read the command line and do what it asks for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.graph", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     builder = actions.add_parser("build", help="run what DVC calls out of date, in parallel")
@@ -37,7 +42,7 @@ def main() -> int:
     actions.add_parser("write", help="write dvc.yaml files, indexes and docs/differences.md")
     actions.add_parser("check", help="compare DVC's graph with Snakemake's; exit code 1 where they differ")
     options = parser.parse_args()
-    return exit_code(lambda: act(options))
+    return act(options)
 
 
 def act(options: argparse.Namespace) -> int:
@@ -67,4 +72,4 @@ def act(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -13,6 +13,7 @@ class BuildError(Exception):
 
 def exit_code(call: Callable[[], int | None]) -> int:
     """Return a command's exit code: what it returns, 1 for a stage that failed, 2 for bad input, 130 after a signal."""
+    signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGTERM, interrupted)
     try:
         return call() or 0
@@ -35,5 +36,7 @@ def exit_code(call: Callable[[], int | None]) -> int:
 
 
 def interrupted(*_: object) -> None:
-    """Let SIGTERM end a command as Ctrl-C does."""
+    """Let both signals end a command in one way; another one does not hurry it, or something would be left running."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -121,9 +121,10 @@ def test_every_end_is_one_sentence(error, code, said, capsys):
     def fail():
         raise error
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     assert exits.exit_code(fail) == code
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     printed = capsys.readouterr()
     assert said in printed.err
     assert "Traceback" not in printed.err + printed.out
