@@ -18,6 +18,7 @@ SLACK, SLACK_SHARE = 2.0, 0.01  # pixels, and share of a side, by which hand-dra
 MANY = 0.1  # share of boxes that do not fit from which on another convention is asked for
 FEW = 0.05  # largest share that does not fit in a convention that is named
 BETTER = 0.2  # and its largest part of the share that does not fit now
+SEVERAL = 20  # boxes whose place is no chance
 SHARE_ENDS = (-0.001, 1.001)  # of numbers that are shares of a picture's sides
 
 
@@ -109,6 +110,14 @@ def check_convention(
         f"{round((1 - others[best]) * len(bad))} do as {meaning(best)}; if they are that, write `boxes: {best}` under "
         f"`data` of the preset (make compare: DATA='boxes={best}'){also}, else correct the file."
     )
+
+
+def in_one_quarter(boxes: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether many boxes all lie in the left upper quarter of their pictures: those of another scale do.
+
+    Boxes in percent, or of smaller copies of the pictures, fit theirs and are wrong. [n, 4] x, y, w, h, and [n, 2].
+    """
+    return len(boxes) >= SEVERAL and bool((boxes[:, :2] + boxes[:, 2:] <= sizes / 2).all())
 
 
 def clip_box(box: list[float], width: int, height: int) -> tuple[list[float] | None, str | None]:

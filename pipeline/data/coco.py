@@ -14,11 +14,11 @@ import numpy as np
 from pipeline.data import fields
 from pipeline.data import images as image_files
 from pipeline.data.areas import unusable
-from pipeline.data.boxes import check_convention, clip_box, to_xywh
+from pipeline.data.boxes import NORMALISED, check_convention, clip_box, in_one_quarter, to_xywh
 from pipeline.data.exclusions import Exclusions, shown
 from pipeline.data.names import locate, relative, tidy
 from pipeline.data.orientation import Header, room, settle
-from pipeline.data.segmentation import check_segmentation
+from pipeline.data.segmentation import check_segmentation, in_pixels
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.preset import AS_FOUND, Data
@@ -38,7 +38,9 @@ class Images:
     left_out: set[int]  # without a size and a file
 
 
-def read_instances(annotations: Path, images_root: Path, rules: Data = AS_FOUND) -> Found:
+def read_instances(
+    annotations: Path, images_root: Path, rules: Data = AS_FOUND, others_upright: bool | None = None
+) -> Found:
     """Read an instances file; return the data set with its own category ids, and counts and examples of exclusions.
 
     Images: `id, file_name, width, height` and, where annotated upright but stored turned, `exif`. Annotations: `id,
@@ -46,21 +48,27 @@ def read_instances(annotations: Path, images_root: Path, rules: Data = AS_FOUND)
     Each is sorted by id. Of image files that are there, the headers are read. Raise InputError at the first entry that
     breaks a rule.
     """
-    return check_instances(read_json(annotations), str(annotations), Path(images_root), rules)
+    data, place = read_json(annotations), str(annotations)
+    return check_instances(data, place, Path(images_root), rules, others_upright=others_upright)
 
 
 def check_instances(
-    data: Any, place: str, images_root: Path, rules: Data = AS_FOUND, convention: str = "xywh", first: int = 0
+    data: Any,
+    place: str,
+    images_root: Path,
+    rules: Data = AS_FOUND,
+    convention: str = "xywh",
+    first: int = 0,
+    others_upright: bool | None = None,
 ) -> Found:
     """Check the content of an instances file, which errors call `place`; return what `read_instances` returns.
 
     Args:
-        data: the content.
-        place: names the file in errors.
         images_root: the folder that file names start from.
         rules: what the preset says on reading.
         convention: of boxes, where the rules name none (a name of `boxes.CONVENTIONS`).
         first: number of the first pixel.
+        others_upright: how another split's turned pictures were annotated (`orientation.settle`).
     """
     if not isinstance(data, dict):
         raise InputError(
@@ -76,7 +84,8 @@ def check_instances(
     categories, joined = _categories(entries["categories"], used, place, exclusions)
     images = _images(entries["images"], place, images_root, rules, exclusions)
     records = _records(entries["annotations"], place, images, joined, exclusions)
-    _set_boxes(records, images, rules, convention, first, place, exclusions)
+    upright = rules.exif, others_upright
+    _set_boxes(records, images, rules.boxes or convention, first, place, upright, exclusions)
     annotations = [kept for kept in (_shape(record, images.kept, exclusions) for record in records) if kept]
     coco = {
         "images": [images.kept[key] for key in sorted(images.kept)],
@@ -209,28 +218,37 @@ def _records(
 
 
 def _set_boxes(
-    records: list[dict], images: Images, rules: Data, convention: str, first: int, place: str, exclusions: Exclusions
+    records: list[dict],
+    images: Images,
+    convention: str,
+    first: int,
+    place: str,
+    upright: tuple[str, bool | None],
+    exclusions: Exclusions,
 ) -> None:
     """Give records their boxes in pixels, and pictures that were annotated upright their turned size, in place."""
-    convention = rules.boxes or convention
+
+    def sizes_of(sizes: dict[int, tuple[int, int]]) -> np.ndarray:
+        return np.array([sizes[record["image_id"]] for record in records], dtype=float).reshape(-1, 2)
+
     numbers = np.array([record["bbox"] for record in records], dtype=float).reshape(-1, 4)
-    rooms = {key: room(entry, images.headers.get(key)) for key, entry in images.kept.items()}
-    owners = [record["image_id"] for record in records]
-    sizes = np.array([rooms[key] for key in owners], dtype=float).reshape(-1, 2)
-    check_convention(numbers, sizes, convention, first, place, [record["name"] for record in records])
-    shares = convention.startswith("normalised")
-    rows = defaultdict(list)
-    for row, key in enumerate(owners):
-        rows[key].append(row)
+    rooms = sizes_of({key: room(entry, images.headers.get(key)) for key, entry in images.kept.items()})
+    check_convention(numbers, rooms, convention, first, place, [record["name"] for record in records])
+    shares = convention in NORMALISED
+    by_image = defaultdict(list)
+    if not shares:  # which fit both ways
+        for record, box in zip(records, to_xywh(numbers, rooms, convention, first), strict=True):
+            by_image[record["image_id"]].append(box)
+    found = {key: np.array(boxes) for key, boxes in by_image.items()}
+    settle(images.kept, images.headers, images.sized, found, *upright, exclusions)
+    sizes = sizes_of({key: (entry["width"], entry["height"]) for key, entry in images.kept.items()})
     boxes = to_xywh(numbers, sizes, convention, first)
-    by_image = {key: boxes[rows[key]] for key in images.headers if rows[key] and not shares}
-    settle(images.kept, images.headers, images.sized, by_image, rules.exif, exclusions)
-    if shares:  # of a picture whose size may only be known now
-        sizes = np.array([[images.kept[key]["width"], images.kept[key]["height"]] for key in owners], dtype=float)
-        boxes = to_xywh(numbers, sizes.reshape(-1, 2), convention, first)
     wrong = unusable([record["entry"].get("area") for record in records], boxes)
     for record, box, is_wrong in zip(records, boxes.tolist(), wrong, strict=True):
-        record["bbox"], record["area_is_wrong"] = box, is_wrong
+        record |= {"bbox": box, "area_is_wrong": is_wrong, "shares": shares}
+    if in_one_quarter(boxes, sizes):
+        for record in records:
+            exclusions.add("one_quarter", record["name"])
 
 
 def _shape(record: dict, images: dict[int, dict], exclusions: Exclusions) -> dict | None:
@@ -246,7 +264,8 @@ def _shape(record: dict, images: dict[int, dict], exclusions: Exclusions) -> dic
     box_area = clipped[2] * clipped[3]
     mask, mask_area = None, 0.0
     if entry.get("segmentation") not in (None, [], {}):
-        mask, mask_area, dropped = check_segmentation(entry["segmentation"], width, height)
+        shape = in_pixels(entry["segmentation"], width, height) if record["shares"] else entry["segmentation"]
+        mask, mask_area, dropped = check_segmentation(shape, width, height)
         if mask is None:
             exclusions.add("bad_mask", name)
         for _ in range(dropped if mask is not None else 0):

@@ -36,6 +36,12 @@ REASONS: dict[str, Reason] = {
     "other_category": Reason("annotation of a category that `categories` does not name", "left out", True, None),
     "mac_companion": Reason("companion that a Mac writes beside a file (._name)", "left out", True, None, ""),
     "clipped": Reason("box partly outside its image", "kept, cut to the image", False),
+    "one_quarter": Reason(
+        "box of a file whose boxes all lie in the left upper quarter of their images",
+        "kept; percent, or pixels of smaller copies?",
+        False,
+        0,
+    ),
     "bad_area": Reason(NO_AREA, "kept, area computed from mask or box", False),
     "size_from_file": Reason("image entry without width or height", "kept, size read from file", False, None, "images"),
     "exif_rotated": Reason(

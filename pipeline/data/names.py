@@ -24,7 +24,8 @@ def locate(root: Path, file_name: str, place: str, links: str = "inside") -> str
 
     Args:
         root: the folder; it may be a symbolic link itself.
-        file_name: relative to it. Where only another Unicode form of the name exists (a Mac's), that is the file.
+        file_name: relative to it. Where only another Unicode form of the name exists (a Mac's), or one without
+            outer blanks, that is the file.
         place: names the entry in errors.
         links: `inside` refuses a link that leaves the folder, unless it leads into the cache of the DVC project that
             the folder lies in; `follow` takes it as it is.
@@ -61,12 +62,13 @@ def relative(path: str, root: Path) -> str:
 
 
 def _other_form(root: str, file_name: str) -> str | None:
-    """Return the path of a file whose name differs in its Unicode form only, None where there is none."""
+    """Return the path of a file whose name differs in Unicode form or outer blanks only, None without one."""
     path = root
     for part in file_name.split("/"):
         if part in ("", "."):
             continue
-        found = _listing(path).get(unicodedata.normalize("NFC", part)) if part != ".." else part
+        form = unicodedata.normalize("NFC", part)
+        found = part if part == ".." else _listing(path).get(form) or _listing(path).get(form.strip())
         if found is None:
             return None
         path = os.path.join(path, found)

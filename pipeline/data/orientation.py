@@ -30,13 +30,15 @@ def settle(
     sized: set[int],
     boxes: Mapping[int, np.ndarray],
     rule: str,
+    others: bool | None,
     exclusions: Exclusions,
 ) -> None:
     """Decide for each picture with an EXIF orientation, and give upright ones their turned size and `exif`, in place.
 
     A picture shows how it was annotated where its entry has the turned size, or where fewer boxes leave it one way than
-    the other. Of those that do not, most of the file's others decide; without any, the entry's size is believed, and
-    pictures whose entries have no size are taken as upright, as viewers show them. Both are counted as assumed.
+    the other. Of those that do not, most of the file's others decide; without any, another split; without that, the
+    entry's size is believed, and pictures without one are taken as upright, as viewers show them. All these are
+    counted as assumed.
 
     Args:
         images: entries by id.
@@ -44,6 +46,7 @@ def settle(
         sized: ids of the images whose entries have a size of their own.
         boxes: [n, 4] x, y, w, h in pixels, by id of the image.
         rule: `auto`, or what holds for all: `upright` or `stored`.
+        others: whether another split's pictures were upright, None where there is none or they differ.
         exclusions: counts what was decided.
     """
     odd = {key: headers[key] for key in images if key in headers and headers[key].orientation != 1}
@@ -55,7 +58,8 @@ def settle(
         if rule != "auto":
             vote = rule == "upright"
         elif vote is None:
-            vote = 2 * sum(votes) > len(votes) if votes else key not in sized
+            unseen = key not in sized if others is None else others
+            vote = 2 * sum(votes) > len(votes) if votes else unseen
             exclusions.add("assumed_upright" if vote else "assumed_stored", name)
         if vote:
             if (image["width"], image["height"]) == header.size and header.orientation in QUARTER:
@@ -75,3 +79,9 @@ def upright(image: Mapping, header: Header, sized: bool, boxes: np.ndarray | Non
         return None
     bad = [int(misfits(boxes, np.tile([way], (len(boxes), 1)).astype(float)).sum()) for way in (size, turned)]
     return None if bad[0] == bad[1] else bad[1] < bad[0]
+
+
+def all_upright(exclusions: Exclusions) -> bool | None:
+    """Return whether all pictures of a split with an EXIF orientation were upright, None where some differ."""
+    rotated, ignored = exclusions.counts["exif_rotated"], exclusions.counts["exif_ignored"]
+    return None if bool(rotated) == bool(ignored) else bool(rotated)

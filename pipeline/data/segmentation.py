@@ -39,6 +39,16 @@ def check_segmentation(value: Any, width: int, height: int) -> tuple[Any, float,
     return kept or None, total, len(value) - len(kept)
 
 
+def in_pixels(value: Any, width: int, height: int) -> Any:
+    """Return a segmentation whose polygons may be shares of the picture with its points in pixels."""
+    if not isinstance(value, list):
+        return value
+    parts = [[as_float(number) for number in part] if isinstance(part, list) else [None] for part in value]
+    if any(number is None or not 0 <= number <= 1.001 for part in parts for number in part):
+        return value
+    return [[number * (width, height)[k % 2] for k, number in enumerate(part)] for part in parts]
+
+
 def polygon_area(polygon: Any, width: int, height: int) -> float:
     """Return the shoelace area of `[x1, y1, x2, y2, ...]`, or 0 where it is no polygon of this image."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:

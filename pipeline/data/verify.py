@@ -14,6 +14,7 @@ from pipeline.data.exclusions import REASONS, Exclusions, shown
 from pipeline.data.images import check_images, check_root
 from pipeline.data.manifest import split_entry, write_manifest
 from pipeline.data.names import tidy
+from pipeline.data.orientation import all_upright
 from pipeline.data.pixels import LEVELS
 from pipeline.data.voc import read_voc
 from pipeline.errors import InputError, nearest
@@ -111,9 +112,11 @@ def read_splits(
     """
     splits: dict[str, Split] = {}
     categories: list[dict] = []
+    others_upright = None
     for name in (TRAIN, *(name for name in sources if name != TRAIN)):
         place = sources[name].place
-        coco, exclusions = _read(sources[name], categories, rules)
+        coco, exclusions = _read(sources[name], categories, rules, others_upright)
+        others_upright = all_upright(exclusions) if others_upright is None else others_upright
         if keep:
             keep_categories(coco, [tidy(word) for word in keep], exclusions, place)
         new = new_categories(categories, coco["categories"], place)
@@ -190,13 +193,15 @@ def normalise(coco: dict, categories: list[dict]) -> dict:
     }
 
 
-def _read(source: Source, known: list[dict], rules: Data) -> tuple[dict, Exclusions]:
+def _read(source: Source, known: list[dict], rules: Data, others_upright: bool | None) -> tuple[dict, Exclusions]:
     if source.voc_root is not None:
         names = [category["name"] for category in known]
-        coco, counts, examples = read_voc(source.voc_root, source.voc_split, source.voc_years, names, rules)
+        coco, counts, examples = read_voc(
+            source.voc_root, source.voc_split, source.voc_years, names, rules, others_upright
+        )
     else:
         check_root(source.images_root)
-        coco, counts, examples = read_instances(source.annotations, source.images_root, rules)
+        coco, counts, examples = read_instances(source.annotations, source.images_root, rules, others_upright)
         coco["images_root"] = Path(source.images_root).as_posix()
     return coco, Exclusions(counts, examples)
 

@@ -22,14 +22,19 @@ from pipeline.files import read_bytes, read_text
 from pipeline.preset import AS_FOUND, Data
 
 PARTS = ("JPEGImages", "Annotations", "ImageSets/Main")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".tif", ".tiff", ".webp")
 MOST_BYTES = 20_000_000  # of one annotation file
 FLAG = re.compile(r"\s+(1|0|-1)$")  # of a list of one class: whether the image shows it
 DIFFICULT = {"": 0, "0": 0, "1": 1, "unspecified": 0, "false": 0, "true": 1, "no": 0, "yes": 1}
 
 
 def read_voc(
-    root: Path, split: str, years: Sequence[str] = (), names: Sequence[str] = (), rules: Data = AS_FOUND
+    root: Path,
+    split: str,
+    years: Sequence[str] = (),
+    names: Sequence[str] = (),
+    rules: Data = AS_FOUND,
+    others_upright: bool | None = None,
 ) -> tuple[dict, Counter, dict[str, list[str]]]:
     """Read one split of a VOC folder; return what `read_instances` does, and `images_root`, the root of file names.
 
@@ -56,7 +61,7 @@ def read_voc(
         "annotations": [{"id": i, "category_id": ids[e.pop("name")], **e} for i, e in enumerate(objects, start=1)],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
     }
-    coco, counts, examples = check_instances(data, f"{root} ({split})", base, rules, convention="xyxy", first=1)
+    coco, counts, examples = check_instances(data, f"{root} ({split})", base, rules, "xyxy", 1, others_upright)
     exclusions = Exclusions(counts, examples)
     for name in companions:
         exclusions.add("mac_companion", shown(name))

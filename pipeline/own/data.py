@@ -12,6 +12,7 @@ import yaml
 
 from pipeline import config, paths
 from pipeline.data.names import locate, relative
+from pipeline.data.orientation import all_upright
 from pipeline.data.verify import Source, Split, read_splits
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_json, write_text
@@ -95,6 +96,9 @@ def read_folder(
             )
     else:
         held = validating(checked["train"], annotations)
+        upright = all_upright(checked["train"].exclusions)
+        if upright is not None:  # what the whole file shows holds for its parts
+            rules = {"exif": "upright" if upright else "stored", **rules}
         named = write_parts(name, train, held, rules.get("links", "inside"))
         found = {one: part_of(found["train"], held, inside=one == "val") for one in ("train", "val")}
         remarks = [

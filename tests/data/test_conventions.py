@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_sets import normalised, verify_one, voc_object, write_voc
+from tiny_sets import normalised, verify_one, voc_object, write_instances, write_voc
 
 from pipeline.data.boxes import CONVENTIONS, to_xywh
 from pipeline.data.verify import Source, verify
@@ -163,3 +163,29 @@ def test_areas_that_are_none(folder):
     for annotation in content["annotations"][3:]:  # most are shares of the picture: none is believed
         annotation["area"] /= WIDTH * HEIGHT
     assert verify_one(folder, content)["splits"]["train"]["excluded"] == {"bad_area": 24}
+
+
+def test_polygons_are_shares_where_boxes_are(folder):
+    content = instances(written(boxes(), "normalised"))
+    polygon = [0.25, 0.25, 0.75, 0.25, 0.75, 0.5, 0.25, 0.5]
+    content["annotations"][0] |= {"bbox": [0.25, 0.25, 0.5, 0.25], "segmentation": [polygon]}
+    verify_one(folder, content, boxes="normalised")
+    found = normalised(folder)["annotations"][0]
+    assert found["area"] == pytest.approx(WIDTH * HEIGHT / 8)
+    assert found["segmentation"] == [[15, 10, 45, 10, 45, 20, 15, 20]]
+
+
+def test_boxes_of_a_smaller_copy_are_remarked(folder):
+    excluded = verify_one(folder, instances(boxes() / 2))["splits"]["train"]["excluded"]
+    assert excluded == {"one_quarter": 24}
+
+
+def test_what_train_shows_of_turned_pictures_holds_for_val(folder):
+    for k in range(4):
+        turned(folder, k)
+    sources = {}
+    for split, rows in (("train", [TALL, BOTH, BOTH, BOTH]), ("val", [BOTH] * 4)):
+        path = write_instances(folder / f"{split}.json", instances(np.array(rows, dtype=float)))
+        sources[split] = Source(path, folder / "images")
+    verify("tiny", "coco", sources, 1.0, folder / "out")
+    assert all(image["exif"] for split in sources for image in normalised(folder, split)["images"])

@@ -7,6 +7,7 @@ below the current folder (`paths.decoded`), by names, sizes and dates, because d
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -158,6 +159,6 @@ def dated_digest(root: Path, files: Sequence[str], place: str) -> str:
     parts = [str(root.resolve()), place]
     for file in files:
         path = root / file
-        stat = path.stat() if path.is_file() else None
+        stat = path.stat() if os.path.isfile(path) else None  # False, too, for a name that is too long
         parts.append(f"{file} {stat.st_size} {stat.st_mtime_ns}" if stat else f"{file} missing")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
