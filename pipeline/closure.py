@@ -23,7 +23,19 @@ PARTS = "pipeline.parts"
 UNDIGESTED = {
     f"{PACKAGE}.{name}"
     for name in (
-        *("cli", "closure", "code_digest", "config", "defaults", "errors", "launch", "lazy", "machine", "options"),
+        *(
+            "bounds",
+            "cli",
+            "closure",
+            "code_digest",
+            "config",
+            "defaults",
+            "errors",
+            "launch",
+            "lazy",
+            "machine",
+            "options",
+        ),
         *("parts", "paths", "preset", "settings"),
     )
 }

@@ -57,7 +57,7 @@ class Data(Options):
     boxes: Literal["xywh", "xyxy", "cxcywh", "normalised", "normalised_xyxy", "normalised_cxcywh"] | None = None
     exif: Literal["auto", "upright", "stored"] = "auto"  # how pictures with an EXIF orientation were annotated
     links: Literal["inside", "follow"] = "inside"  # whether links may leave the image folder
-    max_megapixels: float = 100.0  # of one picture: up to 1.5 GB while it is decoded
+    max_megapixels: Positive = 100.0  # of one picture: up to 1.5 GB while it is decoded
     may_publish_images: bool = False  # pictures of photographs stay out of git
 
 

@@ -141,7 +141,7 @@ def test_what_is_added_and_left_at_its_default_retrains_nothing(before, project)
     change(options, "class Method(", "class Words(Options):\n    x: int = 3\n\n\nclass Method(")
     last = "    snip: SnipOptions | None = None\n"
     change(options, last, f"{last}    words: Words = Words()\n    other: Words | None = None\n")
-    change(preset, "    ema: float", "    extra: int = 3\n    ema: float")
+    change(preset, "    ema: Average", "    extra: int = 3\n    ema: Average")
     change(project / "workflow/presets/mini.yaml", "name: mini", "# a comment\nname: mini")
     change(project / "workflow/presets/mini.yaml", "title: mini", "title: Mini")
     change(project / "workflow/schedules/dst.yaml", "source:", "flip: 0.5\nsource:")  # as by default
@@ -151,7 +151,11 @@ def test_what_is_added_and_left_at_its_default_retrains_nothing(before, project)
 
 
 def test_a_default_that_changes_retrains_what_leaves_it_out(before, project):
-    change(project / "pipeline/options.py", "    warmup_iterations: int = 500", "    warmup_iterations: int = 600")
+    change(
+        project / "pipeline/options.py",
+        "    warmup_iterations: CountOrZero = 500",
+        "    warmup_iterations: CountOrZero = 600",
+    )
     change(project / "pipeline/preset.py", "    roi_batch: int = 512", "    roi_batch: int = 256")  # mini says 64
     recipes = (paths.ROOT / "workflow/schedules").glob("*.yaml")
     silent = {path.stem for path in recipes if "warmup_iterations" not in read_yaml(path)}
