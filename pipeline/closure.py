@@ -23,20 +23,8 @@ PARTS = "pipeline.parts"
 UNDIGESTED = {
     f"{PACKAGE}.{name}"
     for name in (
-        *(
-            "bounds",
-            "cli",
-            "closure",
-            "code_digest",
-            "config",
-            "defaults",
-            "errors",
-            "launch",
-            "lazy",
-            "machine",
-            "options",
-        ),
-        *("parts", "paths", "preset", "settings"),
+        *("bounds", "cli", "closure", "code_digest", "config", "defaults", "errors", "launch", "lazy", "machine"),
+        *("options", "parts", "paths", "preset", "settings"),
     )
 }
 
