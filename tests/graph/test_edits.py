@@ -154,11 +154,9 @@ def test_a_default_that_changes_retrains_what_leaves_it_out(before, project):
     change(
         project / "pipeline/options.py",
         "    warmup_iterations: CountOrZero = 500",
-        "    warmup_iterations: Count = 600",
+        "    warmup_iterations: CountOrZero = 600",
     )
-    change(
-        project / "pipeline/preset.py", "    roi_batch: Candidates = 512", "    roi_batch: Candidates = 256"
-    )  # mini: 64
+    change(project / "pipeline/preset.py", "    roi_batch: Candidates = 512", "    roi_batch: Candidates = 256")
     recipes = (paths.ROOT / "workflow/schedules").glob("*.yaml")
     silent = {path.stem for path in recipes if "warmup_iterations" not in read_yaml(path)}
     assert touched(before, elsewhere(project)) == having(lambda spec: spec.experiment.recipe in silent)
