@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from pipeline.layers.grouped_dilated import conv2d
 from pipeline.layers.kaiming import KaimingConv2d, check_channels, check_kernel_size
@@ -15,6 +14,7 @@ from pipeline.layers.psconv_cuda import CudaConv
 from pipeline.layers.psconv_grouped import grouped_conv2d, masked_conv2d
 from pipeline.layers.psconv_lattice import Lattice, make_plan
 from pipeline.layers.three_branch import count_parts, merge_branches
+from pipeline.layers.tracing import is_traced
 
 # Least channels per group with which grouped convolutions beat dense ones of the masked weight. Measured on a CPU with
 # AMX, 1 thread, forward and backward, 14 to 56 pixels: dense ones cost 3 to 4.4 plain convolutions at any width.
@@ -101,7 +101,7 @@ class PSConv2d(KaimingConv2d):
             return conv2d(x, weight, None, stride, dilation * (self.kernel_size[0] // 2), dilation, self.groups)
         if self._is_thin(x.dtype) and (self._plan is None or x.device.type == "cpu"):
             return masked_conv2d(x, weight, self._masks, self._distinct, stride, self.groups)
-        if _is_traced() or x.device.type not in ("cpu", "cuda"):
+        if is_traced() or x.device.type not in ("cpu", "cuda"):
             return grouped_conv2d(x, weight, self._plan, stride)
         return (self._on_cpu if x.device.type == "cpu" else self._on_cuda)(x, weight)
 
@@ -136,17 +136,6 @@ class PSConv2d(KaimingConv2d):
             if biases and layer.bias is not None:
                 layer.bias.copy_(torch.stack(biases).sum(0))
         return layer
-
-
-def _is_traced() -> bool:
-    """Tell whether the operations are observed (compiler, export, counter, function transform), not only the result."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or is_in_torch_dispatch_mode()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-    )
 
 
 def _check(in_channels, out_channels, kernel_size, stride, groups, dilations, axes, layout) -> None:
