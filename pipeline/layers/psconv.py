@@ -11,6 +11,7 @@ from pipeline.layers.grouped_dilated import conv2d
 from pipeline.layers.kaiming import KaimingConv2d, check_channels, check_kernel_size
 from pipeline.layers.psconv_cpu import CpuGroupedConv
 from pipeline.layers.psconv_cuda import CudaConv
+from pipeline.layers.psconv_folded import FoldedConv, foldable
 from pipeline.layers.psconv_grouped import grouped_conv2d, masked_conv2d
 from pipeline.layers.psconv_lattice import Lattice, make_plan
 from pipeline.layers.three_branch import count_parts, merge_branches
@@ -62,6 +63,7 @@ class PSConv2d(KaimingConv2d):
         self._plan = make_plan(self._lattice)
         self._on_cpu = CpuGroupedConv(self._plan, stride, kernel_size) if self._plan else None
         self._on_cuda = CudaConv(self._lattice, self._plan, stride) if self._plan else None
+        self._folded = FoldedConv(self._on_cpu, stride, kernel_size) if foldable(self._plan) else None
         masks = self._lattice.masks() if self._is_thin(torch.bfloat16) else None
         self.register_buffer("_masks", masks, persistent=False)
 
@@ -70,6 +72,11 @@ class PSConv2d(KaimingConv2d):
         if self._plan is None:
             return True
         return not self._lattice.depthwise and self._plan.width < _GROUP_WIDTH.get(dtype, 24)
+
+    def folded(self, device: torch.device, dtype: torch.dtype) -> FoldedConv | None:
+        """Return this convolution with channel orders that its neighbours take over, where there is one."""
+        usable = type(self) is PSConv2d and device.type == "cpu" and self.bias is None and not is_traced()
+        return self._folded if usable and not self._is_thin(dtype) else None
 
     def dilation_lattice(self) -> Tensor:
         """Return the dilation of every kernel, int [C_out, C_in/groups], on the CPU."""
@@ -103,7 +110,7 @@ class PSConv2d(KaimingConv2d):
             return masked_conv2d(x, weight, self._masks, self._distinct, stride, self.groups)
         if is_traced() or x.device.type not in ("cpu", "cuda"):
             return grouped_conv2d(x, weight, self._plan, stride)
-        return (self._on_cpu if x.device.type == "cpu" else self._on_cuda)(x, weight)
+        return self._on_cpu(x, weight, self.weight) if x.device.type == "cpu" else self._on_cuda(x, weight)
 
     @classmethod
     def from_three_branch(cls, state_dict: Mapping[str, Tensor], *, dilation: int = 2, **kwargs) -> PSConv2d:
