@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.layers.fractional_columns import column_conv2d
 from pipeline.layers.grouped_dilated import conv2d
 
 
@@ -41,6 +43,17 @@ def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride
     values = scales.detach().double().tolist()
     if not all(math.isfinite(value) for pair in values for value in pair):
         raise ValueError(f"Scales must be finite, got {values}; training has diverged.")
+    learning = torch.is_grad_enabled() and scales.requires_grad
+    whole = all(value.is_integer() for pair in values for value in pair) and not learning  # plain convolutions
+    if x.device.type == "cpu" and groups == 1 and tuple(weight.shape[2:]) == (3, 3) and not whole and x.numel():
+        if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
+            x, weight = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, weight))
+        return column_conv2d(x, weight, scales, values, stride, partial(_blended, values=values, stride=stride))
+    return _blended(x, weight, scales, values, stride, groups)
+
+
+def _blended(x: Tensor, weight: Tensor, scales: Tensor, values, stride: int, groups: int = 1) -> Tensor:
+    """Blend the convolutions of all images, those with equal floors together."""
     floors = [(math.floor(h), math.floor(w)) for h, w in values]
     upper = (scales - scales.new_tensor(floors))[:, :, None, None, None]  # [N, 2, 1, 1, 1]
     blend = torch.stack([1 - upper, upper])  # [floor or ceil, N, 2, 1, 1, 1]

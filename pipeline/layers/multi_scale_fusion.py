@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.layers.group_norm import GroupNorm
+
 
 class MultiScaleFusion(nn.Module):
     """M(x) = x + U(C(F_1(S(x)), ..., F_n(S(x)))), F_s: resize by s, `convs` times 3x3 + GN + ReLU, resize back.
@@ -76,24 +78,25 @@ class MultiScaleFusion(nn.Module):
         for scale, branch in zip(self.scales, self.branches, strict=True):
             scaled = [max(1, math.floor(side * scale)) for side in size]
             features.append(_resize(branch(_resize(squeezed, scaled)), size))
-        fused = sum(features[1:], features[0]) if self.fusion == "add" else torch.cat(features, dim=1)
-        return x + self.unsqueeze(fused).to(x.dtype)
-
-
-class _GroupNorm(nn.GroupNorm):
-    """Group norm that accepts a group of one value (a 1x1 map), which it maps to its bias."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not x.is_cuda:
-            x = x.contiguous()  # the CPU kernel is ten times slower in channels_last
-        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        fused = _sum(features) if self.fusion == "add" else torch.cat(features, dim=1)
+        return self.unsqueeze(fused).to(x.dtype).add_(x)  # in place: no other operation needs the norm's output
 
 
 def _conv_norm(in_channels: int, out_channels: int, kernel: int, norm_groups: int) -> tuple[nn.Conv2d, nn.GroupNorm]:
     conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     nn.init.zeros_(conv.bias)
-    return conv, _GroupNorm(math.gcd(norm_groups, out_channels), out_channels)
+    return conv, GroupNorm(math.gcd(norm_groups, out_channels), out_channels, inplace=True)
+
+
+def _sum(features: Sequence[Tensor]) -> Tensor:
+    first, *others = features
+    if not others:
+        return first
+    total = first + others[0]  # a new tensor, because a ReLU needs its output for the gradient
+    for other in others[1:]:
+        total.add_(other)
+    return total
 
 
 def _resize(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from pipeline.layers.grouped_dilated import conv2d
 from pipeline.layers.kaiming import KaimingConv2d, check_channels, check_kernel_size
 from pipeline.layers.psconv_cpu import CpuGroupedConv
 from pipeline.layers.psconv_cuda import CudaConv
+from pipeline.layers.psconv_folded import FoldedConv, foldable
 from pipeline.layers.psconv_grouped import grouped_conv2d, masked_conv2d
 from pipeline.layers.psconv_lattice import Lattice, make_plan
 from pipeline.layers.three_branch import count_parts, merge_branches
+from pipeline.layers.tracing import is_traced
 
 # Least channels per group with which grouped convolutions beat dense ones of the masked weight. Measured on a CPU with
 # AMX, 1 thread, forward and backward, 14 to 56 pixels: dense ones cost 3 to 4.4 plain convolutions at any width.
@@ -62,6 +63,7 @@ class PSConv2d(KaimingConv2d):
         self._plan = make_plan(self._lattice)
         self._on_cpu = CpuGroupedConv(self._plan, stride, kernel_size) if self._plan else None
         self._on_cuda = CudaConv(self._lattice, self._plan, stride) if self._plan else None
+        self._folded = FoldedConv(self._on_cpu, stride, kernel_size) if foldable(self._plan) else None
         masks = self._lattice.masks() if self._is_thin(torch.bfloat16) else None
         self.register_buffer("_masks", masks, persistent=False)
 
@@ -70,6 +72,11 @@ class PSConv2d(KaimingConv2d):
         if self._plan is None:
             return True
         return not self._lattice.depthwise and self._plan.width < _GROUP_WIDTH.get(dtype, 24)
+
+    def folded(self, device: torch.device, dtype: torch.dtype) -> FoldedConv | None:
+        """Return this convolution with channel orders that its neighbours take over, where there is one."""
+        usable = type(self) is PSConv2d and device.type == "cpu" and self.bias is None and not is_traced()
+        return self._folded if usable and not self._is_thin(dtype) else None
 
     def dilation_lattice(self) -> Tensor:
         """Return the dilation of every kernel, int [C_out, C_in/groups], on the CPU."""
@@ -101,9 +108,9 @@ class PSConv2d(KaimingConv2d):
             return conv2d(x, weight, None, stride, dilation * (self.kernel_size[0] // 2), dilation, self.groups)
         if self._is_thin(x.dtype) and (self._plan is None or x.device.type == "cpu"):
             return masked_conv2d(x, weight, self._masks, self._distinct, stride, self.groups)
-        if _is_traced() or x.device.type not in ("cpu", "cuda"):
+        if is_traced() or x.device.type not in ("cpu", "cuda"):
             return grouped_conv2d(x, weight, self._plan, stride)
-        return (self._on_cpu if x.device.type == "cpu" else self._on_cuda)(x, weight)
+        return self._on_cpu(x, weight, self.weight) if x.device.type == "cpu" else self._on_cuda(x, weight)
 
     @classmethod
     def from_three_branch(cls, state_dict: Mapping[str, Tensor], *, dilation: int = 2, **kwargs) -> PSConv2d:
@@ -136,17 +143,6 @@ class PSConv2d(KaimingConv2d):
             if biases and layer.bias is not None:
                 layer.bias.copy_(torch.stack(biases).sum(0))
         return layer
-
-
-def _is_traced() -> bool:
-    """Tell whether the operations are observed (compiler, export, counter, function transform), not only the result."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or is_in_torch_dispatch_mode()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-    )
 
 
 def _check(in_channels, out_channels, kernel_size, stride, groups, dilations, axes, layout) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.layers.grouped_dilated import is_channels_last
+from pipeline.layers.kept import Kept
 from pipeline.layers.psconv_grouped import grouped_conv2d, inverse
 from pipeline.layers.psconv_kernels import TermKernels
 from pipeline.layers.psconv_lattice import Plan, Term
@@ -33,19 +34,35 @@ class CpuGroupedConv:
         self.plan, self.stride = plan, stride
         self.forward_kernels = TermKernels(plan, plan.terms)
         self.backward_kernels = TermKernels(plan, plan.terms_by_input)
-        self.forward_steps = [_Step.of(term, plan, stride, kernel_size) for term in plan.terms]
+        self.use_forward_terms(plan.terms, stride, kernel_size)
         self.backward_steps = [_Step.of(term, plan, stride, kernel_size) for term in plan.terms_by_input]
 
-    def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Convolve x [N, C_in, H, W] with the dense weight [C_out, C_in/groups, k, k] of the same type."""
-        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
-            return _Function.apply(x, weight, self)
-        return self.forward(x, weight)
+        self.kept = Kept()
 
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, weight: Tensor, source: Tensor | None = None) -> Tensor:
+        """Convolve x [N, C_in, H, W] with the dense weight [C_out, C_in/groups, k, k] of the same type.
+
+        Args:
+            source: what the weight is a copy of, if it is one; without gradients its packed kernels are kept.
+        """
+        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+            self.kept.drop()
+            return _Function.apply(x, weight, self)
+        kernels = self.kept.of([source], weight.dtype, lambda: self.pack(weight)) if source is not None else None
+        return self.forward(x, weight, kernels)
+
+    def use_forward_terms(self, terms: tuple[Term, ...], stride: int, kernel_size: int) -> None:
+        """Prepare the terms of the forward computation, whose kernels `forward` is given in the same order."""
+        self.forward_steps = [_Step.of(term, self.plan, stride, kernel_size) for term in terms]
+
+    def pack(self, weight: Tensor) -> list[Tensor]:
+        """Return every term's kernels."""
+        return self.forward_kernels.pack(self._weight_to_blocks(weight))
+
+    def forward(self, x: Tensor, weight: Tensor, kernels: list[Tensor] | None = None) -> Tensor:
         """Return the output, in the memory format that a plain convolution would give it."""
         plan = self.plan
-        kernels = self.forward_kernels.pack(self._weight_to_blocks(weight))
+        kernels = self.pack(weight) if kernels is None else kernels
         size = [(length - 1) // self.stride + 1 for length in x.shape[2:]]
         y = torch.empty((len(x), weight.shape[0], *size), dtype=x.dtype, memory_format=_CL)
         # Reordered sums first: oneDNN then adds the terms in natural order into them.

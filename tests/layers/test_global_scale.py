@@ -8,7 +8,7 @@ from official_numbers import load_case
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
-from pipeline.layers import GlobalScaleConv2d, fractional_dilation_conv2d
+from pipeline.layers import GlobalScaleConv2d, fractional_columns, fractional_dilation_conv2d
 
 
 def double(*shape):
@@ -54,6 +54,30 @@ def test_equals_deformable_convolution(scales, stride, groups, size):
     x, weight = double(len(scales), 4, *size), double(6, 4 // groups, 3, 3)
     y = fractional_dilation_conv2d(x, weight, scales, stride, groups)
     torch.testing.assert_close(y, deformable(x, weight, scales, stride, groups), atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_any_parts_of_the_rows_give_the_same(monkeypatch, stride):
+    torch.manual_seed(0)
+    inputs = double(3, 4, 7, 6), double(5, 4, 3, 3), torch.tensor([[1.3, 0.4], [2.1, 9.7], [0.2, 3.9]]).double()
+    for tensor in inputs:
+        tensor.requires_grad_()
+    expected = deformable(*inputs, stride)
+    wanted = (expected, *torch.autograd.grad(expected, inputs, torch.ones_like(expected)))
+    monkeypatch.setattr(fractional_columns, "_PART_WEIGHTS", 0)
+    for least in (1.0, 4e4, 1e9):  # one row, some rows, all rows of all images
+        monkeypatch.setattr(fractional_columns, "_PART_BYTES", least)
+        y = fractional_dilation_conv2d(*inputs, stride)
+        found = (y, *torch.autograd.grad(y, inputs, torch.ones_like(y)))
+        torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-10)
+
+
+def test_second_derivatives():
+    torch.manual_seed(0)
+    inputs = double(2, 2, 3, 3), double(2, 2, 3, 3), torch.tensor([[1.3, 0.4], [0.6, 1.7]], dtype=torch.double)
+    for tensor in inputs:
+        tensor.requires_grad_()
+    assert torch.autograd.gradgradcheck(fractional_dilation_conv2d, inputs, fast_mode=True)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -150,11 +174,12 @@ def test_gradcheck_through_the_layer():
     ],
 )
 def test_at_most_four_convolutions_a_distinct_floor(monkeypatch, scales, learning, expected):
+    """In differentiable operations, which GPUs and grouped convolutions use."""
     calls = []
     plain = F.conv2d
     monkeypatch.setattr(F, "conv2d", lambda x, *args: calls.append((len(x), args[4])) or plain(x, *args))
     scales = torch.tensor(scales, requires_grad=learning)
-    fractional_dilation_conv2d(torch.randn(len(scales), 2, 6, 6), torch.randn(3, 2, 3, 3), scales)
+    fractional_dilation_conv2d(torch.randn(len(scales), 4, 6, 6), torch.randn(4, 2, 3, 3), scales, groups=2)
     assert len(calls) == expected
     assert all(isinstance(step, int) for _, steps in calls for step in steps)
     floors = {tuple(pair) for pair in scales.floor().tolist()}

@@ -13,6 +13,8 @@ from torchvision.models.resnet import Bottleneck
 from torchvision.ops import SqueezeExcitation
 
 from pipeline.layers.grouped_dilated import GroupedDilatedConv2d
+from pipeline.layers.kept import Kept
+from pipeline.models.backbones.folded import folded_convolutions
 from pipeline.models.backbones.method_layers import Scales, initialise, insert_layers
 from pipeline.models.backbones.norms import NORMS, rest_frozen
 from pipeline.options import Method
@@ -37,13 +39,16 @@ class FusionBottleneck(Bottleneck):
         self.fusion1 = nn.Identity()
         self.fusion2 = nn.Identity()
         self.fusion3 = nn.Identity()
+        self._kept = Kept()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, 4 width, H / stride, W / stride]."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        out = self.fusion1(self.relu(self.bn1(self.conv1(x))))
-        out = self.fusion2(self.relu(self.bn2(self.conv2(out))))
-        out = self.fusion3(self.se(self.bn3(self.conv3(out))))
+        out = folded_convolutions(self, x, self._kept)
+        if out is None:
+            out = self.fusion1(self.relu(self.bn1(self.conv1(x))))
+            out = self.conv3(self.fusion2(self.relu(self.bn2(self.conv2(out)))))
+        out = self.fusion3(self.se(self.bn3(out)))
         return self.relu(out + shortcut)
 
 
