@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+
+NODES = Path("/dev")  # has nvidia0, nvidia1, ... where NVIDIA's driver is at work
+
+
+def visible() -> list[str]:
+    """Return the names by which CUDA's programs see this machine's GPUs, without loading PyTorch."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in map(str.strip, given.split(",")) if name not in ("", "-1")]
+    return [str(number) for number in range(len(list(NODES.glob("nvidia[0-9]*"))))]
 
 
 def gpus() -> int:

@@ -35,6 +35,24 @@ def spread(module: str) -> None:
     os.execv(sys.executable, [*command, "-m", module, *sys.argv[1:]])
 
 
+def gpus_of_a_training() -> int:
+    """Return how many GPUs a training asks Snakemake or SLURM for; nothing is looked up where a number says it.
+
+    Raises:
+        InputError: it shall be all of this machine's, and there are none, as on a cluster's login node.
+    """
+    text = str(machine().processes)
+    if text != "gpus":
+        return int(text) if text.isdigit() else 1
+    count = len(devices.visible())
+    if not count:
+        raise InputError(
+            f"The machine's `processes` (params.yaml, or {VARIABLE}) is `gpus`, and there are none here to count; say "
+            "how many one training takes, which on a cluster is at most those of a node."
+        )
+    return count
+
+
 def processes() -> int:
     """Return how many processes the machine's `processes` asks for; raise InputError where they cannot run here."""
     text, setting = str(machine().processes), f"The machine's `processes` (params.yaml, or {VARIABLE})"
