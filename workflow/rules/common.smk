@@ -23,7 +23,11 @@ RESOURCES = dict.fromkeys(  # of a kind of stage that takes all threads of the p
     {"mem": "3GB", "gpu": 1},
 )
 TOGETHER = gpus_of_a_training()
-for kind in "pretrain classify fine_tune train".split():  # that run in several processes where the machine says so
+for (
+    kind
+) in (
+    "pretrain classify fine_tune train".split()
+):  # that run in several processes where the machine says so
     RESOURCES[kind] = {"mem": "3GB", "gpu": TOGETHER}
 RESOURCES["pretrain"]["gpu"] = lambda wildcards: (
     0 if resolve(wildcards.key, config["preset"]).published else TOGETHER
