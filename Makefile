@@ -1,6 +1,7 @@
 # Needs only Python 3.11 or 3.12 (with venv), git and make. `make quickstart` and `make test` install what they need.
 CORES ?= 2
 PYTHON ?=
+CUDA ?= # of PyTorch, where it is not the lock's: cu126 for older drivers and GPUs (docs/full.md)
 BIN := .venv/bin
 STAMP := .venv/.installed
 PRESET = $(shell sed -n 's/^preset: *\([a-z0-9_]*\).*/\1/p' params.yaml)
@@ -41,6 +42,9 @@ $(STAMP): requirements.txt pyproject.toml
 	$$found -m venv .venv
 	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python --require-hashes -r requirements.txt; \
 	else $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements.txt; fi
+	@if [ -n "$(strip $(CUDA))" ]; then \
+	  uv pip install --python $(BIN)/python --torch-backend $(CUDA) --reinstall-package torch --reinstall-package torchvision \
+	  $$(grep -E '^torch(vision)?==' requirements.in); fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m pipeline.graph.lock_file || true # DVC works without, only slower
 	@touch $@

@@ -21,7 +21,9 @@ class Machine(Options):
     """The block `machine:` of params.yaml."""
 
     processes: int | str = 1  # of a training, or `gpus` for one a GPU
-    workers: Annotated[int, msgspec.Meta(ge=0)] | None = None  # data-loading processes of each; None: 8 with a GPU
+    workers: Annotated[int, msgspec.Meta(ge=0)] | None = (
+        None  # data-loading processes of each; None: up to 8 with a GPU
+    )
     tensorboard: bool = False  # event files beside the log of every step
     imagenet: str = "data/imagenet"  # folder with ImageNet's `train` and `val`
 
@@ -48,10 +50,16 @@ def machine() -> Machine:
 
 
 def loader_workers() -> int:
-    """Return how many processes load the data of one training: without a GPU, one that trains does it best itself."""
+    """Return how many processes load the data for each that computes: without a GPU, that one does it best itself.
+
+    With GPUs, those of a machine share the processors that this job may use.
+    """
     wanted = machine().workers
     if wanted is None:
         import torch
 
-        return min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+        if not torch.cuda.is_available():
+            return 0
+        may_use = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(8, may_use // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     return wanted

@@ -7,6 +7,7 @@ import pytest
 
 ALLOWED = (
     "no CUDA device is at hand",
+    r"no C\+\+ compiler is at hand",
     r"data/photographs/\w+ is not here: python -m pipeline\.stages\.fetch --preset \w+",
 )
 

@@ -41,11 +41,35 @@ def test_several_processes_are_started_by_torchrun_with_the_same_arguments(start
     ]
 
 
-@pytest.mark.parametrize(("seen", "expected"), [(0, 1), (1, 1), (4, 4)])
-def test_gpus_are_counted(started, monkeypatch, seen, expected):
+def gpus(monkeypatch: pytest.MonkeyPatch, seen: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: seen > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (9, 0))
+
+
+@pytest.mark.parametrize("seen", [1, 4])
+def test_gpus_are_counted(started, monkeypatch, seen):
+    gpus(monkeypatch, seen)
     monkeypatch.setenv(launch.VARIABLE, "gpus")
-    assert launch.processes() == expected
+    assert launch.processes() == seen
+
+
+def test_gpus_without_one_are_refused_instead_of_training_on_the_cpu(started, monkeypatch):
+    gpus(monkeypatch, 0)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setenv(launch.VARIABLE, "gpus")
+    with pytest.raises(InputError, match="is `gpus`, but PyTorch sees none here: this PyTorch is built without CUDA"):
+        launch.spread("pipeline.stages.train")
+    assert started == []
+
+
+def test_more_processes_than_gpus_are_refused_and_processes_on_the_cpu_are_not(started, monkeypatch):
+    monkeypatch.setenv(launch.VARIABLE, "8")
+    gpus(monkeypatch, 4)
+    with pytest.raises(InputError, match="is 8, but PyTorch sees 4 GPUs here; set it to 4 or `gpus`"):
+        launch.processes()
+    gpus(monkeypatch, 0)
+    assert launch.processes() == 8
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "2.5", "all", "1025", "٣"])

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from pipeline.graph.gpu_slots import take
 from pipeline.stages import RAN
 
 EVENTS = "SCALEWISE_EVENTS"  # names the file of a build's events
@@ -25,7 +26,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.graph.job", description="Bring one stage up to date.")
     parser.add_argument("address", help="the stage, as `dvc repro` takes it from the root")
     parser.add_argument("--log", type=Path, required=True, help="where DVC and the stage write what they print")
+    parser.add_argument("--gpus", type=int, default=0, help="how many GPUs of this machine it may use")
+    parser.add_argument("--attempt", type=int, default=1, help="number of the attempt, from 1")
     options = parser.parse_args()
+    if options.attempt > 1 and (said := lasting(options.log)):
+        print(f"{options.address} is not tried again: {said}", file=sys.stderr)
+        return 2
+    gpus = take(options.gpus)  # held until this process ends
     events = os.environ.get(EVENTS, os.devnull)
     mark = Path(f"{events}.{os.getpid()}")
     about = {"stage": options.address, "log": options.log.as_posix()}
@@ -36,7 +43,15 @@ def main() -> int:
     code = repro(options.address, options.log)
     tell(events, about | {"exit": code, "seconds": time.monotonic() - begin, "ran": mark.exists()})
     mark.unlink(missing_ok=True)
+    for handle in gpus:
+        os.close(handle)
     return code
+
+
+def lasting(log: Path) -> str | None:
+    """Return what an attempt's log says of bad input (`pipeline.cli.run` does), which no repetition cures."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return next((line for line in reversed(lines) if line.startswith("error: ")), None)
 
 
 def repro(address: str, log: Path) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 from torchvision.ops import batched_nms
 from tqdm import tqdm
 
@@ -28,6 +30,7 @@ from pipeline.preset import Preset
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_trained, load_weights
 from pipeline.training.inputs import give_proposals, read_scales
+from pipeline.training.loading import prefetched
 from pipeline.training.precision import autocast, choose_precision, pick_device, set_threads
 from pipeline.training.scale_ranges import Range, valid_objects
 
@@ -142,11 +145,11 @@ def detect_all(
     groups = orientations([data.size(row) for row in range(len(data))])
     order = sorted(range(len(data)), key=lambda row: (groups[row], row))
     found: list[Detections] = [{} for _ in order]
-    for start in tqdm(range(0, len(order), BATCH), desc=title, file=sys.stderr, mininterval=2.0):
-        rows = order[start : start + BATCH]
-        images = [load_scaled(data, row, short * preset.factor, long * preset.factor)[0].to(device) for row in rows]
-        regions = [scaled_proposals(data, row, short, i.shape[-2:]) for row, i in zip(rows, images, strict=True)]
-        given = {name: [part[name].to(device) for part in regions] for name in regions[0]}
+    batches = TestBatches(data, order, short, long, preset.factor)
+    ahead = prefetched(batches, range(len(batches)))
+    for rows, images, regions in tqdm(ahead, title, len(batches), file=sys.stderr, mininterval=2.0):
+        images = [image.to(device, non_blocking=True) for image in images]
+        given = {name: [part[name].to(device, non_blocking=True) for part in regions] for name in regions[0]}
         with autocast(precision, device):
             outputs = detect(images, **given)
         for row, image, output in zip(rows, images, outputs, strict=True):
@@ -159,6 +162,23 @@ def detect_all(
                 **(load("mask_results").kept_masks(output) if "mask_probs" in output else {}),
             }
     return found
+
+
+class TestBatches(Dataset):
+    """Batches of `BATCH` images at one resolution: their rows, images [3, H, W] and the regions given for each."""
+
+    def __init__(self, data: DetectionSet, rows: Sequence[int], short: int, long: int, factor: float) -> None:
+        self.data, self.rows, self.short, self.long, self.factor = data, rows, short, long, factor
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // BATCH)
+
+    def __getitem__(self, index: int) -> tuple[list[int], list[Tensor], list[dict[str, Tensor]]]:
+        rows = list(self.rows[index * BATCH : (index + 1) * BATCH])
+        limits = self.short * self.factor, self.long * self.factor
+        images = [load_scaled(self.data, row, *limits)[0] for row in rows]
+        pairs = zip(rows, images, strict=True)
+        return rows, images, [scaled_proposals(self.data, row, self.short, i.shape[-2:]) for row, i in pairs]
 
 
 def merge(levels: list[Detections], options: Test, preset: Preset, iou: float = NMS) -> Detections:

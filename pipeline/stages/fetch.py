@@ -7,12 +7,14 @@ workflow/data/sources.yaml lists all data sets.
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from pipeline import config, paths
 from pipeline.cli import run
-from pipeline.data.fetching.fetch import Ways, check_by_hand, fetch
+from pipeline.data.fetching.fetch import Ways, check_by_hand, fetch, left_by_hand
 from pipeline.data.fetching.remote import choose, load_sources
+from pipeline.errors import InputError
 from pipeline.files import write_json
 
 
@@ -23,6 +25,11 @@ def main(options: argparse.Namespace) -> None:
     chosen = {name: known[name] for name in names}
     write_json(paths.fetched(options.preset), fetch(chosen, ways))
     check_by_hand(chosen)  # last: what can be downloaded is here
+    left = left_by_hand(chosen)
+    if left and options.datasets:
+        raise InputError(left[0])
+    for sentence in left:  # few trainings of a preset need it, and those name it
+        print(f"remark: {sentence}", file=sys.stderr)
     print(f"In place: {', '.join(names)}." if names else f"Preset {options.preset} reads no data set that is fetched.")
 
 

@@ -44,8 +44,10 @@ class CollageFeeder(Feeder):
         """Return regular images or collages, as the schedule says for this batch's optimiser step."""
         name = "collage" if self.schedule.collage(number // self.accumulate) else "regular"
         if name not in self._loaders:
-            source = self.sources if name == "collage" else self.regular
-            self._loaders[name] = loader(source, self.used[name], self.numbers)
+            # The last step's losses decide, too late to begin with a batch: workers make both forms ahead of need.
+            for kind in (name,) if self.options.feedback in ("always", "never") else ("regular", "collage"):
+                source = self.sources if kind == "collage" else self.regular
+                self._loaders[kind] = loader(source, self.used[kind], self.numbers)
         self.used[name] += 1
         images, targets, info = next(self._loaders[name])
         return images, targets, {**info, "collage": name == "collage"}

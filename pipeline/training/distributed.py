@@ -3,17 +3,20 @@
 import datetime
 import math
 import os
+import sys
+import traceback
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline.devices import gpus
 from pipeline.errors import InputError
 from pipeline.models.backbones.norms import synchronised
 
@@ -176,11 +179,35 @@ def joined() -> Iterator[World]:
     if size == 1:
         yield ALONE
         return
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if torch.cuda.is_available():
+    local, seen = int(os.environ.get("LOCAL_RANK", "0")), gpus()
+    if seen:
+        if local >= seen:
+            raise InputError(
+                f"Process {local + 1} of this machine has no GPU, because PyTorch sees {seen}; start torchrun with "
+                f"--nproc-per-node {seen} at most."
+            )
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if seen else "gloo", timeout=PATIENCE)
     try:
         yield World(dist.get_rank(), size, local)
-    finally:
-        dist.destroy_process_group()
+    except BaseException as error:
+        leave_alone(error)
+    dist.destroy_process_group()
+
+
+def leave_alone(error: BaseException) -> NoReturn:
+    """Say what went wrong in this process and end it at once, so that torchrun ends the others.
+
+    An orderly end would wait for the others in NCCL's destructors, while they wait for this one, for `PATIENCE`.
+    """
+    code: int = 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif isinstance(error, InputError):
+        code = 2
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

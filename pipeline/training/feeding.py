@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet, fitting_size, load_scaled, origins, scaled_masks
 from pipeline.data.proposals import scaled_proposals
 from pipeline.data.samplers import BatchStream, orientations
-from pipeline.machine import loader_workers
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.parts import load
 from pipeline.spec import Spec
 from pipeline.training.distributed import ALONE, World
+from pipeline.training.loading import prefetched
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], dict[str, Any]]
 REGULAR, COLLAGE, PYRAMID = 1, 2, 3  # numbers of the random streams
@@ -161,12 +161,5 @@ class PlainFeeder(Feeder):
 
 
 def loader(batches: Dataset, start: int, stop: int) -> Iterator[Batch]:
-    """Iterate over batches number `start` to `stop` of a stream, prefetched by the machine's `workers`.
-
-    They live as long as the iterator; for a GPU, batches come in pinned memory, which it reads by itself.
-    """
-    numbers = range(start, max(stop, start + 1))
-    # A separate generator: a loader draws a number when it starts, which in a resumed run is another step.
-    own = torch.Generator()
-    settings = {"num_workers": loader_workers(), "generator": own, "pin_memory": torch.cuda.is_available()}
-    return iter(DataLoader(batches, batch_size=None, sampler=numbers, **settings))
+    """Iterate over batches number `start` to `stop` of a stream."""
+    return prefetched(batches, range(start, max(stop, start + 1)))

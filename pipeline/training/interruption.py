@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.errors import InputError
 from pipeline.files import write_json
 from pipeline.spec import Spec
@@ -54,10 +56,17 @@ def catch_sigterm() -> Iterator[StopRequest]:
 
 
 @contextmanager
-def explained_deaths(spec: Spec, stop: StopRequest) -> Iterator[None]:
-    """Turn the death of a data-loading worker into an InputError, unless a cluster ends all processes."""
+def explained_deaths(spec: Spec, stop: StopRequest, size: int = 1) -> Iterator[None]:
+    """Turn the death of a data-loading worker, unless a cluster ends all processes, and a full GPU into InputErrors."""
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        training = spec.preset.training
+        raise InputError(
+            f"{spec.name}: the GPU's memory is full ({str(error).partition('. ')[0]}) with batch {spec.batch} over "
+            f"{size} process{'es' * (size > 1)} and accumulate {training.accumulate}; use more processes, which keeps "
+            "the checkpoint, or halve the preset's training.batch and double its accumulate, which starts anew."
+        ) from error
     except RuntimeError as error:
         cause = " ".join(str(error).split()).rstrip(".")
         if not cause.startswith(("DataLoader worker", "Pin memory thread")):

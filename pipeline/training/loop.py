@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import import_module
@@ -17,7 +18,8 @@ from tqdm import tqdm
 
 from pipeline import paths
 from pipeline.data.transforms import generator
-from pipeline.machine import machine
+from pipeline.devices import described
+from pipeline.machine import loader_workers, machine
 from pipeline.parts import load, optimizer
 from pipeline.spec import Rate, Spec
 from pipeline.training.checkpoint import Checkpoints
@@ -29,6 +31,8 @@ from pipeline.training.schedule import learning_rate
 from pipeline.training.state import TrainingState
 from pipeline.training.step_log import StepLog
 from pipeline.training.step_values import Batch, mean, read, waited
+
+CHECKPOINT_SECONDS = 600.0  # at most this long after the last checkpoint the next one follows: a kill costs no more
 
 # Maps a batch's number to its losses and logged quantities; those that are tensors are read without waiting.
 StepLoss = Callable[[int], tuple[dict[str, Tensor], dict[str, float | Tensor | None]]]
@@ -87,7 +91,7 @@ def train(
     """
     training, recipe, accumulate = spec.preset.training, spec.recipe, spec.preset.training.accumulate
     rate = rate or spec.rate
-    announce(spec, rate, world)
+    announce(spec, rate, world, precision, device)
     warmup = training.warmup_steps if training.warmup_steps is not None else recipe.warmup_iterations
     warmup = min(warmup, steps // 2) if recipe.warmup_iterations else 0
     if training.warmup_steps is not None:  # which stands in for the recipe's together with optimiser and rate
@@ -106,7 +110,7 @@ def train(
     )
     checkpoints = Checkpoints(folder)
     start, failed = state.restore(checkpoints)
-    every = max(1, steps // training.checkpoint_rows)
+    every, saved = max(1, steps // training.checkpoint_rows), time.monotonic()
     lines = None
     if world.main:
         published = log or paths.training_log(spec.preset.name, spec.name)
@@ -115,7 +119,7 @@ def train(
     model.train()
     with (
         catch_sigterm() as stop,
-        explained_deaths(spec, stop),
+        explained_deaths(spec, stop, world.size),
         tqdm(
             total=steps,
             initial=start,
@@ -144,8 +148,10 @@ def train(
             values = read(batches)
             total = sum(row["loss"] for row, _ in values) / accumulate
             mine = {"loss": total, **mean([row for row, _ in values]), **mean([row for _, row in values])}
-            seen = world.means({**mine, "stopping": stop.requested, "lost": not math.isfinite(total)}, device)
-            stopping, lost = seen.pop("stopping"), seen.pop("lost")
+            late = time.monotonic() - saved >= CHECKPOINT_SECONDS
+            events = {"stopping": stop.requested, "lost": not math.isfinite(total), "late": late}
+            seen = world.means({**mine, **events}, device)
+            stopping, lost, late = (seen.pop(name) for name in events)
             if lost:
                 path = folder / ("nonfinite.json" if world.main else f"nonfinite_{world.rank}.json")
                 found = [(row, batch.info) for (row, _), batch in zip(values, batches, strict=True)]
@@ -168,8 +174,9 @@ def train(
                 speed = lines.add(entry, waited(batches))
                 bar.set_postfix_str(f"loss {seen['loss']:.3f}, lr {lr:.3g}, {speed:.3g} images/s", refresh=False)
             bar.update()
-            if (step + 1) % every == 0 or stopping:
+            if (step + 1) % every == 0 or stopping or late:
                 failed += state.save(checkpoints, step + 1, failed)
+                saved = time.monotonic()
             if stopping:
                 message = f"{spec.name}: stopped after step {step + 1} of {steps}; the next start goes on from it."
                 if world.main:
@@ -193,9 +200,17 @@ def seed_with(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def announce(spec: Spec, rate: Rate, world: World) -> None:
-    """Say on stderr how the learning rate was determined where it is not the recipe's own."""
-    if not world.main or rate.rule == "recipe":
+def announce(spec: Spec, rate: Rate, world: World, precision: str, device: torch.device) -> None:
+    """Say on stderr what trains, and how the learning rate was determined where it is not the recipe's own."""
+    if not world.main:
+        return
+    processes = f"{world.size} process{'es' * (world.size > 1)}"
+    print(
+        f"{spec.name}: on {described(device)}, {precision}, {processes}, data-loading workers of each: "
+        f"{loader_workers()}.",
+        file=sys.stderr,
+    )
+    if rate.rule == "recipe":
         return
     recipe, preset = spec.experiment.recipe, spec.preset.name
     if rate.rule == "linear":

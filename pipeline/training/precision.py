@@ -5,6 +5,7 @@ import time
 import torch
 from torch import nn
 
+from pipeline.devices import gpus
 from pipeline.preset import Preset
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,7 +27,8 @@ def choose_precision(preset: Preset, device: torch.device) -> str:
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        # Turing only emulates bf16, and its convolutions have none at all: there, fp16 with a scaled loss is fast.
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     # Without any bf16 instruction that oneDNN may use, the emulation is always slower.
     if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "fp32"
@@ -52,5 +54,5 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 
 def pick_device() -> torch.device:
-    """Return the first GPU, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return this process's GPU, or the CPU; raise InputError where there is a GPU that PyTorch cannot use."""
+    return torch.device("cuda" if gpus() else "cpu")

@@ -18,7 +18,7 @@ from unreliable_server import Server
 from pipeline import config, paths
 from pipeline.data.fetching import fetch as module
 from pipeline.data.fetching.download import Patience
-from pipeline.data.fetching.fetch import Ways, check_by_hand, check_space, fetch
+from pipeline.data.fetching.fetch import Ways, check_by_hand, check_space, fetch, left_by_hand
 from pipeline.data.fetching.remote import Archive, RemoteSet, choose, load_sources
 from pipeline.errors import InputError
 
@@ -187,8 +187,10 @@ def test_space_counts_one_archive_at_a_time_unless_they_are_kept(monkeypatch, ke
 
 def test_data_that_nobody_may_download_are_asked_for(tmp_path):
     entry = RemoteSet("Photographs", "data/photographs", ("train", "val"), by_hand="put them there", classes=2)
-    with pytest.raises(InputError, match=r"data/photographs/train is missing \(Photographs\): put them there"):
-        check_by_hand({"photographs": entry})
+    assert left_by_hand({"photographs": entry}) == [
+        f"data/photographs/{split} is missing (Photographs): put them there." for split in ("train", "val")
+    ]
+    check_by_hand({"photographs": entry})
     for split, count in (("train", 2), ("val", 1)):
         for k in range(count):
             Path(entry.folder, split, str(k)).mkdir(parents=True)
@@ -196,7 +198,12 @@ def test_data_that_nobody_may_download_are_asked_for(tmp_path):
         check_by_hand({"photographs": entry})
     Path(entry.folder, "val/other").mkdir()
     check_by_hand({"photographs": entry})
+    assert left_by_hand({"photographs": entry}) == []
     assert fetch({"photographs": entry}) == {}
+    for folder in list(Path(entry.folder, "val").iterdir()):
+        folder.rmdir()
+    Path(entry.folder, "LOC_val_solution.csv").touch()
+    check_by_hand({"photographs": entry})  # ImageNet's validation images in one folder
 
 
 # The catalogue

@@ -42,6 +42,24 @@ def test_sorted_names_are_the_ids(folder):
     assert read_folder(folder / "train", "train", limit=1).files == ("ant/c.jpg", "zebra/a.png")
 
 
+@pytest.mark.parametrize("place", [".", "val"])
+def test_validation_images_in_one_folder_are_read_by_the_published_solution(tmp_path, place):
+    for number in range(4):
+        draw(tmp_path / f"val/ILSVRC2012_val_{number}.JPEG", (number, 0, 0))
+    solution = tmp_path / place / "LOC_val_solution.csv"
+    lines = [
+        f"ILSVRC2012_val_{k},{name} 1 2 3 4 {name} 5 6 7 8 \n" for k, name in zip((3, 0, 2, 1), "baab", strict=True)
+    ]
+    solution.write_text("ImageId,PredictionString\n" + "".join(lines))
+    data = read_folder(tmp_path / "val", "val", ("a", "b"))
+    assert data.files == tuple(f"ILSVRC2012_val_{k}.JPEG" for k in (0, 2, 1, 3))
+    assert data.labels == (0, 0, 1, 1)
+    assert read_folder(tmp_path / "val", "val", ("b",), limit=1).files == ("ILSVRC2012_val_1.JPEG",)
+    solution.write_text("ImageId,PredictionString\nILSVRC2012_val_0,\n")
+    with pytest.raises(InputError, match="line 2 has not `ImageId,PredictionString`; take the file as published"):
+        read_folder(tmp_path / "val", "val", ("a",))
+
+
 def test_grey_and_transparent_images_become_rgb(folder):
     draw(folder / "train/ant/grey.png", 7, mode="L")
     draw(folder / "train/ant/clear.png", (9, 8, 7, 0), mode="RGBA")

@@ -144,3 +144,14 @@ def test_suppression_waits_for_all_resolutions_where_soft_nms_or_ranges_follow(m
         heads = load_detect(spec, options, 3, CPU).roi_heads
         limits[name] = heads.nms_thresh, heads.detections_per_img
     assert limits == {"plain": (0.5, 10), "several": (0.5, 10), "soft": (None, None), "ranges": (None, None)}
+
+
+def test_workers_change_no_detection(tiny_project, monkeypatch):
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x", steps=1)
+    train_detector(spec)
+    found = []
+    for workers in ("0", "2"):
+        monkeypatch.setenv("SCALEWISE_WORKERS", workers)
+        predict(spec, "single")
+        found.append(paths.detections("tiny", paths.evaluation_name(spec.name, "single")).read_bytes())
+    assert found[0] == found[1]

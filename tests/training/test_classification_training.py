@@ -19,10 +19,11 @@ from pipeline.preset import LabelledSource
 from pipeline.training.checkpoint import load_weights, save_weights
 from pipeline.training.classification import crops
 from pipeline.training.classification import pretraining as classification
-from pipeline.training.classification.data import TrainingBatches, batches, image_sizes, read_labelled
+from pipeline.training.classification.data import TrainingBatches, image_sizes, read_labelled
 from pipeline.training.classification.pretraining import is_trained, pretrain
 from pipeline.training.classification.run import ClassifierStep
 from pipeline.training.distributed import World
+from pipeline.training.loading import prefetched
 from pipeline.training.schedule import learning_rate
 
 
@@ -131,7 +132,7 @@ def test_workers_and_processes_change_no_batch(images, monkeypatch):
         assert part_rows == rows[rank::2]
         assert torch.equal(part, alone[rank::2])
         assert torch.equal(part_labels, labels[rank::2])
-    loaded = list(batches(whole, range(2, 4)))
+    loaded = list(prefetched(whole, range(2, 4)))
     assert torch.equal(loaded[1][0], alone)
     with pytest.raises(InputError, match="batch of 8 cannot be shared by 3 processes"):
         TrainingBatches(data, spec, 8, 6, World(0, 3))[0]

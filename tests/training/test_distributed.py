@@ -1,6 +1,7 @@
 """Two processes that share a batch train as one does: equal gradients, equal weights, one writer."""
 
 import json
+import time
 from pathlib import Path
 
 import labelled_sets
@@ -93,6 +94,32 @@ def test_a_classifier_trained_by_two_processes_equals_one(empty_folder):
     assert (summary["processes"], both["processes"]) == (1, 2)
     assert both["top1_error_last"] == summary["top1_error_last"]
     assert not list(Path("data/scratch").glob("*"))
+
+
+FAILING = """
+import sys, time
+import torch
+import torch.distributed as dist
+from pipeline.errors import InputError
+from pipeline.training.distributed import joined
+dist.destroy_process_group = lambda: time.sleep(600)  # as NCCL does while others wait in a collective
+with joined() as world:
+    if world.rank == 1:
+        print("failed at", time.monotonic(), flush=True)  # one clock for all processes
+        raise (RuntimeError("the card fell out") if sys.argv[1] == "fault" else InputError("batch 3 is odd"))
+    world.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("fault", "RuntimeError: the card fell out"), ("input", "error: batch 3 is odd")]
+)
+def test_a_process_that_fails_alone_says_why_and_ends_all(tmp_path, kind, said):
+    done = processes.run_two(tmp_path, FAILING, kind)
+    assert time.monotonic() - float(done.stdout.split()[-1]) < 60
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert ("raise (RuntimeError" in done.stderr) == (kind == "fault")  # the traceback's line of code
 
 
 def test_one_process_needs_no_communication(monkeypatch):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.errors import InputError
 from pipeline.files import DiskFullError
+from pipeline.training import loop
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.distributed import World
 from pipeline.training.history import History
@@ -110,6 +111,16 @@ def test_a_kill_after_a_full_disk_goes_on_from_the_checkpoint_before(monkeypatch
     assert train() == whole
 
 
+def test_the_clock_asks_for_checkpoints_too(monkeypatch):
+    whole = train()
+    Path("scratch").rename("first")
+    tried = fill_disk(monkeypatch)
+    now = iter(range(0, 10_000, 250))  # seconds: a step lasts 250
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(now))
+    assert train(checkpoint_rows=1) == whole
+    assert tried == [3, 6, 8]  # ten minutes after the start and after the checkpoint before, and at the end
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "both"])
 def test_damaged_checkpoints_cost_steps_and_nothing_else(capsys, damage):
     whole = train()
@@ -200,6 +211,18 @@ def test_a_worker_that_is_ended_while_the_step_waits_for_it_is_a_stop():
     with pytest.raises(Stopped, match="stopped together with its workers; the next start goes on from the last"):
         train_with_worker(signal.SIGKILL, 5)
     assert Checkpoints(Path("scratch")).load()["step"] == 4
+
+
+def test_a_full_gpu_names_batch_accumulate_and_processes():
+    def fail(number: int):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    with pytest.raises(InputError) as error:
+        toy.run(toy.spec(accumulate=2), fail, toy.line(), 1)
+    assert str(error.value).startswith(
+        "dst_frcnn_r50_fpn_1x: the GPU's memory is full (CUDA out of memory) with batch 2 over 1 process and "
+        "accumulate 2; use more processes, which keeps the checkpoint, or halve the preset's training.batch and double"
+    )
 
 
 def test_other_errors_stay_what_they_are(monkeypatch):

@@ -8,8 +8,9 @@ from snakemake.utils import validate
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from pipeline import code_digest
-from pipeline.config import load_preset
+from pipeline.config import load_preset, resolve
 from pipeline.graph import declared
+from pipeline.launch import gpus_of_a_training
 
 validate(config, "../schemas/params.schema.yaml")
 
@@ -20,6 +21,16 @@ THREADS = load_preset(config["preset"]).threads or workflow.cores or 1
 RESOURCES = dict.fromkeys(  # of a kind of stage that takes all threads of the preset; others ask for nothing
     "pretrain classify fine_tune train propose predict search_ranges learn_scales offsets export".split(),
     {"mem": "3GB", "gpu": 1},
+)
+TOGETHER = gpus_of_a_training()
+for (
+    kind
+) in (
+    "pretrain classify fine_tune train".split()
+):  # that run in several processes where the machine says so
+    RESOURCES[kind] = {"mem": "3GB", "gpu": TOGETHER}
+RESOURCES["pretrain"]["gpu"] = lambda wildcards: (
+    0 if resolve(wildcards.key, config["preset"]).published else TOGETHER
 )
 REPORTED = {  # kind: caption (report/*.rst), category and labels of its page, or of its figures where it writes no page
     "table": ("table", "Tables", {"table": "{key}"}),

@@ -19,11 +19,12 @@ for kind in KINDS:
             "../envs/reproduce.yaml"
         threads: THREADS if kind.name in RESOURCES else 1
         resources:
-            **RESOURCES.get(kind.name, {}),
+            **{"gpu": 0} | RESOURCES.get(kind.name, {}),
+            tries=lambda wildcards, attempt: attempt,
         params:
             stage=lambda wildcards, maker=maker(kind): maker(wildcards).address,
         shell:
-            "python -m pipeline.graph.job {params.stage} --log {log}"
+            "exec python -m pipeline.graph.job {params.stage} --log {log} --gpus {resources.gpu} --attempt {resources.tries}"
 
 
 # A test whose ranges are searched has detections of the same name as one that takes them from its file.

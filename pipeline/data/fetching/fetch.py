@@ -16,6 +16,7 @@ from pipeline.data.fetching.archives import unpack
 from pipeline.data.fetching.download import Patience, check, digest_of, download
 from pipeline.data.fetching.linking import link_own
 from pipeline.data.fetching.remote import UNKNOWN, Archive, RemoteSet
+from pipeline.data.labelled.image_folder import solution_of
 from pipeline.data.people import rebuild_people
 from pipeline.errors import InputError
 from pipeline.files import found_json, write_json
@@ -184,16 +185,20 @@ def check_space(archives: Iterable[Archive], ways: Ways, folders: Iterable[Path]
             )
 
 
+def left_by_hand(chosen: Mapping[str, RemoteSet]) -> list[str]:
+    """Return a sentence for each data set that must be placed by hand and is not there."""
+    places = [(entry, place) for entry in chosen.values() if entry.by_hand for place in entry.places]
+    return [f"{place} is missing ({entry.title}): {entry.by_hand}." for entry, place in places if not place.is_dir()]
+
+
 def check_by_hand(chosen: Mapping[str, RemoteSet]) -> None:
-    """Raise InputError where a data set that must be placed by hand is missing or incomplete."""
+    """Raise InputError where a data set that must be placed by hand is incomplete."""
     for entry in chosen.values():
-        if not entry.by_hand:
-            continue
-        for place in entry.places:
+        for place in entry.places if entry.by_hand else ():
             if not place.is_dir():
-                raise InputError(f"{place} is missing ({entry.title}): {entry.by_hand}.")
+                continue
             found = sum(path.is_dir() for path in place.iterdir())
-            if entry.classes and found != entry.classes:
+            if entry.classes and found != entry.classes and not (found == 0 and solution_of(place)):
                 raise InputError(f"{place} has {found} class folders, {entry.title} has {entry.classes}; complete it.")
 
 

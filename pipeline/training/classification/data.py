@@ -1,19 +1,18 @@
 """A classifier's labelled images: their source, their sizes, and batches that depend on step and seed only."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from pipeline.data.labelled import transforms
 from pipeline.data.samplers import BatchStream
 from pipeline.data.transforms import generator
 from pipeline.errors import InputError
-from pipeline.machine import loader_workers, machine
+from pipeline.machine import machine
 from pipeline.options import Resolutions
 from pipeline.parts import load
 from pipeline.preset import LabelledSource
@@ -148,10 +147,3 @@ class TestBatches(Dataset):
         ]
         labels = torch.tensor([self.data.labels[row] for row in rows])
         return transforms.reduced(torch.stack(images), self.low, self.sizes.side), labels
-
-
-def batches(data: Dataset, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over batches by number, prefetched by the machine's `workers`."""
-    own = torch.Generator()  # a loader draws a number when it starts, which in a resumed run is another step
-    settings = {"num_workers": loader_workers(), "generator": own, "pin_memory": torch.cuda.is_available()}
-    return iter(DataLoader(data, batch_size=None, sampler=numbers, **settings))

@@ -10,11 +10,12 @@ from pipeline.data.labelled import transforms
 from pipeline.models import build_classifier
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import checkpoint_folder
-from pipeline.training.classification.data import Labelled, TestBatches, TrainingBatches, batches, image_sizes
+from pipeline.training.classification.data import Labelled, TestBatches, TrainingBatches, image_sizes
 from pipeline.training.classification.evaluation import EpochErrors, Errors, batch_errors, by_resolution
 from pipeline.training.classification.run import COLUMNS, ClassifierStep, Trained, preset_schedule, start_from_init
 from pipeline.training.distributed import World
 from pipeline.training.history import History
+from pipeline.training.loading import prefetched
 from pipeline.training.loop import train
 from pipeline.training.precision import choose_precision, pick_device
 
@@ -43,7 +44,7 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
     def measure(low: int | None) -> Errors:
         world.share_buffers(model)
         chosen = TestBatches(test, sizes, low, world)
-        loaded = batches(chosen, range(len(chosen)))
+        loaded = prefetched(chosen, range(len(chosen)))
         return batch_errors(model, loaded, prepare, precision, device, world)
 
     keep_best = options.keep == "best"
@@ -53,7 +54,7 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
 
     def fetch(number: int) -> tuple[Tensor, Tensor, list[int]]:
         nonlocal feed
-        feed = feed or batches(source, range(number, steps * accumulate))
+        feed = feed or prefetched(source, range(number, steps * accumulate))
         return next(feed)
 
     spec, rate = preset_schedule(spec, seen)
