@@ -40,6 +40,7 @@ def fake(step: str, *names: str) -> list[str]:
     return [sys.executable, "-c", STAGE, step, *(names or ("none",))]
 
 
+@pytest.mark.slow
 def test_a_training_is_killed_resumed_and_scored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(full_size, "command", fake)

@@ -75,6 +75,7 @@ def test_a_rule_asks_for_what_its_kind_needs(project):
     assert {f"logs/{name}.log" for name in named | {"verify", "quickstart", "catalogue", "report"}} <= logs
 
 
+@pytest.mark.slow
 def test_both_doors_show_one_graph(project):
     assert "Both doors show one graph" in project.run("python", "-m", "pipeline.graph", "check").stdout
     assert "rule report:" in project.run("snakemake", "--dry-run").stdout  # the default target

@@ -77,6 +77,7 @@ def test_gradients_are_those_of_the_whole_batch(tmp_path):
     assert (found["agreed"], found["buffer"]) == ("main", [5.0, 5.0])
 
 
+@pytest.mark.slow
 def test_a_classifier_trained_by_two_processes_equals_one(empty_folder):
     labelled_sets.make_folders(empty_folder / "images")
     spec = labelled_sets.spec(recipe={"norm": "frozen"}, precision="fp32")
