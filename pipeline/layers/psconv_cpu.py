@@ -34,8 +34,8 @@ class CpuGroupedConv:
         self.plan, self.stride = plan, stride
         self.forward_kernels = TermKernels(plan, plan.terms)
         self.backward_kernels = TermKernels(plan, plan.terms_by_input)
-        self.use_forward_terms(plan.terms, stride, kernel_size)
-        self.backward_steps = [_Step.of(term, plan, stride, kernel_size) for term in plan.terms_by_input]
+        self.forward_steps = [Step.of(term, plan, stride, kernel_size) for term in plan.terms]
+        self.backward_steps = [Step.of(term, plan, stride, kernel_size) for term in plan.terms_by_input]
 
         self.kept = Kept()
 
@@ -51,10 +51,6 @@ class CpuGroupedConv:
         kernels = self.kept.of([source], weight.dtype, lambda: self.pack(weight)) if source is not None else None
         return self.forward(x, weight, kernels)
 
-    def use_forward_terms(self, terms: tuple[Term, ...], stride: int, kernel_size: int) -> None:
-        """Prepare the terms of the forward computation, whose kernels `forward` is given in the same order."""
-        self.forward_steps = [_Step.of(term, self.plan, stride, kernel_size) for term in terms]
-
     def pack(self, weight: Tensor) -> list[Tensor]:
         """Return every term's kernels."""
         return self.forward_kernels.pack(self._weight_to_blocks(weight))
@@ -67,7 +63,7 @@ class CpuGroupedConv:
         y = torch.empty((len(x), weight.shape[0], *size), dtype=x.dtype, memory_format=_CL)
         # Reordered sums first: oneDNN then adds the terms in natural order into them.
         steps = sorted(zip(self.forward_steps, kernels, strict=True), key=lambda pair: pair[0].restore_output is None)
-        for images in _parts(x, weight):
+        for images in batch_parts(x, weight):
             blocks, target = _to_blocks(x[images], plan.groups, plan.input_blocks, plan.interleaved), y[images]
             total = torch.empty_like(target) if plan.interleaved else target
             self._fill(total, blocks, steps)
@@ -75,7 +71,7 @@ class CpuGroupedConv:
                 target.copy_(_from_blocks(total, plan.groups, plan.output_blocks))
         return y if is_channels_last(x) or is_channels_last(weight) else y.contiguous()
 
-    def _fill(self, target: Tensor, blocks: Tensor, steps: list[tuple[_Step, Tensor]]) -> None:
+    def _fill(self, target: Tensor, blocks: Tensor, steps: list[tuple[Step, Tensor]]) -> None:
         """Write the sum of all terms into target, whose blocks are in natural order."""
         filled, position = False, 0
         while position < len(steps):
@@ -101,7 +97,7 @@ class CpuGroupedConv:
         grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=_CL) if need_x else None
         # A term that gives the gradient of every pixel comes first; the others are added to it.
         order = sorted(range(len(kernels)), key=lambda place: self.backward_steps[place].step > 1)
-        for images in _parts(x, weight):
+        for images in batch_parts(x, weight):
             blocks = _to_blocks(x[images], plan.groups, plan.input_blocks, plan.interleaved)
             grad_blocks = _to_blocks(grad[images], plan.groups, plan.output_blocks, plan.interleaved)
             total = None
@@ -138,7 +134,7 @@ class CpuGroupedConv:
         grad_weight = self.backward_kernels.unpack_(torch.empty_like(dense), kernel_grads)
         return grad_x, torch.channel_shuffle(grad_weight, plan.columns) if plan.interleaved else grad_weight
 
-    def _add_input_gradient(self, total: Tensor, found: Tensor, step: _Step, *, first: bool) -> None:
+    def _add_input_gradient(self, total: Tensor, found: Tensor, step: Step, *, first: bool) -> None:
         apart = step.some_inputs  # such terms read every block once, so they write every block once
         if first and not apart and step.step == 1:
             _take_into(total, found, step.restore_input)
@@ -179,7 +175,7 @@ class _Function(torch.autograd.Function):
         return *(next(found) if need else None for need in needs), None
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """A term with all that its convolution needs, computed once; where an order is None, blocks stay as they are."""
 
     term: Term
@@ -193,7 +189,7 @@ class _Step(NamedTuple):
     output_blocks: int
 
     @classmethod
-    def of(cls, term: Term, plan: Plan, stride: int, kernel_size: int) -> _Step:
+    def of(cls, term: Term, plan: Plan, stride: int, kernel_size: int) -> Step:
         # A dilation that the stride divides reads every stride-th pixel only: less to copy, and a stride of 1.
         step = stride if term.dilation % stride == 0 else 1
         dilation = term.dilation // step
@@ -256,7 +252,7 @@ def _runs(order: tuple[int, ...], channels: int) -> Iterator[tuple[slice, slice]
             start = end
 
 
-def _parts(x: Tensor, weight: Tensor) -> Iterator[slice]:
+def batch_parts(x: Tensor, weight: Tensor) -> Iterator[slice]:
     """Cut the batch into parts of nearly equal size."""
     least = max(_PART_BYTES / x.element_size(), _PART_WEIGHTS * weight.numel())
     length = -(-len(x) // max(1, int(x.numel() // least))) or 1

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor
 
-from pipeline.layers.psconv_cpu import CpuGroupedConv
+from pipeline.layers.psconv_cpu import CpuGroupedConv, Step, batch_parts
 from pipeline.layers.psconv_lattice import Plan, Term
+from pipeline.layers.psconv_onednn import convolve
 
 
 class FoldedConv:
@@ -20,32 +19,42 @@ class FoldedConv:
     """
 
     def __init__(self, conv: CpuGroupedConv, stride: int, kernel_size: int) -> None:
-        plan, first = conv.plan, conv.plan.terms[0]
-        self.inputs, self.outputs = first.inputs, first.outputs
-        self._conv, self._plain, self._groups = (
-            copy.copy(conv),
-            conv,
-            [group_order(t, self.outputs) for t in plan.terms],
-        )
-        terms = []
+        plan, self._conv = conv.plan, conv
+        self.inputs, self.outputs = plan.terms[0].inputs, plan.terms[0].outputs
+        self._groups = [group_order(term, self.outputs) for term in plan.terms]
+        self._steps = []
         for term, order in zip(plan.terms, self._groups, strict=True):
             size = len(term.inputs) // term.groups
             blocks = [term.inputs[group * size + place] for group in order for place in range(size)]
             natural = tuple(range(plan.output_blocks))
-            terms.append(term._replace(inputs=tuple(map(self.inputs.index, blocks)), outputs=natural))
-        self._conv.use_forward_terms(tuple(terms), stride, kernel_size)
+            folded = term._replace(inputs=tuple(map(self.inputs.index, blocks)), outputs=natural)
+            self._steps.append(Step.of(folded, plan, stride, kernel_size))
 
     def pack(self, weight: Tensor) -> list[Tensor]:
         """Return every term's kernels, their groups in order, from the dense weight in its public order."""
         packed = []
-        for kernels, order in zip(self._plain.pack(weight), self._groups, strict=True):
+        for kernels, order in zip(self._conv.pack(weight), self._groups, strict=True):
             groups = kernels.permute(0, 2, 3, 1).unflatten(0, (len(order), -1))
             packed.append(groups[torch.tensor(order)].flatten(0, 1).permute(0, 3, 1, 2))
         return packed
 
     def __call__(self, x: Tensor, weight: Tensor, kernels: list[Tensor]) -> Tensor:
-        """Convolve x [N, C_in, H, W] with kernels that `pack` made of the weight."""
-        return self._conv.forward(x, weight, kernels)
+        """Convolve x [N, C_in, H, W], channels_last, with kernels that `pack` made of the weight."""
+        parts = list(batch_parts(x, weight)) or [slice(0, 0)]
+        if len(parts) == 1:
+            return self._sum(x, kernels)
+        first = self._sum(x[parts[0]], kernels)
+        y = torch.empty((len(x), *first.shape[1:]), dtype=x.dtype, memory_format=torch.channels_last)
+        y[parts[0]] = first
+        for images in parts[1:]:
+            y[images] = self._sum(x[images], kernels)
+        return y
+
+    def _sum(self, x: Tensor, kernels: list[Tensor]) -> Tensor:
+        total = None
+        for step, part in zip(self._steps, kernels, strict=True):
+            total = convolve(step.take_input(x), part, *step.geometry, step.term.groups, total)
+        return total
 
 
 def foldable(plan: Plan | None) -> bool:
