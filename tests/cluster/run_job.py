@@ -1,7 +1,7 @@
 """Runs one job of the stand-in as slurmd would: states, and SIGTERM with a requeue where the job is to be pre-empted.
 
 A file `preempt` in the folder holds a rule's name: the first job whose script names it gets SIGTERM as soon as the file
-`<folder>/ready` is there, and runs again from the start.
+`<folder>/ready` is there, in its first process only; what is left after `GRACE` is killed, and it runs again.
 """
 
 import os
@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+
+GRACE = 1.0  # seconds, minutes in the real one
 
 folder, number = pathlib.Path(sys.argv[1]), sys.argv[2]
 state = folder / f"{number}.state"
@@ -35,7 +37,9 @@ if order.exists() and f"'{order.read_text().strip()}:" in script.read_text():
         time.sleep(0.02)
     if process.poll() is None:
         (folder / "signalled").write_text(number)
-        os.killpg(process.pid, signal.SIGTERM)  # to every process of the step, as without `B:`
+        process.terminate()
+        time.sleep(GRACE)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         write("PREEMPTED")
         process = start()

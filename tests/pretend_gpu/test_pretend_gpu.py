@@ -69,7 +69,7 @@ def test_it_keeps_cuda_s_rules(empty_folder):
 
 
 # Host waits and blocking copies of a step for its two images: what may fall, and not rise unseen.
-@pytest.mark.parametrize(("experiment", "waits"), [("dst_frcnn_r50_fpn_1x_dst", 36), ("dst_retinanet_r50_fpn_2x", 9)])
+@pytest.mark.parametrize(("experiment", "waits"), [("dst_frcnn_r50_fpn_1x_dst", 39), ("dst_retinanet_r50_fpn_2x", 5)])
 def test_a_detector_trains_goes_on_and_detects(tiny_project, experiment, waits):
     done = run(TRAINING, experiment)
     assert done.returncode == 0, done.stderr
