@@ -32,7 +32,8 @@ assert later.tolist() == [0, 1, 2, 3]
 """
 
 TRAINING = """
-import device, sys
+import device, os, sys
+os.environ["SCALEWISE_WORKERS"] = "0"
 device.install()
 import tiny, torch
 from pipeline.training import loop
