@@ -84,11 +84,13 @@ class _Columns:
         self.height, self.width = ((length - 1) // stride + 1 for length in x.shape[2:])
 
     def forward(self) -> Tensor:
-        y = self.x.new_empty(len(self.x), self.height, self.width, self.out_channels)
-        pixels = y.view(-1, self.out_channels)
+        size = (len(self.x), self.out_channels, self.height, self.width)
+        # No view of another tensor: autograd lets nobody change a view that a function returns.
+        y = torch.empty(size, dtype=self.x.dtype, memory_format=torch.channels_last)
+        pixels = y.permute(0, 2, 3, 1).view(-1, self.out_channels)
         for place, pieces in self._parts():
             torch.mm(self._columns(pieces), self.matrix, out=pixels[place])
-        return y.permute(0, 3, 1, 2)
+        return y
 
     def backward(self, grad: Tensor, need_x: bool, need_weight: bool, need_scales: bool):
         grad = grad.permute(0, 2, 3, 1).reshape(-1, self.out_channels)

@@ -38,7 +38,7 @@ device.install()
 import tiny, torch
 from pipeline.training import loop
 from pipeline.training.detection import train_detector
-from pipeline.training.prediction import predict
+from pipeline.prediction.detector import predict
 torch.set_num_threads(1)
 spec = tiny.spec(sys.argv[1], steps=4, checkpoint_rows=2)
 counts, rate = [], loop.learning_rate
