@@ -18,7 +18,7 @@ from pipeline.stages import RAN
 
 EVENTS = "SCALEWISE_EVENTS"  # names the file of a build's events
 AGAIN = 0.5  # seconds between two looks for a stage to end: DVC may be about to start it
-PATIENCE = 10.0  # seconds that a stage has between SIGTERM and SIGKILL
+PATIENCE = 60.0  # seconds that a stage has between SIGTERM and SIGKILL: a step at full size and its checkpoint
 
 
 def main() -> int:
