@@ -21,9 +21,7 @@ class Machine(Options):
     """The block `machine:` of params.yaml."""
 
     processes: int | str = 1  # of a training, or `gpus` for one a GPU
-    workers: Annotated[int, msgspec.Meta(ge=0)] | None = (
-        None  # data-loading processes of each; None: up to 8 with a GPU
-    )
+    workers: Annotated[int, msgspec.Meta(ge=0)] | None = None  # loaders of data of each; None: up to 8 with a GPU
     tensorboard: bool = False  # event files beside the log of every step
     imagenet: str = "data/imagenet"  # folder with ImageNet's `train` and `val`
 
