@@ -12,6 +12,10 @@ from torch.nn import functional as F
 from pipeline.layers.fractional_columns import column_conv2d
 from pipeline.layers.grouped_dilated import conv2d
 
+# Multiply-adds of an image from which one product over columns is the faster way on a CPU. In layers of a tenth of them
+# (preset tour) a training's step took 1.3 to 1.6 times that of the blend.
+COLUMNS_FROM = 2e7
+
 
 def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
     """Convolve each image with its own fractional dilation, exactly; differentiable in x, weight and scales.
@@ -45,7 +49,9 @@ def fractional_dilation_conv2d(x: Tensor, weight: Tensor, scales: Tensor, stride
         raise ValueError(f"Scales must be finite, got {values}; training has diverged.")
     learning = torch.is_grad_enabled() and scales.requires_grad
     whole = all(value.is_integer() for pair in values for value in pair) and not learning  # plain convolutions
-    if x.device.type == "cpu" and groups == 1 and tuple(weight.shape[2:]) == (3, 3) and not whole and x.numel():
+    work = weight.numel() * x.shape[2] * x.shape[3] / stride**2
+    dense = groups == 1 and tuple(weight.shape[2:]) == (3, 3) and work >= COLUMNS_FROM
+    if x.device.type == "cpu" and dense and not whole and x.numel():
         if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
             x, weight = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, weight))
         return column_conv2d(x, weight, scales, values, stride, partial(_blended, values=values, stride=stride))

@@ -1,5 +1,7 @@
 """GSL: the derived fixtures, torchvision's deformable convolution, gradients, and the start at scale 1."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,13 @@ from official_numbers import load_case
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
-from pipeline.layers import GlobalScaleConv2d, fractional_columns, fractional_dilation_conv2d
+from pipeline.layers import GlobalScaleConv2d, fractional_columns, fractional_dilation_conv2d, global_scale
+
+
+@pytest.fixture(autouse=True, params=[0.0, math.inf], ids=["columns", "blend"])
+def way(request, monkeypatch):
+    """Both ways to convolve on a CPU, whatever the size."""
+    monkeypatch.setattr(global_scale, "COLUMNS_FROM", request.param)
 
 
 def double(*shape):
