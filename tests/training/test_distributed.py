@@ -112,6 +112,7 @@ with joined() as world:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "said"), [("fault", "RuntimeError: the card fell out"), ("input", "error: batch 3 is odd")]
 )
