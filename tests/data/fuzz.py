@@ -5,6 +5,7 @@ accepted after it was cut shows the same pixels, and so does any PNG.
 """
 
 import contextlib
+import copy
 import csv
 import io
 import json
@@ -16,11 +17,12 @@ import tempfile
 import traceback
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tiny_sets
 from PIL import Image
 
 from pipeline import config, paths
@@ -77,18 +79,8 @@ ODD: list[Any] = [
     *({"size": [30, 40], "counts": [0, 1200]}, {"size": [30, 40], "counts": "\x7f"}, {"id": 1}),
 ]
 KINDS = {"PNG": "png", "JPEG": "jpg", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm"}
-INSTANCES = {
-    "images": [
-        {"id": 7, "file_name": "b.png", "width": 40, "height": 30},
-        {"id": 3, "file_name": "sub/ä.jpg", "width": 32, "height": 24},
-    ],
-    "annotations": [
-        {"id": 12, "image_id": 7, "category_id": 9, "bbox": [2, 3, 10, 5], "area": 33.5, "iscrowd": 0},
-        {"id": 11, "image_id": 3, "category_id": 4, "bbox": [0.5, 1.5, 20, 20], "segmentation": [[1, 2, 20, 2, 9, 19]]},
-        {"id": 13, "image_id": 7, "category_id": 4, "bbox": [0, 0, 40, 30], "area": 1200, "iscrowd": 1},
-    ],
-    "categories": [{"id": 9, "name": "dog"}, {"id": 4, "name": "cat"}],
-}
+INSTANCES = copy.deepcopy(tiny_sets.INSTANCES)
+INSTANCES["annotations"][1]["segmentation"] = [[1, 2, 20, 2, 9, 19]]
 VOC = """<annotation><filename>{name}.png</filename><size><width>40</width><height>30</height></size>
 <object><name>dog</name><difficult>0</difficult><bndbox><xmin>3</xmin><ymin>4</ymin><xmax>20</xmax><ymax>19</ymax></bndbox>
 </object></annotation>"""
@@ -135,9 +127,9 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
     return bytes(found)
 
 
-def odd(value: Any, draw: random.Random) -> Any:
-    """Return a copy of a JSON value with one part replaced, removed or doubled."""
-    found = json.loads(json.dumps(value))
+def odd(value: Any, draw: random.Random, parts: Sequence[Any] = ODD) -> Any:
+    """Return a copy of nested values with one part removed, doubled or replaced by one of `parts`."""
+    found = copy.deepcopy(value)
     holders = [found]
     for holder in holders:
         inside = holder.values() if isinstance(holder, dict) else holder
@@ -149,7 +141,7 @@ def odd(value: Any, draw: random.Random) -> Any:
     elif draw.random() < 0.15 and isinstance(holder, list):
         holder.append(holder[key])
     else:
-        holder[key] = draw.choice(ODD)
+        holder[key] = draw.choice(parts)
     return found
 
 

@@ -1,12 +1,11 @@
 """Odd structures in the files that the pipeline writes for itself: each reader takes one, or ends in one sentence."""
 
-import copy
 import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import fuzz
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -23,27 +22,11 @@ from pipeline.training.history import History
 from pipeline.training.inputs import read_scales
 from pipeline.training.state import TrainingState
 
-ODD: list[Any] = [None, True, 0, -1, 2**70, 0.5, float("nan"), "", "a", "\0", "${x}", [], [[]], [1, 2], {}, {"a": 1}]
+ODD = [None, True, 0, -1, 2**70, 0.5, float("nan"), "", "a", "\0", "${x}", [], [[]], [1, 2], {}, {"a": 1}]
 LOCK = locks.HEAD + "".join(
     f"  train@{name}:\n    cmd: train\n    outs:\n    - path: {name}\n      md5: {name * 32}\n      size: 7\n"
     for name in "abc"
 )
-
-
-def odd(value: Any, draw: random.Random) -> Any:
-    """Return a copy of nested values with one part replaced or removed."""
-    found = copy.deepcopy(value)
-    holders = [found]
-    for holder in holders:
-        inside = holder.values() if isinstance(holder, dict) else holder
-        holders += [part for part in inside if isinstance(part, dict | list) and part]
-    holder = draw.choice(holders)
-    key = draw.choice(list(holder)) if isinstance(holder, dict) else draw.randrange(len(holder))
-    if draw.random() < 0.2:
-        del holder[key]
-    else:
-        holder[key] = draw.choice(ODD)
-    return found
 
 
 def odd_tensors(tensors: dict[str, torch.Tensor], draw: random.Random) -> dict[str, torch.Tensor]:
@@ -73,7 +56,7 @@ def proposals(folder: Path, draw: random.Random) -> None:
 
 def weights(folder: Path, draw: random.Random) -> None:
     """Weights of another network, with other scales in their header."""
-    header = json.dumps(odd({"layer2.0.conv2": [1.0, 2.0]}, draw))
+    header = json.dumps(fuzz.odd({"layer2.0.conv2": [1.0, 2.0]}, draw, ODD))
     save_file(odd_tensors(nn.Linear(3, 2).state_dict(), draw), folder / "w.safetensors", {"scales": header})
     tensors, metadata = load_weights(folder / "w.safetensors")
     if draw.random() < 0.5:
@@ -90,7 +73,7 @@ def checkpoints(folder: Path, draw: random.Random) -> None:
     state = TrainingState(model, optimizer, scaler, History(4, 2), None, None, World())
     kept = Checkpoints(folder)
     state.save(kept, 2, 0)
-    kept.save(odd(kept.load(), draw))
+    kept.save(fuzz.odd(kept.load(), draw, ODD))
     state.restore(kept)
 
 
@@ -99,7 +82,7 @@ def manifests(folder: Path, draw: random.Random) -> None:
     write_json(folder / "val.json", {"images": []})
     split = {"file": "val.json", "sha256": sha256(folder / "val.json")}
     content = {"preset": "x", "kind": "coco", "factor": 1.0, "categories": [{"id": 1}], "splits": {"val": split}}
-    (folder / "manifest.json").write_text(json.dumps(odd(content, draw)))
+    (folder / "manifest.json").write_text(json.dumps(fuzz.odd(content, draw, ODD)))
     load_split(folder / "manifest.json", "val")
 
 
@@ -111,8 +94,8 @@ def graphs(folder: Path, draw: random.Random) -> None:
     index = {"names": {"a": {"of": "x"}, "b": {"of": "y"}}}
     mutated = draw.random() < 0.6
     (folder / paths.PARAMS).write_text("preset: mini\n")
-    (folder / "dvc.yaml").write_text(yaml.safe_dump(odd(content, draw) if mutated else content))
-    (folder / "i.yaml").write_text(yaml.safe_dump(index if mutated else odd(index, draw)))
+    (folder / "dvc.yaml").write_text(yaml.safe_dump(fuzz.odd(content, draw, ODD) if mutated else content))
+    (folder / "i.yaml").write_text(yaml.safe_dump(index if mutated else fuzz.odd(index, draw, ODD)))
     declared.kinds(declared.stages(folder))
 
 
@@ -135,7 +118,7 @@ def files_of_locks(folder: Path, draw: random.Random) -> None:
     file = folder / lock_file.LOCKS
     file.parent.mkdir(parents=True, exist_ok=True)
     holder = {"pid": 2**22 + 1, "cmd": "dvc repro"}
-    text = json.dumps(odd({"write": {"/a": holder}, "read": {"/b": [holder]}}, draw))
+    text = json.dumps(fuzz.odd({"write": {"/a": holder}, "read": {"/b": [holder]}}, draw, ODD))
     file.write_text(text[: draw.randrange(len(text))] if draw.random() < 0.3 else text)
     lock_file.mend(folder)
     assert json.loads(file.read_text()) == {"write": {}, "read": {}}
