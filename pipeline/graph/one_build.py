@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import paths
 from pipeline.errors import InputError
+from pipeline.graph.job import PATIENCE
 
 if TYPE_CHECKING:
     from psutil import Process
@@ -18,7 +19,6 @@ MARK = "SCALEWISE_BUILD"  # names folder and process of the build that a process
 FROM = "SCALEWISE_FROM"  # where the folder of a preset's build lies below the checkout that began it
 LOCK = Path("data/scratch/build.lock")
 JOB = "pipeline.graph.job"
-PATIENCE = 10.0  # seconds that a stage has between SIGTERM and SIGKILL
 LONGEST = 60.0  # seconds that DVC has to end: it may be storing what a stage wrote
 
 
