@@ -8,7 +8,7 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import found_json, write_text
 from pipeline.published.papers import NAMES, PAIRS
-from pipeline.reporting.context import DATA, comparability, judged, numbers_of
+from pipeline.reporting.context import DATA, comparability, judged, numbers_of, shared_trainings
 from pipeline.reporting.sources import table_address
 from pipeline.verdicts.comparison import headline_tables
 from pipeline.verdicts.results import Results
@@ -140,9 +140,8 @@ def sizes_section(results: Results) -> str:
         "Initial weights": "pre-trained here" if pretrained else "torchvision's ImageNet weights",
         "Seeds": "one training of each experiment, several where a method's name says so",
     }
-    for name in dict.fromkeys(preset.shares.values()):
-        others = " and of ".join(other for other, one in preset.shares.items() if one == name)
-        rows["Baselines"] = f"one training of {name} in the place of {others}, whose recipes differ in losses and decay"
+    if preset.shares:
+        rows["Baselines"] = "; ".join(shared_trainings(results))
     columns = [md.Column("What", lambda what: what), md.Column(f"Preset {preset.name}", rows.__getitem__)]
     return md.table(columns, rows)
 

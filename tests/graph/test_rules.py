@@ -57,6 +57,7 @@ def project(tmp_path_factory):
     return project
 
 
+@pytest.mark.slow
 def test_a_rule_asks_for_what_its_kind_needs(project):
     targets = [kind.stages[0].outs[0] for kind in KINDS.values()]
     text = project.run("snakemake", "--dry-run", "--forceall", "--cores", "4", *targets).stdout
@@ -68,7 +69,8 @@ def test_a_rule_asks_for_what_its_kind_needs(project):
         found.setdefault(block.partition(":")[0], set()).add(asked)
         logs.add(fields["log"])
     light, heavy = {("1", False, False, "0")}, {("3", True, True, "0")}
-    expected = {name: heavy if name in HEAVY else light for name in KINDS} | {"train": {("3", True, True, "1")}}
+    expected = {name: heavy if name in HEAVY else light for name in KINDS}
+    expected |= dict.fromkeys(("train", "propose"), {("3", True, True, "1")})
     assert found == expected
     dst = "dst_frcnn_r50_fpn_1x_dst"
     named = {f"train/{dst}", f"predict/{dst}__single", f"evaluate/{dst}", "table/dst_t2", "headline/dst_t2", "page/pod"}

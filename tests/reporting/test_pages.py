@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline import paths
+from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.reporting.catalogue import write_catalogue
+from pipeline.reporting.context import comparability, recipe_of, shared_trainings
 from pipeline.reporting.figures.headline import draw_figures
 from pipeline.reporting.index_page import answer, write_index
 from pipeline.reporting.pages import gallery_section, write_page
@@ -94,6 +95,15 @@ def test_a_preset_that_decides_nothing_shows_numbers_alone(fake, monkeypatch):
     report(fake)
     assert first == {path: path.read_bytes() for path in first}
     assert not any(str(paths.ROOT).encode() in data for data in first.values())
+
+
+def test_pages_of_the_tour_name_the_experiments_that_another_training_stands_for():
+    results = Results("tour")
+    (said,) = shared_trainings(results)
+    named = {name for name in config.experiments() if f"`{name}`" in said}
+    assert named == {*results.preset.shares, *results.preset.shares.values()} != set()
+    assert said in recipe_of(results)[0]
+    assert comparability(results) != comparability(Results("mini"))
 
 
 def test_pictures_of_photographs_are_not_linked_and_an_unknown_paper_is_one_sentence(fake):

@@ -95,6 +95,7 @@ def two_processes(tmp_path_factory) -> dict:
     return torch.load(folder / "out.pt", weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_those_of_the_joint_batch_with_a_reduced_normaliser(family, two_processes):
     one = gradients(family, ALONE, reduced=False)
@@ -285,7 +286,8 @@ def results(spec: Spec) -> tuple[dict[str, Tensor], list[dict[str, float]], dict
     return load_weights(paths.weights("tiny", spec.name))[0], rows, summary
 
 
-@pytest.mark.parametrize("stop", [None, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [None, 5])
 def test_two_processes_train_as_one_does(stop, tiny_project):
     options = {
         "detector": "retinanet",

@@ -13,8 +13,8 @@ for kind in KINDS:
             kind.log,
         wildcard_constraints:
             **{name: "|".join(sorted(values)) for name, values in kind.values.items()},
-        # Long jobs first: what is short fills the gap beside the last of them.
-        priority: int(kind.name == "train")
+        # Long jobs first, and what they wait for: what is short fills the gap beside the last of them.
+        priority: int(kind.name in ("train", "propose"))
         conda:
             "../envs/reproduce.yaml"
         threads: THREADS if kind.name in RESOURCES else 1
