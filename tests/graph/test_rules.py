@@ -70,7 +70,7 @@ def test_a_rule_asks_for_what_its_kind_needs(project):
         logs.add(fields["log"])
     light, heavy = {("1", False, False, "0")}, {("3", True, True, "0")}
     expected = {name: heavy if name in HEAVY else light for name in KINDS}
-    expected |= dict.fromkeys(("train", "propose"), {("3", True, True, "1")})
+    expected |= {name: {("3", True, True, "1")} for name in ("train", "propose")}
     assert found == expected
     dst = "dst_frcnn_r50_fpn_1x_dst"
     named = {f"train/{dst}", f"predict/{dst}__single", f"evaluate/{dst}", "table/dst_t2", "headline/dst_t2", "page/pod"}
