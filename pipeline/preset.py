@@ -128,7 +128,7 @@ class Training(Options):
     pretrain_milestones: tuple[Part, ...] | None = None
     pretrain_images: CountOrZero = 0
     pretrain_size: Side = 224  # pixels that 224 of a classifier's recipe become
-    pretrain_seeds: Few | None = None  # at most so many trainings of a classifier with several seeds
+    pretrain_seeds: Few | None = None  # at most so many blocks of a classifier whose paper has several
     gradient_clip: Positive | None = None
     accumulate: Few = 1  # batches whose gradients make one optimiser step
     ema: Average | None = None  # decay of a moving average of the weights, which is what is saved and evaluated then
@@ -165,6 +165,8 @@ class Preset(Options):
     search_sweeps: Samples = 3  # over the ends of a pyramid's valid ranges, at most; 0 searches nothing
     threads: Threads = 0  # 0 = torch's own choice
     seed: Seed = 0
+    blocks: Few = 1  # trainings of every experiment, which differ in their seed only
+    headline_blocks: Few | None = None  # of those that the headline rests on, where these are more
     init_source: Literal["pretrain", "torchvision"] = "torchvision"
     # By the experiments' data set; without one, classifiers learn from crops of the preset's own objects.
     labelled: dict[Literal["imagenet", "cifar100"], LabelledSource] | None = None

@@ -9,7 +9,7 @@ __getattr__, __all__ = lazy(
         "bootstrap_voc": "voc",
         "evaluate_detections": "coco",
         "evaluate_voc": "voc",
-        "gain_interval": "intervals",
+        "estimate": "intervals",
         "merge_pyramid": "pyramid",
         "paired_interval": "intervals",
         "scaled_area_ranges": "coco",

@@ -15,10 +15,7 @@ from pipeline.evaluation.coco import (
     all_area_ranges,
 )
 from pipeline.evaluation.inputs import pairwise_iou, read_detections, read_ground_truth
-from pipeline.evaluation.intervals import gain_interval, paired_interval
 from pipeline.evaluation.matching import match_image
-
-__all__ = ["bootstrap_ap", "gain_interval", "image_counts", "paired_interval", "weighted_ap"]
 
 
 @dataclass(frozen=True)

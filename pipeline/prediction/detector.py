@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.ops import batched_nms
 from tqdm import tqdm
 
-from pipeline import paths
+from pipeline import blocks, paths
 from pipeline.config import resolve
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet, load_scaled
@@ -41,7 +41,7 @@ Detections = dict[str, Tensor]
 
 
 def predict(spec: Spec, test: str) -> None:
-    """Detect objects in every validation image as the test says, and write `paths.detections`.
+    """Detect objects in every validation image as the test says, with every block, and write `paths.detections`.
 
     A test that searches its ranges also writes `paths.ranges`.
     """
@@ -50,25 +50,34 @@ def predict(spec: Spec, test: str) -> None:
             f"{spec.name} has no test {test!r}{nearest(test, spec.experiment.tests)}; it has "
             f"{sorted(spec.experiment.tests)}."
         )
-    preset, options = spec.preset, spec.experiment.tests[test]
-    set_threads(preset)
-    device = pick_device()
+    set_threads(spec.preset)
     split = load_split(spec.manifest, "val")
+    found = [predict_block(one, test, split) for one in spec.in_blocks()]
+    evaluation = paths.evaluation_name(spec.name, test)
+    if spec.experiment.tests[test].search_ranges:
+        write_json(paths.ranges(spec.preset.name, evaluation), blocks.summary([ranges for _, ranges in found]))
+    detections = blocks.listed([results for results, _ in found])
+    write_json(paths.detections(spec.preset.name, evaluation), detections, indent=None)
+
+
+def predict_block(spec: Spec, test: str, split: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return one block's detections as COCO results, and what the search for ranges found, if the test has one."""
+    preset, options = spec.preset, spec.experiment.tests[test]
+    device = pick_device()
     data = DetectionSet(split, spec.data.limit_val)
     give_proposals(data, spec, "val", options.proposals)
     detect = load_detect(spec, options, data.classes, device)
     by_level = detect_levels(detect, data, spec, options, device)
-    tests = [options] * len(data)
+    tests, ranges = [options] * len(data), None
     if options.search_ranges:
-        tests = load("range_search").searched_tests(spec, test, by_level, data, split)
+        tests, ranges = load("range_search").searched_tests(spec, test, by_level, data, split)
     results: list[dict[str, Any]] = []
     for row, entry in enumerate(data.entries):
         levels = [level[row] for level in by_level]
         proposes = spec.experiment.detector == "d_rfcn_rpn"
         merged = join_resolutions(levels) if proposes else merge(levels, tests[row], preset, suppression_of(spec))
         results.extend(coco_results(entry["id"], merged, data.size(row)))
-    evaluation = paths.evaluation_name(spec.name, test)
-    write_json(paths.detections(preset.name, evaluation), results, indent=None)
+    return results, ranges
 
 
 def suppression_of(spec: Spec) -> float:
@@ -79,7 +88,7 @@ def suppression_of(spec: Spec) -> float:
 def load_detector(spec: Spec, classes: int, device: torch.device) -> nn.Module:
     """Return the trained detector of a specification, ready to detect."""
     file = paths.weights(spec.preset.name, spec.name)
-    tensors, metadata = load_weights(file)
+    tensors, metadata = load_weights(file, spec.block)
     model = build_detector(spec, classes, read_scales(metadata))
     load_trained(model, tensors, file)
     return model.to(device, memory_format=torch.channels_last).eval()
@@ -103,7 +112,7 @@ def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -
             f"{spec.experiment.detector}, so leave members out of its tests."
         )
     if regions and (options.members or options.flip):
-        others = [resolve(member, spec.preset.name) for member in options.members]
+        others = [resolve(member, spec.preset.name).of_block(spec.block) for member in options.members]
         return average_regions([model, *(load_detector(other, classes, device) for other in others)], options.flip)
     return with_flip(model) if options.flip else model
 
@@ -122,7 +131,7 @@ def detect_levels(
     by_level = []
     ranges = options.valid_ranges or ((0.0, None),) * len(options.short_sides)
     for short, long, valid_range in zip(options.short_sides, options.long_sides, ranges, strict=True):
-        level = detect_all(detect, data, preset, short, long, precision, device, f"{spec.name} {short}")
+        level = detect_all(detect, data, preset, short, long, precision, device, f"{spec.run} {short}")
         if proposes:
             bounds = scaled_range(valid_range, preset)
             level = [{name: value[:top] for name, value in valid_part(found, bounds).items()} for found in level]

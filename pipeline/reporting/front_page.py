@@ -19,6 +19,7 @@ def front_page(results: Results) -> str:
     """Return the page that links all others, with what was looked at besides AP."""
     text = f"# Report of preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
     text += "- [The answer](index.md): which method helps small objects here, and can one tell?\n"
+    text += "- [How far the evidence carries](evidence.md): what could be told from nothing, and running it again\n"
     text += "- [All tables](catalogue.md): every table that the papers print, published beside ours\n"
     text += "- [Claims](claims.md): what the papers claim, what holds here, and what cannot be told\n"
     text += "- [Methods side by side](methods.md): by object size, cost and latency, and combinations no paper tried\n"

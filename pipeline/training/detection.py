@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
-from pipeline.files import write_json, write_text
 from pipeline.models import build_detector
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import set_normaliser
 from pipeline.parts import load
 from pipeline.spec import Spec
-from pipeline.training.checkpoint import Checkpoints, checkpoint_folder, load_init, save_weights
+from pipeline.training.all_blocks import train_blocks
+from pipeline.training.checkpoint import Trained, checkpoint_folder, finished, load_init
 from pipeline.training.distributed import ALONE, World, joined
 from pipeline.training.epochs import Length, Units, training_length
 from pipeline.training.feeding import Feeder, build_feeder
@@ -35,11 +35,11 @@ def train_detector(spec: Spec) -> None:
     Processes started by torchrun share every batch, and the first one writes.
     """
     with joined() as world:
-        train_together(spec, world)
+        train_blocks(spec, world, paths.weights(spec.preset.name, spec.name), lambda one: train_block(one, world))
 
 
-def train_together(spec: Spec, world: World) -> None:
-    """Train with all processes of a world."""
+def train_block(spec: Spec, world: World) -> Trained:
+    """Train one block with all processes of a world, or return it where it is finished."""
     preset = spec.preset
     spec = spec.with_milestones(preset.training.milestones)
     set_threads(preset)
@@ -51,6 +51,10 @@ def train_together(spec: Spec, world: World) -> None:
         load("masks").check_masks(load_split(manifest, "val"))  # they are scored after hours
     regions = give_proposals(data, spec, "train")
     inits, tensors, metadata = read_inits(spec)
+    folder = checkpoint_folder(spec, "train", manifest, *inits, *regions)
+    done = finished(folder)
+    if done is not None:
+        return done
     torch.manual_seed(spec.seed)
     model = build_detector(spec, data.classes, read_scales(metadata))
     if spec.recipe.new_layers == "he":
@@ -70,15 +74,9 @@ def train_together(spec: Spec, world: World) -> None:
     feeder = build_feeder(spec, data, length.steps, world, length.ranges_from)
     history = History(length.steps, preset.training.log_rows)
     precision = world.agreed(choose_precision(preset, device))
-    folder = checkpoint_folder(spec, "train", manifest, *inits, *regions)
     step_loss = DetectorStep(model, feeder, spec, device, world)
     timed = spec.with_milestones(length.milestone_shares)
     facts = train(timed, model, step_loss, length.steps, folder, history, precision, device, feeder, world=world)
-    if not world.main:
-        return
-
-    save_weights(paths.weights(preset.name, spec.name), model.state_dict(), metadata)
-    write_text(paths.history(preset.name, spec.name), history.csv())
     summary = {
         "experiment": spec.name,
         "steps": length.steps,
@@ -97,8 +95,7 @@ def train_together(spec: Spec, world: World) -> None:
         **({"pyramid": pyramid_facts(spec, history, length, units)} if pyramid else {}),
         **facts,
     }
-    write_json(paths.training_summary(preset.name, spec.name), summary)
-    Checkpoints(folder).remove()
+    return Trained(model.state_dict(), metadata, history.csv(), summary, folder)
 
 
 class DetectorStep:

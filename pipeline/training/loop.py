@@ -63,7 +63,6 @@ def train(
     rate: Rate | None = None,
     world: World = ALONE,
     after_step: Callable[[int], dict[str, float]] | None = None,
-    log: Path | None = None,
 ) -> dict[str, Any]:
     """Train a model in place; where the preset averages weights, it ends with the average.
 
@@ -80,7 +79,6 @@ def train(
         rate: base learning rate; default: the specification's.
         world: the processes that train together; the first one writes checkpoints and shows progress.
         after_step: is called with the number of finished steps and returns more to log (an evaluation after an epoch).
-        log: file for the lines of all steps; default: `paths.training_log`.
 
     Returns:
         Facts for the training's summary: how the learning rate was determined, and what went wrong.
@@ -113,7 +111,7 @@ def train(
     every, saved = max(1, steps // training.checkpoint_rows), time.monotonic()
     lines = None
     if world.main:
-        published = log or paths.training_log(spec.preset.name, spec.name)
+        published = paths.training_log(spec.preset.name, spec.run)
         lines = StepLog(folder, published, start, history, machine().tensorboard)
     own = (world.rank,) if world.rank else ()  # every process draws its own numbers for its own images
     model.train()
@@ -123,7 +121,7 @@ def train(
         tqdm(
             total=steps,
             initial=start,
-            desc=spec.name,
+            desc=spec.run,
             file=sys.stderr,
             mininterval=2.0,
             disable=not world.main,
@@ -178,7 +176,7 @@ def train(
                 failed += state.save(checkpoints, step + 1, failed)
                 saved = time.monotonic()
             if stopping:
-                message = f"{spec.name}: stopped after step {step + 1} of {steps}; the next start goes on from it."
+                message = f"{spec.run}: stopped after step {step + 1} of {steps}; the next start goes on from it."
                 if world.main:
                     tqdm.write(message, file=sys.stderr)
                 raise Stopped(message)
@@ -206,7 +204,7 @@ def announce(spec: Spec, rate: Rate, world: World, precision: str, device: torch
         return
     processes = f"{world.size} process{'es' * (world.size > 1)}"
     print(
-        f"{spec.name}: on {described(device)}, {precision}, {processes}, data-loading workers of each: "
+        f"{spec.run}: on {described(device)}, {precision}, {processes}, data-loading workers of each: "
         f"{loader_workers()}.",
         file=sys.stderr,
     )
@@ -220,7 +218,7 @@ def announce(spec: Spec, rate: Rate, world: World, precision: str, device: torch
             f"set by preset {preset} for {rate.batch} images a step; recipe {recipe} has {rate.recipe_lr:g} for "
             f"{rate.recipe_batch}"
         )
-    print(f"{spec.name}: learning rate {rate.lr:g}, {how}.", file=sys.stderr)
+    print(f"{spec.run}: learning rate {rate.lr:g}, {how}.", file=sys.stderr)
 
 
 def facts(spec: Spec, rate: Rate, history: History, failed: int) -> dict[str, Any]:

@@ -17,7 +17,6 @@ COPIED = (
     "workflow",
     "pipeline",
     "data/published",
-    "data/noise.json",
     "benchmarks/dvc.yaml",
     "reports/benchmarks",
 )
@@ -105,7 +104,7 @@ def copy_project(root: Path, fake: bool = True) -> Project:
             module.write_text(text)
     for stage in declared.stages(root).values():  # facts in git that another part of the project brings
         for dep in stage.deps:
-            if dep.startswith("data/published/") or dep == "data/noise.json":
+            if dep.startswith("data/published/"):
                 (root / dep).parent.mkdir(parents=True, exist_ok=True)
                 (root / dep).touch()
     project = Project(root)
