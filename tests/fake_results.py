@@ -53,8 +53,8 @@ class Fake:
     def noise(self, sd: float | None = 0.005, dof: int = 4) -> None:
         """Give every evaluation `dof` + 1 blocks, so that a gain's mean over them has the deviation sqrt(2) `sd`.
 
-        The blocks of up to `dof` experiments, and of one experiment's metrics, lie apart by orthogonal contrasts, so that
-        their differences add up like independent noise. Without `sd`, every evaluation has one block.
+        The blocks of up to `dof` experiments, and of one experiment's metrics, lie apart by orthogonal contrasts, so
+        that their differences add up like independent noise. Without `sd`, every evaluation has one block.
         """
         self.sd, self.dof = sd, dof
         for file in paths.metrics(self.preset, "x").parent.glob("*.json"):

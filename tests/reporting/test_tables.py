@@ -43,8 +43,8 @@ def test_gain_interval_and_verdict_by_hand(fake):
         "dst_t2"
     )
     # replicates are paired draw by draw:
-    # differences 0.02, 0.04, 0.02, 0.04: variance 133.3e-6, of trainings 50e-6, together 183.3e-6; 4 * (183.3 / 50)^2 is
-    # 53 degrees of freedom, t = 2.0057: 2.72 points
+    # differences 0.02, 0.04, 0.02, 0.04: variance 133.3e-6, of trainings 50e-6, together 183.3e-6; 4 * (183.3 / 50)^2
+    # is 53 degrees of freedom, t = 2.0057: 2.72 points
     fake.evaluation(BASE, 0.20, (0.1, -0.1, 0.05, 0.0))
     fake.evaluation(DST, 0.23, (0.09, -0.09, 0.04, 0.01))
     write_table("dst_t2", "mini")

@@ -79,9 +79,12 @@ def test_more_blocks_train_only_those_that_are_new(tiny_project, monkeypatch):
     pretrained(3)
     ran = []
     original = detection.train
-    monkeypatch.setattr(
-        detection, "train", lambda spec, *rest, **more: ran.append(spec.block) or original(spec, *rest, **more)
-    )
+
+    def counted(spec, *rest, **more):
+        ran.append(spec.block)
+        return original(spec, *rest, **more)
+
+    monkeypatch.setattr(detection, "train", counted)
     train_detector(in_blocks(BASE, 2))
     before = paths.weights("tiny", BASE).read_bytes()
     train_detector(in_blocks(BASE, 3))
