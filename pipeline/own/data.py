@@ -215,7 +215,11 @@ def check_name(name: str) -> Path:
 
 
 def write_preset(name: str, size: str, folder: Folder, blocks: int = 3) -> Path:
-    """Write a folder's preset at a size, with so many trainings of everything; return its path. Raises InputError for a bad name, or another's preset."""
+    """Write a folder's preset at a size, with so many trainings of everything, and return its path.
+
+    Raises:
+        InputError: a bad name, or another's preset.
+    """
     path = check_name(name)
     found = load_size(size)
     content = msgspec.to_builtins(found)

@@ -62,7 +62,8 @@ def visible_section(results: Results, methods: list[Method]) -> str:
         return f"{md.number(min(found))} to {md.number(max(found))}" if found else md.MISSING
 
     text = (
-        f"**The smallest difference that {images} validation images and {md.plural(blocks, 'training')} of each experiment can show: "
+        f"**The smallest difference that {images} validation images and {md.plural(blocks, 'training')} of each "
+        "experiment can show: "
         f"{', '.join(f'{size} {found}' for size, found in middle.items())} points of AP.** "
         f'Below it the advice is "{CANNOT_TELL}".\n\n'
     )

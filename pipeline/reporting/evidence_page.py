@@ -1,4 +1,4 @@
-"""How far the headline's evidence carries: what could be told from nothing, and whether running it again says the same."""
+"""How far the headline's evidence carries: what could be told from nothing, and whether another run says the same."""
 
 from functools import partial
 from typing import NamedTuple
