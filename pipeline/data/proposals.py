@@ -74,13 +74,27 @@ def join_resolutions(levels: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: value[order] for name, value in joined.items()}
 
 
-def proposal_tensors(image_ids: Sequence[int], by_level: Sequence[Sequence[dict[str, Tensor]]]) -> dict[str, Tensor]:
-    """Return the proposals of every image and resolution as the tensors of a file.
+Levels = Sequence[Sequence[dict[str, Tensor]]]  # for each resolution, for each image `boxes` [P, 4] and `scores` [P]
+
+
+def write_proposals(
+    path: Path, image_ids: Sequence[int], by_level: Levels, short_sides: Sequence[int], further: Sequence[Levels] = ()
+) -> None:
+    """Write the proposals of every image and resolution as safetensors.
 
     Args:
+        path: the file.
         image_ids: of the images, in order.
-        by_level: for each resolution, for each image `boxes` [P, 4] in file pixels and `scores` [P], best first.
+        by_level: boxes in file pixels and scores, best first.
+        short_sides: of the resolutions, on the papers' 800-pixel scale.
+        further: those of further blocks.
     """
+    tensors = blocks.joined([_tensors(image_ids, levels) for levels in (by_level, *further)])
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"short_sides": json.dumps(list(short_sides))})
+
+
+def _tensors(image_ids: Sequence[int], by_level: Levels) -> dict[str, Tensor]:
     parts = [level[row] for row in range(len(image_ids)) for level in by_level]
     counts = torch.tensor([0, *(len(part["scores"]) for part in parts)])
     return {
@@ -89,12 +103,6 @@ def proposal_tensors(image_ids: Sequence[int], by_level: Sequence[Sequence[dict[
         "offsets": counts.cumsum(0),
         "image_ids": torch.tensor(list(image_ids), dtype=torch.int64),
     }
-
-
-def write_proposals(path: Path, of_blocks: Sequence[dict[str, Tensor]], short_sides: Sequence[int]) -> None:
-    """Write the `proposal_tensors` of all blocks as safetensors; short sides are on the papers' 800-pixel scale."""
-    with replacing(path) as temporary:
-        save_file(blocks.joined(of_blocks), temporary, {"short_sides": json.dumps(list(short_sides))})
 
 
 def read_proposals(path: Path, image_ids: Sequence[int], block: int = 1) -> Proposals:

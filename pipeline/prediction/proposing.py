@@ -3,7 +3,7 @@
 from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
-from pipeline.data.proposals import proposal_tensors, write_proposals
+from pipeline.data.proposals import write_proposals
 from pipeline.errors import InputError
 from pipeline.prediction.detector import detect_levels, load_detector
 from pipeline.spec import Spec
@@ -28,8 +28,10 @@ def propose(spec: Spec) -> None:
     limits = {"train": spec.data.limit_train, "val": spec.data.limit_val}
     for split, limit in limits.items():
         data = DetectionSet(load_split(spec.manifest, split), limit)
-        numbers, found = [entry["id"] for entry in data.entries], []
-        for one in spec.in_blocks():
-            by_level = detect_levels(load_detector(one, data.classes, device), data, one, tests[TEST], device)
-            found.append(proposal_tensors(numbers, by_level))
-        write_proposals(paths.proposals(preset.name, spec.name, split), found, tests[TEST].short_sides)
+        numbers = [entry["id"] for entry in data.entries]
+        first, *further = (
+            detect_levels(load_detector(one, data.classes, device), data, one, tests[TEST], device)
+            for one in spec.in_blocks()
+        )
+        file = paths.proposals(preset.name, spec.name, split)
+        write_proposals(file, numbers, first, tests[TEST].short_sides, further)

@@ -31,8 +31,8 @@ def learn_scales(spec: Spec) -> None:
     """Average the predicted scales of a trained GSL network over random training images (POD, section 3.2).
 
     Write the mean and standard deviation (h, w) of every layer over training and over validation images to
-    `paths.scales`, and how far both agree (POD, table 3 and section 4.4): the average over blocks, and each block's own.
-    Only the means over training images are decomposed.
+    `paths.scales`, and how far both agree (POD, table 3 and section 4.4): the average over blocks, and each block's
+    own. Only the means over training images are decomposed.
     """
     preset = spec.preset
     if not spec.experiment.method.global_scale:
