@@ -41,7 +41,7 @@ $(STAMP): requirements.txt pyproject.toml
 	echo "Installing into .venv with $$found (5.3 GB; minutes with pip, less with uv; once)"; \
 	$$found -m venv .venv
 	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python --require-hashes -r requirements.txt; \
-	else $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements.txt; fi
+	else $(BIN)/python -m pip install --no-compile --disable-pip-version-check --progress-bar off --require-hashes -r requirements.txt; fi
 	@if [ -n "$(strip $(CUDA))" ]; then \
 	  uv pip install --python $(BIN)/python --torch-backend $(CUDA) --reinstall-package torch --reinstall-package torchvision \
 	  $$(grep -E '^torch(vision)?==' requirements.in); fi
