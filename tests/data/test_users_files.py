@@ -7,6 +7,7 @@ import unicodedata
 from argparse import Namespace
 
 import pytest
+from PIL import Image
 from msgspec.structs import replace
 from tiny import PRESET
 from tiny_sets import instances, normalised, verify_one, voc_object, write_instances, write_voc
@@ -124,6 +125,14 @@ def test_lists_are_read_as_people_mean_them(voc, text, names):
     assert [image["file_name"] for image in coco["images"]] == [f"JPEGImages/{name}.jpg" for name in names]
     assert len(coco["annotations"]) == len(names)
     assert counts == ({"mac_companion": 1} if b"._" in text else {})
+
+
+@pytest.mark.parametrize("suffix", [".BMP", ".TIF", ".Png", ".gif"])
+def test_a_picture_of_another_suffix_is_found(voc, suffix):
+    path = voc / "JPEGImages/one.jpg"
+    Image.open(path).save(path.with_suffix(suffix))
+    path.unlink()
+    assert read_voc(voc, "train")[0]["images"][0]["file_name"] == f"JPEGImages/one{suffix}"
 
 
 def test_without_lists_the_command_that_writes_one_is_named(voc):
