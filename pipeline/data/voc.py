@@ -131,7 +131,7 @@ def _stems(folder: Path, lines: list[str]) -> list[str]:
     stems = []
     for line, is_whole, stem in zip(lines, whole, bare, strict=True):
         cut, suffix = os.path.splitext(line)
-        has_suffix = not is_whole and suffix.lower() in SUFFIXES and _annotated(folder, cut)
+        has_suffix = not is_whole and suffix.lower() in (*SUFFIXES, ".xml") and _annotated(folder, cut)
         stems.append(line if is_whole else cut if has_suffix else stem)
     return stems
 

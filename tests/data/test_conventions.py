@@ -195,7 +195,7 @@ def test_what_train_shows_of_turned_pictures_holds_for_val(folder):
 
 
 def small(count: int = 120, whole: bool = False, inside: bool = False) -> np.ndarray:
-    """Return boxes x, y, w, h of 2 to 6 pixels; `whole` ones have whole numbers, those `inside` keep off the borders."""
+    """Return boxes x, y, w, h of 2 to 6 pixels; those `inside` keep off the borders."""
     draw, margin = np.random.default_rng(5), 8 if inside else 0
     sides = draw.uniform(2, 6, (count, 2))
     low = margin + draw.uniform(0, 1, (count, 2)) * ([WIDTH, HEIGHT] - sides - 2 * margin)
@@ -221,7 +221,9 @@ def test_centres_of_small_objects_are_seen(folder, name):
     verify_one(folder, with_polygons(instances(found), found, polygons))
     assert np.allclose([one["bbox"] for one in normalised(folder)["annotations"]], found)
     content = with_polygons(instances(written(found, "cxcywh")), found, polygons)
-    with pytest.raises(InputError, match=rf"only as centre x, .* {why}; write `boxes: cxcywh` .* else `boxes: xywh`\.$"):
+    with pytest.raises(
+        InputError, match=rf"only as centre x, .* {why}; write `boxes: cxcywh` .* else `boxes: xywh`\.$"
+    ):
         verify_one(folder, content)
     verify_one(folder, content, boxes="cxcywh")
     assert np.allclose([one["bbox"] for one in normalised(folder)["annotations"]], found)

@@ -156,7 +156,6 @@ def palette() -> Image.Image:
         (palette(), "gif", [10, 200, 90]),
         (Image.new("1", (40, 30), 1), "png", [255, 255, 255]),
         (Image.new("CMYK", (40, 30), (255, 0, 0, 0)), "jpg", [0, 255, 255]),
-        (Image.new("LAB", (40, 30), (255, 0, 0)), "tif", [255, 255, 255]),
     ],
 )
 def test_colours_of_all_kinds_are_seen_as_people_see_them(folder, image, suffix, colour):

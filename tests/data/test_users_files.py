@@ -7,8 +7,8 @@ import unicodedata
 from argparse import Namespace
 
 import pytest
-from PIL import Image
 from msgspec.structs import replace
+from PIL import Image
 from tiny import PRESET
 from tiny_sets import instances, normalised, verify_one, voc_object, write_instances, write_voc
 
@@ -115,6 +115,7 @@ def voc(tmp_path):
         (b"\xef\xbb\xbfone\r\nleaf 0\r\n\r\n", ["one", "leaf 0"]),
         ("one\r\nleaf\r\n".encode("utf-16"), ["one", "leaf"]),
         (b"one.jpg\nleaf.PNG\n", ["one", "leaf"]),
+        (b"one.xml\nleaf\n", ["one", "leaf"]),
         (b"._one\none\n", ["one"]),
         (unicodedata.normalize("NFD", "Möwe\n").encode(), ["Möwe"]),
     ],
