@@ -48,7 +48,7 @@ STAGES = {
         "deps": [PRESET],
         "outs": [WEIGHTS, *uncached(SUMMARY, f"reports/tiny/history/{TRAINED}.csv")],
     },
-    "detect": {  # `predict` would need a `search_ranges` beside it (workflow/rules/stages.smk)
+    "predict": {
         "cmd": f"python -m pipeline.stages.predict {TRAINED} --preset tiny",
         "deps": [WEIGHTS],
         "outs": [DETECTIONS],
