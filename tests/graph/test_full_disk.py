@@ -11,6 +11,17 @@ import pytest
 from small_disk import DiskProject, SmallDisk
 
 pytestmark = pytest.mark.slow
+DRAWN = ("reports/tiny/metrics/statistics.json", "reports/tiny/figures/statistics.png")
+STATISTICS = {
+    "cmd": "python -m pipeline.stages.statistics --preset tiny",
+    "deps": [killed_builds.PRESET],
+    "outs": killed_builds.uncached(*DRAWN),
+}
+REPORT = killed_builds.STAGES["report"]
+STAGES = killed_builds.STAGES | {
+    "statistics": STATISTICS,
+    "report": REPORT | {"deps": [*REPORT["deps"], DRAWN[0]]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +30,7 @@ def built(tmp_path_factory):
     disk = SmallDisk(tmp_path_factory.mktemp("disk") / "small", 100)
     (disk.seen / "project").mkdir()
     project = DiskProject(disk)
-    made = killed_builds.make_project(project)
+    made = killed_builds.make_project(project, STAGES)
     others = killed_builds.add_bystanders(project, 1500)
     yield project, made, others
     disk.close()
