@@ -104,4 +104,4 @@ def test_a_full_disk_under_what_a_stage_prints_is_one_sentence(capsys):
         "error: There is no space left to write what this stage prints; free some and run the stage again.\n"
     )
     with pytest.raises(FileNotFoundError):
-        cli.run(lambda options: open("nowhere"), "", arguments=["--preset", "mini"])
+        cli.run(lambda options: Path("nowhere").read_text(), "", arguments=["--preset", "mini"])
