@@ -1,12 +1,17 @@
 """`make compare`: in which order things happen, what is skipped the second time, and one real run at a tiny size."""
 
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from graph_project import ROOT, copy_project
+from graph_project import ROOT, Project, copy_project
 from own_folder import write_folder, write_size
 
 from pipeline import config, paths
@@ -105,15 +110,37 @@ def test_what_fails_is_named_and_ends_with_code_1(monkeypatch, capsys):
     assert "train x failed." in capsys.readouterr().err
 
 
+def stopped_after(project: Project, command: list[str], sign: str) -> str:
+    """Press Ctrl-C in a command once it has printed a line with a sign, and return all that it printed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    environment = project.environment | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=project.root, env=environment, **pipes)
+    said = ""
+    for line in process.stdout:
+        said += line
+        if re.search(sign, line):
+            os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() != 0, said
+    return said
+
+
 @pytest.mark.slow
 def test_a_real_comparison_at_a_tiny_size(tmp_path):
+    """Through `make`, from a folder whose name the shell, make, DVC and YAML could each take for something else."""
     project = copy_project(tmp_path / "project", fake=False)
-    images, annotations = write_folder(project.root / "mine")
+    folder = "it's my ${HOME} {x} $y #1 100%"
+    images, annotations = (path.relative_to(project.root) for path in write_folder(project.root / folder))
     write_size(project.root / "tiny.yaml")
-    command = ["python", "-m", "pipeline.own.compare", "--name", "own", "--size", "tiny.yaml", "--seeds", "2"]
-    command += ["--images", str(images.relative_to(project.root))]
-    command += ["--annotations", str(annotations.relative_to(project.root)), "--cores", "2"]
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, project.root / name)
+    (project.root / ".venv").symlink_to(sys.prefix)
+    command = ["make", "--old-file", ".venv/.installed", "compare", f"IMAGES={images}", f"ANNOTATIONS={annotations}"]
+    command += ["SIZE=tiny.yaml", "NAME=own", "SEEDS=2", "CORES=2"]
+    stopped = stopped_after(project, command, r"\[20/")
+    assert "Stopped. The same command goes on from here" in stopped
+    assert "Traceback" not in stopped
     said = project.run(*command, OMP_NUM_THREADS="1").stdout
+    assert said.count("\n  started  train ") < 40
     page = (project.root / "reports/own/compare.md").read_text()
     assert "The smallest difference that 8 validation images and 2 trainings of each experiment can show" in page
     assert "Budget of quickstart" in said
