@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import config
 from pipeline.benchmarks.cases import numbers
 from pipeline.benchmarks.command import command_line, prepare, report_file, run_command, write_report
 from pipeline.benchmarks.pages.throughput import throughput_page
@@ -37,7 +38,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
         for name, default in DEFAULTS[options.device].items()
     }
     with tempfile.TemporaryDirectory() as folder:
-        split = write_images(Path(folder), JPEGS)
+        split = write_images(Path(folder), JPEGS, config.load_preset(options.preset).factor)
         how = (split, settings["batch"], settings["workers"], options.device, settings["precision"], options.preset)
         loops: dict[str, Loop] = {"torchvision": Plain(*how), "ours": Ours(*how)}
         calls = {name: repeated(loop, settings["steps"]) for name, loop in loops.items()}

@@ -154,12 +154,12 @@ def _crowd(entry: dict, place: str) -> int:
 def _finite(value: Any, key: str, place: str) -> Any:
     """Return a number, or a list of numbers, as Python floats."""
     try:
-        number = [float(part) for part in value] if key == "bbox" else float(value)
+        numbers = [float(part) for part in (value if key == "bbox" else (value,))]
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not np.isfinite(number).all():
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
         raise InputError(f"{key} must be finite, but {place} has {value!r}; correct or leave it out.")
-    return number
+    return numbers if key == "bbox" else numbers[0]
 
 
 def _rle(segmentation: Any, image: dict, place: str) -> dict:

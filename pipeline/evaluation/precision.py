@@ -1,0 +1,99 @@
+"""Average precision and recall from contributions, with every image taken as often as weights say."""
+
+import numpy as np
+
+from pipeline.evaluation.contributions import CategoryTable, Contributions
+from pipeline.evaluation.protocol import IOU_THRESHOLDS, RECALL_THRESHOLDS
+
+DRAWS_AT_ONCE = 64  # their rows of the largest category stay in a processor's cache
+
+
+def mean_ap(found: Contributions, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return ap, ap50, ap75 and ap_<range> [B], means over the categories of a draw; NaN where there is none.
+
+    Args:
+        found: an evaluation.
+        weights: int32 [images, B], how often each image occurs in B draws.
+    """
+    shape = (len(found.tables), len(found.ranges), len(IOU_THRESHOLDS), weights.shape[1])
+    values = np.array([average_precision(table, weights) for table in found.tables]).reshape(shape)
+    parts = {"ap": values[:, 0], "ap50": values[:, 0, :1], "ap75": values[:, 0, 5:6]}
+    parts |= {f"ap_{name}": values[:, a] for a, name in enumerate(found.ranges) if a}
+    return {name: mean_of_present(part) for name, part in parts.items()}
+
+
+def mean_of_present(values: np.ndarray) -> np.ndarray:
+    """Return the mean [B] of the numbers among values [K, T, B]; NaN where there is none."""
+    present = ~np.isnan(values)
+    number = present.sum(axis=(0, 1))
+    total = np.where(present, values, 0.0).sum(axis=(0, 1))
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def average_precision(table: CategoryTable, weights: np.ndarray) -> np.ndarray:
+    """Return AP [A, T, B] at 101 recalls; NaN where no object counts.
+
+    Recall rises and precision peaks only at true positives, so only those rows are needed; the detections between them
+    enter through the running count. Repeats of an image are one row of larger weight. Precision inside such a row never
+    exceeds the larger of its ends, so COCO's envelope is the same.
+
+    Args:
+        table: a category's detections.
+        weights: int32 [images, B], how often each image occurs in B draws.
+    """
+    starts = range(0, weights.shape[1], DRAWS_AT_ONCE)
+    parts = [_average_precision(table, np.ascontiguousarray(weights[:, s : s + DRAWS_AT_ONCE])) for s in starts]
+    return np.concatenate(parts, axis=2)
+
+
+def _average_precision(table: CategoryTable, weights: np.ndarray) -> np.ndarray:
+    areas, thresholds, _ = table.positive.shape
+    draws = weights.shape[1]
+    result = np.full((areas, thresholds, draws), np.nan)
+    rows = weights[table.image]  # [D, B]
+    near = rows[table.near]  # [M, B]
+    for a in range(areas):
+        truths = weights[table.truth_image[table.truth_counts[a]]].sum(axis=0)
+        if not truths.any():
+            continue
+        inside = table.inside[a]
+        # of all detections inside the range; those that are matched across its border are corrected below
+        running = _running(rows if inside.all() else rows[inside])[np.cumsum(inside)[table.near]]  # [M, B]
+        reached = _recalls_reached(truths)
+        columns = np.arange(draws) * reached.shape[1]
+        change = table.positive[a].astype(np.int8) * ~inside[table.near] - table.ignored[a] * inside[table.near]
+        for t in range(thresholds):
+            positive = np.flatnonzero(table.positive[a, t])
+            hits = np.cumsum(near[positive], axis=0)  # [P, B]
+            counted = running[positive]
+            changed = np.flatnonzero(change[t])
+            if len(changed):
+                more = _running(near[changed] * change[t, changed, None])
+                counted += more[np.searchsorted(changed, positive, side="right")]
+            precision = hits / (counted + np.spacing(1))
+            envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+            # number of recall thresholds reached at each row; a threshold belongs to the first row that reaches it
+            gained = np.diff(reached.take(hits + columns), axis=0, prepend=np.uint8(0))
+            result[a, t] = (envelope * gained).sum(axis=0) / len(RECALL_THRESHOLDS)
+        result[a][:, truths == 0] = np.nan
+    return result
+
+
+def recall(table: CategoryTable, limit: int) -> np.ndarray:
+    """Return the share [A, T] of objects found by the `limit` best detections of each image; NaN where none counts."""
+    truths = table.truth_counts.sum(axis=1)[:, None]
+    hits = table.positive[:, :, table.rank < limit].sum(axis=2)
+    return np.where(truths > 0, hits / np.maximum(truths, 1), np.nan)
+
+
+def _running(rows: np.ndarray) -> np.ndarray:
+    """Return the sums [n + 1, B] of the first 0 to n rows [n, B]."""
+    sums = np.zeros((len(rows) + 1, rows.shape[1]), dtype=np.int32)
+    np.cumsum(rows, axis=0, out=sums[1:])
+    return sums
+
+
+def _recalls_reached(truths: np.ndarray) -> np.ndarray:
+    """Return how many recall thresholds 0 to n hits reach in each draw, uint8 [B, n + 1]; truths are int [B]."""
+    recalls = np.arange(truths.max() + 1) / np.maximum(truths, 1)[:, None]
+    return np.searchsorted(RECALL_THRESHOLDS, recalls, side="right").astype(np.uint8)
