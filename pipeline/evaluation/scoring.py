@@ -14,8 +14,10 @@ from pipeline import blocks, paths
 from pipeline.data.manifest import load_split
 from pipeline.data.masks import scorable
 from pipeline.errors import InputError, reading
-from pipeline.evaluation.bootstrap import bootstrap_ap
-from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
+from pipeline.evaluation.bootstrap import mean_draws, replicates_of
+from pipeline.evaluation.coco import metrics_of
+from pipeline.evaluation.contributions import contributions_of
+from pipeline.evaluation.protocol import scaled_area_ranges
 from pipeline.files import read_json, write_json
 from pipeline.options import ProposalNetwork
 from pipeline.parts import load
@@ -47,10 +49,8 @@ def score(spec: Spec, test: str) -> None:
     about = {"experiment": spec.name, "test": test, "images": images}
     write_json(paths.metrics(preset.name, name), about | blocks.summary(numbers))
     draws, seed = preset.verdicts.draws, 0
-    replicates = {
-        metric: [rounded(blocks.mean(values)) for values in zip(*(part[metric] for _, part in scored), strict=True)]
-        for metric in scored[0][1]
-    }
+    means = mean_draws(part for _, part in scored)
+    replicates = {metric: [rounded(value) for value in values] for metric, values in means.items()}
     about = {"draws": draws, "seed": seed, "images": images}
     write_json(paths.bootstrap(preset.name, name), about | replicates, indent=None)
 
@@ -66,12 +66,12 @@ def score_block(
             recall, counts = load("recall"), recall_counts(truth, detections, limit, preset.pixel_factor)
         return recall.recall_of(counts, limit), recall.bootstrap_recall(counts, limit, draws, seed)
     ranges = scaled_area_ranges(preset.pixel_factor)
-    numbers = evaluate_detections(truth, detections, area_ranges=ranges)
-    replicates = bootstrap_ap(truth, detections, ranges, draws=draws, seed=seed)
+    found = contributions_of(truth, detections, "bbox", ranges)
+    numbers, replicates = metrics_of(found), replicates_of(found, draws, seed)
     if spec.experiment.has_masks:
-        masks = scorable(truth)
-        numbers |= of_masks(evaluate_detections(masks, detections, "segm", ranges))
-        replicates |= of_masks(bootstrap_ap(masks, detections, ranges, draws, seed, "segm"))
+        found = contributions_of(scorable(truth), detections, "segm", ranges)
+        numbers |= of_masks(metrics_of(found))
+        replicates |= of_masks(replicates_of(found, draws, seed))
     if spec.experiment.dataset == "voc":
         numbers |= load("voc").evaluate_voc(truth, detections)
         replicates |= load("voc").bootstrap_voc(truth, detections, draws, seed)

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from pipeline.data.detection_set import DetectionSet
 from pipeline.errors import InputError
-from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
+from pipeline.evaluation.coco import evaluate_detections
+from pipeline.evaluation.protocol import scaled_area_ranges
 from pipeline.evaluation.range_search import Range, Ranges, search_ranges
 from pipeline.evaluation.scoring import evaluated_part
 from pipeline.options import Test

@@ -1,0 +1,44 @@
+"""The page of the benchmark of COCO's evaluation, from its JSON alone."""
+
+from typing import Any
+
+from pipeline.benchmarks.pages.parts import machine_line, ratio_cell, spread
+from pipeline.markdown import Column, number, plural, table
+
+NAMES = {
+    "pycocotools": "pycocotools",
+    "faster_coco_eval": "faster-coco-eval",
+    "ours": "ours",
+    "ours_draws": "ours, with draws",
+}
+
+
+def evaluation_page(result: dict[str, Any]) -> str:
+    """Return the Markdown page."""
+    settings, seconds, against = result["settings"], result["seconds"], result["ratios"]
+    columns = [
+        Column("evaluator", NAMES.__getitem__),
+        Column("seconds", lambda name: spread(seconds[name]) if name in seconds else "not installed", "r"),
+        Column("ours with draws, times this", lambda name: ratio_cell(against[name]) if name in seconds else "", "r"),
+    ]
+    marks = ["ours", *(["faster_coco_eval"] if "faster_coco_eval" in seconds else [])]
+    met = all(against[name]["median"] <= result["limit"] for name in marks)
+    equal = ", ".join(f"{value:.0e} to {NAMES[name]}" for name, value in result["largest_difference"].items())
+    return "\n".join(
+        [
+            "# COCO's evaluation with bootstrap draws\n",
+            machine_line(result["machine"], f"NumPy {result['machine']['numpy']}") + "\n",
+            f"Invented boxes: {settings['images']:,} images, {settings['objects']:,} objects of "
+            f"{settings['categories']} categories, {settings['detections']:,} detections. Every evaluator begins with "
+            "the records in memory and ends with COCO's twelve numbers, which differ by at most "
+            f"{equal}. Ours also checks every record, and with draws gives the AP, AP50, AP75 and AP by size of "
+            f"{settings['draws']} samples of the images. Medians of {plural(settings['rounds'], 'round')} in turn, "
+            "with quartiles.\n",
+            table(columns, NAMES),
+            f"{settings['draws']} draws may at most take {result['limit']:g} times the evaluation without them, ours "
+            f"and faster-coco-eval's: **{'met' if met else 'missed'}**. What the draws are made of (detections that "
+            f"are matched once, by category) takes {number(result['contributions_mb'], 1)} MB here; what is kept of "
+            f"them, six numbers a draw, {number(48 * settings['draws'] / 1000, 1)} kB.\n",
+            "Made by `python -m pipeline.benchmarks.evaluation`.\n",
+        ]
+    )
