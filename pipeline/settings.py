@@ -23,6 +23,7 @@ NETWORK = ("train", "pretrain", "predict", "propose", "learn_scales", "offsets")
 BUILDERS = (*NETWORK, "decompose", "measure", "export", "weight_share", "receptive_field")
 VISITS = ("learn_scales", "offsets")  # draw images at random
 SIZED = ("pretrain", "measure", "export")  # of classifiers
+TRAIN_ONLY = ("steps", "batch", "lr", "reduce_normaliser", "validate_epochs")  # options of a preset's `training`
 READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern that fits; no stage: it decides no result
     "experiment.notes*": (),
     "experiment.recipe": (),
@@ -49,7 +50,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "preset.training.scale_images": VISITS,
     "preset.training.precision": NETWORK,
     **dict.fromkeys(("preset.training.norm", "preset.training.frozen_stages"), BUILDERS),
-    **dict.fromkeys((f"preset.training.{name}" for name in ("steps", "batch", "lr", "reduce_normaliser")), ("train",)),
+    **dict.fromkeys((f"preset.training.{name}" for name in TRAIN_ONLY), ("train",)),
     "preset.training.*": TRAINING,
     "preset.seed": (*TRAINING, *VISITS, "export"),
     "preset.search_sweeps": ("predict",),
@@ -83,6 +84,7 @@ LITTLE = {
     "statistics": ("preset.pixel_factor",),
     "fetch": ("preset.data.*", "preset.datasets*", "preset.labelled*"),
     "identities": (),
+    "plan": (),
 }
 
 
