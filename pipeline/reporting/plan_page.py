@@ -96,6 +96,7 @@ def ratio(number_of: float | None) -> str | None:
 
 KINDS = (
     Column("GPU", lambda plan: plan.gpu.name),
+    Column("GiB", lambda plan: f"{plan.gpu.memory:g}", "r"),
     Column("TFLOP/s", lambda plan: f"{plan.gpu.tflops:.1f}", "r"),
     Column("GPU-hours", lambda plan: number(plan.hours, 1), "r"),
     Column("wall time", lambda plan: spell(plan.wall), "r"),
@@ -176,8 +177,9 @@ def basis(jobs: Collection[Job], setting: Setting) -> str:
     )
     data = ": " * bool(setting.data) + ", ".join(f"{name} {size:.1f} GB" for name, size in setting.data.items())
     loading = (
-        f" Processors are those of one loader on an {setting.loaded_on} (`reports/benchmarks/cpu_loading.md`), half of "
-        "the inputs collages where there are collages: with fewer, GPUs wait."
+        " Processors a GPU are seconds of loading over seconds of computing; a loader's speed is that on an "
+        f"{setting.loaded_on} (`reports/benchmarks/cpu_loading.md`), and where there are collages, half of the inputs "
+        "are. With fewer, GPUs wait."
         if setting.loaded_on
         else ""
     )
