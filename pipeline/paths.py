@@ -155,7 +155,7 @@ def archives() -> Path:
 
 
 def plan(preset: str, suffix: str = "md") -> Path:
-    """What every table costs, worked out beforehand."""
+    """What every table costs, worked out beforehand; the graph has the plan of preset `full`."""
     return Path("reports") / preset / f"plan.{suffix}"
 
 

@@ -134,6 +134,7 @@ class Training(Options):
     ema: Average | None = None  # decay of a moving average of the weights, which is what is saved and evaluated then
     log_rows: Count = 200
     checkpoint_rows: Count = 10  # checkpoints a training
+    validate_epochs: CountOrZero = 0  # between two validations while a detector trains; 0: none
     scale_images: Count = 500  # images over which GSL's scales are averaged
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     # Divide losses by the mean count of positives or samples over processes, so that several processes compute the

@@ -24,6 +24,7 @@ BUILDERS = (*NETWORK, "decompose", "measure", "export", "weight_share", "recepti
 VISITS = ("learn_scales", "offsets")  # draw images at random
 SIZED = ("pretrain", "measure", "export")  # of classifiers
 IN_BLOCKS = ("train", "pretrain", "predict", "propose", "learn_scales", "decompose", "evaluate")
+TRAIN_ONLY = ("steps", "batch", "lr", "reduce_normaliser", "validate_epochs")  # options of a preset's `training`
 READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern that fits; no stage: it decides no result
     "experiment.notes*": (),
     "experiment.recipe": (),
@@ -51,7 +52,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "preset.training.scale_images": VISITS,
     "preset.training.precision": NETWORK,
     **dict.fromkeys(("preset.training.norm", "preset.training.frozen_stages"), BUILDERS),
-    **dict.fromkeys((f"preset.training.{name}" for name in ("steps", "batch", "lr", "reduce_normaliser")), ("train",)),
+    **dict.fromkeys((f"preset.training.{name}" for name in TRAIN_ONLY), ("train",)),
     "preset.training.*": TRAINING,
     "preset.seed": (*TRAINING, *VISITS, "export"),
     "preset.search_sweeps": ("predict",),
@@ -88,6 +89,7 @@ LITTLE = {
     "statistics": ("preset.pixel_factor",),
     "fetch": ("preset.data.*", "preset.datasets*", "preset.labelled*"),
     "identities": (),
+    "plan": (),
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ BATCH = 8
 NMS = 0.5  # IoU of Faster R-CNN's suppression
 IPN_SIGMA = 0.55  # SNIPER's soft-NMS over resolutions
 Detections = dict[str, Tensor]
+Loader = Callable[[Dataset, range], Iterable[Any]]  # gives some batches of a data set
 
 
 def predict(spec: Spec, test: str) -> None:
@@ -85,16 +87,16 @@ def suppression_of(spec: Spec) -> float:
     return spec.experiment.region.nms if spec.experiment.region else NMS
 
 
-def load_detector(spec: Spec, classes: int, device: torch.device) -> nn.Module:
-    """Return the trained detector of a specification, ready to detect."""
-    file = paths.weights(spec.preset.name, spec.name)
+def load_detector(spec: Spec, classes: int, device: torch.device, file: Path | None = None) -> nn.Module:
+    """Return the trained detector of a specification, ready to detect; its weights are in `file` or the project's."""
+    file = file or paths.weights(spec.preset.name, spec.name)
     tensors, metadata = load_weights(file, spec.block)
     model = build_detector(spec, classes, read_scales(metadata))
     load_trained(model, tensors, file)
     return model.to(device, memory_format=torch.channels_last).eval()
 
 
-def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -> Detect:
+def load_detect(spec: Spec, options: Test, classes: int, device: torch.device, file: Path | None = None) -> Detect:
     """Return a test's detector: a trained network, with mirrored images, or several networks together.
 
     Where ranges filter detections or soft-NMS decays them, nothing is suppressed before (SNIPER's aggregation).
@@ -102,7 +104,7 @@ def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -
     Raises:
         InputError: an ensemble of detectors that do not classify given regions.
     """
-    model = load_detector(spec, classes, device)
+    model = load_detector(spec, classes, device, file)
     if options.merge != "nms" or options.valid_ranges is not None:
         keep_candidates(model)
     regions = spec.experiment.detector == "d_rfcn_rcn"
@@ -118,7 +120,7 @@ def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -
 
 
 def detect_levels(
-    detect: Detect, data: DetectionSet, spec: Spec, options: Test, device: torch.device
+    detect: Detect, data: DetectionSet, spec: Spec, options: Test, device: torch.device, loader: Loader = prefetched
 ) -> list[list[Detections]]:
     """Return the detections of every image at each resolution of a test.
 
@@ -131,7 +133,7 @@ def detect_levels(
     by_level = []
     ranges = options.valid_ranges or ((0.0, None),) * len(options.short_sides)
     for short, long, valid_range in zip(options.short_sides, options.long_sides, ranges, strict=True):
-        level = detect_all(detect, data, preset, short, long, precision, device, f"{spec.run} {short}")
+        level = detect_all(detect, data, preset, short, long, precision, device, f"{spec.run} {short}", loader)
         if proposes:
             bounds = scaled_range(valid_range, preset)
             level = [{name: value[:top] for name, value in valid_part(found, bounds).items()} for found in level]
@@ -140,7 +142,13 @@ def detect_levels(
 
 
 @torch.inference_mode()
-def detect_all(
+def detect_all(*arguments: Any) -> list[Detections]:
+    """Return what `detect_each` does; tensors that the network then keeps are of no use to a training."""
+    return detect_each(*arguments)
+
+
+@torch.no_grad()
+def detect_each(
     detect: Detect,
     data: DetectionSet,
     preset: Preset,
@@ -149,14 +157,15 @@ def detect_all(
     precision: str,
     device: torch.device,
     title: str,
+    loader: Loader = prefetched,
 ) -> list[Detections]:
     """Return the detections of every image at one resolution, with `boxes` [D, 4] xyxy in file pixels."""
     groups = orientations([data.size(row) for row in range(len(data))])
     order = sorted(range(len(data)), key=lambda row: (groups[row], row))
     found: list[Detections] = [{} for _ in order]
     batches = TestBatches(data, order, short, long, preset.factor)
-    ahead = prefetched(batches, range(len(batches)))
-    for rows, images, regions in tqdm(ahead, title, len(batches), file=sys.stderr, mininterval=2.0):
+    loaded = loader(batches, range(len(batches)))
+    for rows, images, regions in tqdm(loaded, title, len(batches), file=sys.stderr, mininterval=2.0):
         images = [image.to(device, non_blocking=True) for image in images]
         given = {name: [part[name].to(device, non_blocking=True) for part in regions] for name in regions[0]}
         with autocast(precision, device):

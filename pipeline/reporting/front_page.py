@@ -25,6 +25,7 @@ def front_page(results: Results) -> str:
     text += "- [Methods side by side](methods.md): by object size, cost and latency, and combinations no paper tried\n"
     text += "- [Figures of the papers](paper_figures/README.md), drawn from these results\n"
     text += "- [Model cards](cards/README.md): every trained network behind the quickstart\n"
+    text += "- [What the papers' sizes cost](../full/plan.md): GPU-hours, wall time and disk of every table\n"
     links = [f"[{NAMES[paper]}](papers/{paper}.md)" for paper in paths.PAPERS]
     text += f"- The papers: {md.listing(links)}\n"
     return text + analyses_section(results)

@@ -15,14 +15,14 @@ from pipeline.data.manifest import load_split
 from pipeline.models import build_detector
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import set_normaliser
-from pipeline.parts import load
+from pipeline.parts import load, validates
 from pipeline.spec import Spec
 from pipeline.training.all_blocks import train_blocks
 from pipeline.training.checkpoint import Trained, checkpoint_folder, finished, load_init
 from pipeline.training.distributed import ALONE, World, joined
 from pipeline.training.epochs import Length, Units, training_length
 from pipeline.training.feeding import Feeder, build_feeder
-from pipeline.training.history import History
+from pipeline.training.history import COLUMNS, History
 from pipeline.training.inputs import give_proposals, read_inits, read_scales
 from pipeline.training.loop import train
 from pipeline.training.loss_share import share_sums
@@ -72,11 +72,18 @@ def train_block(spec: Spec, world: World) -> Trained:
     units = load("pyramid").count_units(spec, data) if pyramid else Units()
     length = training_length(spec, len(data), units)
     feeder = build_feeder(spec, data, length.steps, world, length.ranges_from)
-    history = History(length.steps, preset.training.log_rows)
     precision = world.agreed(choose_precision(preset, device))
+    validation, columns = None, COLUMNS
+    if validates(spec):
+        part = load("validating")
+        validation = part.Validation(spec, model, length.steps, precision, device, world)
+        columns = (*COLUMNS, *part.COLUMNS)
+    history = History(length.steps, preset.training.log_rows, columns)
     step_loss = DetectorStep(model, feeder, spec, device, world)
     timed = spec.with_milestones(length.milestone_shares)
-    facts = train(timed, model, step_loss, length.steps, folder, history, precision, device, feeder, world=world)
+    facts = train(
+        timed, model, step_loss, length.steps, folder, history, precision, device, feeder, None, world, validation
+    )
     summary = {
         "experiment": spec.name,
         "steps": length.steps,

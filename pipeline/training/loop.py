@@ -31,6 +31,7 @@ from pipeline.training.schedule import learning_rate
 from pipeline.training.state import TrainingState
 from pipeline.training.step_log import StepLog
 from pipeline.training.step_values import Batch, mean, read, waited
+from pipeline.training.tracking import Tracker
 
 CHECKPOINT_SECONDS = 600.0  # at most this long after the last checkpoint the next one follows: a kill costs no more
 
@@ -112,7 +113,9 @@ def train(
     lines = None
     if world.main:
         published = paths.training_log(spec.preset.name, spec.run)
-        lines = StepLog(folder, published, start, history, machine().tensorboard)
+        tracking = machine().tracking
+        tracker = Tracker(tracking, spec, folder, published) if tracking else None
+        lines = StepLog(folder, published, start, history, machine().tensorboard, tracker)
     own = (world.rank,) if world.rank else ()  # every process draws its own numbers for its own images
     model.train()
     with (
@@ -179,6 +182,7 @@ def train(
                 message = f"{spec.run}: stopped after step {step + 1} of {steps}; the next start goes on from it."
                 if world.main:
                     tqdm.write(message, file=sys.stderr)
+                world.wait()  # torchrun ends all with the first that ends, and one may still be writing
                 raise Stopped(message)
     history.flush()
     if state.average is not None:
