@@ -1,6 +1,6 @@
 """A finished detector as one folder for people without this project's data and results: weights, config, model card.
 
-`model.safetensors` are the experiment's weights, byte for byte; `config.json` holds all that builds the network and
+`model.safetensors` are the weights of the experiment's first block; `config.json` holds all that builds the network and
 runs its tests, and the classes; `README.md` is a model card in the form of Hugging Face's hub; `backbone.onnx` is there
 where the graph exported it. `pipeline.prediction.released.load` reads the folder.
 """
@@ -21,6 +21,7 @@ from pipeline.files import found_json, replacing, write_json, write_text
 from pipeline.options import Notes
 from pipeline.preset import Data
 from pipeline.spec import Spec
+from pipeline.training.checkpoint import load_weights, save_weights
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 ALONE = ("classifier", "d_rfcn_rcn", "d_rfcn_rpn")  # find no objects alone
@@ -44,9 +45,10 @@ def write_release(spec: Spec, folder: Path) -> None:
     classes = load_manifest(spec.manifest).category_names
     folder.mkdir(parents=True, exist_ok=True)
     onnx = paths.onnx(preset, spec.name)
-    for source, name in ((file, WEIGHTS), *(((onnx, onnx.name),) if onnx.is_file() else ())):
-        with replacing(folder / name) as temporary:
-            shutil.copyfile(source, temporary)
+    save_weights(folder / WEIGHTS, *load_weights(file))
+    if onnx.is_file():
+        with replacing(folder / onnx.name) as temporary:
+            shutil.copyfile(onnx, temporary)
     write_json(folder / CONFIG, {"experiment": spec.name, "classes": classes, "spec": msgspec.to_builtins(bare(spec))})
     write_text(folder / CARD, card(spec, classes))
 
@@ -55,7 +57,7 @@ def bare(spec: Spec) -> Spec:
     """Return a specification without the places of the data that it was trained on, and without its notes."""
     preset = replace(spec.preset, data=Data(kind=spec.data.kind), datasets=None, labelled=None)
     notes = Notes(row=spec.experiment.notes.row)
-    return replace(spec, preset=preset, experiment=replace(spec.experiment, notes=notes))
+    return replace(spec.of_block(1), preset=preset, experiment=replace(spec.experiment, notes=notes))
 
 
 def card(spec: Spec, classes: list[str]) -> str:
@@ -87,7 +89,7 @@ def results(spec: Spec) -> str:
     names = {
         test: paths.metrics(spec.preset.name, paths.evaluation_name(spec.name, test)) for test in spec.experiment.tests
     }
-    found = {test: numbers for test, path in names.items() if (numbers := found_json(path))}
+    found = {test: numbers.get("blocks", [numbers])[0] for test, path in names.items() if (numbers := found_json(path))}
     if not found:
         return "Not evaluated.\n"
     columns = [markdown.Column("Test", lambda test: f"`{test}`")]
