@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -55,23 +55,22 @@ def contributions_of(
     ranges = all_area_ranges(area_ranges)
     ends = np.array(list(ranges.values()))  # [A, 2]
     # Both by category and image; detections then by falling score, and what is equal in the order of its file.
-    group, truth_group = groups(results, truth), groups(objects, truth)
-    order = np.lexsort((-column(results, "score"), group))
+    group, score = groups(results, truth), column(results, "score")
+    order = np.lexsort((-score, group))
     order = order[places(group[order]) < MAX_DETECTIONS[-1]]
-    results, group = [results[i] for i in order], group[order]
+    group, score, inside = group[order], score[order], ~outside(column(results, "area")[order], ends)
+    found = shapes(results, order, iou_type)
+    truth_group = groups(objects, truth)
     order = np.argsort(truth_group, kind="stable")
-    objects, truth_group = [objects[i] for i in order], truth_group[order]
+    truth_group, crowd = truth_group[order], column(objects, "iscrowd")[order].astype(bool)
+    ignore = outside(column(objects, "area")[order], ends) | crowd
 
-    crowd = column(objects, "iscrowd").astype(bool)
-    ignore = outside(column(objects, "area"), ends) | crowd
-    inside = ~outside(column(results, "area"), ends)
-    pairs = find_overlaps(
-        shapes(results, iou_type), group, shapes(objects, iou_type), truth_group, crowd, IOU_THRESHOLDS[0]
-    )
-    matches = match(pairs, group, ignore.T, crowd, IOU_THRESHOLDS)
+    wanted = shapes(objects, order, iou_type)
+    overlaps = find_overlaps(found, group, wanted, truth_group, crowd, IOU_THRESHOLDS[0])
+    matches = match(overlaps, group, ignore.T, crowd, IOU_THRESHOLDS)
     ids = tuple(image["id"] for image in truth["images"])
     sizes = len(truth["categories"]), len(ids)
-    tables = by_category(sizes, group, column(results, "score"), inside, matches, truth_group, ~ignore)
+    tables = by_category(sizes, group, score, inside, matches, truth_group, ~ignore)
     return Contributions(ids, tuple(ranges), tables)
 
 
@@ -129,11 +128,12 @@ def groups(records: list[dict], truth: dict[str, list[dict]]) -> np.ndarray:
     return np.fromiter(found, np.int64, len(records))
 
 
-def shapes(records: list[dict], iou_type: str) -> Any:
-    """Return the boxes [n, 4] or the masks of records."""
+def shapes(records: list[dict], order: np.ndarray, iou_type: str) -> Any:
+    """Return the boxes [n, 4] or the list of masks of records, in an order."""
     if iou_type == "segm":
-        return [record["segmentation"] for record in records]
-    return np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4)
+        return [records[i]["segmentation"] for i in order]
+    boxes = np.fromiter(chain.from_iterable(record["bbox"] for record in records), np.float64, 4 * len(records))
+    return boxes.reshape(-1, 4)[order]
 
 
 def column(records: list[dict], key: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from pipeline.benchmarks.pages.annotations import annotations_page
 from pipeline.benchmarks.pages.architectures import architectures_page
 from pipeline.benchmarks.pages.detector_times import detector_times_page
 from pipeline.benchmarks.pages.dst_overhead import dst_overhead_page
+from pipeline.benchmarks.pages.evaluation import evaluation_page
 from pipeline.benchmarks.pages.full_size import full_size_page
 from pipeline.benchmarks.pages.layers import benchmark_page
 from pipeline.benchmarks.pages.loading import loading_page
@@ -22,6 +23,7 @@ PAGES = {
     "cpu_architectures": architectures_page,
     "cpu_detectors": detector_times_page,
     "cpu_dst_overhead": dst_overhead_page,
+    "cpu_evaluation": evaluation_page,
     "cpu_layers": benchmark_page,
     "cpu_loading": loading_page,
     "cpu_throughput": throughput_page,

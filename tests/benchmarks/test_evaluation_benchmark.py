@@ -39,8 +39,8 @@ def test_draws_are_held_to_both_evaluations_without_them():
     result = {
         "machine": {"cpu": "c", "instructions": "i", "threads": 1, "cores": 1, "torch": "t", "numpy": "n"},
         "settings": SMALL | {"draws": 200, "rounds": 3},
-        "seconds": {name: ratio for name in ("pycocotools", "faster_coco_eval", "ours", "ours_draws")},
-        "ratios": {name: ratio for name in ("pycocotools", "faster_coco_eval", "ours", "ours_draws")},
+        "seconds": dict.fromkeys(("pycocotools", "faster_coco_eval", "ours", "ours_draws"), ratio),
+        "ratios": dict.fromkeys(("pycocotools", "faster_coco_eval", "ours", "ours_draws"), ratio),
         "limit": 2.0,
         "largest_difference": {"pycocotools": 1e-16},
         "contributions_mb": 9.5,
