@@ -154,12 +154,13 @@ def _crowd(entry: dict, place: str) -> int:
 def _finite(value: Any, key: str, place: str) -> Any:
     """Return a number, or a list of numbers, as Python floats."""
     try:
-        numbers = [float(part) for part in (value if key == "bbox" else (value,))]
+        number = [float(part) for part in value] if key == "bbox" else float(value)
+        finite = all(map(math.isfinite, number)) if key == "bbox" else math.isfinite(number)
     except (TypeError, ValueError, OverflowError):
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
+        finite = False
+    if not finite:
         raise InputError(f"{key} must be finite, but {place} has {value!r}; correct or leave it out.")
-    return numbers if key == "bbox" else numbers[0]
+    return number
 
 
 def _rle(segmentation: Any, image: dict, place: str) -> dict:

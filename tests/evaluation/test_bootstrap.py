@@ -107,12 +107,15 @@ def test_nothing_to_score(emptied):
     assert weighted(one_object(), [], [[1, 1], [0, 2]])["ap"] == [0.0, None]
 
 
-def test_draws_in_parts_are_the_draws():
+@pytest.mark.parametrize(("draws", "rows"), [(7, 3), (8, 1), (1, 1000)])
+def test_draws_and_detections_in_parts_give_the_same(monkeypatch, draws, rows):
     truth, detections = random_case(3, images=9)
-    many = weighted(truth, detections, image_counts(9, 150, 0))
-    assert {name: values[140:] for name, values in many.items()} == weighted(
-        truth, detections, image_counts(9, 150, 0)[140:]
-    )
+    whole = bootstrap_ap(truth, detections, draws=30)
+    monkeypatch.setattr("pipeline.evaluation.precision.DRAWS_AT_ONCE", draws)
+    monkeypatch.setattr("pipeline.evaluation.precision.ROWS_AT_ONCE", rows)
+    parts = bootstrap_ap(truth, detections, draws=30)
+    for draw in range(30):
+        assert_same(parts, draw, {name: values[draw] for name, values in whole.items()})
 
 
 def blocks_of_two_methods():
