@@ -35,10 +35,10 @@ class Batching(nn.Module):
         """Return images ([3, H, W] in 0-1) as one normalised, zero-padded ImageList [N, 3, H', W'], and the targets."""
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         height, width = (-(-max(side) // self.divisor) * self.divisor for side in zip(*sizes, strict=True))
-        batch = images[0].new_zeros((len(images), 3, height, width))
+        batch = images[0].new_zeros((len(images), height, width, 3)).permute(0, 3, 1, 2)  # channels last in memory
         for row, image in zip(batch, images, strict=True):
             row[:, : image.shape[-2], : image.shape[-1]] = (image - self.mean) / self.std
-        return ImageList(batch.contiguous(memory_format=torch.channels_last), sizes), targets
+        return ImageList(batch, sizes), targets
 
     def postprocess(self, result: Detections, image_shapes: list, original_sizes: list) -> list:
         """Return the detections unchanged: they are in the pixels of the given image already."""
