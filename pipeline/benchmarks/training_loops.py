@@ -1,7 +1,8 @@
 """Two loops that train a Faster R-CNN R50-FPN: the pipeline's, and a plain one around torchvision's own model.
 
-Both decode the same JPEG files with the same number of workers, resize to 800x1333, flip at random, train the same
-layers with SGD and read their losses in every step. Weights are random, with settled batch norms.
+Both decode the same JPEG files with the same number of workers, resize to 800x1333 or the preset's size, flip at
+random, train the same layers with the same kind of optimiser (ours in torch's fused form, where a preset takes AdamW)
+and read their losses in every step. Weights are random, with settled batch norms.
 """
 
 import itertools
