@@ -27,6 +27,7 @@ PAGES = {
     "cpu_layers": benchmark_page,
     "cpu_loading": loading_page,
     "cpu_throughput": throughput_page,
+    "cpu_throughput_mini": throughput_page,
     "full_size": full_size_page,
     "rehearsal": rehearsal_page,
 }
