@@ -32,8 +32,8 @@ def evaluation_page(result: dict[str, Any]) -> str:
             f"{settings['categories']} categories, {settings['detections']:,} detections. Every evaluator begins with "
             "the records in memory and ends with COCO's twelve numbers, which differ by at most "
             f"{equal}. Ours also checks every record, and with draws gives the AP, AP50, AP75 and AP by size of "
-            f"{settings['draws']} samples of the images. Medians of {plural(settings['rounds'], 'round')} in turn, "
-            "with quartiles.\n",
+            f"{settings['draws']} samples of the images. Processor time of one core, medians of "
+            f"{plural(settings['rounds'], 'round')} in turn, with quartiles.\n",
             table(columns, NAMES),
             f"{settings['draws']} draws may at most take {result['limit']:g} times the evaluation without them, ours "
             f"and faster-coco-eval's: **{'met' if met else 'missed'}**. What the draws are made of (detections that "
