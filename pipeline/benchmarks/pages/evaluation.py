@@ -41,8 +41,8 @@ def evaluation_page(result: dict[str, Any]) -> str:
             f"{plural(settings['rounds'], 'round')} in turn, with quartiles.\n",
             table(columns, NAMES),
             f"{settings['draws']} draws may at most take an evaluation to {limit:g} times its time. Ours with draws "
-            f"takes {marks}, both without draws. What the draws are made of (detections that are matched once, by category) "
-            f"takes {number(result['contributions_mb'], 1)} MB here; what is kept of them, six numbers a draw, "
+            f"takes {marks}, both without draws. What the draws are made of (detections that are matched once, by "
+            f"category) takes {number(result['contributions_mb'], 1)} MB here; what is kept of them, six numbers a draw, "
             f"{number(48 * settings['draws'] / 1000, 1)} kB.\n",
             "Made by `python -m pipeline.benchmarks.evaluation`.\n",
         ]
