@@ -42,8 +42,8 @@ def evaluation_page(result: dict[str, Any]) -> str:
             table(columns, NAMES),
             f"{settings['draws']} draws may at most take an evaluation to {limit:g} times its time. Ours with draws "
             f"takes {marks}, both without draws. What the draws are made of (detections that are matched once, by "
-            f"category) takes {number(result['contributions_mb'], 1)} MB here; what is kept of them, six numbers a draw, "
-            f"{number(48 * settings['draws'] / 1000, 1)} kB.\n",
+            f"category) takes {number(result['contributions_mb'], 1)} MB here; what is kept of them, six numbers a "
+            f"draw, {number(48 * settings['draws'] / 1000, 1)} kB.\n",
             "Made by `python -m pipeline.benchmarks.evaluation`.\n",
         ]
     )
