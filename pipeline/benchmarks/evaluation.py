@@ -1,13 +1,16 @@
 """Seconds of COCO's evaluation, with and without bootstrap draws, beside pycocotools and faster-coco-eval without any.
 
 `python -m pipeline.benchmarks.evaluation --minutes 5` writes reports/benchmarks/cpu_evaluation.{json,md}. All begin
-with the same records in memory, as `json.load` gives them, and end with COCO's twelve numbers; rounds take turns.
+with the same records in memory, as `json.load` gives them, and end with COCO's twelve numbers; rounds take turns. Each
+runs on one core, and its processor time is read, which other work on the machine changes less than the time of day.
 """
 
 import argparse
 import contextlib
 import copy
 import io
+import time
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -37,13 +40,14 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     """Time all evaluators in turn, and write the JSON and the page; return the JSON's content."""
     machine = prepare(options)
     truth, results = invented_results(**SIZE)
-    calls: dict[str, Call] = {
+    evaluators: dict[str, Callable[[], list[float]]] = {
         "ours": lambda: evaluate(truth, results),
         "ours_draws": lambda: evaluate(truth, results, DRAWS),
         **{name: reference(name, truth, results) for name in REFERENCES if installed(name)},
     }
-    found = {name: call() for name, call in calls.items()}
-    times = interleave(calls, 60 * options.minutes, least=options.rounds)
+    found: dict[str, list[float]] = {}
+    calls = {name: kept(found, name, call) for name, call in evaluators.items()}
+    times = interleave(calls, 60 * options.minutes, least=options.rounds, clock=processor_clock)
     result = {
         "device": options.device,
         "machine": machine | {"numpy": np.__version__},
@@ -69,7 +73,24 @@ def evaluate(truth: dict[str, Any], results: list[dict], draws: int = 0) -> list
     return [-1.0 if value is None else value for value in metrics_of(found).values()]
 
 
-def reference(name: str, truth: dict[str, Any], results: list[dict]) -> Call:
+def kept(found: dict[str, list[float]], name: str, call: Callable[[], list[float]]) -> Call:
+    """Return a call that keeps its last result by name."""
+
+    def keeping() -> None:
+        found[name] = call()
+
+    return keeping
+
+
+def processor_clock(call: Call, repeats: int) -> float:
+    """Return the processor's seconds per call."""
+    start = time.process_time()
+    for _ in range(repeats):
+        call()
+    return (time.process_time() - start) / repeats
+
+
+def reference(name: str, truth: dict[str, Any], results: list[dict]) -> Callable[[], list[float]]:
     """Return a call of another evaluator on records of its own, because it writes into them."""
     index, evaluator = (getattr(import_module(module), what) for module, what in REFERENCES[name])
     truth, results = copy.deepcopy((truth, results))
