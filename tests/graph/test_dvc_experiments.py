@@ -26,6 +26,6 @@ def test_an_experiment_of_dvc_changes_a_key_of_a_file(tmp_path):
     rows = list(csv.DictReader(io.StringIO(shown[shown.index("Experiment,") :])))
     (key,) = (column for column in rows[0] if column.endswith("method.collage.threshold"))
     assert {row[key] for row in rows if row["Experiment"] == "higher"} == {"0.3"}
-    assert {row[key] for row in rows if row["Experiment"] == "main"} == {"0.1"}
+    assert {row[key] for row in rows if row["rev"] == "main"} == {"0.1"}
     project.run("git", "checkout", "-q", ".")
     assert "threshold: 0.1" in (project.root / FILE).read_text()
