@@ -14,6 +14,7 @@ from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.files import write_json, write_text
 from pipeline.models import build_detector
+from pipeline.models.batching import check_targets
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import set_normaliser
 from pipeline.parts import load
@@ -59,6 +60,8 @@ def train_together(spec: Spec, world: World) -> None:
     if spec.norm == "sync":
         model = world.synchronise_norms(model, device)
     model = model.to(device, memory_format=torch.channels_last)
+    if preset.training.compile:
+        model.backbone.compile()
     if preset.training.reduce_normaliser and world.size > 1:
         set_normaliser(model, world.normaliser(device))
     if spec.experiment.method.snip is not None:
@@ -131,6 +134,8 @@ class DetectorStep:
         asked = time.perf_counter()
         images, targets, info = self.feeder.batch(number)
         self.info = {**info, "waited": time.perf_counter() - asked}
+        if self.device.type != "cpu":
+            check_targets(targets)  # here, where no GPU has to be waited for
         images = [image.to(self.device, non_blocking=True) for image in images]
         targets = [
             {name: value.to(self.device, non_blocking=True) for name, value in target.items()} for target in targets
