@@ -140,6 +140,7 @@ class Training(Options):
     # Divide losses by the mean count of positives or samples over processes, so that several processes compute the
     # joint batch's gradients; the papers' codes divide by each process's own.
     reduce_normaliser: bool = False
+    compile: bool = False  # backbone and pyramid of a detector by torch.compile, which rounds differently
 
 
 class Verdicts(Options):

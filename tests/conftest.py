@@ -1,6 +1,7 @@
 """A tiny preset with rendered data, for tests that train; made-up results, for reports; a short list of skips."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,16 @@ from fake_results import Fake
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 
 from pipeline import paths
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide a real GPU, whose sums vary from run to run, from every test that is not marked `gpu`."""
+    if "gpu" in request.keywords or request.config.pluginmanager.hasplugin("pretended"):
+        return
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    if "torch" in sys.modules:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
 
 @pytest.fixture

@@ -11,12 +11,17 @@ STD = (0.229, 0.224, 0.225)
 
 
 def check_targets(targets: Targets | None) -> None:
-    """Raise ValueError where a training step has no targets, or a target's boxes are not [n, 4]."""
+    """Raise ValueError where a training step has no targets, or boxes that are not [n, 4] with two positive sides.
+
+    Sides are looked at on the CPU only: a GPU's answer would have to be waited for, in every step.
+    """
     if targets is None:
         raise ValueError("Training needs targets, one dict with boxes [n, 4] and labels [n] an image.")
-    for row, target in enumerate(targets):
-        if target["boxes"].dim() != 2 or target["boxes"].shape[1] != 4:
-            raise ValueError(f"boxes must be [n, 4], got {list(target['boxes'].shape)} in image {row}.")
+    for row, boxes in enumerate(target["boxes"] for target in targets):
+        if boxes.dim() != 2 or boxes.shape[1] != 4:
+            raise ValueError(f"boxes must be [n, 4], got {list(boxes.shape)} in image {row}.")
+        if boxes.device.type == "cpu" and bool((flat := (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)).any()):
+            raise ValueError(f"boxes need x1 < x2 and y1 < y2, got {boxes[flat][0].tolist()} in image {row}.")
 
 
 class Batching(nn.Module):

@@ -13,6 +13,7 @@ from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.models import build_detector
+from pipeline.models.batching import check_targets
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import set_normaliser
 from pipeline.parts import load, validates
@@ -63,6 +64,8 @@ def train_block(spec: Spec, world: World) -> Trained:
     if spec.norm == "sync":
         model = world.synchronise_norms(model, device)
     model = model.to(device, memory_format=torch.channels_last)
+    if preset.training.compile:
+        model.backbone.compile()
     if preset.training.reduce_normaliser and world.size > 1:
         set_normaliser(model, world.normaliser(device))
     if spec.experiment.method.snip is not None:
@@ -135,6 +138,8 @@ class DetectorStep:
         asked = time.perf_counter()
         images, targets, info = self.feeder.batch(number)
         self.info = {**info, "waited": time.perf_counter() - asked}
+        if self.device.type != "cpu":
+            check_targets(targets)  # here, where no GPU has to be waited for
         images = [image.to(self.device, non_blocking=True) for image in images]
         targets = [
             {name: value.to(self.device, non_blocking=True) for name, value in target.items()} for target in targets

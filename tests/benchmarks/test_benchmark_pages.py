@@ -11,7 +11,7 @@ from pipeline.benchmarks.pages.detector_times import detector_times_page
 from pipeline.benchmarks.pages.dst_overhead import dst_overhead_page
 from pipeline.benchmarks.pages.evaluation import evaluation_page
 from pipeline.benchmarks.pages.full_size import full_size_page
-from pipeline.benchmarks.pages.layers import benchmark_page
+from pipeline.benchmarks.pages.layers import benchmark_page, profile_text
 from pipeline.benchmarks.pages.loading import loading_page
 from pipeline.benchmarks.pages.rehearsal import rehearsal_page
 from pipeline.benchmarks.pages.throughput import throughput_page
@@ -66,6 +66,14 @@ def test_a_quick_run_of_layers_says_so_and_what_is_absent():
     page = benchmark_page(found)
     assert "its times are not results" in page
     assert "No msgspec: networks." in page
+
+
+def test_a_profile_without_kernels_is_not_explained():
+    nothing = {"ms": 0.0, "convolution_ms": 0.0, "operators": []}
+    profile = {"mark": "PSConv", "case": {"height": 8, "width": 8, "batch": 1}}
+    text = profile_text(profile | {"shares": {"plain": nothing, "psconv": nothing}})
+    assert text.startswith("### Why: PSConv\n")
+    assert "saw no kernels" in text
 
 
 def test_a_rehearsal_tells_failures_and_leaves_out_rows_of_other_code():

@@ -67,12 +67,15 @@ MARKS = (
 
 def profile_text(profile: dict[str, Any]) -> str:
     """Return why a mark is missed: what convolutions and all else cost, then the operators that take most."""
+    heading = f"### Why: {profile['mark']}\n"
     (plain_name, plain), (name, found) = profile["shares"].items()
+    if not plain["ms"] or not found["ms"]:
+        return f"{heading}\nThe profiler saw no kernels on this machine, so it is not known.\n"
     own, reference = found["ms"] - found["convolution_ms"], plain["ms"] - plain["convolution_ms"]
     more_convolution = (found["convolution_ms"] - plain["convolution_ms"]) / plain["ms"]
     more_else = (own - reference) / plain["ms"]
     lines = [
-        f"### Why: {profile['mark']}\n",
+        heading,
         f"Profile of the worst case, {size_text(profile['case'])}: {NAMES[name]} spends "
         f"{number(found['convolution_ms'], 2)} ms in convolutions and {number(own, 2)} ms in everything else, the "
         f"{NAMES[plain_name]} counterpart {number(plain['convolution_ms'], 2)} ms and {number(reference, 2)} ms. "
