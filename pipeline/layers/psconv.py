@@ -79,6 +79,11 @@ class PSConv2d(KaimingConv2d):
         """Tell whether the C++ kernel computes this layer, where one has been built."""
         return self._native is not None and device.type == "cpu" and not is_traced() and self._native.ready(dtype)
 
+    def without_kernel(self) -> PSConv2d:
+        """Compute this layer without the C++ kernel from now on, and return it."""
+        self._native = None
+        return self
+
     def folded(self, device: torch.device, dtype: torch.dtype) -> FoldedConv | None:
         """Return this convolution with channel orders that its neighbours take over, where there is one."""
         usable = type(self) is PSConv2d and device.type == "cpu" and self.bias is None and not is_traced()

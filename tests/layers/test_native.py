@@ -103,6 +103,35 @@ def test_equals_the_masked_sum(kernel, kwargs, batch, height, width, threads, fo
     close(found, values(wide, x, lambda x: masked(wide, x)))
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    kwargs=layers(),
+    batch=st.integers(0, 2),
+    height=st.integers(1, 9),
+    width=st.integers(1, 40),
+    threads=st.sampled_from([1, 2]),
+)
+def test_bfloat16_equals_the_masked_sum(kernel, kwargs, batch, height, width, threads):
+    if not kernel.knows(torch.bfloat16):
+        return  # a processor without AMX
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "load", lambda: kernel)
+        torch.set_num_threads(threads)
+        try:
+            layer = PSConv2d(**kwargs).bfloat16()
+            x = torch.randn(batch, kwargs["in_channels"], height, width).bfloat16().requires_grad_()
+            found = values(layer, x, layer)
+        finally:
+            torch.set_num_threads(before)
+    assert all(got.dtype == torch.bfloat16 for got in found)
+    wide, x = copy.deepcopy(layer).double(), x.detach().double().requires_grad_()
+    for got, right in zip(found, values(wide, x, lambda x: masked(wide, x)), strict=True):
+        # One rounding of each result; the output's gradient of the test is rounded as well.
+        scale = right.abs().max().item() if right.numel() else 1.0
+        torch.testing.assert_close(got.double(), right, atol=0.01 * scale, rtol=0.01)
+
+
 def test_maps_of_several_bands_and_threads_give_the_same_bits(used):
     layer, x = PSConv2d(64, 64), torch.randn(2, 64, 90, 97, requires_grad=True)
     before, found = torch.get_num_threads(), []
@@ -159,7 +188,6 @@ def test_export_compiler_and_transforms_do_not_meet_it(used):
         exported.module()(x),
         torch.compile(layer, backend="eager", fullgraph=True)(x),
         torch.func.vmap(layer)(x[:, None])[:, 0],
-        torch.jit.trace(layer, (x,), check_trace=False)(x),
     ]
     assert not used
     for got in found:
@@ -169,6 +197,24 @@ def test_export_compiler_and_transforms_do_not_meet_it(used):
     with torch.inference_mode():
         torch.testing.assert_close(layer(x), expected, atol=1e-4, rtol=1e-4)
     assert used
+
+
+def test_a_profiler_sees_it_and_a_layer_goes_without_it_on_demand(used):
+    layer, x = PSConv2d(64, 64), torch.randn(1, 64, 6, 5)
+    with torch.profiler.profile() as profile:
+        found = layer(x)
+    assert "psconv::convolve" in {event.key for event in profile.key_averages()}
+    used.clear()
+    torch.testing.assert_close(layer.without_kernel()(x), found, atol=1e-4, rtol=1e-4)
+    assert not used
+
+
+def test_amx_that_is_hidden_from_onednn_is_not_used(kernel, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
+    hidden = Kernel(kernel.path)
+    assert hidden.knows(torch.float32)
+    assert not hidden.knows(torch.bfloat16)
+    assert not kernel.knows(torch.float64)
 
 
 def test_it_is_proven_and_a_wrong_one_is_refused(kernel, monkeypatch):

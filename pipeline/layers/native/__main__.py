@@ -23,7 +23,9 @@ def main() -> None:
     path = build()
     if load() is None:
         remove()
-        raise InputError("The compiled kernel of PSConv does not give the values of plain operations here, so it is not used.")
+        raise InputError(
+            "The compiled kernel of PSConv does not give the values of plain operations here, so it is not used."
+        )
     print(f"{path.relative_to(ROOT)}: equal to plain operations; PSConv2d uses it from the next process on.")
 
 

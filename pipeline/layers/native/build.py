@@ -44,7 +44,9 @@ def build(flags: tuple[str, ...] = FLAGS, folder: Path = FOLDER) -> Path:
     if target.exists():
         return target
     if shutil.which(COMPILER) is None:
-        raise InputError(f"{COMPILER} is not on the PATH, and the kernel needs it; install GCC, or go on without the kernel.")
+        raise InputError(
+            f"{COMPILER} is not on the PATH, and the kernel needs it; install GCC, or go on without the kernel."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_suffix(f".{os.getpid()}")
     # torch brings its own OpenMP: with another one beside it, twice the threads would wait for work.

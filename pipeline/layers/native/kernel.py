@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Callable
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from pipeline.layers.psconv_lattice import Lattice, Plan
 
@@ -54,15 +56,26 @@ class Kernel:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._library, layer = ctypes.CDLL(str(path)), ctypes.POINTER(_Layer)
-        self._names = {torch.float32: ""} | ({torch.bfloat16: "_bf16"} if self._library.has_bf16() else {})
+        # What hides AMX from oneDNN hides it here, so that measurements compare like with like.
+        hidden = "AMX" not in os.environ.get("ONEDNN_MAX_CPU_ISA", "AMX").upper().replace("DEFAULT", "AMX")
+        self._names = {torch.float32: ""} | (
+            {torch.bfloat16: "_bf16"} if self._library.has_bf16() and not hidden else {}
+        )
         for name in self._names.values():
             self._declare(f"pack{name}", layer, _INT, _POINTER, _LONG, _LONG, _LONG, _POINTER)
             self._declare(f"convolve{name}", layer, _INT, _POINTER, _POINTER, _POINTER, *[_LONG] * 5)
             self._declare(f"weight_gradient{name}", layer, _POINTER, _POINTER, _POINTER, *[_LONG] * 5)
 
-    def _function(self, name: str, dtype: torch.dtype) -> Callable[..., None]:
-        return getattr(self._library, name + self._names[dtype])
+    def _call(self, name: str, dtype: torch.dtype, blocks: Blocks, *arguments: int) -> None:
+        function = getattr(self._library, name + self._names[dtype])
+        sizes = (getattr(blocks, size) for size in _SIZES)
+        layer = _Layer(*sizes, torch.get_num_threads(), blocks.dilations.data_ptr())
+        # A profiler sees only what it is told of; telling it costs as much as a small call.
+        watched = torch.autograd.profiler._is_profiler_enabled
+        with record_function(f"psconv::{name}") if watched else contextlib.nullcontext():
+            function(layer, *arguments)
 
     def _declare(self, name: str, *arguments: type) -> None:
         function = getattr(self._library, name)
@@ -78,8 +91,8 @@ class Kernel:
         if row != blocks.size * tap:
             return self.pack(blocks, weight.contiguous(), backward=backward)
         packed = weight.new_empty(weight.numel())
-        convert = self._function("pack", weight.dtype)
-        convert(_layer(blocks), backward, weight.data_ptr(), out, depth, tap, packed.data_ptr())
+        pointers = weight.data_ptr(), packed.data_ptr()
+        self._call("pack", weight.dtype, blocks, backward, pointers[0], out, depth, tap, pointers[1])
         return packed
 
     def convolve(self, blocks: Blocks, x: Tensor, packed: Tensor, y: Tensor, *, backward: bool = False) -> Tensor:
@@ -89,7 +102,7 @@ class Kernel:
         """
         if y.numel():
             pointers = x.data_ptr(), packed.data_ptr(), y.data_ptr()
-            self._function("convolve", x.dtype)(_layer(blocks), backward, *pointers, len(x), *x.shape[2:], *y.shape[2:])
+            self._call("convolve", x.dtype, blocks, backward, *pointers, len(x), *x.shape[2:], *y.shape[2:])
         return y
 
     def weight_gradient(self, blocks: Blocks, grad: Tensor, x: Tensor) -> Tensor:
@@ -98,10 +111,5 @@ class Kernel:
         result = torch.zeros(shape, dtype=torch.float32, device="cpu")
         if grad.numel():
             pointers = grad.data_ptr(), x.data_ptr(), result.data_ptr()
-            self._function("weight_gradient", x.dtype)(_layer(blocks), *pointers, len(x), *x.shape[2:], *grad.shape[2:])
+            self._call("weight_gradient", x.dtype, blocks, *pointers, len(x), *x.shape[2:], *grad.shape[2:])
         return result.permute(0, 3, 1, 2).to(x.dtype)
-
-
-def _layer(blocks: Blocks) -> ctypes.Structure:
-    sizes = (getattr(blocks, name) for name in _SIZES)
-    return _Layer(*sizes, torch.get_num_threads(), blocks.dilations.data_ptr())

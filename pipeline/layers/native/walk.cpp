@@ -4,9 +4,14 @@
 #include <utility>
 
 #include "planes.h"
+#if defined(__AVX512F__)
+#include "transpose.h"
+#endif
 
 using Planes32 = Planes<float, DEPTH>;
-constexpr int64_t BAND = 300000;  // floats of a band: with a chunk's weights it stays in the second-level cache
+constexpr int64_t BAND = 300000;  // floats of the bands at once: with a chunk's weights they stay in the second-level cache
+constexpr int64_t SMALL = 150000;       // floats of a weight that stays there as a whole: outputs are then written row by row
+constexpr int64_t SHARE_OF_WEIGHT = 8;  // as this part of the weight more: all weights are read for each of them
 
 // Add DEPTH source channels of P neighbouring pixels times the weights of units [FROM, TO).
 template <int P, int FROM, int TO>
@@ -61,15 +66,15 @@ static constexpr auto by_pixels(std::integer_sequence<int, P...>) {
 }
 static constexpr auto COMPUTE = by_pixels(std::make_integer_sequence<int, PIXELS>{});
 
-// All pixels of a band for one chunk of output channels, in tiles of nearly equal width.
-static void compute_band(const Planes32& planes, const Band<float>& band, const Chunk& chunk, const float* weights, float* y,
-                         const Map& map) {
+// All pixels of rows [first, last) of a band for one chunk of output channels, in tiles of nearly equal width.
+static void compute_rows(const Planes32& planes, const Band<float>& band, const Chunk& chunk, const float* weights, float* y,
+                         const Map& map, int64_t first, int64_t last) {
   const int phases = planes.walk.phases;
   for (int phase = 0; phase < phases * phases; ++phase) {
     const int64_t top = phase / phases, left = phase % phases;
     const int64_t columns = (map.width - left + phases - 1) / phases, step = phases * map.channels;
     const int64_t tiles = (columns + PIXELS - 1) / PIXELS;
-    for (int64_t row = band.first; row < band.last && row * phases + top < map.height; ++row) {
+    for (int64_t row = first; row < last && row * phases + top < map.height; ++row) {
       float* to = y + ((band.image * map.height + row * phases + top) * map.width + left) * map.channels;
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t from = columns * tile / tiles, end = columns * (tile + 1) / tiles;
@@ -79,7 +84,24 @@ static void compute_band(const Planes32& planes, const Band<float>& band, const 
   }
 }
 
-extern "C" int lanes() { return LANES; }
+// Copy a vector's weights for DEPTH source channels: place[k * step + lane] = first[lane * to + k * from].
+static void copy(float* place, int64_t step, const float* first, int64_t to, int64_t from) {
+#if defined(__AVX512F__)
+  if (from == 1) {  // a forward pack of channels_last weights: one by one, it would cost as much as a small convolution
+    __m512i block[LANES];
+    for (int lane = 0; lane < LANES; ++lane) block[lane] = _mm512_loadu_si512(first + lane * to);
+    transpose(block);
+    for (int k = 0; k < DEPTH; ++k) _mm512_storeu_si512(place + k * step, block[k]);
+    return;
+  }
+#endif
+  if (to == 1) {
+    for (int k = 0; k < DEPTH; ++k) *(Loose*)(place + k * step) = *(const Loose*)(first + k * from);
+    return;
+  }
+  for (int lane = 0; lane < LANES; ++lane)
+    for (int k = 0; k < DEPTH; ++k) place[k * step + lane] = first[lane * to + k * from];
+}
 
 // Copy the dense weight, given by its strides (destination channel, source channel, tap), into the order of the visits.
 extern "C" void pack(const Layer* layer, int backward, const float* weight, int64_t out, int64_t in, int64_t tap,
@@ -96,12 +118,7 @@ extern "C" void pack(const Layer* layer, int backward, const float* weight, int6
         for (int u = 0; u < chunk.count; ++u) {
           if (!(visit.units >> u & 1)) continue;
           const float* first = weight + chunk.units[u].weight * to + visit.source * from + visit.tap * tap;
-          if (to == 1)
-            for (int k = 0; k < DEPTH; ++k)
-              for (int lane = 0; lane < LANES; ++lane) place[k * step + lane] = first[k * from + lane];
-          else
-            for (int lane = 0; lane < LANES; ++lane)
-              for (int k = 0; k < DEPTH; ++k) place[k * step + lane] = first[lane * to + k * from];
+          copy(place, step, first, to, from);
           place += LANES;
         }
       }
@@ -115,11 +132,17 @@ extern "C" void convolve(const Layer* layer, int backward, const float* x, const
   const Planes32 planes(walk, {images, height, width, walk.source_channels});
   const Map map{images, out_height, out_width, walk.destination_channels};
   const int64_t rows = (out_height + walk.phases - 1) / walk.phases, threads = layer->threads;
+  const int64_t weight = walk.source_channels * map.channels / layer->groups * layer->size * layer->size;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t thread = 0; thread < threads; ++thread)
-    for_bands(planes, images, rows, thread, threads, BAND, [&](const auto& bands) {
+    for_bands(planes, images, rows, thread, threads, BAND + weight / SHARE_OF_WEIGHT, [&](const auto& bands) {
       for (const auto& band : bands) planes.fill(band, x);
-      for (const Chunk& chunk : walk.chunks)
-        for (const auto& band : bands) compute_band(planes, band, chunk, packed, y, map);
+      if (weight > SMALL)
+        for (const Chunk& chunk : walk.chunks)
+          for (const auto& band : bands) compute_rows(planes, band, chunk, packed, y, map, band.first, band.last);
+      else
+        for (const auto& band : bands)
+          for (int64_t row = band.first; row < band.last; ++row)
+            for (const Chunk& chunk : walk.chunks) compute_rows(planes, band, chunk, packed, y, map, row, row + 1);
     });
 }

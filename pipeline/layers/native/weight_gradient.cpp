@@ -4,7 +4,8 @@
 
 using Planes32 = Planes<float, DEPTH>;
 constexpr int OUTPUTS = LANES / 2, TAPS = 3;    // sums: 8 x 3 of 32 registers, or 4 x 3 of 16
-constexpr int64_t SHARED_BAND = 400000;         // floats of the bands that all threads read at once
+constexpr int64_t SHARED_BAND = 200000;         // floats of the bands that all threads read at once, and as many more
+constexpr int64_t SHARE_OF_WEIGHT = 12;         // as this part of the weight, which is read and written for each of them
 
 struct Strip {
   const Planes32& planes;
@@ -61,7 +62,9 @@ extern "C" void weight_gradient(const Layer* layer, const float* grad, const flo
   const Walk walk = make_walk(*layer, false);
   const Planes32 planes(walk, {images, height, width, walk.source_channels});
   const Map map{images, out_height, out_width, walk.destination_channels};
-  for_bands(planes, images, out_height, 0, 1, SHARED_BAND * layer->threads, [&](const auto& bands) {
+  const int64_t weight = map.channels * layer->size * layer->size * layer->columns * layer->width;
+  const int64_t limit = (SHARED_BAND + weight / SHARE_OF_WEIGHT) * layer->threads;
+  for_bands(planes, images, out_height, 0, 1, limit, [&](const auto& bands) {
 #pragma omp parallel num_threads(layer->threads)
     {
 #pragma omp for schedule(dynamic)
