@@ -1,4 +1,4 @@
-"""PSConv's C++ kernel: equal to the definition in every shape, in both instruction sets, and absent where it must be."""
+"""PSConv's C++ kernel: equal to the definition in every shape and instruction set, absent where it must be."""
 
 import copy
 import os

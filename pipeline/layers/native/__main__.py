@@ -24,7 +24,7 @@ def main() -> None:
     if load() is None:
         remove()
         raise InputError(
-            "The compiled kernel of PSConv does not give the values of plain operations here, so it is not used."
+            "The compiled kernel of PSConv does not give the values of plain operations here: it is not used."
         )
     print(f"{path.relative_to(ROOT)}: equal to plain operations; PSConv2d uses it from the next process on.")
 

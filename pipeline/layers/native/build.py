@@ -1,4 +1,4 @@
-"""Compile the C++ kernel for the processor of this machine: one file that needs neither torch's nor Python's headers."""
+"""Compile the C++ kernel for this machine's processor: one file that needs neither torch's nor Python's headers."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def build(flags: tuple[str, ...] = FLAGS, folder: Path = FOLDER) -> Path:
     if target.exists():
         return target
     if shutil.which(COMPILER) is None:
-        raise InputError(
-            f"{COMPILER} is not on the PATH, and the kernel needs it; install GCC, or go on without the kernel."
-        )
+        raise InputError(f"{COMPILER} is not on the PATH, and builds the kernel; install GCC, or go on without it.")
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_suffix(f".{os.getpid()}")
     # torch brings its own OpenMP: with another one beside it, twice the threads would wait for work.

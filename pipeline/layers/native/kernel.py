@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,10 +60,8 @@ class Kernel:
         self.path = path
         self._library, layer = ctypes.CDLL(str(path)), ctypes.POINTER(_Layer)
         # What hides AMX from oneDNN hides it here, so that measurements compare like with like.
-        hidden = "AMX" not in os.environ.get("ONEDNN_MAX_CPU_ISA", "AMX").upper().replace("DEFAULT", "AMX")
-        self._names = {torch.float32: ""} | (
-            {torch.bfloat16: "_bf16"} if self._library.has_bf16() and not hidden else {}
-        )
+        shown = re.search("AMX|DEFAULT|^$", os.environ.get("ONEDNN_MAX_CPU_ISA", ""), re.IGNORECASE)
+        self._names = {torch.float32: ""} | ({torch.bfloat16: "_bf16"} if shown and self._library.has_bf16() else {})
         for name in self._names.values():
             self._declare(f"pack{name}", layer, _INT, _POINTER, _LONG, _LONG, _LONG, _POINTER)
             self._declare(f"convolve{name}", layer, _INT, _POINTER, _POINTER, _POINTER, *[_LONG] * 5)

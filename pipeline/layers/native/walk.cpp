@@ -38,7 +38,7 @@ struct Tile {
   const std::vector<Visit>& visits;
   const float* weights;
   int64_t row, column;
-  float* to;      // the first pixel's channel 0
+  float* to;     // the first pixel's channel 0
   int64_t step;  // floats from pixel to pixel
 };
 
@@ -106,7 +106,7 @@ static void copy(float* place, int64_t step, const float* first, int64_t to, int
 // Copy the dense weight, given by its strides (destination channel, source channel, tap), into the order of the visits.
 extern "C" void pack(const Layer* layer, int backward, const float* weight, int64_t out, int64_t in, int64_t tap,
                      float* packed) {
-  const Walk walk = make_walk(*layer, backward);
+  const Walk& walk = walk_of(*layer, backward);
   const int64_t to = backward ? in : out, from = backward ? out : in;  // strides of destination and source channels
 #pragma omp parallel for num_threads(layer->threads) schedule(static)
   for (size_t c = 0; c < walk.chunks.size(); ++c) {
@@ -128,7 +128,7 @@ extern "C" void pack(const Layer* layer, int backward, const float* weight, int6
 // Convolve the source map x with packed weights into y; both are channels_last and of the layer's channels.
 extern "C" void convolve(const Layer* layer, int backward, const float* x, const float* packed, float* y, int64_t images,
                          int64_t height, int64_t width, int64_t out_height, int64_t out_width) {
-  const Walk walk = make_walk(*layer, backward);
+  const Walk& walk = walk_of(*layer, backward);
   const Planes32 planes(walk, {images, height, width, walk.source_channels});
   const Map map{images, out_height, out_width, walk.destination_channels};
   const int64_t rows = (out_height + walk.phases - 1) / walk.phases, threads = layer->threads;

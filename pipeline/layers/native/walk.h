@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <map>
+#include <mutex>
 #include <vector>
 
 #if defined(__AVX512F__)
@@ -85,7 +87,7 @@ inline std::vector<std::vector<Unit>> paired_units(int first, int weight, int bl
   return pairs;
 }
 
-inline Walk make_walk(const Layer& layer, bool backward, int depth = DEPTH) {
+inline Walk make_walk(const Layer& layer, bool backward, int depth) {
   const int size = layer.size, stride = layer.stride;
   const int blocks = backward ? layer.columns : layer.rows, channels = backward ? layer.width : layer.height;
   const int source_blocks = backward ? layer.rows : layer.columns;
@@ -135,6 +137,18 @@ inline Walk make_walk(const Layer& layer, bool backward, int depth = DEPTH) {
     }
   }
   return walk;
+}
+
+// Return the walk of a layer, made when it is first needed: that takes as long as a small convolution.
+inline const Walk& walk_of(const Layer& layer, bool backward, int depth = DEPTH) {
+  static std::mutex changing;
+  static std::map<std::vector<int64_t>, Walk> known;
+  std::vector<int64_t> key{layer.groups, layer.rows, layer.columns, layer.height, layer.width,
+                           layer.size,   layer.stride, backward,    depth};
+  key.insert(key.end(), layer.dilations, layer.dilations + layer.rows * layer.columns);
+  const std::lock_guard<std::mutex> lock(changing);
+  const auto found = known.find(key);
+  return found != known.end() ? found->second : known.emplace(key, make_walk(layer, backward, depth)).first->second;
 }
 
 // Call use(taps, count, to, tap, output) for all kernels of the outputs from `channel` on, DEPTH inputs and up to `most`

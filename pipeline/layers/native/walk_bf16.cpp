@@ -85,7 +85,7 @@ static void compute_band(const Planes<Half, D>& planes, const Band<Half>& band, 
 template <int D>
 static void convolve(const Layer& layer, bool backward, const Half* x, const Half* packed, Half* y, const Map& source,
                      const Map& map) {
-  const Walk walk = make_walk(layer, backward, D);
+  const Walk& walk = walk_of(layer, backward, D);
   const Planes<Half, D> planes(walk, source);
   const int64_t rows = (map.height + walk.phases - 1) / walk.phases;
 #pragma omp parallel for num_threads(layer.threads) schedule(static)
@@ -112,7 +112,7 @@ extern "C" int has_bf16() {
 extern "C" void pack_bf16(const Layer* layer, int backward, const Half* weight, int64_t out, int64_t in, int64_t tap,
                           Half* packed) {
   const int d = depth(*layer, backward);
-  const Walk walk = make_walk(*layer, backward, d);
+  const Walk& walk = walk_of(*layer, backward, d);
   const int64_t to = backward ? in : out, from = backward ? out : in;
 #pragma omp parallel for num_threads(layer->threads) schedule(static)
   for (size_t c = 0; c < walk.chunks.size(); ++c)

@@ -59,7 +59,7 @@ static void add(const Strip& strip) {
 // Add the gradient of the weight to result [C_out, k, k, C_in / groups].
 extern "C" void weight_gradient(const Layer* layer, const float* grad, const float* x, float* result, int64_t images,
                                 int64_t height, int64_t width, int64_t out_height, int64_t out_width) {
-  const Walk walk = make_walk(*layer, false);
+  const Walk& walk = walk_of(*layer, false);
   const Planes32 planes(walk, {images, height, width, walk.source_channels});
   const Map map{images, out_height, out_width, walk.destination_channels};
   const int64_t weight = map.channels * layer->size * layer->size * layer->columns * layer->width;

@@ -132,7 +132,7 @@ static void add(const Pairs& pairs, const std::vector<Band<Half>>& bands, int64_
 
 extern "C" void weight_gradient_bf16(const Layer* layer, const Half* grad, const Half* x, float* result, int64_t images,
                                      int64_t height, int64_t width, int64_t out_height, int64_t out_width) {
-  const Walk walk = make_walk(*layer, false);
+  const Walk& walk = walk_of(*layer, false);
   const Map map{images, out_height, out_width, walk.destination_channels};
   const Pairs pairs(walk, {images, height, width, walk.source_channels}, map);
   for_bands(pairs, images, out_height, 0, 1, SHARED_BAND * layer->threads, [&](const auto& bands) {
