@@ -24,7 +24,14 @@ BUILDERS = (*NETWORK, "decompose", "measure", "export", "weight_share", "recepti
 VISITS = ("learn_scales", "offsets")  # draw images at random
 SIZED = ("pretrain", "measure", "export")  # of classifiers
 IN_BLOCKS = ("train", "pretrain", "predict", "propose", "learn_scales", "decompose", "evaluate")
-TRAIN_ONLY = ("steps", "batch", "lr", "reduce_normaliser", "validate_epochs", "compile")  # options of a preset's `training`
+TRAIN_ONLY = (
+    "steps",
+    "batch",
+    "lr",
+    "reduce_normaliser",
+    "validate_epochs",
+    "compile",
+)  # options of a preset's `training`
 READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern that fits; no stage: it decides no result
     "experiment.notes*": (),
     "experiment.recipe": (),

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ from fake_results import Fake
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 
 from pipeline import paths
+from pipeline.layers.native import convolution
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_kernel() -> Iterator[None]:
+    """Test what a fresh clone has, whether or not PSConv's C++ kernel was built here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "load", lambda: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

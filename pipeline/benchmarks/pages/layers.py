@@ -10,6 +10,8 @@ from pipeline.markdown import NOT_RUN, Column, number, percent, table
 NAMES = {
     "plain": "plain",
     "psconv": "PSConv",
+    "kernel": "PSConv, C++ kernel",
+    "folded": "PSConv, folded",
     "dilated": "dilation 2",
     "groups_2": "2 groups",
     "groups_4": "4 groups",
