@@ -1,4 +1,4 @@
-"""How often a training step makes the host wait for the GPU, counted on the pretended GPU for every family of detectors.
+"""How often a training step makes the host wait for the GPU, counted on the pretended GPU for every family.
 
 DST's feedback and SNIP's ranges are on. The numbers are the same for one image and for three.
 """
