@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.paths import ROOT
 
 COMPILER = "g++"
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-fvisibility=hidden")
 SOURCES = sorted(Path(__file__).parent.glob("*.[ch]*p*"))
 FOLDER = ROOT / "build/native"
 

@@ -115,7 +115,7 @@ static void copy(float* place, int64_t step, const float* first, int64_t to, int
 }
 
 // Copy the dense weight, given by its strides (destination channel, source channel, tap), into the order of the visits.
-extern "C" void pack(const Layer* layer, int backward, const float* weight, int64_t out, int64_t in, int64_t tap,
+PUBLIC void pack(const Layer* layer, int backward, const float* weight, int64_t out, int64_t in, int64_t tap,
                      float* packed) {
   const Walk& walk = walk_of(*layer, backward);
   const int64_t to = backward ? in : out, from = backward ? out : in;  // strides of destination and source channels
@@ -137,7 +137,7 @@ extern "C" void pack(const Layer* layer, int backward, const float* weight, int6
 }
 
 // Convolve the source map x with packed weights into y; both are channels_last and of the layer's channels.
-extern "C" void convolve(const Layer* layer, int backward, const float* x, const float* packed, float* y, int64_t images,
+PUBLIC void convolve(const Layer* layer, int backward, const float* x, const float* packed, float* y, int64_t images,
                          int64_t height, int64_t width, int64_t out_height, int64_t out_width) {
   const Walk& walk = walk_of(*layer, backward);
   const Planes32 planes(walk, {images, height, width, walk.source_channels});
