@@ -16,7 +16,7 @@ from pipeline.paths import ROOT
 
 COMPILER = "g++"
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-fvisibility=hidden")
-SOURCES = sorted(Path(__file__).parent.glob("*.[ch]*p*"))
+SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h"))
 FOLDER = ROOT / "build/native"
 
 
