@@ -76,6 +76,14 @@ def test_a_profile_without_kernels_is_not_explained():
     assert "saw no kernels" in text
 
 
+def test_a_way_that_a_size_does_not_have_is_an_empty_cell():
+    found = result("cpu_layers")
+    (size, *_), lacking = [row["case"] for row in found["rows"] if row["group"] == "layer"], "groups_2"
+    found["rows"] = [row for row in found["rows"] if row["case"] != size or row["name"] != lacking]
+    first = next(line for line in benchmark_page(found).splitlines() if line.startswith("| 64 channels, 56x56 px"))
+    assert first.split("|").count("  ") == 1
+
+
 def test_a_rehearsal_tells_failures_and_leaves_out_rows_of_other_code():
     found = result("rehearsal")
     good, failed, old = found["rows"][:3]

@@ -235,6 +235,20 @@ def test_it_is_proven_and_a_wrong_one_is_refused(kernel, monkeypatch):
     assert library.load.__wrapped__() is None
 
 
+def test_another_source_flag_or_processor_is_another_kernel(tmp_path, monkeypatch):
+    paths = {building.library_path(), building.library_path((*building.FLAGS, "-O2"))}
+    assert {path.suffix for path in building.SOURCES} == {".cpp", ".h"}
+    copied = [Path(shutil.copy(path, tmp_path)) for path in building.SOURCES]
+    monkeypatch.setattr(building, "SOURCES", copied)
+    assert building.library_path() in paths
+    for path in copied:
+        path.write_text(path.read_text() + "\n")
+        paths.add(building.library_path())
+    monkeypatch.setattr(building, "instructions", lambda: "another processor")
+    paths.add(building.library_path())
+    assert len(paths) == 3 + len(copied)
+
+
 def test_a_missing_or_failing_compiler_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot compile"):
         building.build((*building.FLAGS, "-include", "no such file"), tmp_path)

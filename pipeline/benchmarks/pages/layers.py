@@ -103,7 +103,7 @@ def times_table(rows: list[dict[str, Any]]) -> str:
     columns = [
         Column("size", lambda line: line[0]),
         Column(f"{NAMES[first]}, ms", lambda line: spread(line[1][first]["ms"], 2, "–"), "r"),
-        *(Column(NAMES[name], lambda line, name=name: ratio_cell(line[1][name]["ratio"]), "r") for name in others),
+        *(Column(NAMES[name], partial(_of, name, lambda row: ratio_cell(row["ratio"])), "r") for name in others),
         Column("rounds", lambda line: line[1][first]["rounds"], "r"),
     ]
     return table(columns, by_size(rows))
@@ -112,8 +112,12 @@ def times_table(rows: list[dict[str, Any]]) -> str:
 def memory_table(rows: list[dict[str, Any]]) -> str:
     """Return one line a size: peak memory of every counterpart in MiB."""
     names = dict.fromkeys(row["name"] for row in rows)
-    columns = [Column(NAMES[name], lambda line, name=name: number(line[1][name]["peak_mib"], 2), "r") for name in names]
+    columns = [Column(NAMES[name], partial(_of, name, lambda row: number(row["peak_mib"], 2)), "r") for name in names]
     return table([Column("size", lambda line: line[0]), *columns], by_size(rows))
+
+
+def _of(name: str, show: Callable[[dict[str, Any]], str], line: tuple[str, dict[str, dict[str, Any]]]) -> str:
+    return show(line[1][name]) if name in line[1] else ""  # not every way is there in every size and type
 
 
 def by_size(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, dict[str, Any]]]]:

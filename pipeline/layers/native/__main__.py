@@ -21,6 +21,9 @@ def main() -> None:
         remove()
         return
     path = build()
+    for old in path.parent.glob("*.so"):
+        if old != path:
+            old.unlink()
     if load() is None:
         remove()
         raise InputError(

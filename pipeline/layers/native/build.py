@@ -15,8 +15,8 @@ from pipeline.errors import InputError
 from pipeline.paths import ROOT
 
 COMPILER = "g++"
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
-SOURCES = sorted(Path(__file__).parent.glob("*.[ch]*p*"))
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-fvisibility=hidden")
+SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h"))
 FOLDER = ROOT / "build/native"
 
 

@@ -9,9 +9,19 @@
 #endif
 
 using Planes32 = Planes<float, DEPTH>;
-constexpr int64_t BAND = 300000;  // floats of the bands at once: with a chunk's weights they stay in the second-level cache
-constexpr int64_t SMALL = 150000;       // floats of a weight that stays there as a whole: outputs are then written row by row
-constexpr int64_t SHARE_OF_WEIGHT = 8;  // as this part of the weight more: all weights are read for each of them
+// Measured with a second-level cache of 2 MiB, in floats. A small weight stays there as a whole, with few bands, and
+// outputs are written row by row. Of a larger one a chunk stays there, and as all of it is read for each group of bands,
+// these are as many more.
+constexpr int64_t SMALL = 150000, SMALL_BAND = 130000, BAND = 300000, SHARE_OF_WEIGHT = 8;
+
+// The weights of the next chunk, fetched into the second-level cache while tiles of this one are computed.
+struct Ahead {
+  const float *next, *end;
+  int64_t lines;  // of 16 floats, for each tile
+  void fetch() {
+    for (int64_t line = 0; line < lines && next < end; ++line, next += 16) __builtin_prefetch(next, 0, 2);
+  }
+};
 
 // Add DEPTH source channels of P neighbouring pixels times the weights of units [FROM, TO).
 template <int P, int FROM, int TO>
@@ -68,7 +78,7 @@ static constexpr auto COMPUTE = by_pixels(std::make_integer_sequence<int, PIXELS
 
 // All pixels of rows [first, last) of a band for one chunk of output channels, in tiles of nearly equal width.
 static void compute_rows(const Planes32& planes, const Band<float>& band, const Chunk& chunk, const float* weights, float* y,
-                         const Map& map, int64_t first, int64_t last) {
+                         const Map& map, int64_t first, int64_t last, Ahead& ahead) {
   const int phases = planes.walk.phases;
   for (int phase = 0; phase < phases * phases; ++phase) {
     const int64_t top = phase / phases, left = phase % phases;
@@ -77,6 +87,7 @@ static void compute_rows(const Planes32& planes, const Band<float>& band, const 
     for (int64_t row = first; row < last && row * phases + top < map.height; ++row) {
       float* to = y + ((band.image * map.height + row * phases + top) * map.width + left) * map.channels;
       for (int64_t tile = 0; tile < tiles; ++tile) {
+        ahead.fetch();
         const int64_t from = columns * tile / tiles, end = columns * (tile + 1) / tiles;
         COMPUTE[end - from - 1]({planes, band, chunk, chunk.phases[phase], weights, row, from, to + from * step, step});
       }
@@ -104,7 +115,7 @@ static void copy(float* place, int64_t step, const float* first, int64_t to, int
 }
 
 // Copy the dense weight, given by its strides (destination channel, source channel, tap), into the order of the visits.
-extern "C" void pack(const Layer* layer, int backward, const float* weight, int64_t out, int64_t in, int64_t tap,
+PUBLIC void pack(const Layer* layer, int backward, const float* weight, int64_t out, int64_t in, int64_t tap,
                      float* packed) {
   const Walk& walk = walk_of(*layer, backward);
   const int64_t to = backward ? in : out, from = backward ? out : in;  // strides of destination and source channels
@@ -126,23 +137,35 @@ extern "C" void pack(const Layer* layer, int backward, const float* weight, int6
 }
 
 // Convolve the source map x with packed weights into y; both are channels_last and of the layer's channels.
-extern "C" void convolve(const Layer* layer, int backward, const float* x, const float* packed, float* y, int64_t images,
+PUBLIC void convolve(const Layer* layer, int backward, const float* x, const float* packed, float* y, int64_t images,
                          int64_t height, int64_t width, int64_t out_height, int64_t out_width) {
   const Walk& walk = walk_of(*layer, backward);
   const Planes32 planes(walk, {images, height, width, walk.source_channels});
   const Map map{images, out_height, out_width, walk.destination_channels};
   const int64_t rows = (out_height + walk.phases - 1) / walk.phases, threads = layer->threads;
   const int64_t weight = walk.source_channels * map.channels / layer->groups * layer->size * layer->size;
+  const int64_t limit = weight > SMALL ? BAND + weight / SHARE_OF_WEIGHT : SMALL_BAND;
+  const int64_t chunk_weight = weight / walk.chunks.size();
+  const int64_t row_tiles = walk.phases * walk.phases * ((out_width + walk.phases * PIXELS - 1) / (walk.phases * PIXELS));
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t thread = 0; thread < threads; ++thread)
-    for_bands(planes, images, rows, thread, threads, BAND + weight / SHARE_OF_WEIGHT, [&](const auto& bands) {
+    for_bands(planes, images, rows, thread, threads, limit, [&](const auto& bands) {
       for (const auto& band : bands) planes.fill(band, x);
-      if (weight > SMALL)
-        for (const Chunk& chunk : walk.chunks)
-          for (const auto& band : bands) compute_rows(planes, band, chunk, packed, y, map, band.first, band.last);
-      else
+      Ahead ahead{packed, packed, 0};
+      if (weight <= SMALL) {
         for (const auto& band : bands)
           for (int64_t row = band.first; row < band.last; ++row)
-            for (const Chunk& chunk : walk.chunks) compute_rows(planes, band, chunk, packed, y, map, row, row + 1);
+            for (const Chunk& chunk : walk.chunks) compute_rows(planes, band, chunk, packed, y, map, row, row + 1, ahead);
+        return;
+      }
+      int64_t tiles = 0;
+      for (const auto& band : bands) tiles += (band.last - band.first) * row_tiles;
+      for (size_t c = 0; c < walk.chunks.size(); ++c) {
+        const int64_t next = chunk_weight * (c + 1);
+        if (c + 1 < walk.chunks.size())
+          ahead = {packed + next, packed + next + chunk_weight, chunk_weight / (16 * tiles) + 1};
+        for (const auto& band : bands)
+          compute_rows(planes, band, walk.chunks[c], packed, y, map, band.first, band.last, ahead);
+      }
     });
 }

@@ -12,6 +12,9 @@
 #include <mutex>
 #include <vector>
 
+// All else stays inside: two kernels in one process, for other instructions, must not share what they keep.
+#define PUBLIC extern "C" __attribute__((visibility("default")))
+
 #if defined(__AVX512F__)
 constexpr int LANES = 16, PIXELS = 14;  // outputs a vector; pixels of a tile: 28 sums, 2 weights and 2 inputs in 32 registers
 #else

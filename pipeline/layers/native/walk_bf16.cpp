@@ -104,12 +104,12 @@ static void convolve(const Layer& layer, bool backward, const Half* x, const Hal
 static int depth(const Layer& layer, bool backward) { return (backward ? layer.height : layer.width) % 32 ? 16 : 32; }
 
 // Ask the system for AMX, which a process may use only then.
-extern "C" int has_bf16() {
+PUBLIC int has_bf16() {
   constexpr long request = 0x1023, tiles = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, request, tiles) == 0;
 }
 
-extern "C" void pack_bf16(const Layer* layer, int backward, const Half* weight, int64_t out, int64_t in, int64_t tap,
+PUBLIC void pack_bf16(const Layer* layer, int backward, const Half* weight, int64_t out, int64_t in, int64_t tap,
                           Half* packed) {
   const int d = depth(*layer, backward);
   const Walk& walk = walk_of(*layer, backward, d);
@@ -129,7 +129,7 @@ extern "C" void pack_bf16(const Layer* layer, int backward, const Half* weight, 
       }
 }
 
-extern "C" void convolve_bf16(const Layer* layer, int backward, const Half* x, const Half* packed, Half* y,
+PUBLIC void convolve_bf16(const Layer* layer, int backward, const Half* x, const Half* packed, Half* y,
                               int64_t images, int64_t height, int64_t width, int64_t out_height, int64_t out_width) {
   const int64_t outputs = layer->groups * layer->rows * layer->height;
   const int64_t inputs = layer->groups * layer->columns * layer->width;
@@ -138,5 +138,5 @@ extern "C" void convolve_bf16(const Layer* layer, int backward, const Half* x, c
   (depth(*layer, backward) == 32 ? convolve<32> : convolve<16>)(*layer, backward, x, packed, y, source, map);
 }
 #else
-extern "C" int has_bf16() { return 0; }
+PUBLIC int has_bf16() { return 0; }
 #endif

@@ -57,7 +57,7 @@ static void add(const Strip& strip) {
 }
 
 // Add the gradient of the weight to result [C_out, k, k, C_in / groups].
-extern "C" void weight_gradient(const Layer* layer, const float* grad, const float* x, float* result, int64_t images,
+PUBLIC void weight_gradient(const Layer* layer, const float* grad, const float* x, float* result, int64_t images,
                                 int64_t height, int64_t width, int64_t out_height, int64_t out_width) {
   const Walk& walk = walk_of(*layer, false);
   const Planes32 planes(walk, {images, height, width, walk.source_channels});

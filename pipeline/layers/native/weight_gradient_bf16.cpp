@@ -130,7 +130,7 @@ static void add(const Pairs& pairs, const std::vector<Band<Half>>& bands, int64_
   if (count > 2) _tile_stored(2, to + 2 * tap, output * 4);
 }
 
-extern "C" void weight_gradient_bf16(const Layer* layer, const Half* grad, const Half* x, float* result, int64_t images,
+PUBLIC void weight_gradient_bf16(const Layer* layer, const Half* grad, const Half* x, float* result, int64_t images,
                                      int64_t height, int64_t width, int64_t out_height, int64_t out_width) {
   const Walk& walk = walk_of(*layer, false);
   const Map map{images, out_height, out_width, walk.destination_channels};
