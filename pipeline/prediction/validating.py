@@ -7,7 +7,8 @@ from torch import nn
 
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
-from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
+from pipeline.evaluation.coco import evaluate_detections
+from pipeline.evaluation.protocol import scaled_area_ranges
 from pipeline.evaluation.scoring import evaluated_part
 from pipeline.options import Test
 from pipeline.prediction.detector import coco_results, detect_each
