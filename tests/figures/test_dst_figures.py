@@ -86,9 +86,9 @@ def test_bars_are_two_deviations_of_one_training(fake):
         fake.evaluation(name, 0.25)
     fake.noise(sd=0.005)
     draw_dst_figures("mini")
-    assert {row["run_sd"] for name in ("dst_threshold", "dst_training_length") for row in rows(name) if row["run_sd"]} == {
-        "1.1"
-    }  # sqrt(5) * 0.5
+    assert {
+        row["run_sd"] for name in ("dst_threshold", "dst_training_length") for row in rows(name) if row["run_sd"]
+    } == {"1.118"}  # sqrt(5) * 0.5
     assert bars_of([{"run_sd": 0.5}, {"run_sd": None}]) == pytest.approx([1.0, math.nan], nan_ok=True)
 
 

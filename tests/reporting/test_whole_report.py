@@ -180,6 +180,13 @@ def check_claims(folder: Path) -> int:
             lines = read_csv((folder / source).with_suffix(".csv"))
             gains = {float(line["our_gain"]) for line in lines if line["our_gain"]}
             shown = {f"{gain:+.{digits}f}" for gain in gains for digits in (1, 3)} | {line["row"] for line in lines}
+            both = re.fullmatch(r".*, (\S+) over (\S+)", part["part"])
+            if both:  # the lead of one row over another
+                names = {line["row"]: line["evaluation"] for line in lines}
+                found_in = [names.get(row) for row in both.groups()]
+                metric = next((key for title, key in COLUMNS.items() if part["part"].startswith(f"{title},")), None)
+                if metric and all(found_in):
+                    shown |= {f"{100 * gain_of(folder, *found_in, metric):+.1f}"}
             assert part["ours"].split()[0] in shown | {"0.0", "0.000"}, part
             found += 1
     return found
