@@ -71,7 +71,7 @@ def test_it_keeps_cuda_s_rules(empty_folder):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("experiment", ["dst_frcnn_r50_fpn_1x_dst", "dst_retinanet_r50_fpn_2x"])
+@pytest.mark.parametrize("experiment", ["dst_frcnn_r50_fpn_1x_dst", "msfm_retinanet_r50_fpn_1x"])
 def test_a_detector_trains_goes_on_and_detects(tiny_project, experiment):
     done = run(TRAINING, experiment)
     assert done.returncode == 0, done.stderr
