@@ -17,7 +17,7 @@ help:
 	@echo 'make quickstart   install, tour all five papers in build/tour: ten minutes on two cores, nothing tracked changes'
 	@echo 'make headline     the same rows under the preset of params.yaml, here: the numbers of reports/mini'
 	@echo 'make test         install, run the tests (make slow-test: those that build whole graphs or train)'
-	@echo 'make fuzz         10,000 damaged and odd inputs over all readers of users'\'' data: minutes'
+	@echo 'make fuzz         10,000 damaged and odd inputs over all readers of files: minutes'
 	@echo 'make accept       after a clone: take the committed results as they are, without training'
 	@echo 'make catalogue    every experiment of all 44 tables: hours at mini size, goes on where it was'
 	@echo 'make tables       all 44 tables from the results there are, without training'
@@ -41,7 +41,7 @@ $(STAMP): requirements.txt pyproject.toml
 	echo "Installing into .venv with $$found (5.3 GB; minutes with pip, less with uv; once)"; \
 	$$found -m venv .venv
 	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python --require-hashes -r requirements.txt; \
-	else $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements.txt; fi
+	else $(BIN)/python -m pip install --no-compile --disable-pip-version-check --progress-bar off --require-hashes -r requirements.txt; fi
 	@if [ -n "$(strip $(CUDA))" ]; then \
 	  uv pip install --python $(BIN)/python --torch-backend $(CUDA) --reinstall-package torch --reinstall-package torchvision \
 	  $$(grep -E '^torch(vision)?==' requirements.in); fi
@@ -104,9 +104,9 @@ compare: $(STAMP)
 	  --size $(call typed,SIZE) --name $(call typed,NAME) --seeds $(call typed,SEEDS) --cores $(CORES) \
 	  $(if $(BUDGET),--only-budget)
 
-# 10,000 damaged and odd inputs over all readers of users' data: each ends in a data set or in one sentence.
+# 10,000 damaged and odd inputs over all readers, of users' files and of own ones: each ends in data or in one sentence.
 fuzz: $(STAMP)
-	@$(BIN)/python tests/data/fuzz.py 10000
+	@$(BIN)/python tests/data/fuzz_all.py 10000
 
 clean:
 	rm -rf dvc_plots logs .hypothesis .pytest_cache .ruff_cache

@@ -4,9 +4,11 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pipeline import config, paths
 from pipeline.errors import InputError
+from pipeline.files import FULL, DiskFullError
 
 
 def run(
@@ -36,10 +38,14 @@ def run(
     try:
         options.preset = options.preset or config.active_preset()
         main(options)
-    except InputError as error:
+    except (InputError, OSError) as error:
+        if not isinstance(error, InputError) and error.errno not in FULL:
+            raise
         if options.verbose:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        said = error if isinstance(error, InputError) else DiskFullError(error.filename or "what this stage prints")
+        with suppress(OSError):  # its log may lie on the full disk
+            print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
 
 

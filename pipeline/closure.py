@@ -24,7 +24,7 @@ UNDIGESTED = {
     f"{PACKAGE}.{name}"
     for name in (
         *("bounds", "cli", "closure", "code_digest", "config", "defaults", "errors", "launch", "lazy", "machine"),
-        *("options", "parts", "paths", "preset", "settings"),
+        *("options", "parts", "paths", "preset", "settings", "training.tracking"),
     )
 }
 

@@ -54,12 +54,24 @@ def specification(experiment: str, preset: str | Preset, recipe_of: Callable[[Pa
         known = [p.stem for p in recipe_path.parent.glob("*.yaml")]
         raise InputError(f"{relative(path)} names the unknown recipe {loaded.recipe!r}{nearest(loaded.recipe, known)}.")
     recipe, preset = recipe_of(recipe_path), load_preset(preset) if isinstance(preset, str) else preset
-    spec = Spec(experiment, paths.paper_of(experiment), loaded, recipe, preset.of_recipe(loaded.recipe))
+    blocks = block_count(experiment, loaded, preset)
+    spec = Spec(experiment, paths.paper_of(experiment), loaded, recipe, preset.of_recipe(loaded.recipe), blocks)
     try:
         parts.optimizer(spec.optimizer)
     except InputError as error:
         raise InputError(f"{experiment} under preset {preset.name}: {error}") from error
     return spec
+
+
+def block_count(name: str, experiment: Experiment, preset: Preset) -> int:
+    """Return how many blocks an experiment has: the preset's, or its paper's where that prints a mean of several."""
+    if experiment.seeds > 1:
+        return min(experiment.seeds, preset.training.pretrain_seeds or experiment.seeds)
+    if preset.headline_blocks is None:
+        return preset.blocks
+    from pipeline.published.headline import rests_on  # here: the other presets read no table to resolve an experiment
+
+    return preset.headline_blocks if name in rests_on() else preset.blocks
 
 
 def load_preset(name: str) -> Preset:

@@ -1,9 +1,10 @@
-"""Several processes for one stage: it starts itself again under torchrun, one process a GPU of this machine.
+"""Several processes for one stage: it starts itself again under torchrun, one process a GPU, on one machine or several.
 
 DVC runs each stage by a command that is part of the stage, so the number of processes is a setting of the machine.
 """
 
 import os
+import socket
 import sys
 
 from pipeline import devices
@@ -11,32 +12,72 @@ from pipeline.errors import InputError
 from pipeline.machine import machine
 
 VARIABLE = "SCALEWISE_PROCESSES"
+HERE = "SLURMD_NODENAME"  # set on the nodes of SLURM's jobs
+# One torchrun a node, which may use all processors and GPUs that the job has there; none goes on alone.
+SRUN = ("srun", "--ntasks-per-node=1", "--cpu-bind=none", "--kill-on-bad-exit=1")
 
 
 def spread(module: str) -> None:
-    """Replace this process by torchrun's where the machine's `processes` asks for several; return where it does not.
+    """Replace this process by torchrun's where the machine's `processes` or `nodes` asks for it; return where not.
 
-    It is a number, or `gpus` for as many as torch sees. SIGTERM reaches the processes through torchrun.
+    `processes` is a number, or `gpus` for as many as torch sees. SIGTERM reaches the processes through torchrun.
 
     Args:
         module: the stage, as `python -m` takes it; it gets this process's arguments.
 
     Raises:
-        InputError: it is neither, or asks for GPUs that are not there.
+        InputError: it is neither, or asks for GPUs or nodes that are not there.
     """
     if "WORLD_SIZE" in os.environ:  # torchrun set it: this is one of the processes
         return
-    count = processes()
-    if count == 1:
+    count, nodes = processes(), machine().nodes
+    if count == nodes == 1:
         return
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    before, meeting = ([], ["--standalone"]) if nodes == 1 else several_machines(nodes)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(count)]
+    command = [*before, *torchrun, "-m", module, *sys.argv[1:]]
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [*command, "-m", module, *sys.argv[1:]])
+    os.execvp(command[0], command)
+
+
+def several_machines(nodes: int) -> tuple[list[str], list[str]]:
+    """Return what starts a command on all nodes of this job, and where torchrun's processes meet: on this node.
+
+    Raises:
+        InputError: this is no node of a job of SLURM.
+    """
+    if HERE not in os.environ:
+        raise InputError(
+            f"The machine's `nodes` (params.yaml, or SCALEWISE_NODES) is {nodes}, but this is no node of a job of "
+            "SLURM; send it there (docs/full.md), or set it to 1."
+        )
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    meeting = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{os.environ[HERE]}:{port}"]
+    return [*SRUN, f"--nodes={nodes}", f"--ntasks={nodes}"], meeting
+
+
+def resources(computes: bool = True) -> dict[str, int | str]:
+    """Return what a training asks Snakemake or SLURM for, by the names of the latter's plugin.
+
+    On several nodes the training itself starts `srun` (`mpi`, with a task a node), and GPUs are those of each node.
+
+    Args:
+        computes: False for one that only fetches weights.
+    """
+    nodes = machine().nodes
+    gpus = gpus_of_a_training() if computes else 0
+    if nodes == 1:
+        return {"gpu": gpus, "nodes": 1}
+    if not computes:
+        return {"gpu": 0, "nodes": 1, "gres": "", "mpi": "", "tasks": 1, "tasks_per_gpu": 0}
+    return {"gpu": 0, "nodes": nodes, "gres": f"gpu:{gpus}", "mpi": "srun", "tasks": nodes, "tasks_per_gpu": 0}
 
 
 def gpus_of_a_training() -> int:
-    """Return how many GPUs a training asks Snakemake or SLURM for; nothing is looked up where a number says it.
+    """Return how many GPUs of a machine a training takes; nothing is looked up where a number says it.
 
     Raises:
         InputError: it shall be all of this machine's, and there are none, as on a cluster's login node.

@@ -5,7 +5,7 @@ no digest and no dependency of any stage, so a training that was interrupted goe
 """
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -20,9 +20,11 @@ PREFIX = "SCALEWISE_"
 class Machine(Options):
     """The block `machine:` of params.yaml."""
 
-    processes: int | str = 1  # of a training, or `gpus` for one a GPU
+    processes: int | str = 1  # of a training on each of its machines, or `gpus` for one a GPU
+    nodes: Annotated[int, msgspec.Meta(ge=1)] = 1  # machines of a training; several are a job of SLURM
     workers: Annotated[int, msgspec.Meta(ge=0)] | None = None  # loaders of data of each; None: up to 8 with a GPU
     tensorboard: bool = False  # event files beside the log of every step
+    tracking: Literal["dvclive", "mlflow", "wandb"] | None = None  # where the history's rows are sent as well
     imagenet: str = "data/imagenet"  # folder with ImageNet's `train` and `val`
 
 

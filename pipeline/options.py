@@ -282,7 +282,7 @@ class Experiment(Options):
     region: RegionClassifier | None = None  # d_rfcn_rcn only
     rpn: ProposalNetwork | None = None  # d_rfcn_rpn only
     proposals: str | None = None  # experiment whose proposals a d_rfcn_rcn is trained and tested on
-    seeds: Few = 1  # trainings of a classifier whose mean and deviation are reported
+    seeds: Few = 1  # trainings of a classifier whose mean the paper prints
     pyramid: tuple[PyramidLevel, ...] = ()
     tests: dict[str, Test] = msgspec.field(default_factory=lambda: {"single": Test()})
 

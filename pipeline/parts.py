@@ -45,6 +45,11 @@ def kind(spec: Spec) -> str | None:
     return spec.labelled and spec.labelled.kind
 
 
+def validates(spec: Spec) -> bool:
+    """Whether AP is measured while a detector trains; proposals alone have none."""
+    return spec.preset.training.validate_epochs > 0 and spec.experiment.detector != "d_rfcn_rpn"
+
+
 PARTS = {
     "psconv": Part("pipeline.layers.psconv", lambda s: s.experiment.method.psconv is not None and not mask_only(s)),
     "learnable_mask": Part(
@@ -68,6 +73,7 @@ PARTS = {
     "pyramid": Part("pipeline.training.pyramid", lambda s: bool(s.experiment.pyramid), TRAINING),
     "snip": Part("pipeline.training.snip", lambda s: s.experiment.method.snip is not None, TRAINING),
     "he_start": Part("pipeline.models.he_start", lambda s: s.recipe.new_layers == "he", ("train",)),
+    "validating": Part("pipeline.prediction.validating", validates, ("train",)),
     "averaging": Part("pipeline.training.averaging", lambda s: s.preset.training.ema is not None, TRAINING),
     "labelled": Part("pipeline.training.classification.labelled", lambda s: s.labelled is not None, ("pretrain",)),
     "cifar": Part("pipeline.data.labelled.cifar", lambda s: kind(s) == "cifar100", ("pretrain",)),

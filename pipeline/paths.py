@@ -11,7 +11,6 @@ COMBINATIONS = "combo"  # first word of experiments that join methods of several
 PARAMS = Path("params.yaml")
 DEFAULTS = Path("workflow/schemas/defaults.yaml")  # of options, as they were first written
 DIFFERENCES = Path("docs/differences.md")  # of recipes and experiments from their papers
-NOISE = Path("data/noise.json")  # run-to-run spread of baselines, measured by the `seeds` benchmark, in git
 
 
 class Place:
@@ -78,6 +77,7 @@ report = Place("reports/{preset}/README.md")  # the way into a preset's report: 
 index = Place("reports/{preset}/index.md")
 catalogue = Place("reports/{preset}/catalogue.md")  # all published tables under a preset
 page = Place("reports/{preset}/papers/{paper}.md")
+evidence = Place("reports/{preset}/evidence.md")  # power of the headline, and halves of its blocks against each other
 methods = Place("reports/{preset}/methods.md")  # all methods and combinations: gains by object size, cost and latency
 compared = Place("reports/{preset}/compare.md")  # which scale method helps on a user's data, at which object sizes
 cards = Place("reports/{preset}/cards")  # folder of model cards, one a trained experiment that the report rests on
@@ -155,7 +155,7 @@ def archives() -> Path:
 
 
 def plan(preset: str, suffix: str = "md") -> Path:
-    """What every table costs, worked out beforehand."""
+    """What every table costs, worked out beforehand; the graph has the plan of preset `full`."""
     return Path("reports") / preset / f"plan.{suffix}"
 
 

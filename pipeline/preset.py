@@ -128,17 +128,19 @@ class Training(Options):
     pretrain_milestones: tuple[Part, ...] | None = None
     pretrain_images: CountOrZero = 0
     pretrain_size: Side = 224  # pixels that 224 of a classifier's recipe become
-    pretrain_seeds: Few | None = None  # at most so many trainings of a classifier with several seeds
+    pretrain_seeds: Few | None = None  # at most so many blocks of a classifier whose paper has several
     gradient_clip: Positive | None = None
     accumulate: Few = 1  # batches whose gradients make one optimiser step
     ema: Average | None = None  # decay of a moving average of the weights, which is what is saved and evaluated then
     log_rows: Count = 200
     checkpoint_rows: Count = 10  # checkpoints a training
+    validate_epochs: CountOrZero = 0  # between two validations while a detector trains; 0: none
     scale_images: Count = 500  # images over which GSL's scales are averaged
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     # Divide losses by the mean count of positives or samples over processes, so that several processes compute the
     # joint batch's gradients; the papers' codes divide by each process's own.
     reduce_normaliser: bool = False
+    compile: bool = False  # backbone and pyramid of a detector by torch.compile, which rounds differently
 
 
 class Verdicts(Options):
@@ -165,6 +167,8 @@ class Preset(Options):
     search_sweeps: Samples = 3  # over the ends of a pyramid's valid ranges, at most; 0 searches nothing
     threads: Threads = 0  # 0 = torch's own choice
     seed: Seed = 0
+    blocks: Few = 1  # trainings of every experiment, which differ in their seed only
+    headline_blocks: Few | None = None  # of those that the headline rests on, where these are more
     init_source: Literal["pretrain", "torchvision"] = "torchvision"
     # By the experiments' data set; without one, classifiers learn from crops of the preset's own objects.
     labelled: dict[Literal["imagenet", "cifar100"], LabelledSource] | None = None

@@ -23,12 +23,21 @@ NETWORK = ("train", "pretrain", "predict", "propose", "learn_scales", "offsets")
 BUILDERS = (*NETWORK, "decompose", "measure", "export", "weight_share", "receptive_field")
 VISITS = ("learn_scales", "offsets")  # draw images at random
 SIZED = ("pretrain", "measure", "export")  # of classifiers
+IN_BLOCKS = ("train", "pretrain", "predict", "propose", "learn_scales", "decompose", "evaluate")
+TRAIN_ONLY = (
+    "steps",
+    "batch",
+    "lr",
+    "reduce_normaliser",
+    "validate_epochs",
+    "compile",
+)  # options of a preset's `training`
 READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern that fits; no stage: it decides no result
     "experiment.notes*": (),
     "experiment.recipe": (),
     "experiment.tests*": (),  # a stage of one test has that test's options
     "experiment.like": ("pretrain",),
-    "experiment.seeds": ("pretrain",),
+    "experiment.seeds": (),
     "experiment.length": TRAINING,
     "experiment.init": (*TRAINING, "decompose"),
     "experiment.proposals": ("train", "predict"),
@@ -45,11 +54,12 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "recipe.*": TRAINING,
     "preset.training.checkpoint_rows": (),
     "preset.training.pretrain_size": SIZED,
+    "preset.training.pretrain_seeds": (),
     "preset.training.pretrain_*": ("pretrain",),
     "preset.training.scale_images": VISITS,
     "preset.training.precision": NETWORK,
     **dict.fromkeys(("preset.training.norm", "preset.training.frozen_stages"), BUILDERS),
-    **dict.fromkeys((f"preset.training.{name}" for name in ("steps", "batch", "lr", "reduce_normaliser")), ("train",)),
+    **dict.fromkeys((f"preset.training.{name}" for name in TRAIN_ONLY), ("train",)),
     "preset.training.*": TRAINING,
     "preset.seed": (*TRAINING, *VISITS, "export"),
     "preset.search_sweeps": ("predict",),
@@ -58,6 +68,9 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "preset.verdicts.draws": ("evaluate",),
     "preset.verdicts*": (),
     **dict.fromkeys(("preset.name", "preset.title", "preset.leaves_out", "preset.shares"), ()),
+    **dict.fromkeys(("preset.blocks", "preset.headline_blocks"), ()),  # an experiment's own, below
+    "blocks": IN_BLOCKS,
+    "block": IN_BLOCKS,
     **dict.fromkeys(("preset.data.*", "preset.datasets*", "preset.labelled*"), ()),  # an experiment's own, below
     "data.limit_train": ("train", "pretrain", "propose", *VISITS),
     "data.limit_val": ("predict", "propose", "evaluate", *VISITS),
@@ -69,7 +82,7 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
 LITTLE = {
     "evaluate": (
         *("experiment.detector", "experiment.dataset", "experiment.rpn*", "experiment.has_masks", "test*"),
-        *("preset.factor", "preset.pixel_factor", "preset.verdicts.draws", "data.limit_val", "name"),
+        *("preset.factor", "preset.pixel_factor", "preset.verdicts.draws", "data.limit_val", "name", "blocks"),
     ),
     "loss_share": ("name",),
     "synthesize": (
@@ -83,6 +96,7 @@ LITTLE = {
     "statistics": ("preset.pixel_factor",),
     "fetch": ("preset.data.*", "preset.datasets*", "preset.labelled*"),
     "identities": (),
+    "plan": (),
 }
 
 
@@ -105,6 +119,7 @@ def settings(spec: Spec, script: str, test: str = "single") -> list[str]:
     if options.has_masks:
         given["experiment.has_masks"] = "true"
     given |= of_preset(spec.preset) | flat(spec.data, "data")
+    given |= {name: str(value) for name, value in (("blocks", spec.blocks), ("block", spec.block)) if value > 1}
     if spec.labelled is not None:
         given |= {"labelled": "given", **flat(spec.labelled, "labelled")}
     if script in ("predict", "evaluate", "propose") and test in options.tests:

@@ -53,6 +53,21 @@ class Spec(Options):
     experiment: Experiment
     recipe: Recipe
     preset: Preset
+    blocks: int = 1  # how many trainings the experiment has, see `pipeline/blocks.py`
+    block: int = 1  # the one that this specification is of
+
+    def in_blocks(self) -> list[Spec]:
+        """Return the specification of every block."""
+        return [self.of_block(number) for number in range(1, self.blocks + 1)]
+
+    def of_block(self, number: int) -> Spec:
+        """Return the specification of one block, counted from 1."""
+        return replace(self, block=number, blocks=1)
+
+    @property
+    def run(self) -> str:
+        """The name of one training: the experiment's, with the block behind it from the second on."""
+        return self.name if self.block == 1 else f"{self.name}_block{self.block}"
 
     def with_milestones(self, milestones: tuple[float, ...] | None) -> Spec:
         """Return the specification with other milestones of its recipe; as it is without any."""
@@ -144,8 +159,8 @@ class Spec(Options):
 
     @property
     def seed(self) -> int:
-        """A seed of its own for every experiment and preset seed, so that equal baselines are independent runs."""
-        digest = hashlib.sha256(f"{self.name}/{self.preset.seed}".encode()).digest()
+        """The seed of a block: all of its experiments share it, so that method and baseline see the same images."""
+        digest = hashlib.sha256(f"{self.preset.seed}/{self.block}".encode()).digest()
         return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
 
 

@@ -1,6 +1,8 @@
 """A tiny preset with rendered data, for tests that train; made-up results, for reports; a short list of skips."""
 
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,25 @@ from fake_results import Fake
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 
 from pipeline import paths
+from pipeline.layers.native import convolution
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_kernel() -> Iterator[None]:
+    """Test what a fresh clone has, whether or not PSConv's C++ kernel was built here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "load", lambda: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide a real GPU, whose sums vary from run to run, from every test that is not marked `gpu`."""
+    if "gpu" in request.keywords or request.config.pluginmanager.hasplugin("pretended"):
+        return
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    if "torch" in sys.modules:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 ALLOWED = (
+    "no small disk can be mounted here",
     "no CUDA device is at hand",
     r"no C\+\+ compiler is at hand",
     r"data/photographs/\w+ is not here: python -m pipeline\.stages\.fetch --preset \w+",

@@ -90,3 +90,18 @@ def test_real_process(tmp_path, flags, traceback):
     assert ended.returncode == 2
     assert ("Traceback" in ended.stderr) is traceback
     assert "Unknown experiment 'nothing_at_all'" in ended.stderr
+
+
+def test_a_full_disk_under_what_a_stage_prints_is_one_sentence(capsys):
+    def tell(options):
+        with open("/dev/full", "wb", buffering=0) as log:
+            log.write(b"step 1\n")
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(tell, "", arguments=["--preset", "mini"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: There is no space left to write what this stage prints; free some and run the stage again.\n"
+    )
+    with pytest.raises(FileNotFoundError):
+        cli.run(lambda options: Path("nowhere").read_text(), "", arguments=["--preset", "mini"])

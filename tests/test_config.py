@@ -138,10 +138,11 @@ def test_zero_frozen_stages_of_a_preset_is_not_the_recipes_value():
     assert tiny.spec("dst_frcnn_r50_fpn_1x", frozen_stages=None).frozen_stages == 1
 
 
-def test_experiments_of_equal_contents_have_seeds_of_their_own():
+def test_a_block_has_one_seed_for_all_experiments_and_each_block_its_own():
     specs = [config.resolve(name, "mini") for name in config.experiments()]
-    assert len({spec.seed for spec in specs}) == len(specs)
+    assert len({spec.seed for spec in specs}) == 1
     spec = specs[0]
+    assert len({one.seed for one in spec.in_blocks()}) == spec.blocks
     other = tiny.changed(spec, preset={"seed": 1})
     assert other.seed != spec.seed
     assert spec.seed == config.resolve(spec.name, "mini").seed

@@ -14,7 +14,7 @@ from pipeline.files import read_yaml
 from pipeline.options import DeformableOptions, Method, PyramidLevel
 from pipeline.published.tables import exists, load_published
 from pipeline.spec import Spec
-from pipeline.verdicts.comparison import find_baseline
+from pipeline.verdicts.baselines import find_baseline
 from pipeline.verdicts.lengths import behind
 
 PUBLISHED = read_yaml(paths.ROOT / "data/published/experiments.yaml")

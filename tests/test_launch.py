@@ -14,9 +14,9 @@ from pipeline.errors import InputError
 def started(monkeypatch: pytest.MonkeyPatch) -> list:
     """Return what would have replaced the process."""
     found: list = []
-    monkeypatch.setattr(os, "execv", lambda path, command: found.append((path, command)))
+    monkeypatch.setattr(os, "execvp", lambda path, command: found.append((path, command)))
     monkeypatch.setattr(sys, "argv", ["train.py", "dst_frcnn_r50_fpn_1x", "--preset", "full"])
-    for name in (launch.VARIABLE, "WORLD_SIZE"):
+    for name in (launch.VARIABLE, launch.HERE, "SCALEWISE_NODES", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     return found
 
@@ -39,6 +39,36 @@ def test_several_processes_are_started_by_torchrun_with_the_same_arguments(start
         *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "8"),
         *("-m", "pipeline.stages.train", "dst_frcnn_r50_fpn_1x", "--preset", "full"),
     ]
+
+
+def test_several_machines_are_a_torchrun_on_every_node_of_the_job(started, monkeypatch):
+    monkeypatch.setenv(launch.VARIABLE, "8")
+    monkeypatch.setenv("SCALEWISE_NODES", "2")
+    with pytest.raises(InputError, match=r"`nodes` .* is 2, but this is no node of a job of SLURM"):
+        launch.spread("pipeline.stages.train")
+    monkeypatch.setenv(launch.HERE, "gpu07")
+    launch.spread("pipeline.stages.train")
+    ((path, command),) = started
+    place = command.index(sys.executable)
+    assert (path, command[:place]) == ("srun", [*launch.SRUN, "--nodes=2", "--ntasks=2"])
+    port = command[place + 8].removeprefix("gpu07:")
+    assert command[place + 1 :] == [
+        *("-m", "torch.distributed.run", "--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"gpu07:{port}"),
+        *("--nproc-per-node", "8", "-m", "pipeline.stages.train", "dst_frcnn_r50_fpn_1x", "--preset", "full"),
+    ]
+    assert int(port) > 1023
+
+
+def test_what_a_training_asks_a_scheduler_for(monkeypatch):
+    monkeypatch.setenv(launch.VARIABLE, "4")
+    monkeypatch.delenv("SCALEWISE_NODES", raising=False)
+    assert launch.resources() == {"gpu": 4, "nodes": 1}
+    assert launch.resources(computes=False) == {"gpu": 0, "nodes": 1}
+    monkeypatch.setenv("SCALEWISE_NODES", "2")
+    several = launch.resources()
+    assert (several["gres"], several["nodes"], several["tasks"], several["mpi"]) == ("gpu:4", 2, 2, "srun")
+    assert launch.resources(computes=False).keys() == several.keys()  # one rule of Snakemake's has both
+    assert not launch.resources(computes=False)["gres"]
 
 
 def gpus(monkeypatch: pytest.MonkeyPatch, seen: int) -> None:

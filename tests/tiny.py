@@ -68,7 +68,7 @@ def changed(found: Spec, **parts: dict[str, Any]) -> Spec:
 def spec(experiment: str, **training: Any) -> Spec:
     """Return an experiment under the tiny preset; its recipe counts 12 epochs, so it takes the preset's steps."""
     found = config.resolve(experiment, "mini")
-    return replace(changed(found, recipe={"epochs": 12.0, "iterations": None}), preset=preset(**training))
+    return replace(changed(found, recipe={"epochs": 12.0, "iterations": None}), preset=preset(**training), blocks=1)
 
 
 def with_method(found: Spec, **method: Any) -> Spec:

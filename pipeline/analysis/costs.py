@@ -63,6 +63,7 @@ class Rates:
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)
     gpu: str = ""
     peaks: dict[str, float] = field(default_factory=dict)  # bytes of a training step of one image, by network or family
+    loading: dict[str, float] = field(default_factory=dict)  # seconds of one processor an image, a collage, a decoding
 
     def seconds(self, spec: Spec, kind: str, images: float, macs: float, area: float) -> tuple[float, bool]:
         """Return the GPU seconds for a number of images, and whether they come from a measurement.
@@ -79,6 +80,28 @@ class Rates:
             return images * each * area / largest, True
         passes = PASSES if kind == "training" else 1
         return images * 2 * macs * passes / (self.tflops * 1e12), False
+
+    def loading_seconds(self, spec: Spec, kind: str) -> float:
+        """Return the seconds in which one processor prepares one input of a network; 0 where that was not measured.
+
+        A classifier's image is decoded and cut small. A training with collages draws them in half of its steps, which
+        is an assumption.
+        """
+        if not self.loading:
+            return 0.0
+        if spec.experiment.detector == "classifier":
+            return self.loading["decoded"]
+        if kind == "training" and spec.experiment.method.collage is not None:
+            return (self.loading["regular"] + self.loading["collage"]) / 2
+        return self.loading["regular"]
+
+
+def loading_from(benchmark: dict[str, Any] | None) -> dict[str, float]:
+    """Return the seconds of one processor by what it loads, from the benchmark of loading; none without one."""
+    if benchmark is None:
+        return {}
+    inputs = {kind: 1 / found["median"] for kind, found in benchmark["loaded_per_worker"].items()}
+    return inputs | {"decoded": benchmark["parts_ms"]["decode"] / 1000}
 
 
 def rates_from(tflops: float, benchmark: dict[str, Any] | None) -> Rates:

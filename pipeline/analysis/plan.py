@@ -3,7 +3,6 @@
 A job is one stage that computes on a GPU. Scoring, tables and figures take minutes on a CPU and are not counted.
 """
 
-import heapq
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +20,8 @@ from pipeline.analysis.costs import (
     training_area,
     training_images,
 )
+from pipeline.analysis.gpus import GPUS, Gpu
+from pipeline.analysis.wall_time import best_wall_time
 from pipeline.errors import InputError, nearest
 from pipeline.graph.declared import Stage, ancestors
 from pipeline.spec import Spec
@@ -30,7 +31,6 @@ DETECTION_BYTES = 110  # of one detection in a results file
 PROPOSAL_BYTES = 20
 STATES = 3  # fp32 copies of the weights in a training: weights, gradients and momentum
 CHECKPOINTS = 2 * 2  # weights and momentum in the last two checkpoints
-EFFICIENCY = 0.9  # of several GPUs on one training
 FREE = 0.01  # a table is nearly free if less than this share of its own cost is left
 GIB, GB = 2**30, 1e9
 
@@ -47,6 +47,7 @@ class Job:
     bytes: float  # kept on disk
     scratch: float = 0.0  # bytes while it runs
     memory: float | None = None  # GiB of the whole batch on one GPU, None where nothing was measured
+    loading: float = 0.0  # seconds of one processor that prepares its images
     needs: tuple[str, ...] = ()  # addresses of jobs
 
 
@@ -63,11 +64,23 @@ class TableCost:
     wall: float  # of the table alone on all GPUs
     disk: float  # GB that the table alone keeps on disk
     memory: float | None
+    processors: float | None = None  # that loading takes for a GPU
 
     @property
     def nearly_free(self) -> bool:
         """Whether the jobs of earlier tables leave next to nothing to do for this one."""
         return self.alone > 0 and self.more <= FREE * self.alone
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What some jobs come to on some GPUs of one kind."""
+
+    gpu: Gpu
+    hours: float  # of one GPU
+    wall: float  # hours on all
+    each: int  # GPUs of a job
+    processors: float | None  # that loading takes for a GPU
 
 
 Counter = Callable[[Spec], Network]
@@ -88,15 +101,19 @@ def job_of(stage: Stage, resolve: Callable[[str], Spec], count: Counter, rates: 
     if kind in ("train", "pretrain"):
         area = training_area(spec)
         macs = network.macs(area, regions(spec, "training"))
-        seconds, measured = rates.seconds(spec, "training", training_images(spec), macs, area)
-        memory = memory_of(spec, network, rates)
-        return Job(stage.address, kind, name, seconds, measured, weights, CHECKPOINTS * weights, memory)
+        images = training_images(spec)
+        seconds, measured = rates.seconds(spec, "training", images, macs, area)
+        memory, loading = memory_of(spec, network, rates), rates.loading_seconds(spec, "training")
+        scratch = CHECKPOINTS * weights
+        return Job(stage.address, kind, name, seconds, measured, weights, scratch, memory, images * loading)
     looks, seen, size = looks_of(kind, spec, test)
     seconds, measured = 0.0, False
     for area in looks:
         part, measured = rates.seconds(spec, "inference", seen, network.macs(area, regions(spec, "inference")), area)
         seconds += part
-    return Job(stage.address, kind, words[3], seconds, measured, size)
+    loads = seen * len(spec.experiment.tests[test].short_sides) if kind in ("predict", "propose") else seen
+    loading = loads * rates.loading_seconds(spec, "inference")
+    return Job(stage.address, kind, words[3], seconds, measured, size, loading=loading)
 
 
 def looks_of(kind: str, spec: Spec, test: str) -> tuple[list[float], float, float]:
@@ -181,59 +198,25 @@ def cheapest_order(tables: Mapping[str, Collection[str]], jobs: Mapping[str, Job
     return order
 
 
+def processors(jobs: Collection[Job]) -> float | None:
+    """Return how many processors load images while a GPU computes, on average; None where loading was not measured."""
+    seconds, loading = sum(job.seconds for job in jobs), sum(job.loading for job in jobs)
+    return loading / seconds if seconds and loading else None
+
+
 def cost(addresses: Iterable[str], jobs: Mapping[str, Job]) -> float:
     """Return the GPU seconds of some jobs."""
     return sum(jobs[address].seconds for address in sorted(addresses))
 
 
-def wall_time(jobs: Iterable[Job], gpus: int, each: int = 1) -> float:
-    """Return the seconds until all jobs are done on `gpus` GPUs with `each` GPUs per job.
-
-    Whenever GPUs are free, the ready job with the longest remaining chain of jobs starts.
-    """
-    if gpus < 1 or not 1 <= each <= gpus:
-        raise ValueError(f"a job takes 1 to {gpus} of {gpus} GPUs, got {each}")
-    known = {job.address: job for job in jobs}
-    speed = 1.0 if each == 1 else each * EFFICIENCY
-    needs = {name: {need for need in job.needs if need in known} for name, job in known.items()}
-    followers: dict[str, list[str]] = {name: [] for name in known}
-    for name, before in needs.items():
-        for need in before:
-            followers[need].append(name)
-    way: dict[str, float] = {}
-
-    def longest(name: str) -> float:
-        if name not in way:
-            way[name] = known[name].seconds / speed + max(map(longest, followers[name]), default=0.0)
-        return way[name]
-
-    ready = [(-longest(name), name) for name, before in needs.items() if not before]
-    heapq.heapify(ready)
-    running: list[tuple[float, str]] = []
-    now, free = 0.0, gpus // each
-    while ready or running:
-        while ready and free:
-            _, name = heapq.heappop(ready)
-            heapq.heappush(running, (now + known[name].seconds / speed, name))
-            free -= 1
-        now, name = heapq.heappop(running)
-        free += 1
-        for follower in followers[name]:
-            needs[follower].discard(name)
-            if not needs[follower]:
-                heapq.heappush(ready, (-longest(follower), follower))
-    return now
-
-
-def best_wall_time(jobs: Collection[Job], gpus: int, memory: float = math.inf) -> tuple[float, int]:
-    """Return the shortest wall time in seconds, and the number of GPUs on which each job then runs.
-
-    A GPU has `memory` GiB. A batch that is known to need more is shared by as many GPUs as it needs, or by all.
-    """
-    most = max((job.memory for job in jobs if job.memory is not None), default=0.0)
-    shares = [each for each in range(1, gpus + 1) if gpus % each == 0]
-    fitting = [each for each in shares if most / each <= memory] or [gpus]
-    return min((wall_time(jobs, gpus, each), each) for each in fitting)
+def plans(jobs: Collection[Job], gpus: int, tflops: float) -> list[Plan]:
+    """Return the plan on every kind of GPU, of jobs whose seconds are those at a rate of `tflops`."""
+    found = []
+    for gpu in GPUS.values():
+        here = [replace(job, seconds=job.seconds * tflops / gpu.tflops) for job in jobs]
+        wall, each = best_wall_time(here, gpus, gpu.memory)
+        found.append(Plan(gpu, sum(job.seconds for job in here) / 3600, wall / 3600, each, processors(here)))
+    return found
 
 
 def table_costs(
@@ -261,6 +244,7 @@ def table_costs(
                 wall=best_wall_time(own, gpus, memory)[0] / 3600,
                 disk=sum(job.bytes for job in own) / GB,
                 memory=max((job.memory for job in own if job.memory is not None), default=None),
+                processors=processors(own),
             )
         )
     return result

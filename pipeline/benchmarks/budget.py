@@ -20,9 +20,8 @@ from pipeline import paths
 from pipeline.analysis.costs import area_of, training_area
 from pipeline.analysis.pyramid_inputs import expected_units
 from pipeline.benchmarks.one_step import LEARNING_RATE, infer_once, settled_network, synchronise, train_once
-from pipeline.benchmarks.seeds import BASELINES, USUAL
 from pipeline.cli import run
-from pipeline.config import resolve
+from pipeline.config import load_preset, resolve
 from pipeline.data.manifest import load_split
 from pipeline.graph import declared
 from pipeline.options import Test
@@ -32,7 +31,7 @@ from pipeline.training.epochs import training_length
 from pipeline.training.loop import build_optimizer
 from pipeline.training.precision import choose_precision, pick_device, set_threads
 
-SHOWN = ("pretrain", "train", "predict", "search_ranges", "propose", "repeated baselines")
+SHOWN = ("pretrain", "train", "predict", "search_ranges", "propose")
 
 
 class Work(NamedTuple):
@@ -62,17 +61,18 @@ def work_of(kind: str, key: str, preset: str, images: dict[str, int]) -> Work:
         if kind == "pretrain":
             batch = spec.preset.training.pretrain_batch or spec.batch
             steps = spec.preset.training.pretrain_steps or epoch_steps(spec, images["train"])
-            return Work(kind, name, float(batch * steps) if is_trained(spec) else 0.0)
+            return Work(kind, name, float(batch * steps * spec.blocks) if is_trained(spec) else 0.0)
         steps = training_length(spec, images["train"], expected_units(spec)).steps
-        return Work(kind, name, steps * spec.batch * pyramid_area(spec))
+        return Work(kind, name, steps * spec.batch * pyramid_area(spec) * spec.blocks)
     if kind in ("predict", "search_ranges", "propose"):
         spec = resolve(name, preset)
         tests = spec.experiment.tests
         share = test_area(spec, tests.get(test, next(iter(tests.values()))))
         count = images["val"] + (images["train"] if kind == "propose" else 0)
-        return Work(kind, name, inferred=count * share)
+        return Work(kind, name, inferred=count * share * spec.blocks)
     if kind == "learn_scales":
-        return Work(kind, name, inferred=2.0 * min(resolve(name, preset).preset.training.scale_images, images["train"]))
+        spec = resolve(name, preset)
+        return Work(kind, name, inferred=2.0 * min(spec.preset.training.scale_images, images["train"]) * spec.blocks)
     return Work(kind, "")
 
 
@@ -148,16 +148,6 @@ def budget(
     return result
 
 
-def seed_works(preset: str, seeds: int, images: dict[str, int]) -> list[Work]:
-    """Return the work of the repeated baselines from which run-to-run noise is measured."""
-    return [
-        work_of(kind, name, preset, images)._replace(kind="repeated baselines")
-        for name in (BASELINES[group] for group in USUAL)
-        for kind in ("train", "predict")
-        for _ in range(seeds)
-    ]
-
-
 def text_of(found: dict[str, tuple[int, float]], side_by_side: int, target: str) -> str:
     """Return the budget as text: the kinds of stages, then the wall time."""
     long = {kind: entry for kind, entry in found.items() if kind in SHOWN}
@@ -175,8 +165,8 @@ def text_of(found: dict[str, tuple[int, float]], side_by_side: int, target: str)
 def main(options: argparse.Namespace) -> None:
     manifest = paths.manifest(options.preset)
     images = {split: len(load_split(manifest, split)["images"]) for split in ("train", "val")}
-    found = works(options.name, options.preset, images) + seed_works(options.preset, options.seeds, images)
-    preset = resolve(BASELINES["fpn"], options.preset).preset
+    found = works(options.name, options.preset, images)
+    preset = load_preset(options.preset)
     set_threads(preset)
     device = pick_device()
     precision = choose_precision(preset, device)
@@ -193,7 +183,6 @@ def main(options: argparse.Namespace) -> None:
 
 def extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cores", type=int, default=1, help="stages side by side (default: 1)")
-    parser.add_argument("--seeds", type=int, default=0, help="repeated trainings of each baseline (default: 0)")
 
 
 if __name__ == "__main__":

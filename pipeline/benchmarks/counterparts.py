@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pipeline.benchmarks.cases import DTYPES, Case, forward_call, random_input, train_call
 from pipeline.layers import PSConv2d, ThreeBranchPSConv2d
+from pipeline.layers.kept import Kept
 
 CHANNELS, PIXELS = (64, 128, 256, 512), (56, 28, 14, 7)
 PAPER = {"channels": 64, "pixels": 56, "batch": 200}  # (N, C, H, W) = (200, 64, 56, 56): PSConv, section 4.2
@@ -36,17 +37,41 @@ class MaskedPSConv2d(PSConv2d):
         return sum(parts[1:], parts[0])
 
 
+class FoldedPSConv2d(nn.Module):
+    """PSConv as between layers that took over its channel orders: x and the output have theirs folded."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layer = PSConv2d(channels, channels).without_kernel()
+        self._kept = Kept()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve x [N, C_in, H, W], without gradients."""
+        folded, weight = self.layer.folded(x.device, x.dtype), self.layer.weight
+        return folded(x, weight, self._kept.of([weight], x.dtype, lambda: folded.pack(weight)))
+
+
 def layers(channels: int) -> dict[str, nn.Module]:
     """Return the compared 3x3 layers by name, the plain one first, all without bias."""
     return {
         "plain": nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-        "psconv": PSConv2d(channels, channels),
+        "psconv": PSConv2d(channels, channels).without_kernel(),
+        "kernel": PSConv2d(channels, channels),
+        "folded": FoldedPSConv2d(channels),
         "dilated": nn.Conv2d(channels, channels, 3, padding=2, dilation=2, bias=False),
         "groups_2": nn.Conv2d(channels, channels, 3, padding=1, groups=2, bias=False),
         "groups_4": nn.Conv2d(channels, channels, 3, padding=1, groups=4, bias=False),
         "three_branch": ThreeBranchPSConv2d(channels, channels),
         "masked_sum": MaskedPSConv2d(channels, channels),
     }
+
+
+def runs(name: str, layer: nn.Module, device: str, dtype: torch.dtype, mode: str) -> bool:
+    """Tell whether a layer computes in the way that it is named for."""
+    place = torch.device(device)
+    if name == "kernel":
+        return layer.has_kernel(place, dtype)
+    return name != "folded" or (mode == "forward" and layer.layer.folded(place, dtype) is not None)
 
 
 def sizes(device: str, dtype: str, quick: bool = False) -> list[dict[str, int]]:
@@ -72,6 +97,8 @@ def layer_cases(device: str, quick: bool, memory_format: torch.memory_format) ->
                 shape = (size["batch"], size["channels"], size["pixels"], size["pixels"])
                 x = random_input(shape, dtype, device, memory_format)
                 place = {"device": device, "dtype": DTYPES[dtype], "memory_format": memory_format}
-                return {name: make(layer.to(**place), x) for name, layer in layers(size["channels"]).items()}
+                found = layers(size["channels"])
+                found = {name: layer for name, layer in found.items() if runs(name, layer, device, DTYPES[dtype], mode)}
+                return {name: make(layer.to(**place), x) for name, layer in found.items()}
 
             yield Case("layer", size, dtype, mode, calls)

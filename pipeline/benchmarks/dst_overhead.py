@@ -186,7 +186,8 @@ def added_operators(baseline: Ours, collages: Ours, device: str) -> list[dict[st
 def collage_times(height: int = 800, width: int = 1333, objects: int = 7, repeats: int = 40) -> dict[str, Any]:
     """Return the ms for a collage of four images [3, height, width] with `objects` objects each, on one core."""
     random_numbers = torch.Generator().manual_seed(0)
-    images = [torch.rand(3, height, width, generator=random_numbers) for _ in range(4)]
+    # a pixel's values side by side, as they are loaded
+    images = [torch.rand(height, width, 3, generator=random_numbers).permute(2, 0, 1) for _ in range(4)]
     targets: list[dict[str, Tensor]] = []
     for _ in images:
         corners = torch.rand(objects, 2, generator=random_numbers) * torch.tensor([width - 100.0, height - 100.0])

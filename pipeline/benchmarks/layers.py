@@ -18,6 +18,7 @@ from pipeline.benchmarks.counterparts import layer_cases
 from pipeline.benchmarks.marks import MISSED, judge
 from pipeline.benchmarks.pages.layers import benchmark_page
 from pipeline.benchmarks.timing.profiles import operator_shares
+from pipeline.layers import PSConv2d
 
 MEMORY_FORMAT = "channels_last"
 QUICK_FOLDER = Path("data/scratch/benchmarks")
@@ -63,6 +64,8 @@ def all_cases(options: argparse.Namespace) -> tuple[list[Case], list[str]]:
             cases += onnx_cases(options.quick)
     except ModuleNotFoundError as error:
         absent.append(f"Not run for want of the package {error.name}: networks that need it.")
+    if options.device == "cpu" and not PSConv2d(64, 64).has_kernel(torch.device("cpu"), torch.float32):
+        absent.append("Not run: PSConv's C++ kernel, which is not built here (`python -m pipeline.layers.native`).")
     return [case for case in cases if case.group in options.groups.split(",")], absent
 
 

@@ -18,24 +18,44 @@ class Mark(NamedTuple):
     dtype: str
     mode: str
     least_channels: int = 0
+    most_channels: int = 10**6
+    height: int | None = None  # of a network's images
 
     def selects(self, row: dict[str, Any]) -> bool:
         """Return whether a row of the benchmark is one of this mark's cases."""
         keys = ("group", "name", "dtype", "mode")
-        alike = all(row[key] == getattr(self, key) for key in keys)
-        return alike and row["case"].get("channels", 0) >= self.least_channels
+        alike = all(row[key] == getattr(self, key) for key in keys) and self.height in (None, row["case"].get("height"))
+        return alike and self.least_channels <= row["case"].get("channels", 0) <= self.most_channels
 
 
 _LAYER, _NETWORK = ("layer", "psconv"), ("network", "psconv")
+_KERNEL = "PSConv's C++ kernel"
 MARKS = (
+    Mark(f"{_KERNEL}, fp32, forward, 128 channels and more", 1.08, "cpu", "layer", "kernel", "fp32", "forward", 128),
+    Mark(f"{_KERNEL}, fp32, forward, 64 channels", 1.15, "cpu", "layer", "kernel", "fp32", "forward", 64, 64),
+    Mark(
+        f"{_KERNEL}, fp32, with backward, 128 channels and more", 1.15, "cpu", "layer", "kernel", "fp32", "train", 128
+    ),
+    Mark(
+        "PSConv folded into its neighbours, fp32, forward, 128 channels and more",
+        *(1.15, "cpu", "layer", "folded", "fp32", "forward", 128),
+    ),
     Mark("PSConv layer, fp32, forward, 128 channels and more", 1.2, "cpu", *_LAYER, "fp32", "forward", 128),
     Mark("PSConv layer, fp32, with backward, 128 channels and more", 1.2, "cpu", *_LAYER, "fp32", "train", 128),
     Mark("PSConv layer, bf16, forward, 256 channels and more", 1.25, "cuda", *_LAYER, "bf16", "forward", 256),
     Mark("PSConv layer, bf16, with backward, 256 channels and more", 1.4, "cuda", *_LAYER, "bf16", "train", 256),
+    Mark(
+        "PS-ResNet-50 with the kernel, 224 px, forward", 1.0, "cpu", "network", "kernel", "fp32", "forward", height=224
+    ),
+    Mark(
+        "PS-ResNet-50 with the kernel, 224 px, training", 1.08, "cpu", "network", "kernel", "fp32", "train", height=224
+    ),
+    Mark("PS-ResNet-50, 224 px, forward", 1.06, "cpu", *_NETWORK, "fp32", "forward", height=224),
     Mark("PS-ResNet-50, fp32, forward", 1.1, "cpu", *_NETWORK, "fp32", "forward"),
     Mark("PS-ResNet-50, fp32, forward", 1.1, "cuda", *_NETWORK, "fp32", "forward"),
     Mark("Fast-deployment network, fp32, eager", 1.05, "cpu", "network", "fd", "fp32", "forward"),
     Mark("Fast-deployment network, fp32, eager", 1.05, "cuda", "network", "fd", "fp32", "forward"),
+    Mark("PS-ResNet-50, fp32, ONNX Runtime", 1.15, "cpu", "onnx", "psconv", "fp32", "forward"),
     Mark("Fast-deployment network, fp32, ONNX Runtime", 1.05, "cpu", "onnx", "fd", "fp32", "forward"),
 )
 

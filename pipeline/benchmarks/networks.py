@@ -8,7 +8,7 @@ from torch import nn
 from pipeline.benchmarks.cases import Case, forward_call, random_input, train_call
 from pipeline.benchmarks.timing.rounds import Call
 from pipeline.config import resolve
-from pipeline.layers import GlobalScaleConv2d
+from pipeline.layers import GlobalScaleConv2d, PSConv2d
 from pipeline.models.backbones.build import build_backbone
 from pipeline.models.classifier import Classifier
 from pipeline.models.measure import printed_scales
@@ -35,12 +35,18 @@ class Features(nn.Module):
         return list(self.body(images).values())[-1]
 
 
-def network(name: str, classify: bool = True, preset: str = "full") -> nn.Module:
-    """Return one of `EXPERIMENTS` as a classifier of 1,000 classes, or as a detector's backbone."""
+def network(name: str, classify: bool = True, preset: str = "full", kernel: bool = False) -> nn.Module:
+    """Return one of `EXPERIMENTS` as a classifier of 1,000 classes, or as a detector's backbone.
+
+    PSConv goes without its C++ kernel unless that is asked for.
+    """
     spec = resolve(EXPERIMENTS[name], preset)
     scales = printed_scales(resolve(EXPERIMENTS["fd"], preset))
     method = spec.experiment.method
     body = build_backbone("resnet50", spec.preset.model, "batch", method, scales if method.decomposed else None)
+    for layer in body.modules():
+        if isinstance(layer, PSConv2d) and not kernel:
+            layer.without_kernel()
     if method.global_scale:
         predict_scales(body, scales)
     return Classifier(body, 1000) if classify else Features(body)
@@ -74,9 +80,13 @@ def network_cases(device: str, quick: bool, memory_format: torch.memory_format) 
             x = random_input(shape, "fp32", device, memory_format)
             make = {"forward": forward_call, "train": train_call}[mode]
             found = {}
-            for name in EXPERIMENTS:
+            names = {name: (name, False) for name in EXPERIMENTS}
+            if PSConv2d(64, 64).has_kernel(x.device, x.dtype):
+                names["kernel"] = ("psconv", True)
+            for key, (name, kernel) in names.items():
                 torch.manual_seed(0)
-                found[name] = make(network(name, classify, preset).to(device, memory_format=memory_format), x)
+                model = network(name, classify, preset, kernel).to(device, memory_format=memory_format)
+                found[key] = make(model, x)
             return found
 
         yield Case("network", {"batch": images, "height": height, "width": width}, "fp32", mode, calls, 4.0)

@@ -1,7 +1,8 @@
 """Two loops that train a Faster R-CNN R50-FPN: the pipeline's, and a plain one around torchvision's own model.
 
-Both decode the same JPEG files with the same number of workers, resize to 800x1333, flip at random, train the same
-layers with SGD and read their losses in every step. Weights are random, with settled batch norms.
+Both decode the same JPEG files with the same number of workers, resize to 800x1333 or the preset's size, flip at
+random, train the same layers with the same kind of optimiser (ours in torch's fused form, where a preset takes AdamW)
+and read their losses in every step. Weights are random, with settled batch norms.
 """
 
 import itertools
@@ -16,10 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision.models import resnet50
-from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
-from torchvision.models.detection.faster_rcnn import FasterRCNN
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.resnet import Bottleneck, ResNet
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.transforms.functional import hflip, pil_to_tensor
 
 from pipeline.benchmarks.one_step import LEARNING_RATE, settled_norms, synchronise
@@ -28,6 +30,8 @@ from pipeline.data.detection_set import DetectionSet
 from pipeline.data.scaleworld.scenes import render_scene
 from pipeline.machine import PREFIX
 from pipeline.models import build_detector
+from pipeline.models.backbones.resnet import Shape, resnet_shape
+from pipeline.models.heads.two_stage import ASPECT_RATIOS, FPN_ANCHORS, FPN_RESOLUTION
 from pipeline.spec import Spec
 from pipeline.training.detection import DetectorStep
 from pipeline.training.feeding import Batch, Feeder, build_feeder
@@ -152,19 +156,19 @@ class Held:
 
 
 class Plain(Loop):
-    """torchvision's `fasterrcnn_resnet50_fpn` with its own transform, built and fed as in its reference training."""
+    """torchvision's Faster R-CNN R50-FPN with its own transform, built and fed as in its reference training."""
 
     def __init__(
         self, split: dict[str, Any], batch: int, workers: int, device: str, precision: str, preset: str
     ) -> None:
         spec = batch_spec(resolve(EXPERIMENT, preset), batch, workers)
         torch.manual_seed(0)
-        # The factory function builds this network only with pre-trained weights, which may not be available.
-        body = _resnet_fpn_extractor(resnet50(weights=None, norm_layer=FrozenBatchNorm2d), trainable_layers=3)
-        sizes = [round(side * spec.preset.factor) for side in (spec.recipe.short_side, spec.recipe.long_side)]
-        model = FasterRCNN(body, CLASSES + 1, min_size=sizes[0], max_size=sizes[1]).to(device)
+        model = plain_detector(spec).to(device)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.SGD(trained, LEARNING_RATE, momentum=0.9, weight_decay=1e-4)
+        if spec.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(trained, LEARNING_RATE, weight_decay=1e-4)
+        else:
+            optimizer = torch.optim.SGD(trained, LEARNING_RATE, momentum=0.9, weight_decay=1e-4)
         super().__init__(model, optimizer, device, precision)
         self.loader = plain_loader(split, batch, workers)
         settle(model, self.fetch()[0], device)
@@ -176,6 +180,50 @@ class Plain(Loop):
         images = [image.to(self.device) for image in batch[0]]
         targets = [{name: value.to(self.device) for name, value in target.items()} for target in batch[1]]
         return self.model(images, targets)
+
+
+class PlainResNet(ResNet):
+    """torchvision's ResNet-50 at a preset's widths and depths."""
+
+    def __init__(self, shape: Shape, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__(Bottleneck, list(shape.blocks), norm_layer=norm)
+        self.inplanes = shape.planes[0]
+        self.conv1, self.bn1 = nn.Conv2d(3, self.inplanes, 7, stride=2, padding=3, bias=False), norm(self.inplanes)
+        for index, (planes, blocks) in enumerate(zip(shape.planes, shape.blocks, strict=True)):
+            self.add_module(f"layer{index + 1}", self._make_layer(Bottleneck, planes, blocks, min(index + 1, 2)))
+
+
+def plain_detector(spec: Spec) -> FasterRCNN:
+    """Return torchvision's detector with the sizes, limits and frozen stages of a specification.
+
+    At the papers' size it is the network of `fasterrcnn_resnet50_fpn`; that function builds it only with pre-trained
+    weights, which may not be available, or at one width.
+    """
+    size, factor, shape = spec.preset.model, spec.preset.factor, resnet_shape("resnet50", spec.preset.model)
+    body = PlainResNet(shape, nn.BatchNorm2d if spec.norm == "batch" else FrozenBatchNorm2d)
+    frozen = ("conv1", "bn1", *(f"layer{n}" for n in range(1, spec.frozen_stages + 1)))
+    for name, parameter in body.named_parameters():
+        parameter.requires_grad_(not name.startswith(frozen))
+    layers = {f"layer{n + 1}": str(n) for n in range(len(shape.planes))}
+    channels = [planes * Bottleneck.expansion for planes in shape.planes]
+    return FasterRCNN(
+        BackboneWithFPN(body, layers, channels, size.fpn_channels),
+        min_size=round(spec.recipe.short_side * factor),
+        max_size=round(spec.recipe.long_side * factor),
+        size_divisible=size.pad_divisor,
+        rpn_anchor_generator=AnchorGenerator(
+            tuple((round(side * factor),) for side in FPN_ANCHORS), (ASPECT_RATIOS,) * len(FPN_ANCHORS)
+        ),
+        rpn_pre_nms_top_n_train=size.rpn_pre_nms_train,
+        rpn_post_nms_top_n_train=size.rpn_post_nms_train,
+        rpn_batch_size_per_image=size.rpn_batch,
+        box_roi_pool=MultiScaleRoIAlign(
+            list(layers.values()), FPN_RESOLUTION, spec.roi_samples, canonical_scale=round(224 * factor)
+        ),
+        box_head=TwoMLPHead(size.fpn_channels * FPN_RESOLUTION**2, size.head_channels),
+        box_predictor=FastRCNNPredictor(size.head_channels, CLASSES + 1),
+        box_batch_size_per_image=size.roi_batch,
+    )
 
 
 class PlainImages(Dataset):

@@ -1,24 +1,17 @@
 """Boxes: what their four numbers are, whether they fit their pictures, and their part inside.
 
-Annotation tools write boxes in several conventions, and a file does not say which. A wrong one is seen over the whole
-file: many boxes then leave their pictures or have no size, while in another convention they fit.
+Annotation tools write boxes in several conventions, and a file does not say which. How a wrong one is seen
+stands in `conventions`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-
-from pipeline.data.exclusions import shown
-from pipeline.errors import InputError
 
 MIN_SIDE = 0.01  # pixels; the size of thinner boxes is lost in float32
 ROUNDING = 0.05  # pixels; COCO rounds x and width to 0.01 each, so a box may pass the border slightly
 SLACK, SLACK_SHARE = 2.0, 0.01  # pixels, and share of a side, by which hand-drawn boxes leave their pictures
-MANY = 0.1  # share of boxes that do not fit from which on another convention is asked for
-FEW = 0.05  # largest share that does not fit in a convention that is named
-BETTER = 0.2  # and its largest part of the share that does not fit now
-SEVERAL = 20  # boxes whose place is no chance
 SHARE_ENDS = (-0.001, 1.001)  # of numbers that are shares of a picture's sides
 
 
@@ -75,49 +68,6 @@ def misfits(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         slack = SLACK + SLACK_SHARE * sizes
         fits = np.isfinite(boxes).all(1) & (boxes[:, 2:] >= MIN_SIDE).all(1) & (high > SHARE_ENDS[1]).any(1)
         return ~(fits & (low >= -slack).all(1) & (high <= sizes + slack).all(1))
-
-
-def check_convention(
-    numbers: np.ndarray, sizes: np.ndarray, convention: str, first: int, place: str, names: Sequence[str]
-) -> None:
-    """Raise InputError where many boxes do not fit their pictures in a convention, and do in another.
-
-    Args:
-        numbers: [n, 4], as the file has them.
-        sizes: [n, 2], (width, height) of each box's picture; of one that may be turned, twice the longer side.
-        convention: in which they are read.
-        first: number of the first pixel.
-        place: names the file.
-        names: of the n annotations.
-    """
-    if not len(numbers):
-        return
-    bad = misfits(to_xywh(numbers, sizes, convention, first), sizes)
-    share = bad.mean()
-    if share <= MANY:
-        return
-    others = {other: misfits(to_xywh(numbers, sizes, other, first), sizes).mean() for other in CONVENTIONS}
-    del others[convention]
-    best = min(others, key=others.get)  # the first of equals
-    if others[best] > min(FEW, BETTER * share):
-        return
-    equal = [other for other in others if others[other] == others[best] and other != best]
-    also = f" (or `boxes: {equal[0]}`, {meaning(equal[0])}, which fits as well)" if equal else ""
-    row = int(np.argmax(bad))
-    example = f"{names[row]} is {shown(numbers[row].tolist())} in {sizes[row][0]:g}x{sizes[row][1]:g}"
-    raise InputError(
-        f"{place}: {bad.sum()} of {len(bad)} boxes do not fit their pictures as {meaning(convention)} ({example}), but "
-        f"{round((1 - others[best]) * len(bad))} do as {meaning(best)}; if they are that, write `boxes: {best}` under "
-        f"`data` of the preset (make compare: DATA='boxes={best}'){also}, else correct the file."
-    )
-
-
-def in_one_quarter(boxes: np.ndarray, sizes: np.ndarray) -> bool:
-    """Whether many boxes all lie in the left upper quarter of their pictures: those of another scale do.
-
-    Boxes in percent, or of smaller copies of the pictures, fit theirs and are wrong. [n, 4] x, y, w, h, and [n, 2].
-    """
-    return len(boxes) >= SEVERAL and bool((boxes[:, :2] + boxes[:, 2:] <= sizes / 2).all())
 
 
 def clip_box(box: list[float], width: int, height: int) -> tuple[list[float] | None, str | None]:

@@ -14,11 +14,12 @@ import numpy as np
 from pipeline.data import fields
 from pipeline.data import images as image_files
 from pipeline.data.areas import unusable
-from pipeline.data.boxes import NORMALISED, check_convention, clip_box, in_one_quarter, to_xywh
+from pipeline.data.boxes import NORMALISED, clip_box, to_xywh
+from pipeline.data.conventions import check_centres, check_convention, in_one_quarter
 from pipeline.data.exclusions import Exclusions, shown
 from pipeline.data.names import locate, relative, tidy
 from pipeline.data.orientation import Header, room, settle
-from pipeline.data.segmentation import check_segmentation, in_pixels
+from pipeline.data.segmentation import check_segmentation, extents, in_pixels
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.preset import AS_FOUND, Data
@@ -79,13 +80,12 @@ def check_instances(
     if absent:
         raise InputError(f"{place} has no key '{absent[0]}'; an instances file needs {', '.join(KEYS)}: add it.")
     exclusions = Exclusions()
-    entries = {key: _entries(data, key, place) for key in KEYS}
+    entries = {key: fields.entries(data, key, place) for key in KEYS}
     used = {entry["category_id"] for entry in entries["annotations"] if type(entry.get("category_id")) is int}
     categories, joined = _categories(entries["categories"], used, place, exclusions)
     images = _images(entries["images"], place, images_root, rules, exclusions)
     records = _records(entries["annotations"], place, images, joined, exclusions)
-    upright = rules.exif, others_upright
-    _set_boxes(records, images, rules.boxes or convention, first, place, upright, exclusions)
+    _set_boxes(records, images, rules, convention, first, place, others_upright, exclusions)
     annotations = [kept for kept in (_shape(record, images.kept, exclusions) for record in records) if kept]
     coco = {
         "images": [images.kept[key] for key in sorted(images.kept)],
@@ -93,15 +93,6 @@ def check_instances(
         "categories": [{"id": key, "name": categories[key]} for key in sorted(categories)],
     }
     return coco, exclusions.counts, exclusions.examples
-
-
-def _entries(data: dict, key: str, place: str) -> list[dict]:
-    if not isinstance(data[key], list):
-        raise InputError(f"{place}: '{key}' is {fields.kind(data[key])}, but it must be a list; correct it.")
-    for index, entry in enumerate(data[key]):
-        if not isinstance(entry, dict):
-            raise InputError(f"{place}: {key}[{index}] is {shown(entry)}, but it must be an object; correct it.")
-    return data[key]
 
 
 def _categories(
@@ -220,13 +211,18 @@ def _records(
 def _set_boxes(
     records: list[dict],
     images: Images,
-    convention: str,
+    rules: Data,
+    usual: str,
     first: int,
     place: str,
-    upright: tuple[str, bool | None],
+    others_upright: bool | None,
     exclusions: Exclusions,
 ) -> None:
-    """Give records their boxes in pixels, and pictures that were annotated upright their turned size, in place."""
+    """Give records their boxes in pixels and their masks, and pictures annotated upright their turned size, in place.
+
+    `usual` is the convention of boxes where the rules name none.
+    """
+    convention = rules.boxes or usual
 
     def sizes_of(sizes: dict[int, tuple[int, int]]) -> np.ndarray:
         return np.array([sizes[record["image_id"]] for record in records], dtype=float).reshape(-1, 2)
@@ -234,18 +230,26 @@ def _set_boxes(
     numbers = np.array([record["bbox"] for record in records], dtype=float).reshape(-1, 4)
     rooms = sizes_of({key: room(entry, images.headers.get(key)) for key, entry in images.kept.items()})
     check_convention(numbers, rooms, convention, first, place, [record["name"] for record in records])
+    shapes = [record["entry"].get("segmentation") for record in records]
+    if rules.boxes is None:
+        check_centres(numbers, rooms, convention, place, extents(shapes))
     shares = convention in NORMALISED
     by_image = defaultdict(list)
     if not shares:  # which fit both ways
         for record, box in zip(records, to_xywh(numbers, rooms, convention, first), strict=True):
             by_image[record["image_id"]].append(box)
-    found = {key: np.array(boxes) for key, boxes in by_image.items()}
-    settle(images.kept, images.headers, images.sized, found, *upright, exclusions)
+    by_image = {key: np.array(boxes) for key, boxes in by_image.items()}
+    settle(images.kept, images.headers, images.sized, by_image, rules.exif, others_upright, exclusions)
     sizes = sizes_of({key: (entry["width"], entry["height"]) for key, entry in images.kept.items()})
     boxes = to_xywh(numbers, sizes, convention, first)
-    wrong = unusable([record["entry"].get("area") for record in records], boxes)
-    for record, box, is_wrong in zip(records, boxes.tolist(), wrong, strict=True):
-        record |= {"bbox": box, "area_is_wrong": is_wrong, "shares": shares}
+    masks = [
+        check_segmentation(in_pixels(shape, *size) if shares else shape, *size)
+        for shape, size in zip(shapes, sizes.astype(int).tolist(), strict=True)
+    ]
+    areas = [record["entry"].get("area") for record in records]
+    wrong = unusable(areas, boxes, np.array([area for _, area, _ in masks]))
+    for record, box, mask, is_wrong in zip(records, boxes.tolist(), masks, wrong, strict=True):
+        record |= {"bbox": box, "mask": mask, "area_is_wrong": is_wrong}
     if in_one_quarter(boxes, sizes):
         for record in records:
             exclusions.add("one_quarter", record["name"])
@@ -262,14 +266,11 @@ def _shape(record: dict, images: dict[int, dict], exclusions: Exclusions) -> dic
         return None
     annotation = {key: record[key] for key in ("id", "image_id", "category_id")} | {"bbox": clipped}
     box_area = clipped[2] * clipped[3]
-    mask, mask_area = None, 0.0
-    if entry.get("segmentation") not in (None, [], {}):
-        shape = in_pixels(entry["segmentation"], width, height) if record["shares"] else entry["segmentation"]
-        mask, mask_area, dropped = check_segmentation(shape, width, height)
-        if mask is None:
-            exclusions.add("bad_mask", name)
-        for _ in range(dropped if mask is not None else 0):
-            exclusions.add("bad_mask_part", name)
+    mask, mask_area, dropped = record["mask"]
+    if mask is None and entry.get("segmentation") not in (None, [], {}):
+        exclusions.add("bad_mask", name)
+    for _ in range(dropped if mask is not None else 0):
+        exclusions.add("bad_mask_part", name)
     given = entry.get("area")
     if given is not None and not record["area_is_wrong"]:
         annotation["area"] = min(float(given), box_area) if clipped != box else float(given)

@@ -15,6 +15,7 @@ OTHER_KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x1f\x8b", "packed (gzip)", "unpack it"),
     (0, b"PK\x03\x04", "packed (zip)", "unpack it"),
     (0, b"8BPS", "a Photoshop file", CONVERT),
+    *((start, magic, "a JPEG XL picture", CONVERT) for start, magic in ((4, b"JXL "), (0, b"\xff\n"))),
     (0, b"%PDF", "a PDF document", CONVERT),
     (0, b"\x93NUMPY", "a NumPy array", CONVERT),
     (128, b"DICM", "a DICOM picture", CONVERT),

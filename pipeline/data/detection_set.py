@@ -124,7 +124,11 @@ def scaled_masks(
 
 
 def read_image(root: Path, entry: dict[str, Any]) -> Tensor:
-    """Decode one image as RGB uint8 [3, H, W]; raise InputError where it is missing, broken or of another size."""
+    """Decode one image as RGB uint8 [3, H, W], a pixel's values side by side in memory.
+
+    Raises:
+        InputError: it is missing, broken or of another size.
+    """
     path = root / entry["file_name"]
     try:
         with Image.open(path) as opened:
@@ -137,4 +141,4 @@ def read_image(root: Path, entry: dict[str, Any]) -> Tensor:
     if pixels.shape[:2] != (entry["height"], entry["width"]):
         now, then = f"{pixels.shape[1]}x{pixels.shape[0]}", f"{entry['width']}x{entry['height']}"
         raise InputError(f"Image {path} is {now} and was {then} when it was verified; run the verify stage again.")
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).permute(2, 0, 1)

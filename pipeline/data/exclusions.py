@@ -57,6 +57,9 @@ REASONS: dict[str, Reason] = {
         FIT_BOTH, "taken as annotated upright (`exif: stored` under `data` changes it)", False, 0, "images"
     ),
     "deep_colour": Reason("image of 16 bits a colour", "kept, its upper 8 bits are read", False, 0, "images"),
+    "first_of_several": Reason(
+        "image file of several pictures (animation, pages)", "kept, the first one is read", False, 0, "images"
+    ),
     "scaled_grey": Reason("16-bit or float picture", "kept, grey values scaled to 8 bits", False, 0, "images"),
     "repeated_file": Reason(
         "image file listed under several ids", "kept as one image with the boxes of all", False, 0, "images"

@@ -11,6 +11,16 @@ MAX_ID = 2**53  # larger JSON numbers are not exact everywhere
 MAX_SIDE = 1_000_000  # pixels
 
 
+def entries(data: dict, key: str, place: str) -> list[dict]:
+    """Return one of the lists of an instances file."""
+    if not isinstance(data[key], list):
+        raise InputError(f"{place}: '{key}' is {kind(data[key])}, but it must be a list; correct it.")
+    for index, entry in enumerate(data[key]):
+        if not isinstance(entry, dict):
+            raise InputError(f"{place}: {key}[{index}] is {shown(entry)}, but it must be an object; correct it.")
+    return data[key]
+
+
 def whole_number(entry: dict, key: str, place: str) -> int:
     """Return an id."""
     if key not in entry:

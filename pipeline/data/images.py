@@ -20,6 +20,7 @@ from pipeline.preset import AS_FOUND, Data
 # Listed explicitly, because some of Pillow's other readers start external programs (EPS) or fetch fonts.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 ORIENTATION = 0x0112
+TIFF_BITS = 258
 DIGEST_DIGITS = 16
 START = 256  # bytes
 MISSING = "missing_image"
@@ -35,6 +36,7 @@ class Picture(NamedTuple):
     values: tuple[float, float] | None = None  # lowest and highest of a 16-bit or float picture
     whole: bool = True  # whether they are whole numbers
     deep_colour: bool = False  # 16 bits a colour, of which Pillow reads the upper 8
+    several: bool = False  # an animation, or several pages
 
 
 def check_root(root: Path) -> None:
@@ -80,8 +82,9 @@ def check_images(coco: dict, root: Path, place: str, exclusions: Exclusions, rul
             _check_size(image, picture, here)
             if picture.values is not None:
                 image |= {"values": picture.values, "whole": picture.whole}
-            if picture.deep_colour:
-                exclusions.add("deep_colour", f"image {image['id']}: {shown(name)}")
+            for reason, found in (("deep_colour", picture.deep_colour), ("first_of_several", picture.several)):
+                if found:
+                    exclusions.add(reason, f"image {image['id']}: {shown(name)}")
             files.append([name, picture.length, picture.digest])
     _take_out(coco, missing, exclusions)
     return files
@@ -114,16 +117,17 @@ def read_image(path: str, file_name: str, place: str, most: float = AS_FOUND.max
                 raise ValueError(damage)
             image.load()  # before the orientation: PNG's reader decodes for it, and a second load hides what failed
             orientation = orientation_of(image)
-            deep_colour = image.format == "PNG" and content[24] == 16 and not image.mode.startswith(DEEP)
+            deep_colour = not image.mode.startswith(DEEP) and bits_of(image, content) > 8
             if image.mode.startswith(DEEP):
                 grey = np.asarray(image)
                 values, whole = (float(grey.min()), float(grey.max())), image.mode.startswith("I")
+            several = holds_several(image)
     except InputError:
         raise
     except Exception as error:  # Pillow's readers raise many kinds of error for broken files
         raise InputError(f"{place}: image file {shown(file_name)} {_problem(content, error)}") from error
     digest = hashlib.sha256(content).hexdigest()[:DIGEST_DIGITS]
-    return Picture(size, orientation, len(content), digest, values, whole, deep_colour)
+    return Picture(size, orientation, len(content), digest, values, whole, deep_colour, several)
 
 
 def stored(path: str, file_name: str, place: str) -> tuple[tuple[int, int], int]:
@@ -160,6 +164,21 @@ def orientation_of(image: Image.Image) -> int:
     except Exception:  # an image with broken metadata is usable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def bits_of(image: Image.Image, content: bytes) -> int:
+    """Return the bits of a colour in a PNG or TIFF, from its content; 8 for other kinds."""
+    if image.format == "PNG":
+        return content[24]
+    return max(image.tag_v2.get(TIFF_BITS, (8,))) if image.format == "TIFF" else 8
+
+
+def holds_several(image: Image.Image) -> bool:
+    """Whether a file holds more pictures than the one that is read; what cameras put beside theirs (MPO) is none."""
+    try:
+        return image.format != "MPO" and (getattr(image, "is_animated", False) or getattr(image, "n_frames", 1) > 1)
+    except Exception:  # those after the first are broken, and are not read
+        return True
 
 
 def _check_size(image: dict, picture: Picture, place: str) -> None:
@@ -203,7 +222,7 @@ def _problem(content: bytes, error: Exception) -> str:
     if not content:
         problem = "is empty"
     elif isinstance(error, Image.UnidentifiedImageError):
-        problem = f"cannot be decoded (no picture of a known format: {', '.join(FORMATS)})"
+        problem = f"cannot be decoded (no picture of a known format: {', '.join(FORMATS)}; convert one of another)"
     else:
         problem = f"cannot be decoded ({' '.join(str(error).split()) or type(error).__name__})"
     return f"{problem}; restore it from its source (truncated download?), or remove its entry."

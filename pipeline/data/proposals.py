@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline import blocks
 from pipeline.data import transforms
 from pipeline.errors import InputError, reading
 from pipeline.files import replacing
@@ -73,38 +74,47 @@ def join_resolutions(levels: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: value[order] for name, value in joined.items()}
 
 
+Levels = Sequence[Sequence[dict[str, Tensor]]]  # for each resolution, for each image `boxes` [P, 4] and `scores` [P]
+
+
 def write_proposals(
-    path: Path, image_ids: Sequence[int], by_level: Sequence[Sequence[dict[str, Tensor]]], short_sides: Sequence[int]
+    path: Path, image_ids: Sequence[int], by_level: Levels, short_sides: Sequence[int], further: Sequence[Levels] = ()
 ) -> None:
     """Write the proposals of every image and resolution as safetensors.
 
     Args:
         path: the file.
         image_ids: of the images, in order.
-        by_level: for each resolution, for each image `boxes` [P, 4] in file pixels and `scores` [P], best first.
+        by_level: boxes in file pixels and scores, best first.
         short_sides: of the resolutions, on the papers' 800-pixel scale.
+        further: those of further blocks.
     """
+    tensors = blocks.joined([_tensors(image_ids, levels) for levels in (by_level, *further)])
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"short_sides": json.dumps(list(short_sides))})
+
+
+def _tensors(image_ids: Sequence[int], by_level: Levels) -> dict[str, Tensor]:
     parts = [level[row] for row in range(len(image_ids)) for level in by_level]
     counts = torch.tensor([0, *(len(part["scores"]) for part in parts)])
-    tensors = {
+    return {
         "boxes": torch.cat([torch.zeros(0, 4), *(part["boxes"].float() for part in parts)]),
         "scores": torch.cat([torch.zeros(0), *(part["scores"].float() for part in parts)]),
         "offsets": counts.cumsum(0),
         "image_ids": torch.tensor(list(image_ids), dtype=torch.int64),
     }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {"short_sides": json.dumps(list(short_sides))})
 
 
-def read_proposals(path: Path, image_ids: Sequence[int]) -> Proposals:
-    """Read a file of proposals; raise InputError where it is missing, broken, or lacks one of the images."""
+def read_proposals(path: Path, image_ids: Sequence[int], block: int = 1) -> Proposals:
+    """Read a block's proposals; raise InputError where they are missing, broken, or lack one of the images."""
     if not path.is_file():
         raise InputError(f"Proposals {path} do not exist; run the propose stage of {path.parent.name}.")
     again = f"run the propose stage of {path.parent.name} again"
     try:
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
-        tensors = load_file(path)
+            names = blocks.names_of(block, list(opened.keys()))
+            tensors = {own: opened.get_tensor(name) for name, own in names.items()}
     except (SafetensorError, OSError) as error:
         raise InputError(f"Proposals {path} cannot be read ({error}); {again}.") from error
     with reading(path, again):

@@ -4,8 +4,12 @@ This is plain Python, because pycocotools reads malformed codes past their end a
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+EXTENTS = 2000  # polygons, about, whose extents are looked at
 MOST_DIGITS = 12  # of 5 bits each: run lengths below 2^60
 
 
@@ -47,6 +51,19 @@ def in_pixels(value: Any, width: int, height: int) -> Any:
     if any(number is None or not 0 <= number <= 1.001 for part in parts for number in part):
         return value
     return [[number * (width, height)[k % 2] for k, number in enumerate(part)] for part in parts]
+
+
+def extents(values: Sequence[Any]) -> np.ndarray:
+    """Return x, y, width, height [n, 4] of some segmentations in polygons, evenly chosen; NaN of all others."""
+    found = np.full((len(values), 4), np.nan)
+    for row in range(0, len(values), 1 + len(values) // EXTENTS):
+        parts = values[row] if isinstance(values[row], list) else []
+        whole = all(isinstance(part, list) and len(part) > 5 and len(part) % 2 == 0 for part in parts)
+        points = [as_float(number) for part in parts for number in part] if whole else []
+        if points and None not in points:
+            xs, ys = points[0::2], points[1::2]
+            found[row] = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    return found
 
 
 def polygon_area(polygon: Any, width: int, height: int) -> float:

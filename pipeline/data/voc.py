@@ -22,7 +22,8 @@ from pipeline.files import read_bytes, read_text
 from pipeline.preset import AS_FOUND, Data
 
 PARTS = ("JPEGImages", "Annotations", "ImageSets/Main")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".Jpg", ".Png")
+SUFFIXES += tuple(suffix.upper() for suffix in SUFFIXES[6:11])
 MOST_BYTES = 20_000_000  # of one annotation file
 FLAG = re.compile(r"\s+(1|0|-1)$")  # of a list of one class: whether the image shows it
 DIFFICULT = {"": 0, "0": 0, "1": 1, "unspecified": 0, "false": 0, "true": 1, "no": 0, "yes": 1}
@@ -130,7 +131,7 @@ def _stems(folder: Path, lines: list[str]) -> list[str]:
     stems = []
     for line, is_whole, stem in zip(lines, whole, bare, strict=True):
         cut, suffix = os.path.splitext(line)
-        has_suffix = not is_whole and suffix.lower() in SUFFIXES and _annotated(folder, cut)
+        has_suffix = not is_whole and suffix.lower() in (*SUFFIXES, ".xml") and _annotated(folder, cut)
         stems.append(line if is_whole else cut if has_suffix else stem)
     return stems
 

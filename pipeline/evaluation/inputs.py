@@ -155,9 +155,10 @@ def _finite(value: Any, key: str, place: str) -> Any:
     """Return a number, or a list of numbers, as Python floats."""
     try:
         number = [float(part) for part in value] if key == "bbox" else float(value)
+        finite = all(map(math.isfinite, number)) if key == "bbox" else math.isfinite(number)
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not np.isfinite(number).all():
+        finite = False
+    if not finite:
         raise InputError(f"{key} must be finite, but {place} has {value!r}; correct or leave it out.")
     return number
 

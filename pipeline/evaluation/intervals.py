@@ -1,8 +1,9 @@
-"""Intervals for a gain between two trainings, from image sampling (paired bootstrap) and run-to-run noise."""
+"""Intervals for a gain between experiments, from image sampling (paired bootstrap) and the noise of trainings."""
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
+from statistics import NormalDist, fmean, variance
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,43 +27,82 @@ def paired_interval(
     return float(low), float(high), float(differences.std(ddof=1))
 
 
-def gain_sd(sd_boot: float, sd_run: float, runs: tuple[int, int] = (1, 1)) -> float:
-    """Return the standard deviation of a gain: sqrt(sd_boot^2 + sd_run^2 (1/n_base + 1/n_other))."""
-    return math.sqrt(sd_boot**2 + sd_run**2 * (1 / runs[0] + 1 / runs[1]))
+class Estimate(NamedTuple):
+    """A gain: the mean of the blocks' differences, and what it is uncertain by, all in one unit."""
+
+    gain: float
+    blocks: int
+    sd_block: float | None  # of one block's difference: pre-training and training
+    dof: int  # of sd_block
+    sd_images: float | None  # of the gain: the choice of test images, which all blocks share
+
+    @property
+    def known(self) -> bool:
+        """Whether both kinds of noise are known, so that there is an interval."""
+        return self.sd_block is not None and self.sd_images is not None and self.dof > 0
+
+    def variances(self, images: float = 1.0, blocks: int | None = None) -> tuple[float, float]:
+        """Return the gain's variance from trainings and from images, with so many blocks and times the images."""
+        return self.sd_block**2 / (blocks or self.blocks), self.sd_images**2 / images
+
+    def degrees(self, images: float = 1.0, blocks: int | None = None) -> int:
+        """Return the degrees of freedom of Welch and Satterthwaite, rounded down.
+
+        The images' variance, of hundreds of draws, counts as known.
+        """
+        trained, sampled = self.variances(images, blocks)
+        dof = self.dof if blocks is None else max(self.dof, blocks - 1)
+        return max(1, min(SURE, math.floor(dof * ((trained + sampled) / trained) ** 2))) if trained else SURE
+
+    def half_width(self, level: float = 0.95, images: float = 1.0, blocks: int | None = None) -> float:
+        """Return half the interval, by Student's t: a smaller gain cannot be told from none."""
+        degrees = self.degrees(images, blocks)
+        return t_quantile((1 + level) / 2, degrees) * math.sqrt(sum(self.variances(images, blocks)))
+
+    @property
+    def p(self) -> float | None:
+        """The chance of a gain as far from zero, in either direction, if there were none; None where unknown."""
+        if not self.known:
+            return None
+        deviation, degrees = math.sqrt(sum(self.variances())), self.degrees()
+        if not deviation:
+            return 1.0 if self.gain == 0 else 0.0
+        t = abs(self.gain) / deviation
+        return 2 * NormalDist().cdf(-t) if degrees >= SURE else 1 - _t_inside(t, degrees)
+
+    def interval(self, level: float = 0.95) -> tuple[float | None, float | None]:
+        """Return the ends of the interval, None where a part of the noise is unknown."""
+        half = self.half_width(level) if self.known else None
+        return (None, None) if half is None else (self.gain - half, self.gain + half)
 
 
-def gain_interval(
-    gain: float, sd_boot: float, sd_run: float, dof: int, level: float = 0.95, runs: tuple[int, int] = (1, 1)
-) -> tuple[float, float]:
-    """Return gain -+ t * `gain_sd`, with Student's t at the run-to-run noise's degrees of freedom.
+SURE = 10_001  # degrees of freedom of what is known: the normal distribution
+
+
+def estimate(
+    differences: Sequence[float], sd_images: float | None, others: Sequence[Sequence[float]] = (), fixed: bool = False
+) -> Estimate:
+    """Return the gain between two experiments from the differences of their blocks.
 
     Args:
-        gain: difference of two APs; any unit, the same for all.
-        sd_boot: standard deviation of the gain over images, from `paired_interval`.
-        sd_run: run-to-run standard deviation of ONE training's AP, estimated with `dof` degrees of freedom. The image
-            part has far more of them, so using `dof` for the sum makes the interval rather too wide.
-        runs: the numbers of trainings that the base's and the other's AP are means of.
+        differences: method minus baseline, block by block.
+        sd_images: deviation of their mean over images, from the paired bootstrap.
+        others: differences of further comparisons, whose deviation is pooled with this one's.
+        fixed: whether the weights of both are the same, so that a single block has no noise of training.
     """
-    half = t_quantile((1 + level) / 2, dof) * gain_sd(sd_boot, sd_run, runs)
-    return gain - half, gain + half
+    own, dof = pooled_sd([differences, *others] if len(differences) > 1 else [])
+    if own is None and fixed:
+        own, dof = 0.0, SURE
+    return Estimate(fmean(differences), len(differences), own, dof, sd_images)
 
 
-def smallest_detectable_gain(
-    sd_boot: float, sd_run: float, dof: int, level: float = 0.95, runs: tuple[int, int] = (1, 1)
-) -> float:
-    """Return the half-width of `gain_interval`: a smaller gain cannot be distinguished from none."""
-    return t_quantile((1 + level) / 2, dof) * gain_sd(sd_boot, sd_run, runs)
-
-
-def pooled_run_sd(groups: Sequence[Sequence[float | None]]) -> tuple[float | None, int]:
-    """Return one run's deviation, pooled over groups of repeats, and its degrees of freedom; (None, 0) without any."""
-    present = [[value for value in group if value is not None] for group in groups]
-    repeats = [np.asarray(group, dtype=np.float64) for group in present if len(group) > 1]
+def pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float | None, int]:
+    """Return the deviation of single values, pooled over groups, and its degrees of freedom; (None, 0) without any."""
+    repeats = [group for group in groups if len(group) > 1]
     dof = sum(len(group) - 1 for group in repeats)
     if dof == 0:
         return None, 0
-    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in repeats)
-    return math.sqrt(squares / dof), dof
+    return math.sqrt(sum((len(group) - 1) * variance(group) for group in repeats) / dof), dof
 
 
 def t_quantile(probability: float, dof: int) -> float:

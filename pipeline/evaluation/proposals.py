@@ -7,12 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as masks
 
 from pipeline.evaluation.bootstrap import image_counts
-from pipeline.evaluation.matching import match_image
+from pipeline.evaluation.matching import find_overlaps, match, places
+from pipeline.evaluation.protocol import IOU_THRESHOLDS
 
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 SIZES = (0, 25, 50, 100, None)  # px, borders of the columns of SNIP's table 3, and of what lies above them
 
 SizeRanges = dict[str, tuple[float, float | None]]
@@ -58,24 +57,20 @@ def count_recall(
         raise ValueError(f"Each image needs boxes and proposals, got {len(gt_boxes)} and {len(proposals)} images.")
     ranges = scaled_size_ranges() if size_ranges is None else size_ranges
     bounds = [(0.0, None), *ranges.values()]
-    found = {limit: np.zeros((len(gt_boxes), len(bounds), len(IOU_THRESHOLDS)), dtype=np.int64) for limit in limits}
+    parts = [[_xywh(boxes) for boxes in images] for images in (gt_boxes, proposals)]
+    objects, candidates = (np.concatenate([np.zeros((0, 4)), *boxes]) for boxes in parts)
+    of_object, of_candidate = (np.repeat(np.arange(len(boxes)), [len(own) for own in boxes]) for boxes in parts)
+    size = np.sqrt(objects[:, 2] * objects[:, 3])
+    outside = np.stack([(size < low) | (size >= (math.inf if high is None else high)) for low, high in bounds], axis=1)
+    crowd = np.zeros(len(objects), dtype=bool)
+    overlaps = find_overlaps(candidates, of_candidate, objects, of_object, crowd, IOU_THRESHOLDS[0])
+    matches = match(overlaps, of_candidate, outside, crowd, IOU_THRESHOLDS)
+    hits, rank = matches.matched & ~matches.ignored, places(of_candidate)[matches.rows]
     total = np.zeros((len(gt_boxes), len(bounds)), dtype=np.int64)
-    for image, (truth, proposed) in enumerate(zip(gt_boxes, proposals, strict=True)):
-        objects, candidates = _xywh(truth), _xywh(proposed)
-        if len(objects) == 0:
-            continue
-        size = np.sqrt(objects[:, 2] * objects[:, 3])
-        outside = np.stack([(size < low) | (size >= (math.inf if high is None else high)) for low, high in bounds])
-        total[image] = (~outside).sum(axis=1)
-        if len(candidates) == 0:
-            continue
-        no_crowd = np.zeros(len(objects), dtype=bool)
-        ious = masks.iou(candidates, objects, no_crowd.astype(np.uint8))
-        matched, ignored = match_image(ious, outside, no_crowd, IOU_THRESHOLDS)
-        hits = np.cumsum(matched & ~ignored, axis=2)  # greedy in order of score: a limit is a prefix
-        for limit in limits:
-            if limit > 0:
-                found[limit][image] = hits[:, :, min(limit, len(candidates)) - 1]
+    np.add.at(total, of_object, ~outside)
+    found = {limit: np.zeros((*total.shape, len(IOU_THRESHOLDS)), dtype=np.int64) for limit in limits}
+    for limit, counts in found.items():  # greedy in order of score: a limit is a prefix
+        np.add.at(counts, of_candidate[matches.rows[rank < limit]], hits[rank < limit])
     return RecallCounts(found, total, tuple(ranges))
 
 

@@ -7,14 +7,17 @@ Proposals have recall instead of AP (SNIP, table 3). Detectors of masks also hav
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths
+from pipeline import blocks, paths
 from pipeline.data.manifest import load_split
 from pipeline.data.masks import scorable
-from pipeline.errors import reading
-from pipeline.evaluation.bootstrap import bootstrap_ap
-from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
+from pipeline.errors import InputError, reading
+from pipeline.evaluation.bootstrap import mean_draws, replicates_of
+from pipeline.evaluation.coco import metrics_of
+from pipeline.evaluation.contributions import contributions_of
+from pipeline.evaluation.protocol import scaled_area_ranges
 from pipeline.files import read_json, write_json
 from pipeline.options import ProposalNetwork
 from pipeline.parts import load
@@ -25,41 +28,59 @@ if TYPE_CHECKING:
 
 
 def score(spec: Spec, test: str) -> None:
-    """Write `paths.metrics` and `paths.bootstrap` of an evaluation."""
+    """Write `paths.metrics` and `paths.bootstrap` of an evaluation: of every block, and their means.
+
+    Every block is scored on the same draws of images, so the mean of the replicates is the bootstrap of the mean.
+    """
     preset, name = spec.preset, paths.evaluation_name(spec.name, test)
     truth = evaluated_part(load_split(spec.manifest, "val"), spec.data.limit_val)
     file = paths.detections(preset.name, name)
-    detections = read_json(file)
+    found = blocks.unlisted(read_json(file))
+    if len(found) != spec.blocks:
+        raise InputError(
+            f"{file} has {len(found)} blocks, and {spec.blocks} are asked for; run its predict stage again."
+        )
+    scored = [score_block(spec, test, truth, detections, file) for detections in found]
+    images = len(truth["images"])
+    numbers = [
+        {"detections": len(detections), **{key: rounded(value) for key, value in metrics.items()}}
+        for detections, (metrics, _) in zip(found, scored, strict=True)
+    ]
+    about = {"experiment": spec.name, "test": test, "images": images}
+    write_json(paths.metrics(preset.name, name), about | blocks.summary(numbers))
     draws, seed = preset.verdicts.draws, 0
+    means = mean_draws(part for _, part in scored)
+    replicates = {metric: [rounded(value) for value in values] for metric, values in means.items()}
+    about = {"draws": draws, "seed": seed, "images": images}
+    write_json(paths.bootstrap(preset.name, name), about | replicates, indent=None)
+
+
+def score_block(
+    spec: Spec, test: str, truth: dict[str, Any], detections: list[dict], file: Path
+) -> tuple[dict[str, Any], dict[str, list[float | None]]]:
+    """Return one block's numbers, and their bootstrap replicates."""
+    preset, draws, seed = spec.preset, spec.preset.verdicts.draws, 0
     if spec.experiment.detector == "d_rfcn_rpn":
         limit = (spec.experiment.rpn or ProposalNetwork()).top * len(spec.experiment.tests[test].short_sides)
         with reading(file, "run its predict stage again"):
             recall, counts = load("recall"), recall_counts(truth, detections, limit, preset.pixel_factor)
-        numbers, replicates = recall.recall_of(counts, limit), recall.bootstrap_recall(counts, limit, draws, seed)
-    else:
-        ranges = scaled_area_ranges(preset.pixel_factor)
-        numbers = evaluate_detections(truth, detections, area_ranges=ranges)
-        replicates = bootstrap_ap(truth, detections, ranges, draws=draws, seed=seed)
-        if spec.experiment.has_masks:
-            masks = scorable(truth)
-            numbers |= of_masks(evaluate_detections(masks, detections, "segm", ranges))
-            replicates |= of_masks(bootstrap_ap(masks, detections, ranges, draws, seed, "segm"))
-        if spec.experiment.dataset == "voc":
-            numbers |= load("voc").evaluate_voc(truth, detections)
-            replicates |= load("voc").bootstrap_voc(truth, detections, draws, seed)
-    images = len(truth["images"])
-    metrics = {name: None if value is None else round(value, 6) for name, value in numbers.items()}
-    write_json(
-        paths.metrics(preset.name, name),
-        {"experiment": spec.name, "test": test, "images": images, "detections": len(detections), **metrics},
-    )
-    rounded = {
-        metric: [None if value is None else round(value, 6) for value in values]
-        for metric, values in replicates.items()
-    }
-    write_json(
-        paths.bootstrap(preset.name, name), {"draws": draws, "seed": seed, "images": images, **rounded}, indent=None
-    )
+        return recall.recall_of(counts, limit), recall.bootstrap_recall(counts, limit, draws, seed)
+    ranges = scaled_area_ranges(preset.pixel_factor)
+    found = contributions_of(truth, detections, "bbox", ranges)
+    numbers, replicates = metrics_of(found), replicates_of(found, draws, seed)
+    if spec.experiment.has_masks:
+        found = contributions_of(scorable(truth), detections, "segm", ranges)
+        numbers |= of_masks(metrics_of(found))
+        replicates |= of_masks(replicates_of(found, draws, seed))
+    if spec.experiment.dataset == "voc":
+        numbers |= load("voc").evaluate_voc(truth, detections)
+        replicates |= load("voc").bootstrap_voc(truth, detections, draws, seed)
+    return numbers, replicates
+
+
+def rounded(value: float | None) -> float | None:
+    """Return a number to six digits; None stays None."""
+    return None if value is None else round(value, 6)
 
 
 def recall_counts(truth: dict[str, Any], proposals: list[dict], limit: int, factor: float) -> RecallCounts:

@@ -11,12 +11,14 @@ from pathlib import Path
 from pipeline import code_digest, config, paths
 from pipeline.errors import InputError
 from pipeline.graph import declared, doors, locks, missing, one_build, stand_ins
+from pipeline.graph.disk import full_disk
 from pipeline.graph.exits import BuildError
 from pipeline.graph.job import EVENTS
 from pipeline.graph.progress import Progress, duration, tail, title
-from pipeline.graph.repair import check_writable, full_disk, repair
+from pipeline.graph.repair import check_writable, repair
 
 LOG = Path("logs/build.log")
+ENDING = 6  # last lines of a log, which say what ended it
 
 
 @one_build.alone()
@@ -148,7 +150,8 @@ def run_snakemake(
         one_build.end_own()  # but DVC finishes what it writes
         raise
     if process.returncode:
-        if said := full_disk():
+        ends = [tail(paths.ROOT / said, ENDING) for said in progress.unfinished.values()]
+        if said := full_disk(*ends, tail(log, ENDING)):
             raise BuildError(said)
         for said in progress.unfinished.values():
             say(f"\n{title(said)} failed. The last lines of {said}:\n{tail(paths.ROOT / said)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline import paths
 from pipeline.errors import InputError
+from pipeline.graph.disk import full_disk
 from pipeline.graph.one_build import MARK, end_own
 
 # The C library keeps what a stage frees: a pyramid's test otherwise spends a quarter of its time on fresh pages.
@@ -43,6 +44,8 @@ def called(tool: str, *arguments: str) -> str:
         end_own()
         raise
     if process.returncode:
+        if said := full_disk(out, err):
+            raise InputError(said)
         lines = [line for line in (out + err).splitlines() if line.strip()]
         shown = "\n  ".join(lines[-20:])
         raise InputError(f"`{tool} {' '.join(arguments)}` ended with code {process.returncode}:\n  {shown}")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import config, paths
-from pipeline.published.rows import is_classifier, load_rows
+from pipeline.published.headline import rests_on
+from pipeline.published.rows import is_classifier
 from pipeline.published.tables import load_published
 from pipeline.verdicts.results import load_experiment
 
@@ -86,7 +87,7 @@ def index_inits() -> dict[str, Index]:
     trained = [*names("*"), *names(paths.COMBINATIONS)]
     started = {load_experiment(name).init for name in trained}
     shared = sorted(path.stem for path in (paths.ROOT / WORKFLOW / "inits").glob("*.yaml"))
-    root, result = quickstart(), {".": {"inits": {}, "gsl": {}}}
+    root, result = rests_on(), {".": {"inits": {}, "gsl": {}}}
     for name in [*shared, *(name for name in names("*", classifiers=True) if name in started)]:
         like = load_experiment(name).like
         place = "deeper" if like else "." if name in root else "further"
@@ -96,23 +97,6 @@ def index_inits() -> dict[str, Index]:
         if experiment.method.global_scale:
             add(result, "." if name in root else "further", "gsl", name, {"init": experiment.init})
     return result
-
-
-def quickstart() -> set[str]:
-    """Return all experiments and inits that the quickstart's rows rest on, themselves included."""
-    headline = [load_rows(paper).headline for paper in paths.PAPERS]
-    waiting = [paths.split_evaluation(name)[0] for tables in headline for names in tables.values() for name in names]
-    seen: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if not (paths.ROOT / paths.experiment_file(name)).is_file():  # an init that a GSL experiment is decomposed into
-            name = name.removesuffix("_wt").removesuffix("_fd")
-        if name not in seen and name != "none":
-            seen.add(name)
-            experiment = load_experiment(name)
-            second = experiment.region and experiment.region.second_init
-            waiting += [one for one in (experiment.init, experiment.proposals, second) if one]
-    return seen
 
 
 def index_classifiers() -> Index:

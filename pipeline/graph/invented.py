@@ -42,7 +42,6 @@ def write_results(preset: str, known: Mapping[str, declared.Stage]) -> None:
             found = {"images": 9, "layers": dict.fromkeys(LAYERS, layer)}
             write_json(paths.scales(preset, name), {"experiment": name, **found, "val": found, "largest_shift": 0.2})
     write_json(paths.metrics(preset, "statistics"), {"splits": {}, "comparison": []})
-    write_json(paths.NOISE, {})
 
 
 def fraction(name: str) -> float:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.graph.gpu_slots import take
@@ -104,8 +105,11 @@ class Ending:
 
 
 def tell(events: str, event: dict[str, object]) -> None:
-    """Add one line to a build's events; it is written at once, so lines of jobs side by side stay whole."""
-    with open(events, "ab", buffering=0) as file:
+    """Add one line to a build's events; it is written at once, so lines of jobs side by side stay whole.
+
+    On a full disk it is left out: the stage says so where it matters.
+    """
+    with suppress(OSError), open(events, "ab", buffering=0) as file:
         file.write(json.dumps(event).encode() + b"\n")
 
 

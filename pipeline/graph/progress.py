@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class Progress:
             for line in file:
                 if line.endswith(b"\n"):  # else it is still being written
                     self.read += len(line)
-                    self.take(json.loads(line))
+                    with suppress(ValueError):  # cut off where the disk was full
+                        self.take(json.loads(line))
         return self.done > done
 
     def take(self, event: Mapping[str, Any]) -> None:
@@ -43,7 +45,7 @@ class Progress:
             if log.parts[1] in LONG:
                 self.say(f"  started  {title(log)}   (its progress: {log})")
         elif event["exit"] == 0:
-            del self.unfinished[event["stage"]]
+            self.unfinished.pop(event["stage"], None)
             self.done += 1
             self.coming.discard(event["stage"])
             if event["ran"]:

@@ -168,8 +168,8 @@ def stages_of(tree: Path) -> dict[str, list[Any]]:
 
 
 def environment(tree: Path) -> dict[str, str]:
-    """Return an environment in which `pipeline` is that of a checkout."""
-    return doors.environment(PYTHONPATH=str(tree), OMP_NUM_THREADS="1")
+    """Return an environment in which `pipeline` is that of a checkout, without GPUs: their sums vary with each run."""
+    return doors.environment(PYTHONPATH=str(tree), OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
 
 
 def shorten(tree: Path) -> None:

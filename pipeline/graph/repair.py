@@ -9,8 +9,6 @@ from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.graph import declared, doors, lock_file, locks, one_build, stand_ins
 
-ROOM = 2**20  # bytes; a disk with less is full
-
 
 def repair(known: Mapping[str, declared.Stage]) -> list[str]:
     """Undo what a killed run can leave behind, and return a sentence for each thing done.
@@ -53,12 +51,3 @@ def check_writable(files: Iterable[str]) -> None:
                 f"{folder.relative_to(paths.ROOT)} must take results, and is no folder that this user can write to; "
                 f"make it writable (`chmod -R u+w {folder.relative_to(paths.ROOT)}`, or mount it so)."
             )
-
-
-def full_disk() -> str | None:
-    """Return a sentence that names a folder of the project whose disk is full, None where there is room."""
-    for name in (".", "logs", "reports", "data", ".dvc", lock_file.MEMORY):
-        place = paths.ROOT / name
-        if place.is_dir() and shutil.disk_usage(place).free < ROOM:
-            return f"There is no space left on the disk of {place}; free some, and the same command goes on."
-    return None

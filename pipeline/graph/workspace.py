@@ -21,7 +21,7 @@ from pipeline.graph.write import dumped, gallery
 from pipeline.published.rows import RowsFile
 
 COPIED = (
-    *("pipeline", "workflow", "data/published", "data/noise.json", "reports/benchmarks"),
+    *("pipeline", "workflow", "data/published", "reports/benchmarks"),
     *("dvc.yaml", ".dvc/config", ".dvcignore"),
 )
 NOT_COPIED = ("__pycache__", "dvc.lock")  # of its own

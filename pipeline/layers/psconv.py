@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.layers.grouped_dilated import conv2d
 from pipeline.layers.kaiming import KaimingConv2d, check_channels, check_kernel_size
+from pipeline.layers.native.convolution import NativeConv
 from pipeline.layers.psconv_cpu import CpuGroupedConv
 from pipeline.layers.psconv_cuda import CudaConv
 from pipeline.layers.psconv_folded import FoldedConv, foldable
@@ -62,6 +63,7 @@ class PSConv2d(KaimingConv2d):
         self._distinct = self._lattice.distinct()
         self._plan = make_plan(self._lattice)
         self._on_cpu = CpuGroupedConv(self._plan, stride, kernel_size) if self._plan else None
+        self._native = NativeConv(self._lattice, self._plan, stride, kernel_size) if self._plan else None
         self._on_cuda = CudaConv(self._lattice, self._plan, stride) if self._plan else None
         self._folded = FoldedConv(self._on_cpu, stride, kernel_size) if foldable(self._plan) else None
         masks = self._lattice.masks() if self._is_thin(torch.bfloat16) else None
@@ -73,9 +75,19 @@ class PSConv2d(KaimingConv2d):
             return True
         return not self._lattice.depthwise and self._plan.width < _GROUP_WIDTH.get(dtype, 24)
 
+    def without_kernel(self) -> PSConv2d:
+        """Compute this layer without the C++ kernel from now on, and return it."""
+        self._native = None
+        return self
+
+    def has_kernel(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Tell whether PSConv's C++ kernel computes this layer (`python -m pipeline.layers.native` builds it)."""
+        return self._native is not None and device.type == "cpu" and not is_traced() and self._native.ready(dtype)
+
     def folded(self, device: torch.device, dtype: torch.dtype) -> FoldedConv | None:
         """Return this convolution with channel orders that its neighbours take over, where there is one."""
         usable = type(self) is PSConv2d and device.type == "cpu" and self.bias is None and not is_traced()
+        usable = usable and not self.has_kernel(device, dtype)
         return self._folded if usable and not self._is_thin(dtype) else None
 
     def dilation_lattice(self) -> Tensor:
@@ -106,6 +118,8 @@ class PSConv2d(KaimingConv2d):
         if len(self._distinct) == 1:
             dilation = self._distinct[0]
             return conv2d(x, weight, None, stride, dilation * (self.kernel_size[0] // 2), dilation, self.groups)
+        if self.has_kernel(x.device, x.dtype):
+            return self._native(x, weight, self.weight)
         if self._is_thin(x.dtype) and (self._plan is None or x.device.type == "cpu"):
             return masked_conv2d(x, weight, self._masks, self._distinct, stride, self.groups)
         if is_traced() or x.device.type not in ("cpu", "cuda"):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from pipeline.layers.grouped_dilated import is_channels_last
-from pipeline.layers.kept import Kept
-from pipeline.layers.psconv_grouped import grouped_conv2d, inverse
+from pipeline.layers.psconv_function import CpuConv
+from pipeline.layers.psconv_grouped import inverse
 from pipeline.layers.psconv_kernels import TermKernels
 from pipeline.layers.psconv_lattice import Plan, Term
 from pipeline.layers.psconv_onednn import convolution_backward, convolve
@@ -27,29 +27,15 @@ _CL = torch.channels_last
 _PART_BYTES, _PART_WEIGHTS = 2e6, 3
 
 
-class CpuGroupedConv:
-    """`grouped_conv2d` of one layer, in eager mode on the CPU; twice differentiable."""
+class CpuGroupedConv(CpuConv):
+    """`grouped_conv2d` of one layer as oneDNN's grouped convolutions."""
 
     def __init__(self, plan: Plan, stride: int, kernel_size: int) -> None:
-        self.plan, self.stride = plan, stride
+        super().__init__(plan, stride)
         self.forward_kernels = TermKernels(plan, plan.terms)
         self.backward_kernels = TermKernels(plan, plan.terms_by_input)
         self.forward_steps = [Step.of(term, plan, stride, kernel_size) for term in plan.terms]
         self.backward_steps = [Step.of(term, plan, stride, kernel_size) for term in plan.terms_by_input]
-
-        self.kept = Kept()
-
-    def __call__(self, x: Tensor, weight: Tensor, source: Tensor | None = None) -> Tensor:
-        """Convolve x [N, C_in, H, W] with the dense weight [C_out, C_in/groups, k, k] of the same type.
-
-        Args:
-            source: what the weight is a copy of, if it is one; without gradients its packed kernels are kept.
-        """
-        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
-            self.kept.drop()
-            return _Function.apply(x, weight, self)
-        kernels = self.kept.of([source], weight.dtype, lambda: self.pack(weight)) if source is not None else None
-        return self.forward(x, weight, kernels)
 
     def pack(self, weight: Tensor) -> list[Tensor]:
         """Return every term's kernels."""
@@ -153,26 +139,6 @@ class CpuGroupedConv:
         if not self.plan.interleaved or self.plan.columns == 1:
             return weight
         return _shuffle(weight.contiguous(memory_format=_CL), 1, weight.shape[1] // self.plan.columns)
-
-
-class _Function(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight, conv):
-        ctx.save_for_backward(x, weight)  # keeping the reordered copies would double the memory: remake them
-        ctx.conv = conv
-        return conv.forward(x, weight)
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:2]
-        if not torch.is_grad_enabled():
-            return *ctx.conv.backward(grad, x, weight, *needs), None
-        # create_graph=True: second derivatives go through plain operations.
-        y = grouped_conv2d(x, weight, ctx.conv.plan, ctx.conv.stride)
-        wanted = [tensor for tensor, need in zip((x, weight), needs, strict=True) if need]
-        found = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
-        return *(next(found) if need else None for need in needs), None
 
 
 class Step(NamedTuple):

@@ -14,7 +14,7 @@ _ROUNDS = 5
 
 
 class CudaConv:
-    """Runs one layer in the way that was fastest for inputs of this size, type and need of gradients.
+    """Runs one layer in the way that was fastest for inputs of about this size, of this type and need of gradients.
 
     Where timing is not allowed (deterministic algorithms, CUDA graph capture), the grouped convolutions run.
 
@@ -39,7 +39,7 @@ class CudaConv:
             return grouped_conv2d(x, weight, self.plan, self.stride)
         needs = torch.is_grad_enabled() and x.requires_grad, torch.is_grad_enabled() and weight.requires_grad
         channels_last = x.is_contiguous(memory_format=torch.channels_last)
-        key = (x.shape, x.dtype, x.device, channels_last, needs, torch.backends.cudnn.allow_tf32)
+        key = (_size(x), x.dtype, x.device, channels_last, needs, torch.backends.cudnn.allow_tf32)
         if key not in self.choices:
             if torch.cuda.is_current_stream_capturing() or not x.numel():
                 return grouped_conv2d(x, weight, self.plan, self.stride)
@@ -53,7 +53,8 @@ class CudaConv:
 
             def masked(x: Tensor, weight: Tensor) -> Tensor:
                 if x.device not in masks:
-                    masks[x.device] = self.lattice.masks().to(x.device)
+                    with torch.inference_mode(False):  # masks of a prediction may serve a training later
+                        masks[x.device] = self.lattice.masks().to(x.device)
                 return masked_conv2d(
                     x, weight, masks[x.device], self.lattice.distinct(), self.stride, self.lattice.groups
                 )
@@ -63,6 +64,11 @@ class CudaConv:
             if fused is not None:
                 self._ways["fused"] = fused
         return self._ways
+
+
+def _size(x: Tensor) -> int:
+    """Return the next power of two to a batch's pixels: trainings at many sizes shall not measure at each of them."""
+    return (x.numel() // x.shape[1]).bit_length()
 
 
 def _fused(lattice: Lattice, plan: Plan, stride: int) -> Convolution | None:

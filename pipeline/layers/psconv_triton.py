@@ -14,8 +14,12 @@ from torch import Tensor
 
 from pipeline.layers.psconv_lattice import Plan
 
+# Sizes of maps, which differ from batch to batch: one compiled kernel serves all. Strides stay specialised, because
+# those of channels_last maps are multiples of the channels, and loads are wide where they are multiples of 16.
+_SIZES = ("pixels", "in_height", "in_width", "out_height", "out_width")
 
-@triton.jit
+
+@triton.jit(do_not_specialize=_SIZES)
 def _forward_kernel(
     x_ptr, w_ptr, y_ptr, table_ptr,
     pixels, in_height, in_width, out_height, out_width,
@@ -61,7 +65,7 @@ def _forward_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _input_kernel(
     g_ptr, w_ptr, gx_ptr, table_ptr,
     pixels, in_height, in_width, out_height, out_width,
@@ -109,7 +113,7 @@ def _input_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _weight_kernel(
     g_ptr, x_ptr, gw_ptr, table_ptr,
     pixels, in_height, in_width, out_height, out_width,
@@ -183,7 +187,7 @@ class TritonConv:
         y = x.new_empty((len(x), *sizes, weight.shape[0])).permute(0, 3, 1, 2)
         height, _, blocks = self._blocks(weight)
         pixels = len(y) * sizes[0] * sizes[1]
-        tiles = _tiles(height, blocks["width"])
+        tiles = _tiles(height, blocks["width"], weight.dtype)
         if pixels:
             grid = (triton.cdiv(pixels, tiles["BM"]), self.plan.output_blocks * triton.cdiv(height, tiles["BN"]))
             _forward_kernel[grid](
@@ -198,7 +202,7 @@ class TritonConv:
         found = x.new_empty((len(x), *x.shape[2:], x.shape[1])).permute(0, 3, 1, 2)
         _, width, blocks = self._blocks(weight)
         pixels = len(x) * x.shape[2] * x.shape[3]
-        tiles = _tiles(width, blocks["height"])
+        tiles = _tiles(width, blocks["height"], weight.dtype)
         if pixels:
             grid = (triton.cdiv(pixels, tiles["BM"]), self.plan.input_blocks * triton.cdiv(width, tiles["BN"]))
             _input_kernel[grid](
@@ -212,7 +216,7 @@ class TritonConv:
         x = x.contiguous(memory_format=torch.channels_last)
         height, width, blocks = self._blocks(weight)
         pixels = len(grad) * grad.shape[2] * grad.shape[3]
-        tiles = {"BM": _power(height, 64), "BN": _power(width, 64), "BK": 32}
+        tiles = _weight_tiles(height, width)
         cells = self.plan.output_blocks * self.plan.columns
         cells *= triton.cdiv(height, tiles["BM"]) * triton.cdiv(width, tiles["BN"])
         taps = weight.shape[-1] ** 2
@@ -278,8 +282,20 @@ def _constants(weight: Tensor) -> dict[str, object]:
     return {"SIZE": weight.shape[-1], "PRECISION": "tf32" if tf32 else "ieee"}
 
 
-def _tiles(out: int, depth: int) -> dict[str, int]:
-    return {"BM": 128, "BN": _power(out, 128), "BK": _power(depth, 64)}
+def _tiles(out: int, depth: int, dtype: torch.dtype) -> dict[str, int]:
+    """Return the tiles of an output with `out` channels that sums over `depth`, and the warps that share one.
+
+    In fp32, tiles 64 deep would need 128 KB of shared memory, and GPUs of sm_86, 89 and 120 have 99. In bf16, they
+    would not fit the registers of blocks of 64 channels, nor 4 warps those of 128.
+    """
+    width = _power(out, 128)
+    deep = 64 if width == 128 and dtype != torch.float32 else 32
+    return {"BM": 128, "BN": width, "BK": _power(depth, deep), "num_warps": 8 if width == 128 else 4}
+
+
+def _weight_tiles(height: int, width: int) -> dict[str, int]:
+    """Return the tiles of a weight's gradient, for blocks of `height` by `width` channels."""
+    return {"BM": _power(height, 64), "BN": _power(width, 64), "BK": 32}
 
 
 def _power(size: int, most: int) -> int:

@@ -1,7 +1,8 @@
 """Compare all five papers' methods on somebody's images: `python -m pipeline.own.compare --images ... `.
 
-It checks the folder, writes a preset, says what the comparison will cost, builds the quickstart's graph, repeats the
-baselines for the run-to-run noise, and writes `reports/<name>/compare.md`. Called again it goes on where it stopped.
+It checks the folder, writes a preset, says what the comparison will cost, builds the quickstart's graph with several
+trainings of everything, and writes `reports/<name>/compare.md`. Called again it goes on where it stopped, and with more
+SEEDS only the new ones train.
 """
 
 import argparse
@@ -19,21 +20,22 @@ from pipeline.graph import doors
 from pipeline.graph.build import build, say
 from pipeline.graph.exits import BuildError, exit_code
 from pipeline.own import data as own_data
-from pipeline.verdicts.results import preset_digest
 
 SHOWN = "## Every method"  # the page up to here is printed at the end
 
 
 def compare(options: argparse.Namespace) -> None:
     """Run the comparison. Raises BuildError where a stage failed, InputError for a wrong folder or wrong options."""
-    if options.seeds == 1 or options.seeds < 0:
-        raise InputError(f"SEEDS is {options.seeds}, but a spread needs at least 2 runs (3 are better), or 0 for none.")
+    if options.seeds < 1:
+        raise InputError(f"SEEDS is {options.seeds}, but every method is trained at least once; 3 or more can tell.")
     own_data.load_size(options.size)  # a wrong word should not wait for the folder to be read
     say(f"1/5 Checking {options.annotations} and every image")
     folder = own_data.read_folder(
         options.name, options.images, options.annotations, options.val_images, options.val_annotations, options.data
     )
-    path = own_data.write_preset(options.name, options.size, folder)
+    path = own_data.write_preset(options.name, options.size, folder, options.seeds)
+    if options.seeds < 3:
+        say(f"  warning: with SEEDS={options.seeds} hardly any difference can be told from chance; 3 or more can tell.")
     for remark in folder.remarks:
         say(f"  {remark}")
     say(f"  {folder.train_images:,} images to train on, {folder.val_images:,} to validate on: {config.relative(path)}")
@@ -48,33 +50,22 @@ def compare(options: argparse.Namespace) -> None:
     for line, is_warning in summary(found_json(paths.ROOT / paths.manifest(options.name)) or {"splits": {}}):
         say(f"  warning: {line}" if is_warning else f"  {line}")
     say(f"  {paths.data_page(options.name)} says what was left out, and why")
-    seeds = 0 if noise_is_known(options.name, options.seeds) else options.seeds
     if not options.no_budget:
         say("3/5 What it will cost")
-        run_module("pipeline.benchmarks.budget", "quickstart", options.name, cores=options.cores, seeds=seeds)
+        run_module("pipeline.benchmarks.budget", "quickstart", options.name, cores=options.cores)
     if options.only_budget:
         return
     say("4/5 Training, testing and scoring")
     build(["quickstart"], options.cores)
-    if seeds:
-        say(f"  Repeating two baselines {seeds} times: how far do runs differ that only a seed tells apart?")
-        run_module("pipeline.benchmarks.seeds", None, options.name, jobs=options.cores, seeds=seeds)
     say("5/5 Comparing")
     build(["compare"], options.cores)
     page = paths.compared(options.name)
     say("\n" + read_text(paths.ROOT / page).partition(SHOWN)[0].rstrip() + f"\n\nAll of it: {page}")
 
 
-def noise_is_known(name: str, seeds: int) -> bool:
-    """Tell whether the preset's run-to-run noise was measured for its present contents, by at least so many runs."""
-    entry = (found_json(paths.ROOT / paths.NOISE) or {}).get(name) or {}
-    runs = [group["seeds"] for group in entry.get("groups", {}).values()]
-    return entry.get("preset_digest") == preset_digest(config.load_preset(name)) and min(runs, default=0) >= seeds
-
-
-def run_module(module: str, target: str | None, preset: str, **options: int) -> None:
+def run_module(module: str, target: str, preset: str, **options: int) -> None:
     """Run one of the project's modules and show what it prints. Raises BuildError where it fails."""
-    command = [sys.executable, "-m", module, *([target] if target else []), "--preset", preset]
+    command = [sys.executable, "-m", module, target, "--preset", preset]
     command += [word for key, value in options.items() for word in (f"--{key}", str(value))]
     done = subprocess.run(command, cwd=paths.ROOT, env=doors.environment())
     if done.returncode:
@@ -91,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--data", default="", help="how to read it: words KEY=VALUE, e.g. boxes=xyxy exif=upright")
     found.add_argument("--size", default="mini", help="mini, small, full, or a file like those in workflow/sizes")
     found.add_argument("--name", default="compare", help="of the preset and of the folder below reports/")
-    found.add_argument("--seeds", type=int, default=3, help="repeated runs of the baselines (default: 3; 0: none)")
+    found.add_argument("--seeds", type=int, default=3, help="trainings of every method and baseline (default: 3)")
     found.add_argument("--cores", type=int, default=os.cpu_count(), help="stages side by side (default: all cores)")
     found.add_argument("--only-budget", action="store_true", help="stop when it is known what it will cost")
     found.add_argument("--no-budget", action="store_true", help="start without saying what it will cost")

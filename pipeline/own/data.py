@@ -214,8 +214,12 @@ def check_name(name: str) -> Path:
     return path
 
 
-def write_preset(name: str, size: str, folder: Folder) -> Path:
-    """Write a folder's preset at a size; return its path. Raises InputError for a bad name, or another's preset."""
+def write_preset(name: str, size: str, folder: Folder, blocks: int = 3) -> Path:
+    """Write a folder's preset at a size, with so many trainings of everything, and return its path.
+
+    Raises:
+        InputError: a bad name, or another's preset.
+    """
     path = check_name(name)
     found = load_size(size)
     content = msgspec.to_builtins(found)
@@ -229,6 +233,7 @@ def write_preset(name: str, size: str, folder: Folder) -> Path:
         "title": f"{name} (own photographs, {Path(size).stem} size)",
         "data": {"kind": "coco", "train": folder.train._asdict(), "val": folder.val._asdict(), **folder.rules},
         **given,
+        "blocks": blocks,
         "original_factor": folder.original_factor,
         "model": without_defaults(found.model),
         "training": training,

@@ -6,39 +6,19 @@ Gains, intervals and verdicts are those of the quickstart's tables; a gain that 
 
 from functools import partial
 from statistics import median
-from typing import NamedTuple
 
 from pipeline import markdown as md
 from pipeline import paths
-from pipeline.evaluation.intervals import gain_sd, smallest_detectable_gain
 from pipeline.files import found_json, write_text
 from pipeline.reporting.context import numbers_of, recipe_of
-from pipeline.verdicts.comparison import gain_noise, headline_tables
+from pipeline.verdicts.baselines import headline_tables
+from pipeline.verdicts.estimates import estimate_gain
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import CANNOT_TELL, Word
 from pipeline.verdicts.table_lines import Method, baseline_ap50, methods_of
-from pipeline.verdicts.trainings import paired_sd
 
 SIZES = {"ap": "all objects", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
-MORE_IMAGES, MORE_RUNS = 4, 5
-
-
-class Noise(NamedTuple):
-    """What a method's gain in one metric is judged by, as fractions of 1."""
-
-    sd_images: float  # of the gain, by paired bootstrap over images
-    sd_run: float  # of one training
-    dof: int  # of sd_run
-
-    def visible(self, images: float = 1.0, runs: int = 1) -> float:
-        """Return the smallest gain that can be told from none with so many times the images, so many trainings each."""
-        return smallest_detectable_gain(self.sd_images / images**0.5, self.sd_run, self.dof, runs=(runs, runs))
-
-    @property
-    def image_part(self) -> float:
-        """Part of the gain's variance that comes from the choice of validation images."""
-        total = gain_sd(self.sd_images, self.sd_run) ** 2
-        return self.sd_images**2 / total if total else 0.0
+MORE = 4  # times the images or the trainings
 
 
 def write_comparison(preset: str) -> None:
@@ -66,9 +46,7 @@ def compare_page(results: Results) -> str:
 def visible_section(results: Results, methods: list[Method]) -> str:
     """Return the smallest gain that these images and runs can show, by object size."""
     images, objects = counted(results)
-    groups = set().union(*(results.noise_groups(paths.split_evaluation(m.evaluation)[0]) for m in methods))
-    seeds = sorted({group["dof"] + 1 for name, group in results.noise.items() if name in groups})
-    runs = f"{seeds[0]} runs" if seeds else "no repeated run"
+    blocks = trainings(methods)
     able = [method for method in methods if learnt(method)]
     halves = {
         size: [half for m in able if (half := m.gains[metric].half_width) is not None] for metric, size in SIZES.items()
@@ -84,7 +62,8 @@ def visible_section(results: Results, methods: list[Method]) -> str:
         return f"{md.number(min(found))} to {md.number(max(found))}" if found else md.MISSING
 
     text = (
-        f"**The smallest difference that {images} validation images and {runs} of each baseline can show: "
+        f"**The smallest difference that {images} validation images and {md.plural(blocks, 'training')} of each "
+        "experiment can show: "
         f"{', '.join(f'{size} {found}' for size, found in middle.items())} points of AP.** "
         f'Below it the advice is "{CANNOT_TELL}".\n\n'
     )
@@ -95,10 +74,10 @@ def visible_section(results: Results, methods: list[Method]) -> str:
             f"{100 * results.preset.verdicts.min_baseline_ap50:.0f}, and the noise of a network that learnt too little "
             "says nothing of one that did. Train longer.\n\n"
         )
-    if not seeds:
+    if blocks == 1:
         text += (
-            "Nothing can be told: the run-to-run noise of this preset is not in `data/noise.json`; "
-            f"`python -m pipeline.benchmarks.seeds --preset {results.name} --seeds 3` measures it.\n\n"
+            "Nothing can be told from one training of each: how far two trainings of one method lie apart is unknown. "
+            f"Raise `blocks` in {paths.preset_file(results.name)} to 3 or more; only the new ones are trained.\n\n"
         )
     columns = [
         md.Column("Objects", lambda size: size),
@@ -113,6 +92,11 @@ def counted(results: Results) -> tuple[str, dict[str, int]]:
     """Return the number of validation images as text, then the number of objects by size."""
     split = (found_json(paths.statistics(results.name)) or {}).get("splits", {}).get("val")
     return (f"{split['images']:,}", dict(split["object_counts"])) if split else ("an unknown number of", {})
+
+
+def trainings(methods: list[Method]) -> int:
+    """Return how many trainings of each experiment there are: of the one with the fewest, or 1."""
+    return min((method.blocks for method in methods if method.ap is not None), default=1) or 1
 
 
 def learnt(method: Method) -> bool:
@@ -185,36 +169,34 @@ def chance(methods: list[Method]) -> str:
     )
 
 
-def noise_of(results: Results, method: Method, metric: str) -> Noise | None:
-    """Return what a gain is judged by, None where a part of it is not known."""
-    sd_images = paired_sd(results, method.baseline, method.evaluation, metric)
-    sd_run, dof = gain_noise(results, method.evaluation, method.baseline, metric)
-    return None if sd_images is None or sd_run is None or not dof else Noise(sd_images, sd_run, dof)
-
-
 def more_section(results: Results, methods: list[Method]) -> str:
     """Return what more images, or more trainings, would let one see."""
     able = [method for method in methods if learnt(method)]
-    every = {size: [noise_of(results, method, metric) for method in able] for metric, size in SIZES.items()}
-    known = {size: found for size, noises in every.items() if (found := [noise for noise in noises if noise])}
+    every = {
+        size: [estimate_gain(results, method.evaluation, method.baseline, metric) for method in able]
+        for metric, size in SIZES.items()
+    }
+    known = {size: part for size, found in every.items() if (part := [one for one in found if one and one.known])}
     if not known:
         return "Unknown, as the noise is.\n"
 
     def visible(images: int, runs: int, size: str) -> str:
-        return md.number(100 * median(noise.visible(images, runs) for noise in known[size]))
+        return md.number(100 * median(one.half_width(images=images, blocks=runs) for one in known[size]))
 
-    images, runs = f"And {MORE_IMAGES} times the images", f"With {MORE_RUNS} trainings of each"
+    blocks, more = trainings(methods), MORE * trainings(methods)
+    images, runs = f"And {MORE} times the images", f"With {more} trainings of each"
 
     def part(size: str) -> str:
-        return md.percent(median(noise.image_part for noise in known[size]), 0)
+        parts = [one.variances() for one in known[size]]
+        return md.percent(median(sampled / (trained + sampled or 1.0) for trained, sampled in parts), 0)
 
     columns = [
         md.Column("Objects", lambda size: size),
         md.Column("% of the variance from images", part, "r"),
-        md.Column("With 1 training of each", partial(visible, 1, 1), "r"),
-        md.Column(images, partial(visible, MORE_IMAGES, 1), "r"),
-        md.Column(runs, partial(visible, 1, MORE_RUNS), "r"),
-        md.Column(images, partial(visible, MORE_IMAGES, MORE_RUNS), "r"),
+        md.Column(f"With {md.plural(blocks, 'training')} of each", partial(visible, 1, blocks), "r"),
+        md.Column(images, partial(visible, MORE, blocks), "r"),
+        md.Column(runs, partial(visible, 1, more), "r"),
+        md.Column(images, partial(visible, MORE, more), "r"),
     ]
     return (
         "Smallest visible gain in points, median of methods. Where little of the variance comes from images, more "
@@ -231,8 +213,7 @@ def about(results: Results) -> list[str]:
         f"{32 * preset.pixel_factor:.0f} px, large from {96 * preset.pixel_factor:.0f} px (square root of the area) in "
         "the files' own pixels.",
         *recipe_of(results),
-        "Every method is compared inside its own paper's recipe, against that recipe's baseline; one training of each "
-        "where its name says no more.",
+        "Every method is compared inside its own paper's recipe, against that recipe's baseline.",
     ]
     return [*lines, *baselines(results), "[All tables](index.md); [what was read, left out and why](data.md)."]
 

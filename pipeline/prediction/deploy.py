@@ -13,7 +13,7 @@ from pipeline.models import build_classifier, build_detector
 from pipeline.models.export import export_onnx, named_outputs, run_onnx
 from pipeline.models.measure import FULL_INPUT
 from pipeline.spec import Spec
-from pipeline.training.checkpoint import load_weights
+from pipeline.training.checkpoint import load_trained, load_weights
 from pipeline.training.inputs import read_scales
 from pipeline.training.precision import set_threads
 
@@ -62,7 +62,7 @@ def load_network(spec: Spec) -> tuple[nn.Module, str, tuple[int, int]]:
     tensors, metadata = load_weights(file)
     network = build_detector(spec, scales=read_scales(metadata)).backbone
     own = {name: value for name, value in tensors.items() if name.startswith("backbone.")}
-    network.load_state_dict({name.removeprefix("backbone."): value for name, value in own.items()})
+    load_trained(network, {name.removeprefix("backbone."): value for name, value in own.items()}, file)
     size = tuple(max(32, round(side * preset.factor / 32) * 32) for side in FULL_INPUT)
     return network.eval(), "trained", size
 
@@ -74,7 +74,7 @@ def load_classifier(spec: Spec) -> tuple[nn.Module, str]:
         tensors, _ = load_weights(file)
         classes = next((tensors[name].numel() for name in ("fc.bias", "classifier.bias") if name in tensors), 1000)
         network = build_classifier(spec, classes)
-        network.load_state_dict(tensors)
+        load_trained(network, tensors, file)
         return network.eval(), "trained"
     if not init.is_file():
         raise untrained(spec, "pretrain", init)

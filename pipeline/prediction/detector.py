@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 from torchvision.ops import batched_nms
 from tqdm import tqdm
 
-from pipeline import paths
+from pipeline import blocks, paths
 from pipeline.config import resolve
 from pipeline.data import transforms
 from pipeline.data.detection_set import DetectionSet, load_scaled
@@ -38,10 +39,11 @@ BATCH = 8
 NMS = 0.5  # IoU of Faster R-CNN's suppression
 IPN_SIGMA = 0.55  # SNIPER's soft-NMS over resolutions
 Detections = dict[str, Tensor]
+Loader = Callable[[Dataset, range], Iterable[Any]]  # gives some batches of a data set
 
 
 def predict(spec: Spec, test: str) -> None:
-    """Detect objects in every validation image as the test says, and write `paths.detections`.
+    """Detect objects in every validation image as the test says, with every block, and write `paths.detections`.
 
     A test that searches its ranges also writes `paths.ranges`.
     """
@@ -50,25 +52,34 @@ def predict(spec: Spec, test: str) -> None:
             f"{spec.name} has no test {test!r}{nearest(test, spec.experiment.tests)}; it has "
             f"{sorted(spec.experiment.tests)}."
         )
-    preset, options = spec.preset, spec.experiment.tests[test]
-    set_threads(preset)
-    device = pick_device()
+    set_threads(spec.preset)
     split = load_split(spec.manifest, "val")
+    found = [predict_block(one, test, split) for one in spec.in_blocks()]
+    evaluation = paths.evaluation_name(spec.name, test)
+    if spec.experiment.tests[test].search_ranges:
+        write_json(paths.ranges(spec.preset.name, evaluation), blocks.summary([ranges for _, ranges in found]))
+    detections = blocks.listed([results for results, _ in found])
+    write_json(paths.detections(spec.preset.name, evaluation), detections, indent=None)
+
+
+def predict_block(spec: Spec, test: str, split: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return one block's detections as COCO results, and what the search for ranges found, if the test has one."""
+    preset, options = spec.preset, spec.experiment.tests[test]
+    device = pick_device()
     data = DetectionSet(split, spec.data.limit_val)
     give_proposals(data, spec, "val", options.proposals)
     detect = load_detect(spec, options, data.classes, device)
     by_level = detect_levels(detect, data, spec, options, device)
-    tests = [options] * len(data)
+    tests, ranges = [options] * len(data), None
     if options.search_ranges:
-        tests = load("range_search").searched_tests(spec, test, by_level, data, split)
+        tests, ranges = load("range_search").searched_tests(spec, test, by_level, data, split)
     results: list[dict[str, Any]] = []
     for row, entry in enumerate(data.entries):
         levels = [level[row] for level in by_level]
         proposes = spec.experiment.detector == "d_rfcn_rpn"
         merged = join_resolutions(levels) if proposes else merge(levels, tests[row], preset, suppression_of(spec))
         results.extend(coco_results(entry["id"], merged, data.size(row)))
-    evaluation = paths.evaluation_name(spec.name, test)
-    write_json(paths.detections(preset.name, evaluation), results, indent=None)
+    return results, ranges
 
 
 def suppression_of(spec: Spec) -> float:
@@ -76,16 +87,16 @@ def suppression_of(spec: Spec) -> float:
     return spec.experiment.region.nms if spec.experiment.region else NMS
 
 
-def load_detector(spec: Spec, classes: int, device: torch.device) -> nn.Module:
-    """Return the trained detector of a specification, ready to detect."""
-    file = paths.weights(spec.preset.name, spec.name)
-    tensors, metadata = load_weights(file)
+def load_detector(spec: Spec, classes: int, device: torch.device, file: Path | None = None) -> nn.Module:
+    """Return the trained detector of a specification, ready to detect; its weights are in `file` or the project's."""
+    file = file or paths.weights(spec.preset.name, spec.name)
+    tensors, metadata = load_weights(file, spec.block)
     model = build_detector(spec, classes, read_scales(metadata))
     load_trained(model, tensors, file)
     return model.to(device, memory_format=torch.channels_last).eval()
 
 
-def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -> Detect:
+def load_detect(spec: Spec, options: Test, classes: int, device: torch.device, file: Path | None = None) -> Detect:
     """Return a test's detector: a trained network, with mirrored images, or several networks together.
 
     Where ranges filter detections or soft-NMS decays them, nothing is suppressed before (SNIPER's aggregation).
@@ -93,7 +104,7 @@ def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -
     Raises:
         InputError: an ensemble of detectors that do not classify given regions.
     """
-    model = load_detector(spec, classes, device)
+    model = load_detector(spec, classes, device, file)
     if options.merge != "nms" or options.valid_ranges is not None:
         keep_candidates(model)
     regions = spec.experiment.detector == "d_rfcn_rcn"
@@ -103,13 +114,13 @@ def load_detect(spec: Spec, options: Test, classes: int, device: torch.device) -
             f"{spec.experiment.detector}, so leave members out of its tests."
         )
     if regions and (options.members or options.flip):
-        others = [resolve(member, spec.preset.name) for member in options.members]
+        others = [resolve(member, spec.preset.name).of_block(spec.block) for member in options.members]
         return average_regions([model, *(load_detector(other, classes, device) for other in others)], options.flip)
     return with_flip(model) if options.flip else model
 
 
 def detect_levels(
-    detect: Detect, data: DetectionSet, spec: Spec, options: Test, device: torch.device
+    detect: Detect, data: DetectionSet, spec: Spec, options: Test, device: torch.device, loader: Loader = prefetched
 ) -> list[list[Detections]]:
     """Return the detections of every image at each resolution of a test.
 
@@ -122,7 +133,7 @@ def detect_levels(
     by_level = []
     ranges = options.valid_ranges or ((0.0, None),) * len(options.short_sides)
     for short, long, valid_range in zip(options.short_sides, options.long_sides, ranges, strict=True):
-        level = detect_all(detect, data, preset, short, long, precision, device, f"{spec.name} {short}")
+        level = detect_all(detect, data, preset, short, long, precision, device, f"{spec.run} {short}", loader)
         if proposes:
             bounds = scaled_range(valid_range, preset)
             level = [{name: value[:top] for name, value in valid_part(found, bounds).items()} for found in level]
@@ -131,7 +142,13 @@ def detect_levels(
 
 
 @torch.inference_mode()
-def detect_all(
+def detect_all(*arguments: Any) -> list[Detections]:
+    """Return what `detect_each` does; tensors that the network then keeps are of no use to a training."""
+    return detect_each(*arguments)
+
+
+@torch.no_grad()
+def detect_each(
     detect: Detect,
     data: DetectionSet,
     preset: Preset,
@@ -140,14 +157,15 @@ def detect_all(
     precision: str,
     device: torch.device,
     title: str,
+    loader: Loader = prefetched,
 ) -> list[Detections]:
     """Return the detections of every image at one resolution, with `boxes` [D, 4] xyxy in file pixels."""
     groups = orientations([data.size(row) for row in range(len(data))])
     order = sorted(range(len(data)), key=lambda row: (groups[row], row))
     found: list[Detections] = [{} for _ in order]
     batches = TestBatches(data, order, short, long, preset.factor)
-    ahead = prefetched(batches, range(len(batches)))
-    for rows, images, regions in tqdm(ahead, title, len(batches), file=sys.stderr, mininterval=2.0):
+    loaded = loader(batches, range(len(batches)))
+    for rows, images, regions in tqdm(loaded, title, len(batches), file=sys.stderr, mininterval=2.0):
         images = [image.to(device, non_blocking=True) for image in images]
         given = {name: [part[name].to(device, non_blocking=True) for part in regions] for name in regions[0]}
         with autocast(precision, device):

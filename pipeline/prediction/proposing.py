@@ -28,7 +28,10 @@ def propose(spec: Spec) -> None:
     limits = {"train": spec.data.limit_train, "val": spec.data.limit_val}
     for split, limit in limits.items():
         data = DetectionSet(load_split(spec.manifest, split), limit)
-        model = load_detector(spec, data.classes, device)
-        by_level = detect_levels(model, data, spec, tests[TEST], device)
         numbers = [entry["id"] for entry in data.entries]
-        write_proposals(paths.proposals(preset.name, spec.name, split), numbers, by_level, tests[TEST].short_sides)
+        first, *further = (
+            detect_levels(load_detector(one, data.classes, device), data, one, tests[TEST], device)
+            for one in spec.in_blocks()
+        )
+        file = paths.proposals(preset.name, spec.name, split)
+        write_proposals(file, numbers, first, tests[TEST].short_sides, further)

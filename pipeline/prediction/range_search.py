@@ -10,13 +10,12 @@ from typing import Any
 import msgspec
 from tqdm import tqdm
 
-from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
 from pipeline.errors import InputError
-from pipeline.evaluation.coco import evaluate_detections, scaled_area_ranges
+from pipeline.evaluation.coco import evaluate_detections
+from pipeline.evaluation.protocol import scaled_area_ranges
 from pipeline.evaluation.range_search import Range, Ranges, search_ranges
 from pipeline.evaluation.scoring import evaluated_part
-from pipeline.files import write_json
 from pipeline.options import Test
 from pipeline.prediction.detector import Detections, coco_results, merge, suppression_of
 from pipeline.spec import Spec
@@ -27,8 +26,8 @@ MOST = 1000  # images of a half that are searched on
 
 def searched_tests(
     spec: Spec, test: str, by_level: list[list[Detections]], data: DetectionSet, split: dict[str, Any]
-) -> list[Test]:
-    """Return the test of every image with ranges that are best on other images, and write what was found.
+) -> tuple[list[Test], dict[str, Any]]:
+    """Return the test of every image with ranges that are best on other images, and what was found.
 
     Every other validation image is one half; each half is merged with the ranges that were searched on the other, so no
     image has a part in the choice of its own ranges.
@@ -68,7 +67,7 @@ def searched_tests(
         return msgspec.structs.replace(options, valid_ranges=ranges)
 
     found = []
-    with tqdm(desc=f"{spec.name} ranges", file=sys.stderr, mininterval=2.0) as bar:
+    with tqdm(desc=f"{spec.run} ranges", file=sys.stderr, mininterval=2.0) as bar:
 
         def score(rows: Sequence[int], ranges: Ranges) -> float | None:
             bar.update()
@@ -79,25 +78,22 @@ def searched_tests(
             found.append(search_ranges(partial(score, rows), start, sweeps=preset.search_sweeps))
     tests = [with_ranges(found[1 - row % 2].ranges) for row in range(len(data))]
     everything = range(len(data))
-    write_json(
-        paths.ranges(preset.name, paths.evaluation_name(spec.name, test)),
-        {
-            "experiment": spec.name,
-            "test": test,
-            "short_sides": list(options.short_sides),
-            "start": [list(pair) for pair in start],
-            "halves": [
-                {
-                    "images": min(len(half), MOST),
-                    "tried": one.tried,
-                    "ranges": [list(pair) for pair in one.ranges],
-                    "ap_start": ap([with_ranges(start)] * len(half[:MOST]), half[:MOST]),
-                    "ap": one.score,
-                }
-                for half, one in zip(halves, found, strict=True)
-            ],
-            "ap_held_out_start": ap([with_ranges(start)] * len(data), everything),
-            "ap_held_out": ap(tests, everything),
-        },
-    )
-    return tests
+    facts = {
+        "experiment": spec.name,
+        "test": test,
+        "short_sides": list(options.short_sides),
+        "start": [list(pair) for pair in start],
+        "halves": [
+            {
+                "images": min(len(half), MOST),
+                "tried": one.tried,
+                "ranges": [list(pair) for pair in one.ranges],
+                "ap_start": ap([with_ranges(start)] * len(half[:MOST]), half[:MOST]),
+                "ap": one.score,
+            }
+            for half, one in zip(halves, found, strict=True)
+        ],
+        "ap_held_out_start": ap([with_ranges(start)] * len(data), everything),
+        "ap_held_out": ap(tests, everything),
+    }
+    return tests, facts

@@ -64,13 +64,14 @@ def card(results: Results, name: str) -> str:
     spec = config.resolve(name, results.name)
     experiment, size = spec.experiment, results.size(name) or {}
     training = results.training(name)
+    blocks = training.get("blocks", [training])
     text = f"# {name}\n\n{what_it_is(name)} [All cards](README.md), [experiment]({UP}/"
     text += f"{paths.experiment_file(name).as_posix()}).\n\n## Data and training\n\n"
     text += f"- Data: {DATA[results.preset.data.kind]}, split `train`.\n"
     text += f"- Preset `{results.name}`, recipe `{experiment.recipe}`: {spec.recipe.source}.\n"
     optimizer = results.preset.training.optimizer or spec.recipe.optimizer
     text += f"- {training['steps']:,} steps of {spec.batch} images with {optimizer} at a rate of {spec.lr:g}, "
-    text += f"seed {spec.seed}, {training.get('precision', 'unknown')} precision.\n"
+    text += f"{training.get('precision', 'unknown')} precision; {md.plural(len(blocks), 'training')}.\n"
     text += f"- Starts from init `{experiment.init}` ({training.get('init_matched', 0)} tensors taken over, "
     text += f"{training.get('init_unmatched', 0)} new).\n"
     for found in differences(name, experiment):

@@ -13,6 +13,7 @@ from pipeline.published.papers import NAMES
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table, load_published
 from pipeline.reporting.context import comparability, numbers_of
+from pipeline.reporting.scorecard_section import scorecard_section
 from pipeline.reporting.sources import experiment_link
 from pipeline.verdicts.comparison import METRICS, RECALLS
 from pipeline.verdicts.results import Results, load_experiment
@@ -61,6 +62,9 @@ def catalogue_page(results: Results) -> str:
     text += f"{md.plural(len(entries), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
     text += f"**{decided} of {compared}** compared rows decided. A row stands in several tables where the paper prints "
     text += "it in several. [Back](README.md).\n"
+    if results.judges:
+        tables = {entry.table.id: read_table(results.name, entry.table.id) for entry in entries}
+        text += f"\n## All comparisons together\n\n{scorecard_section(tables)}"
     for paper in paths.PAPERS:
         rows = [entry for entry in entries if entry.table.id.startswith(f"{paper}_")]
         text += f"\n## {NAMES[paper]}\n\n{md.table(COLUMNS, rows)}"

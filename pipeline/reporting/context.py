@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pipeline import config, differences, paths
 from pipeline.markdown import Column, listing, percent, plural
 from pipeline.options import Test
-from pipeline.published.columns import kind_of
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table
+from pipeline.verdicts.estimates import Spread
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import BY_SIGN, ONE_TRAINING, gain_rule
-from pipeline.verdicts.trainings import Spread
 
 DATA = {
     "scaleworld": "ScaleWorld (rendered scenes, made here)",
@@ -20,23 +19,12 @@ DATA = {
     "voc": "photographs of a PASCAL VOC folder",
 }
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
-BASELINES = {  # by group of `fitting_groups`
-    "fpn": "baselines with an FPN",
-    "l1": "baselines with an FPN and L1 losses",
-    "c4": "baselines on C4 features",
-    "dense": "baselines without proposals",
-    "none": "baselines without one",
-    "proposals": "networks of proposals",
-    "masks": "baselines with masks",
-    "voc": "baselines by PASCAL VOC's recipe",
-    "pretraining": "baselines with a pre-training each (for rows whose backbones differ)",
-}
 
 
-def beside_table(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
+def beside_table(results: Results, evaluations: Sequence[str], evaluated: bool = True) -> str:
     """Return the bullet list that stands under a table made of some evaluations."""
     experiments = list(dict.fromkeys(paths.split_evaluation(name)[0] for name in evaluations))
-    lines = [numbers_of(results), sizes_of(results, evaluations, seeds, evaluated), comparability(results)]
+    lines = [numbers_of(results), sizes_of(results, evaluations, evaluated), comparability(results)]
     lines += recipe_of(results)
     lines += [f"Differs from the paper: {text}." for text in differing(experiments)]
     return "".join(f"- {line}\n" for line in lines)
@@ -73,7 +61,7 @@ def heading(results: Results, table: Table) -> str:
 
 def judged(results: Results, columns: Sequence[Column]) -> list[Column]:
     """Return the columns of a table without verdicts and noise where the preset decides nothing."""
-    return [column for column in columns if results.judges or not column.header.startswith(("Verdict", "Seeds"))]
+    return [column for column in columns if results.judges or not column.header.startswith(("Verdict", "Blocks"))]
 
 
 def data_of(results: Results) -> str:
@@ -83,7 +71,7 @@ def data_of(results: Results) -> str:
     return remark.rstrip(")") if bracket and kind != "scaleworld" else DATA[kind]
 
 
-def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evaluated: bool = True) -> str:
+def sizes_of(results: Results, evaluations: Sequence[str], evaluated: bool = True) -> str:
     """Return how large some evaluations are, in images only where `evaluated`; of classifiers, what they saw."""
     if evaluations and all(is_classifier(name) for name in evaluations):
         return _sizes_of_classifiers(results, evaluations)
@@ -98,9 +86,14 @@ def sizes_of(results: Results, evaluations: Sequence[str], seeds: int = 1, evalu
         f"short side {listing([str(side) for side in sides])} px",
         *_proposals(results, evaluations),
         f"{_span(steps)} training steps of {_span(batches)} images" if steps and batches else "no training summary",
-        f"{plural(seeds, 'training')} of each experiment",
+        f"{_blocks(trainings)} of each experiment",
     ]
     return "; ".join(parts if evaluated else parts[1:]).capitalize() + "."
+
+
+def _blocks(trainings: Sequence[dict]) -> str:
+    counts = sorted({len(found.get("blocks", [found])) for found in trainings}) or [1]
+    return f"{_span(counts)} training{'s' * (counts[-1] > 1)}"
 
 
 def _proposals(results: Results, evaluations: Sequence[str]) -> list[str]:
@@ -168,42 +161,23 @@ def comparability(results: Results) -> str:
 
 
 def one_rule(results: Results) -> str:
-    """Return the rule of all verdicts with the noise of every kind of baseline, for pages that show several tables."""
-    return _rule(results, sorted(results.noise))
+    """Return the rule of all verdicts, for pages that show several tables."""
+    return gain_rule(100 * results.preset.verdicts.min_baseline_ap50)
 
 
 def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
-    """Return the rule of the verdict in one line, with the noise that some evaluations are judged by."""
+    """Return the rule of the verdict of some evaluations in one line."""
     if evaluations and all(is_classifier(name) for name in evaluations):  # `rule.RULES` says what their interval is
         return f"Verdict: a gain is `undecided` unless its 95 % interval excludes zero; {BY_SIGN}"
-    groups = set().union(*(results.noise_groups(paths.split_evaluation(name)[0]) for name in evaluations))
-    return _rule(results, sorted(groups & set(results.noise)))
-
-
-def _rule(results: Results, groups: list[str]) -> str:
-    counts = [f"{results.noise[group]['dof'] + 1} equal {BASELINES[group]}" for group in groups]
-    noise = f"the run-to-run noise of {listing(counts)}"
-    if not counts:
-        noise = "run-to-run noise, which nobody measured for this preset yet (`data/noise.json`)"
-    return gain_rule(noise, 100 * results.preset.verdicts.min_baseline_ap50, bool(results.seed_methods))
+    return one_rule(results)
 
 
 def spread_cell(found: Spread) -> str:
-    """Return `3: 21.5 ± 0.5` for several trainings, `1, ± 0.5` for one with the preset's noise, `1` without any."""
-    sd = percent(found.sd) if found.sd is not None else None
-    if found.values:
-        return f"{found.count}: {percent(found.mean)} ± {sd}"
-    return f"1, ± {sd}" if sd else "1"
+    """Return `3: ± 0.5` for several blocks, `1` for one."""
+    return f"{found.count}" if found.sd is None else f"{found.count}: ± {percent(found.sd)}"
 
 
-def spread_sentence(metric: str) -> str:
-    """Return what the column of seeds holds."""
-    if kind_of(metric) == "error":
-        return "Seeds ±: trainings behind the number with their mean and standard deviation; `1` is a single training."
-    return (
-        "Seeds ±: `3: 21.5 ± 0.5` are mean and standard deviation of three further trainings of this row with other "
-        "seeds (`seeds.md`); `1, ± 0.5` is one training, and the deviation of such baselines under this preset."
-    )
+SPREAD = "Blocks ±: how many trainings the row is the mean of, and the deviation of one of them; `1` is a single one."
 
 
 def _span(values: Sequence[int]) -> str:

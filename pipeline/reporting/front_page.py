@@ -19,11 +19,13 @@ def front_page(results: Results) -> str:
     """Return the page that links all others, with what was looked at besides AP."""
     text = f"# Report of preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
     text += "- [The answer](index.md): which method helps small objects here, and can one tell?\n"
+    text += "- [How far the evidence carries](evidence.md): what could be told from nothing, and running it again\n"
     text += "- [All tables](catalogue.md): every table that the papers print, published beside ours\n"
     text += "- [Claims](claims.md): what the papers claim, what holds here, and what cannot be told\n"
     text += "- [Methods side by side](methods.md): by object size, cost and latency, and combinations no paper tried\n"
     text += "- [Figures of the papers](paper_figures/README.md), drawn from these results\n"
     text += "- [Model cards](cards/README.md): every trained network behind the quickstart\n"
+    text += "- [What the papers' sizes cost](../full/plan.md): GPU-hours, wall time and disk of every table\n"
     links = [f"[{NAMES[paper]}](papers/{paper}.md)" for paper in paths.PAPERS]
     text += f"- The papers: {md.listing(links)}\n"
     return text + analyses_section(results)

@@ -1,14 +1,18 @@
 """A gallery a paper: the same validation images as annotated, as its baseline sees them, and as its method does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline import markdown as md
 from pipeline import paths
+from pipeline.blocks import unlisted
 from pipeline.data.manifest import load_split, size_counts
 from pipeline.data.pixels import LEVELS, as_rgb
 from pipeline.errors import InputError, reading
+from pipeline.evaluation import evaluate_detections
+from pipeline.evaluation.scoring import evaluated_part
 from pipeline.files import read_json, replacing, write_text
 from pipeline.published.papers import NAMES, check_paper
 from pipeline.published.rows import drawn, load_rows
@@ -42,9 +46,9 @@ def draw_paper(results: Results, split: dict, pair: tuple[str, str]) -> tuple[Im
     truths = {image: [] for image in images}
     truths |= group([a for a in split["annotations"] if not a["iscrowd"] and a["image_id"] in images])
     runs, thresholds = [], []
-    for file in files:
+    for file, detections in zip(files, median_block(files, evaluated_part(split, len(images))), strict=True):
         with reading(file, "run its predict stage again"):
-            found = group(read_json(file))
+            found = group(detections)
             threshold, _ = best_threshold(truths, found)
             runs.append({image: shown_at(threshold, truths[image], found.get(image, [])) for image in truths})
         thresholds.append(threshold)
@@ -55,6 +59,17 @@ def draw_paper(results: Results, split: dict, pair: tuple[str, str]) -> tuple[Im
         picture = open_picture(Path(split["images_root"]), images[image])
         rows.append(draw_row(picture, why, truths[image], [run[image] for run in runs], names))
     return stack(rows, pair, thresholds, results.name), thresholds
+
+
+def median_block(files: Sequence[Path], truth: dict) -> list[list[dict]]:
+    """Return the detections of a baseline and a method in the block whose gain in AP is the median one."""
+    both = [unlisted(read_json(file)) for file in files]
+    pairs = list(zip(*both, strict=False))
+    if len(pairs) == 1:
+        return list(pairs[0])
+    aps = [[evaluate_detections(truth, found)["ap"] or 0.0 for found in pair] for pair in pairs]
+    order = sorted(range(len(pairs)), key=lambda number: aps[number][1] - aps[number][0])
+    return list(pairs[order[len(order) // 2]])
 
 
 def open_picture(root: Path, entry: dict) -> Image.Image:

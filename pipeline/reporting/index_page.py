@@ -9,8 +9,9 @@ from pipeline import paths
 from pipeline.files import found_json, write_text
 from pipeline.published.papers import NAMES, PAIRS
 from pipeline.reporting.context import DATA, comparability, judged, numbers_of, shared_trainings
+from pipeline.reporting.scorecard_section import scorecard_section
 from pipeline.reporting.sources import table_address
-from pipeline.verdicts.comparison import headline_tables
+from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.table_lines import Method, baseline_ap50, count_verdicts, main_metric, methods_of, read_table
 
@@ -41,8 +42,7 @@ def index_page(results: Results) -> str:
         text += f"{numbers_of(results)} {comparability(results)}\n\n"
     text += md.table(judged(results, METHODS), sorted(methods, key=_order))
     text += f"\nAP in percent, gains in points over the method's own baseline{INTERVALS if results.judges else ''}, "
-    text += "cost as a multiple of that baseline's."
-    text += " Of twenty methods that do nothing, one reads as decided by chance.\n" if results.judges else "\n"
+    text += "cost as a multiple of that baseline's.\n"
     text += f"\n## Run and decided\n\n{decided_section(results)}" if results.judges else ""
     text += f"\n## Gain by object size\n\n![Gain by object size](figures/ap_by_size.png)\n\n{comparability(results)} "
     text += "[Data](figures/ap_by_size.csv).\n"
@@ -83,7 +83,7 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
         of = md.plural(len(halves), "method")
         lines.append(f"A gain in AP small must exceed about {median(halves):.1f} points to be seen (median of {of}).")
     elif run:
-        lines.append("Nothing can be decided: the run-to-run noise of this preset is not in `data/noise.json`.")
+        lines.append("Nothing can be decided from one training each; `blocks` of the preset says how many there are.")
     return [*lines, f"{numbers_of(results)} {comparability(results)}"]
 
 
@@ -122,6 +122,7 @@ def decided_section(results: Results) -> str:
         span = f"{ap50[0]:.1f}" if ap50[0] == ap50[-1] else f"{ap50[0]:.1f} to {ap50[-1]:.1f}"
         floor = 100 * results.preset.verdicts.min_baseline_ap50
         text += f"\nThe {len(ap50)} baselines reach AP50 {span}; below {floor:.0f} a row reads `undertrained`.\n"
+    text += f"\n### All comparisons together\n\n{scorecard_section(found)}"
     return text
 
 

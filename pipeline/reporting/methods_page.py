@@ -17,7 +17,7 @@ from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word
 
 UP = "../.."  # from the page to the project's root
-FIELDS = ("group", "method", "evaluation", "baseline", "metric", "ours", "gain", "low", "high", "verdict", "trainings")
+FIELDS = ("group", "method", "evaluation", "baseline", "metric", "ours", "gain", "low", "high", "verdict", "blocks")
 
 
 def write_methods(preset: str) -> None:
@@ -57,12 +57,10 @@ def methods_page(
 def gains_table(items: list[Compared]) -> str:
     """Return the gains of some pairs by object size."""
 
-    def name(item: Compared) -> str:
-        return _named(item.pair) + (f", means of {item.trainings} trainings" if item.trainings > 1 else "")
-
     columns = [
-        md.Column("Method", name),
+        md.Column("Method", lambda item: _named(item.pair)),
         md.Column("AP", lambda item: md.NOT_RUN if item.ap is None else md.percent(item.ap), "r"),
+        md.Column("Blocks", lambda item: "" if item.ap is None else item.blocks, "r"),
         *(md.Column(f"{NAMES[m]} gain", lambda item, m=m: gain_cell(item.gains[m]), "r") for m in METRICS),
     ]
     return md.table(columns, items)
@@ -136,7 +134,7 @@ def csv_rows(group: str, item: Compared) -> list[dict[str, Any]]:
         numbers = {"gain": gain.ours, "low": gain.verdict.low, "high": gain.verdict.high}
         numbers["ours"] = item.ap if metric == "ap" else None
         cells = {key: "" if value is None else md.percent(value) for key, value in numbers.items()}
-        told = {"verdict": gain.verdict.word, "trainings": gain.trainings}  # several: the gain is between means
+        told = {"verdict": gain.verdict.word, "blocks": gain.blocks}
         rows.append(about | {"metric": metric} | cells | told)
     return rows
 

@@ -12,6 +12,7 @@ PAGES = dict.fromkeys(paths.PAPERS, "pipeline.reporting.pages:write_page") | {
     "catalogue": "pipeline.reporting.catalogue:write_catalogue",
     "claims": "pipeline.reporting.claims_page:write_claims",
     "methods": "pipeline.reporting.methods_page:write_methods",
+    "evidence": "pipeline.reporting.evidence_page:write_evidence",
     "cards": "pipeline.reporting.cards:write_cards",
     "report": "pipeline.reporting.front_page:write_front_page",
 }

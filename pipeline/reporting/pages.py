@@ -11,7 +11,7 @@ from pipeline.published.rows import drawn, load_rows
 from pipeline.published.tables import exists, find_table, load_published
 from pipeline.reporting.context import DATA, comparability, judged, numbers_of
 from pipeline.reporting.facts import learnt_facts
-from pipeline.verdicts.comparison import headline_tables
+from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.table_lines import count_verdicts, read_headlines
 

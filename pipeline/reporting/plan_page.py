@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from pipeline.analysis.gpus import V100_TFLOPS
 from pipeline.markdown import Column, csv_text, number, plural, table
 
 if TYPE_CHECKING:
-    from pipeline.analysis.plan import Job, TableCost
+    from pipeline.analysis.plan import Job, Plan, TableCost
 
 SHOWN = 12  # shared stages on the page
 
@@ -23,6 +24,7 @@ class Setting:
     preset: str
     title: str
     gpus: int
+    gpu: str  # their name
     memory: float  # GiB of each
     tflops: float
     measured_on: str  # a GPU's name, empty where all is worked out
@@ -30,13 +32,15 @@ class Setting:
     wall_hours: float
     gpus_a_job: int
     chosen: Sequence[str] = ()
+    kinds: Sequence[Plan] = ()  # the same jobs on other GPUs
+    loaded_on: str = ""  # the processor on which loading was measured
 
 
 def plan_page(costs: Sequence[TableCost], jobs: Collection[Job], shared: Sequence, setting: Setting) -> str:
     """Return the Markdown text of `reports/<preset>/plan.md`."""
     hours = sum(job.seconds for job in jobs) / 3600
     trained = [job for job in jobs if job.kind in ("train", "pretrain") and job.seconds]
-    weights, scratch = sum(job.bytes for job in jobs) / 1e9, max((job.scratch for job in jobs), default=0.0) / 1e9
+    kept, scratch = sum(job.bytes for job in jobs) / 1e9, max((job.scratch for job in jobs), default=0.0) / 1e9
     memory = max((job.memory for job in jobs if job.memory is not None), default=None)
     alone = sum(cost.alone for cost in costs)
     data = sum(setting.data.values())
@@ -45,8 +49,8 @@ def plan_page(costs: Sequence[TableCost], jobs: Collection[Job], shared: Sequenc
     mode = "each job on one GPU" if setting.gpus_a_job == 1 else f"each job on {setting.gpus_a_job} GPUs"
     lines = [
         f"# What preset `{setting.preset}` costs\n",
-        f"{setting.title}; {what}; {plural(setting.gpus, 'GPU')} of {setting.memory:g} GiB. Scoring, tables and "
-        "figures run on processors in minutes and are not counted.\n",
+        f"{setting.title}; {what}; {plural(setting.gpus, 'GPU')} ({setting.gpu}, {setting.memory:g} GiB). Scoring, "
+        "tables and figures run on processors in minutes and are not counted.\n",
         "## In all\n",
         table(
             (Column("", itemgetter(0)), Column("", itemgetter(1), "r")),
@@ -57,23 +61,48 @@ def plan_page(costs: Sequence[TableCost], jobs: Collection[Job], shared: Sequenc
                 ("GPU-hours without sharing between tables", number(alone, 1)),
                 ("memory of a whole batch, at most", known(memory)),
                 ("disk: data", f"{data:.0f} GB" if data else "nothing beyond the project's own"),
-                ("disk: weights, detections and proposals", f"{weights:.2f} GB"),
+                ("disk: weights, detections and proposals", f"{kept:.2f} GB"),
+                ("disk: DVC's copy of these, where its `cache.type` copies", f"{kept:.2f} GB"),
                 ("disk: checkpoints of the trainings that run at one time", f"{scratch * side_by_side:.2f} GB"),
             ],
         ),
+        *kinds_section(setting),
         "## Tables, in the cheapest order\n",
         "Each next table is the one that costs least after those before it; its GPU-hours `more` are what it adds. "
         f"Wall time is that of the table alone on {plural(setting.gpus, 'GPU')}; GiB is what a whole batch takes, GB "
-        "what stays on disk.\n",
+        "what stays on disk (without DVC's copy), processors are those that load images while a GPU computes.\n",
         table(TABLES, costs),
         "## What is shared\n",
         shared_text(shared, alone, hours),
         "## What the numbers rest on\n",
         basis(jobs, setting),
         f"Made by `python -m pipeline.stages.plan --preset {setting.preset} --gpus {setting.gpus}`; "
-        "`--table NAME` plans one table, `--tflops` another GPU.\n",
+        "`--table NAME` plans one table, `--gpu KIND` is for other GPUs, `--tflops` and `--memory` for any.\n",
     ]
     return "\n".join(lines)
+
+
+def kinds_section(setting: Setting) -> list[str]:
+    """Return the plan on every kind of GPU, with the processors that keep each busy."""
+    if not setting.kinds:
+        return []
+    return [f"## On {plural(setting.gpus, 'GPU')} of each kind\n", table(KINDS, setting.kinds)]
+
+
+def ratio(number_of: float | None) -> str | None:
+    """Return a number of processors."""
+    return None if number_of is None else f"{number_of:.1f}"
+
+
+KINDS = (
+    Column("GPU", lambda plan: plan.gpu.name),
+    Column("GiB", lambda plan: f"{plan.gpu.memory:g}", "r"),
+    Column("TFLOP/s", lambda plan: f"{plan.gpu.tflops:.1f}", "r"),
+    Column("GPU-hours", lambda plan: number(plan.hours, 1), "r"),
+    Column("wall time", lambda plan: spell(plan.wall), "r"),
+    Column("GPUs a job", lambda plan: plan.each, "r"),
+    Column("processors a GPU", lambda plan: ratio(plan.processors), "r"),
+)
 
 
 def known(memory: float | None) -> str:
@@ -91,6 +120,7 @@ TABLES = (
     Column("wall time", lambda cost: spell(cost.wall), "r"),
     Column("GiB", lambda cost: None if cost.memory is None else f"{cost.memory:.0f}", "r"),
     Column("GB", lambda cost: f"{cost.disk:.2f}", "r"),
+    Column("processors a GPU", lambda cost: ratio(cost.processors), "r"),
     Column("", lambda cost: "nearly free" if cost.nearly_free else ""),
 )
 SHARED = (  # of (job, names of tables)
@@ -114,6 +144,7 @@ def plan_csv(costs: Sequence[TableCost]) -> str:
             "wall_hours_alone": round(cost.wall, 4),
             "disk_gb_alone": round(cost.disk, 4),
             "memory_gib": "" if cost.memory is None else round(cost.memory, 2),
+            "processors_a_gpu": "" if cost.processors is None else round(cost.processors, 2),
             "nearly_free": int(cost.nearly_free),
         }
         for cost in costs
@@ -145,16 +176,25 @@ def basis(jobs: Collection[Job], setting: Setting) -> str:
         else "No step was measured on a GPU: all hours are worked out from multiply-adds"
     )
     data = ": " * bool(setting.data) + ", ".join(f"{name} {size:.1f} GB" for name, size in setting.data.items())
+    loading = (
+        " Processors a GPU are seconds of loading over seconds of computing; a loader's speed is that on an "
+        f"{setting.loaded_on} (`reports/benchmarks/cpu_loading.md`), and where there are collages, half of the inputs "
+        "are. With fewer, GPUs wait."
+        if setting.loaded_on
+        else ""
+    )
     return (
         f"{measured}: {setting.tflops:.3g} TFLOP/s, two operations a multiply-add, a training step three times a "
-        "forward pass. The assumption without a measurement is 9.5, which Detectron2's published 0.21 s a step of 16 "
-        "images on 8 V100 for Faster R-CNN R50-FPN comes to; data-sheet rates are several times as high and are not "
-        "reached. Photographs count as 4:3, pyramid levels and drawn sides as equally frequent, frozen stages as "
-        "trained. Memory is the measured peak of one image's step in fp32 (on a CPU where no GPU has run it; a network "
-        "that was not measured takes the largest of its detector and neck), times the batch: bf16 takes about half. "
-        "Several GPUs on one training are taken to be 90 % efficient. Data sets when unpacked, at most"
-        + (data or ": none")
-        + ".\n"
+        f"forward pass. Without a measurement a V100 has {V100_TFLOPS}, which Detectron2's published 0.21 s a step"
+        " of 16 images on 8 V100 for Faster R-CNN R50-FPN comes to (data-sheet rates are several times as high "
+        "and are not reached); another GPU has as many times more as it trained SSD300 with a ResNet-50 faster in"
+        " mixed precision, in the throughputs that [Lambda "
+        "published](https://github.com/lambdal/deeplearning-benchmark/blob/master/pytorch/pytorch-train-throughput-fp16.csv)."
+        " Photographs count as 4:3, pyramid levels and drawn sides as equally frequent, frozen stages as trained."
+        " Memory is the measured peak of one image's step in fp32 (on a CPU where no GPU has run it; a network "
+        "that was not measured takes the largest of its detector and neck), times the batch: bf16 takes about "
+        f"half. Several GPUs on one training are taken to be 90 % efficient.{loading} Data sets when unpacked, at "
+        "most" + (data or ": none") + ".\n"
     )
 
 

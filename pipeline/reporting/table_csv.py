@@ -1,6 +1,5 @@
 """A table in long form, a line a row and metric: the CSV that pages and figures reuse; numbers are text as shown."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from pipeline import markdown as md
@@ -10,10 +9,10 @@ from pipeline.published.columns import name_of
 from pipeline.published.tables import Row, Table
 from pipeline.verdicts.claim_checks import CheckedClaim
 from pipeline.verdicts.comparison import Compared, metrics_of, readable_method
+from pipeline.verdicts.estimates import spread
 from pipeline.verdicts.printed_costs import PrintedCost
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word
-from pipeline.verdicts.trainings import seed_gain, spread
 
 
 def csv_rows(
@@ -32,11 +31,13 @@ def csv_rows(
             found, gain = spread(results, item.evaluation, metric), item.gains.get(metric)
             line = {"kind": "row", **base, "metric": metric, "unit": "percent"}
             line |= {"published": _printed(item.row.values.get(metric)), "sd": empty(found.sd, 100, 2)}
-            line |= {"ours": empty((item.metrics or {}).get(metric), 100), "seeds": found.count if item.metrics else ""}
+            line |= {
+                "ours": empty((item.metrics or {}).get(metric), 100),
+                "blocks": found.count if item.metrics else "",
+            }
             line |= {"verdict": plain_word(item)} if gain is None else _judged(gain.verdict)
             cells = {"published_gain": _printed(gain.published), "our_gain": empty(gain.ours, 100)} if gain else {}
             lines.append(line | cells)
-        lines += [{"kind": "seeds", **base, **line} for line in seed_lines(results, item, metrics_of(table))]
         lines += [{"kind": "cost", **base, **line} for line in cost_lines(results, item)]
     for cost in costs:
         line = {"kind": "printed cost", **_about(cost.row), "evaluation": cost.row.evaluation}
@@ -60,17 +61,6 @@ def claim_lines(claims: list[CheckedClaim]) -> list[dict[str, Any]]:
         | {"our_gain": empty(claim.gain.ours, claim.scale, 1 if claim.scale == 100 else 3)}
         | _judged(claim.gain.verdict)
         for claim in claims
-    ]
-
-
-def seed_lines(results: Results, item: Compared, metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the mean over further trainings of a row, and its gain over the baseline's mean, a line a metric."""
-    return [
-        {"metric": metric, "unit": "percent", "seeds": gain.trainings, "our_gain": empty(gain.ours, 100)}
-        | {"ours": empty(seed_gain(results, item.evaluation, metric).ours, 100)}
-        | _judged(gain.verdict)
-        for metric, gain in item.gains.items()
-        if gain.trainings > 1 and metric in metrics
     ]
 
 
@@ -113,7 +103,8 @@ def plain_word(item: Compared) -> Word:
 
 def _judged(verdict: Any) -> dict[str, str]:
     ends = {"low": empty(verdict.low, 100), "high": empty(verdict.high, 100)}
-    return {**ends, "verdict": verdict.word, "why": verdict.sentence}
+    words = {"verdict": verdict.word, "size": verdict.size, "why": verdict.sentence}
+    return {**ends, **words, "p": empty(verdict.p, 1, 4)}
 
 
 def _printed(value: float | None) -> str:

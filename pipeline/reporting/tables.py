@@ -8,23 +8,22 @@ from functools import partial
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import write_text
-from pipeline.published.columns import ERRORS, MASK, NAMES, RECALLS, name_of, sign_of
+from pipeline.published.columns import ERRORS, MASK, NAMES, RECALLS, name_of
 from pipeline.published.rows import needs_test_dev
 from pipeline.published.tables import Published, Row, Table, find_table
-from pipeline.reporting.context import beside_table, heading, judged, spread_cell, spread_sentence, verdict_rule
+from pipeline.reporting.context import SPREAD, beside_table, heading, judged, spread_cell, verdict_rule
 from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
 from pipeline.reporting.sources import left_out, sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
 from pipeline.reporting.table_csv import claim_lines, cost_lines, csv_rows, empty, plain_word
-from pipeline.verdicts import comparison
 from pipeline.verdicts.claim_checks import CheckedClaim, check_claims
-from pipeline.verdicts.comparison import APART, Compared, Gain, compare, further_gain, metrics_of
+from pipeline.verdicts.comparison import Compared, Gain, compare, metrics_of
+from pipeline.verdicts.estimates import spread
 from pipeline.verdicts.lengths import unequal_lengths
 from pipeline.verdicts.printed_costs import PrintedCost, costs_of
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word, rules_of
 from pipeline.verdicts.table_lines import FIELDS
-from pipeline.verdicts.trainings import spread
 
 SIZES = [f"{kind}ap_{size}" for kind in ("", MASK) for size in ("small", "medium", "large")]
 SHOWN = ["map", *ERRORS, "ap", *SIZES[:3], f"{MASK}ap", *SIZES[3:], *RECALLS]
@@ -82,7 +81,7 @@ def table_markdown(
     notes += "".join(f"- {sentence}\n" for sentence in unequal_lengths(results, compared))
     if needs_test_dev(table.split):
         notes += "- Printed rows of test-dev, whose labels are not public: ours are of the validation images.\n"
-    notes += _judging(results, table, compared, methods) if results.judges else ""
+    notes += _judging(results, table, compared) if results.judges else ""
     others = [c for c in table.columns if c not in NAMES]
     notes += f"- Printed but not compared here: {', '.join(others)}.\n" if others else ""
     text += notes
@@ -100,17 +99,10 @@ def table_markdown(
     return text
 
 
-def _judging(results: Results, table: Table, compared: list[Compared], methods: list[Compared]) -> str:
+def _judging(results: Results, table: Table, compared: list[Compared]) -> str:
     """Return what stands under a table of how its rows are judged."""
-    main = metrics_of(table)[0]
     notes = f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
-    lacks = partial(comparison.lacks_pretraining_noise, results)
-    apart = [item.row.name for item in methods if lacks(item.evaluation, item.baseline, main)]
-    if apart:
-        which = "All compared rows" if len(apart) == len(methods) else md.listing(apart)
-        notes += f"- {which}: {APART} So nothing is decided.\n"
-    notes += f"- {spread_sentence(main)}\n"
-    notes += "".join(f"- {sentence}\n" for sentence in _seed_sentences(results, methods, main))
+    notes += f"- {SPREAD}\n"
     return notes + "".join(f"- {rule}\n" for rule in rules_of(table.columns))
 
 
@@ -129,7 +121,7 @@ def _columns(results: Results, shown: list[str], main: str) -> list[md.Column]:
         *(md.Column(NAMES[metric], partial(value, metric), "r") for metric in shown),
         md.Column("Published gain", partial(of_gain, lambda _, gain: md.as_printed(gain.published, sign=True)), "r"),
         md.Column("Our gain", partial(of_gain, lambda _, gain: _our_gain(gain)), "r"),
-        md.Column("Seeds ±", lambda x: x.metrics and spread_cell(spread(results, x.evaluation, main)), "r"),
+        md.Column("Blocks ±", lambda x: x.metrics and spread_cell(spread(results, x.evaluation, main)), "r"),
         md.Column("Verdict", lambda x: partial(of_gain, _word)(x) or plain_word(x)),
     ]
 
@@ -148,7 +140,7 @@ def _size_cell(metric: str, item: Compared) -> str:
 def _our_gain(gain: Gain) -> str:
     if gain.ours is None:
         return md.NOT_RUN if gain.verdict.word == Word.NOT_RUN else md.MISSING
-    return gain.judged.text if gain.trainings == 1 else f"{gain.judged.text}, means of {gain.trainings}"
+    return gain.judged.text
 
 
 def _claim_ours(claim: CheckedClaim) -> str:
@@ -225,23 +217,6 @@ def _stand_in_sentences(published: Published, table: Table, methods: list[Compar
     return sentences
 
 
-def _seed_sentences(results: Results, methods: list[Compared], metric: str) -> list[str]:
-    """Return what several trainings of a row and its baseline say, where somebody ran them."""
-    sentences = []
-    for item in methods:
-        if item.gains[metric].trainings == 1:
-            continue
-        found = further_gain(results, item.evaluation, item.baseline, metric)
-        own = ", each from a pre-training of its own" if found.pretrained else ""
-        base, ours = (results.metrics(name)[metric] for name in (item.baseline, item.evaluation))
-        apart = md.gain(100 * sign_of(metric) * (ours - base), None, None)
-        sentences.append(
-            f"{item.row.name}: the gain is between the means of {found.runs[1]} trainings of it ({NAMES[metric]} "
-            f"{md.percent(found.ours)}) and {found.runs[0]} of its baseline ({md.percent(found.base)}){own} "
-            f"(`seeds.md`); the cells show one training of each, {apart} apart."
-        )
-    return sentences
-
-
 def _word(item: Compared, gain: Gain) -> str:
-    return f"{gain.verdict.word} (other baseline)" if item.stand_in else gain.verdict.word
+    word = f"{gain.verdict.word} (other baseline)" if item.stand_in else gain.verdict.word
+    return f"{word}; {gain.verdict.size}" if gain.verdict.size else word

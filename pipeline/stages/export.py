@@ -1,17 +1,31 @@
-"""Write a network as ONNX: `python -m pipeline.stages.export EXPERIMENT --preset PRESET`.
+"""Write a network as ONNX: `python -m pipeline.stages.export EXPERIMENT --preset PRESET [--folder FOLDER]`.
 
-A whole classifier, or a detector's backbone and neck, is written to data/runs/<preset>/<experiment>/backbone.onnx.
+A whole classifier, or a detector's backbone and neck, is written to data/runs/<preset>/<experiment>/backbone.onnx. With
+--folder, a finished detector is written whole: weights, config and model card, as torch.hub and Hugging Face take them.
 """
 
-from pipeline.cli import run_spec
-from pipeline.spec import Spec
+import argparse
+from pathlib import Path
+
+from pipeline import config
+from pipeline.cli import run
 
 
-def main(spec: Spec) -> None:
-    from pipeline.prediction.deploy import export_experiment
+def main(options: argparse.Namespace) -> None:
+    spec = config.resolve(options.name, options.preset)
+    if options.folder:
+        from pipeline.prediction.release import write_release
 
-    export_experiment(spec)
+        write_release(spec, Path(options.folder))
+    else:
+        from pipeline.prediction.deploy import export_experiment
+
+        export_experiment(spec)
+
+
+def extend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", help="write the whole detector into this folder instead")
 
 
 if __name__ == "__main__":
-    run_spec(main, __doc__)
+    run(main, __doc__, name="experiment", extend=extend)

@@ -2,18 +2,19 @@
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline import paths
+from pipeline import blocks, paths
 from pipeline.code_digest import training_digest
 from pipeline.errors import InputError, reading
 from pipeline.files import FULL, DiskFullError, replacing, sha256
@@ -21,6 +22,7 @@ from pipeline.models.weights import load_backbone
 from pipeline.spec import Spec
 
 SEAL = hashlib.sha256().digest_size
+FINISHED = "finished.safetensors"  # a trained block, in the folder of its checkpoints
 
 
 class Sealing:
@@ -88,8 +90,13 @@ class Checkpoints:
                     )
         return None
 
+    def forget(self) -> None:
+        """Delete both states."""
+        self.last.unlink(missing_ok=True)
+        self.previous.unlink(missing_ok=True)
+
     def remove(self) -> None:
-        """Delete both states, once the training is finished."""
+        """Delete both states and all that lies beside them, once the training is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -120,7 +127,7 @@ def checkpoint_folder(spec: Spec, script: str, *files: Path, also: str = "") -> 
     """
     present = [file for file in files if file.is_file()]
     parts = [training_digest(script, spec), torch.__version__, also, *(sha256(file) for file in present)]
-    return paths.scratch(spec.name, hashlib.sha256("/".join(parts).encode()).hexdigest()[:16])
+    return paths.scratch(spec.run, hashlib.sha256("/".join(parts).encode()).hexdigest()[:16])
 
 
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -135,16 +142,54 @@ def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] 
             raise
 
 
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a safetensors file; raise InputError where it is missing or broken."""
+def load_weights(path: Path, block: int = 1) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of one block in a safetensors file.
+
+    Raises:
+        InputError: the file is missing or broken, or has no such block.
+    """
     if not path.is_file():
         raise InputError(f"Weights {path} do not exist; run the stage that makes them (dvc repro names it).")
     try:
         with safe_open(path, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-        return load_file(path), metadata
+            metadata, there = opened.metadata() or {}, list(opened.keys())
+            names = blocks.names_of(1 if blocks.EVERY in metadata else block, there)
+            tensors = {own: opened.get_tensor(name) for name, own in names.items()}
     except (SafetensorError, OSError) as error:
         raise InputError(f"Weights {path} are broken ({error}); delete the file and run its stage again.") from error
+    if there and not tensors:
+        raise InputError(
+            f"Weights {path} have {blocks.count(there)} blocks, and block {block} is asked for; run their stage again."
+        )
+    return tensors, {own: metadata[name] for name, own in blocks.names_of(block, list(metadata)).items()}
+
+
+class Trained(NamedTuple):
+    """A finished training, before its files are written."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    history: str  # a table as CSV
+    summary: dict[str, Any]
+    scratch: Path  # of its checkpoints
+
+    def keep(self) -> None:
+        """Keep it in the place of its checkpoints, so that it need not be trained again beside further blocks."""
+        header = {"metadata": json.dumps(self.metadata), "history": self.history, "summary": json.dumps(self.summary)}
+        save_weights(self.scratch / FINISHED, self.tensors, header)
+        Checkpoints(self.scratch).forget()
+
+
+def finished(scratch: Path) -> Trained | None:
+    """Return the training that was kept in a folder; None where there is none."""
+    file = scratch / FINISHED
+    if not file.is_file():
+        return None
+    tensors, header = load_weights(file)
+    with reading(file, "delete the file, and this block is trained again"):
+        return Trained(
+            tensors, json.loads(header["metadata"]), header["history"], json.loads(header["summary"]), scratch
+        )
 
 
 def load_trained(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from pipeline import paths
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
-from pipeline.files import write_json, write_text
 from pipeline.models import build_detector
+from pipeline.models.batching import check_targets
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import set_normaliser
-from pipeline.parts import load
+from pipeline.parts import load, validates
 from pipeline.spec import Spec
-from pipeline.training.checkpoint import Checkpoints, checkpoint_folder, load_init, save_weights
+from pipeline.training.all_blocks import train_blocks
+from pipeline.training.checkpoint import Trained, checkpoint_folder, finished, load_init
 from pipeline.training.distributed import ALONE, World, joined
 from pipeline.training.epochs import Length, Units, training_length
 from pipeline.training.feeding import Feeder, build_feeder
-from pipeline.training.history import History
+from pipeline.training.history import COLUMNS, History
 from pipeline.training.inputs import give_proposals, read_inits, read_scales
 from pipeline.training.loop import train
 from pipeline.training.loss_share import share_sums
@@ -35,11 +36,11 @@ def train_detector(spec: Spec) -> None:
     Processes started by torchrun share every batch, and the first one writes.
     """
     with joined() as world:
-        train_together(spec, world)
+        train_blocks(spec, world, paths.weights(spec.preset.name, spec.name), lambda one: train_block(one, world))
 
 
-def train_together(spec: Spec, world: World) -> None:
-    """Train with all processes of a world."""
+def train_block(spec: Spec, world: World) -> Trained:
+    """Train one block with all processes of a world, or return it where it is finished."""
     preset = spec.preset
     spec = spec.with_milestones(preset.training.milestones)
     set_threads(preset)
@@ -51,6 +52,10 @@ def train_together(spec: Spec, world: World) -> None:
         load("masks").check_masks(load_split(manifest, "val"))  # they are scored after hours
     regions = give_proposals(data, spec, "train")
     inits, tensors, metadata = read_inits(spec)
+    folder = checkpoint_folder(spec, "train", manifest, *inits, *regions)
+    done = finished(folder)
+    if done is not None:
+        return done
     torch.manual_seed(spec.seed)
     model = build_detector(spec, data.classes, read_scales(metadata))
     if spec.recipe.new_layers == "he":
@@ -59,6 +64,8 @@ def train_together(spec: Spec, world: World) -> None:
     if spec.norm == "sync":
         model = world.synchronise_norms(model, device)
     model = model.to(device, memory_format=torch.channels_last)
+    if preset.training.compile:
+        model.backbone.compile()
     if preset.training.reduce_normaliser and world.size > 1:
         set_normaliser(model, world.normaliser(device))
     if spec.experiment.method.snip is not None:
@@ -68,17 +75,18 @@ def train_together(spec: Spec, world: World) -> None:
     units = load("pyramid").count_units(spec, data) if pyramid else Units()
     length = training_length(spec, len(data), units)
     feeder = build_feeder(spec, data, length.steps, world, length.ranges_from)
-    history = History(length.steps, preset.training.log_rows)
     precision = world.agreed(choose_precision(preset, device))
-    folder = checkpoint_folder(spec, "train", manifest, *inits, *regions)
+    validation, columns = None, COLUMNS
+    if validates(spec):
+        part = load("validating")
+        validation = part.Validation(spec, model, length.steps, precision, device, world)
+        columns = (*COLUMNS, *part.COLUMNS)
+    history = History(length.steps, preset.training.log_rows, columns)
     step_loss = DetectorStep(model, feeder, spec, device, world)
     timed = spec.with_milestones(length.milestone_shares)
-    facts = train(timed, model, step_loss, length.steps, folder, history, precision, device, feeder, world=world)
-    if not world.main:
-        return
-
-    save_weights(paths.weights(preset.name, spec.name), model.state_dict(), metadata)
-    write_text(paths.history(preset.name, spec.name), history.csv())
+    facts = train(
+        timed, model, step_loss, length.steps, folder, history, precision, device, feeder, None, world, validation
+    )
     summary = {
         "experiment": spec.name,
         "steps": length.steps,
@@ -97,8 +105,7 @@ def train_together(spec: Spec, world: World) -> None:
         **({"pyramid": pyramid_facts(spec, history, length, units)} if pyramid else {}),
         **facts,
     }
-    write_json(paths.training_summary(preset.name, spec.name), summary)
-    Checkpoints(folder).remove()
+    return Trained(model.state_dict(), metadata, history.csv(), summary, folder)
 
 
 class DetectorStep:
@@ -131,6 +138,8 @@ class DetectorStep:
         asked = time.perf_counter()
         images, targets, info = self.feeder.batch(number)
         self.info = {**info, "waited": time.perf_counter() - asked}
+        if self.device.type != "cpu":
+            check_targets(targets)  # here, where no GPU has to be waited for
         images = [image.to(self.device, non_blocking=True) for image in images]
         targets = [
             {name: value.to(self.device, non_blocking=True) for name, value in target.items()} for target in targets

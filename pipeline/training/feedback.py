@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.models.arriving import Arriving
 from pipeline.training.distributed import ALONE, World
 from pipeline.training.loss_share import share_of, share_sums
 
@@ -163,8 +164,7 @@ class Sums:
 
     def __init__(self) -> None:
         self._open: Tensor | None = None
-        self._closed: Tensor | None = None
-        self._copied: torch.cuda.Event | None = None
+        self._closed: Arriving | None = None
 
     def add(self, values: Tensor) -> None:
         """Add a micro-batch's values."""
@@ -172,18 +172,9 @@ class Sums:
 
     def close(self, world: World) -> None:
         """End the step: sum over processes and start the copy to the CPU."""
-        total, self._open = world.sum(self._open), None
-        self._closed = total.to("cpu", non_blocking=total.is_cuda)
-        self._copied = None
-        if total.is_cuda:
-            self._copied = torch.cuda.Event()
-            self._copied.record()
+        self._closed, self._open = Arriving(world.sum(self._open)), None
 
     def read(self) -> list[float] | None:
         """Return the last step's sums, or None where no step has ended since the last call."""
-        if self._closed is None:
-            return None
-        if self._copied is not None:
-            self._copied.synchronize()
-        values, self._closed = self._closed.tolist(), None
-        return values
+        closed, self._closed = self._closed, None
+        return None if closed is None else closed.tolist()

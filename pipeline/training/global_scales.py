@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline import paths
+from pipeline import blocks, paths
 from pipeline.data.detection_set import DetectionSet
 from pipeline.data.manifest import load_split
 from pipeline.errors import InputError, reading
@@ -30,26 +30,34 @@ AXES = {"h": "height", "w": "width"}
 def learn_scales(spec: Spec) -> None:
     """Average the predicted scales of a trained GSL network over random training images (POD, section 3.2).
 
-    Write every block's mean and standard deviation (h, w) over training and over validation images to `paths.scales`,
-    and how far both agree (POD, table 3 and section 4.4). Only the means over training images are decomposed.
+    Write the mean and standard deviation (h, w) of every layer over training and over validation images to
+    `paths.scales`, and how far both agree (POD, table 3 and section 4.4): the average over blocks, and each block's
+    own. Only the means over training images are decomposed.
     """
     preset = spec.preset
     if not spec.experiment.method.global_scale:
         raise InputError(f"{spec.name} has no global scale learner; name a *_gsl experiment.")
     set_threads(preset)
-    device = pick_device()
+    learnt = blocks.summary([scales_of(one) for one in spec.in_blocks()])
+    learnt["near_zero"] = near_zero(learnt["layers"])
+    write_json(paths.scales(preset.name, spec.name), learnt)
+
+
+def scales_of(spec: Spec) -> dict[str, Any]:
+    """Return what `learn_scales` writes of one block."""
+    preset, device = spec.preset, pick_device()
     limits = {"train": spec.data.limit_train, "val": spec.data.limit_val}
     splits = {name: DetectionSet(load_split(spec.manifest, name), limit) for name, limit in limits.items()}
     model = build_detector(spec, splits["train"].classes)
     file = paths.weights(preset.name, spec.name)
-    load_trained(model, load_weights(file)[0], file)
+    load_trained(model, load_weights(file, spec.block)[0], file)
     model = model.to(device, memory_format=torch.channels_last).eval()
     precision = choose_precision(preset, device)
     found = {}
     for name, data in splits.items():
         seen: dict[str, list[Tensor]] = {block: [] for block in scale_layers(model)}
         hooks = [layer.register_forward_pre_hook(recorder(seen[block])) for block, layer in scale_layers(model).items()]
-        for visit in visits(spec, data, preset.training.scale_images, f"{spec.name} scales, {name}", device):
+        for visit in visits(spec, data, preset.training.scale_images, f"{spec.run} scales, {name}", device):
             with autocast(precision, device):
                 model(visit.images)
         for hook in hooks:
@@ -59,20 +67,17 @@ def learn_scales(spec: Spec) -> None:
     shifts = [abs(layer[f"mean_{axis}"] - 1) for layer in found["train"]["layers"].values() for axis in AXES]
     dead = near_zero(found["train"]["layers"])
     if dead:
-        print(f"{spec.name}: WARNING: scales near 0, which see one tap of three: {', '.join(dead)}.", file=sys.stderr)
-    write_json(
-        paths.scales(preset.name, spec.name),
-        {
-            "experiment": spec.name,
-            "images": found["train"]["images"],
-            "classes": splits["train"].classes,
-            "largest_shift": round(max(shifts), 6),
-            "near_zero": dead,
-            "stability": stability(found["train"]["layers"], found["val"]["layers"]),
-            "layers": found["train"]["layers"],
-            "val": found["val"],
-        },
-    )
+        print(f"{spec.run}: WARNING: scales near 0, which see one tap of three: {', '.join(dead)}.", file=sys.stderr)
+    return {
+        "experiment": spec.name,
+        "images": found["train"]["images"],
+        "classes": splits["train"].classes,
+        "largest_shift": round(max(shifts), 6),
+        "near_zero": dead,
+        "stability": stability(found["train"]["layers"], found["val"]["layers"]),
+        "layers": found["train"]["layers"],
+        "val": found["val"],
+    }
 
 
 def near_zero(layers: dict[str, dict[str, float]]) -> list[str]:
@@ -136,23 +141,30 @@ def decompose_init(spec: Spec) -> None:
     preset = spec.preset
     file = paths.scales(preset.name, spec.name)
     learnt = read_json(file)
-    with reading(file, f"run `dvc repro --force learn_scales@{spec.name}`"):
-        scales: Scales = {n: (float(layer["mean_h"]), float(layer["mean_w"])) for n, layer in learnt["layers"].items()}
-        classes = int(learnt["classes"])
-    metadata = {"scales": json.dumps(scales)}
     method = msgspec.structs.replace(spec.experiment.method, global_scale=False, decomposed=True)
     experiment = msgspec.structs.replace(spec.experiment, method=method)
     target_spec = msgspec.structs.replace(spec, experiment=experiment)
-    trained, _ = load_weights(paths.weights(preset.name, spec.name))
-    pretrained, _ = load_weights(paths.init(preset.name, spec.experiment.init))
-    for suffix, source in (("fd", pretrained), ("fd_wt", trained)):
-        model = build_detector(target_spec, classes, scales)
-        load_init(model, source)
-        transfer(model, source)
-        state = model.state_dict()
-        if suffix == "fd":
-            state = {name: value for name, value in state.items() if is_pretrained(name, source)}
-        save_weights(paths.init(preset.name, f"{spec.name}_{suffix}"), state, metadata)
+    inits: dict[str, list[dict[str, Tensor]]] = {"fd": [], "fd_wt": []}
+    headers = []
+    for one in spec.in_blocks():
+        with reading(file, f"run `dvc repro --force learn_scales@{spec.name}`"):
+            own = blocks.unlisted(learnt)[one.block - 1]
+            scales: Scales = {n: (float(layer["mean_h"]), float(layer["mean_w"])) for n, layer in own["layers"].items()}
+            classes = int(own["classes"])
+        headers.append({"scales": json.dumps(scales)})
+        trained, _ = load_weights(paths.weights(preset.name, spec.name), one.block)
+        pretrained, _ = load_weights(paths.init(preset.name, spec.experiment.init), one.block)
+        for suffix, source in (("fd", pretrained), ("fd_wt", trained)):
+            model = build_detector(target_spec.of_block(one.block), classes, scales)
+            load_init(model, source)
+            transfer(model, source)
+            state = model.state_dict()
+            if suffix == "fd":
+                state = {name: value for name, value in state.items() if is_pretrained(name, source)}
+            inits[suffix].append(state)
+    for suffix, states in inits.items():
+        file = paths.init(preset.name, f"{spec.name}_{suffix}")
+        save_weights(file, blocks.joined(states), blocks.joined(headers))
 
 
 def transfer(model: nn.Module, source: dict[str, Tensor]) -> None:

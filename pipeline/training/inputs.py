@@ -33,7 +33,7 @@ def give_proposals(data: DetectionSet, spec: Spec, split: str, source: str | Non
             )
         return []
     path = paths.proposals(spec.preset.name, source, split)
-    data.proposals = read_proposals(path, [entry["id"] for entry in data.entries])
+    data.proposals = read_proposals(path, [entry["id"] for entry in data.entries], spec.block)
     return [path]
 
 
@@ -44,11 +44,13 @@ def read_inits(spec: Spec) -> tuple[list[Path], dict[str, Tensor], dict[str, str
     """
     experiment = spec.experiment
     files = [paths.init(spec.preset.name, experiment.init)]
-    tensors, metadata = load_weights(files[0])
+    tensors, metadata = load_weights(files[0], spec.block)
     if experiment.region is not None and experiment.region.second_init is not None:
         files.append(paths.init(spec.preset.name, experiment.region.second_init))
         body = "backbone.body."
-        second = {name: tensor for name, tensor in load_weights(files[1])[0].items() if name.startswith(body)}
+        second = {
+            name: tensor for name, tensor in load_weights(files[1], spec.block)[0].items() if name.startswith(body)
+        }
         tensors |= {f"backbone.second.{name.removeprefix(body)}": tensor for name, tensor in second.items()}
     return files, tensors, metadata
 

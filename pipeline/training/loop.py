@@ -31,6 +31,7 @@ from pipeline.training.schedule import learning_rate
 from pipeline.training.state import TrainingState
 from pipeline.training.step_log import StepLog
 from pipeline.training.step_values import Batch, mean, read, waited
+from pipeline.training.tracking import Tracker
 
 CHECKPOINT_SECONDS = 600.0  # at most this long after the last checkpoint the next one follows: a kill costs no more
 
@@ -63,7 +64,6 @@ def train(
     rate: Rate | None = None,
     world: World = ALONE,
     after_step: Callable[[int], dict[str, float]] | None = None,
-    log: Path | None = None,
 ) -> dict[str, Any]:
     """Train a model in place; where the preset averages weights, it ends with the average.
 
@@ -80,7 +80,6 @@ def train(
         rate: base learning rate; default: the specification's.
         world: the processes that train together; the first one writes checkpoints and shows progress.
         after_step: is called with the number of finished steps and returns more to log (an evaluation after an epoch).
-        log: file for the lines of all steps; default: `paths.training_log`.
 
     Returns:
         Facts for the training's summary: how the learning rate was determined, and what went wrong.
@@ -113,8 +112,10 @@ def train(
     every, saved = max(1, steps // training.checkpoint_rows), time.monotonic()
     lines = None
     if world.main:
-        published = log or paths.training_log(spec.preset.name, spec.name)
-        lines = StepLog(folder, published, start, history, machine().tensorboard)
+        published = paths.training_log(spec.preset.name, spec.run)
+        tracking = machine().tracking
+        tracker = Tracker(tracking, spec, folder, published) if tracking else None
+        lines = StepLog(folder, published, start, history, machine().tensorboard, tracker)
     own = (world.rank,) if world.rank else ()  # every process draws its own numbers for its own images
     model.train()
     with (
@@ -123,7 +124,7 @@ def train(
         tqdm(
             total=steps,
             initial=start,
-            desc=spec.name,
+            desc=spec.run,
             file=sys.stderr,
             mininterval=2.0,
             disable=not world.main,
@@ -178,9 +179,10 @@ def train(
                 failed += state.save(checkpoints, step + 1, failed)
                 saved = time.monotonic()
             if stopping:
-                message = f"{spec.name}: stopped after step {step + 1} of {steps}; the next start goes on from it."
+                message = f"{spec.run}: stopped after step {step + 1} of {steps}; the next start goes on from it."
                 if world.main:
                     tqdm.write(message, file=sys.stderr)
+                world.wait()  # torchrun ends all with the first that ends, and one may still be writing
                 raise Stopped(message)
     history.flush()
     if state.average is not None:
@@ -206,7 +208,7 @@ def announce(spec: Spec, rate: Rate, world: World, precision: str, device: torch
         return
     processes = f"{world.size} process{'es' * (world.size > 1)}"
     print(
-        f"{spec.name}: on {described(device)}, {precision}, {processes}, data-loading workers of each: "
+        f"{spec.run}: on {described(device)}, {precision}, {processes}, data-loading workers of each: "
         f"{loader_workers()}.",
         file=sys.stderr,
     )
@@ -220,7 +222,7 @@ def announce(spec: Spec, rate: Rate, world: World, precision: str, device: torch
             f"set by preset {preset} for {rate.batch} images a step; recipe {recipe} has {rate.recipe_lr:g} for "
             f"{rate.recipe_batch}"
         )
-    print(f"{spec.name}: learning rate {rate.lr:g}, {how}.", file=sys.stderr)
+    print(f"{spec.run}: learning rate {rate.lr:g}, {how}.", file=sys.stderr)
 
 
 def facts(spec: Spec, rate: Rate, history: History, failed: int) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from pipeline.models.heads.overlap import pairwise_iou
+
 Range = tuple[float, float | None]
 
 
@@ -56,31 +58,46 @@ def label_anchors_snip(
     The order of the rules and the defaults of both thresholds are SNIPER's; the paper's positives reach an IoU of 0.7
     (section 7.2), which its recipe passes.
     """
-    anchors, valid, invalid = (boxes.reshape(-1, 4).double() for boxes in (anchors, valid, invalid))
+    anchors, valid, invalid = (boxes.reshape(-1, 4) for boxes in (anchors, valid, invalid))
     height, width = image_size
-    labels = torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
     inside = (anchors[:, :2] >= -border).all(1) & (anchors[:, 2] <= width + border) & (anchors[:, 3] <= height + border)
-    rows = torch.where(inside)[0]
-    if not len(rows):
-        return labels
-    anchors = anchors[rows]
-
-    if len(valid):
-        overlaps = pairwise_iou(anchors, valid)  # [a, v]
-        best = overlaps.amax(dim=1)
-        tops = overlaps.amax(dim=0)
-        tie = overlaps == tops
-        if not match_zero_iou:
-            tie &= tops > 0
-        label = torch.full_like(rows, -1)
-        label[best < negative_iou] = 0
-        label[(best >= positive_iou) | tie.any(dim=1)] = 1
-    else:
-        label = torch.zeros_like(rows)
-    if len(invalid):
-        label[pairwise_iou(anchors, invalid).amax(dim=1) > ignore_iou] = -1
-    labels[rows] = label
+    in_range = torch.arange(len(valid) + len(invalid), device=anchors.device) < len(valid)
+    labels = torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+    labels[inside] = label_anchors(
+        anchors[inside], torch.cat([valid, invalid]), in_range, positive_iou, negative_iou, ignore_iou, match_zero_iou
+    )
     return labels
+
+
+def label_anchors(
+    anchors: Tensor,
+    boxes: Tensor,
+    valid: Tensor,
+    positive_iou: float,
+    negative_iou: float,
+    ignore_iou: float,
+    match_zero_iou: bool = False,
+) -> Tensor:
+    """Return labels [a] of anchors, as `label_anchors_snip` does where all lie inside, without waiting for a GPU.
+
+    Args:
+        anchors: [a, 4] in pixels of the network's input.
+        boxes: [g, 4], all objects.
+        valid: [g], bool, which of them are in the resolution's range.
+        positive_iou, negative_iou, ignore_iou, match_zero_iou: as there.
+    """
+    if not len(boxes) or not len(anchors):
+        return torch.zeros(len(anchors), dtype=torch.int64, device=anchors.device)
+    valid = valid[:, None]
+    overlaps = pairwise_iou(boxes.double(), anchors.double()).nan_to_num(0.0)  # [g, a]; two boxes without area have 0
+    own = overlaps.where(valid, 0.0)
+    best, tops = own.amax(dim=0), own.amax(dim=1, keepdim=True)
+    tie = (own == tops) & valid
+    if not match_zero_iou:
+        tie &= tops > 0
+    labels = torch.full_like(best, -1, dtype=torch.int64).masked_fill(best < negative_iou, 0)
+    labels = labels.masked_fill((best >= positive_iou) | tie.any(dim=0), 1)
+    return labels.masked_fill(((overlaps > ignore_iou) & ~valid).any(dim=0), -1)
 
 
 def roi_takes_part(
@@ -116,12 +133,3 @@ def roi_takes_part(
         return takes_part
     # The background may be matched to any object: only positives are checked.
     return takes_part & ((labels <= 0) | valid[matched.clamp(0, len(valid) - 1)])
-
-
-def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Return the IoU [a, b] of boxes [a, 4] and [b, 4] in their own precision; 0 where both are empty."""
-    corner = torch.maximum(first[:, None, :2], second[None, :, :2])
-    overlap = (torch.minimum(first[:, None, 2:], second[None, :, 2:]) - corner).clamp(min=0).prod(dim=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None, :] - overlap
-    return torch.where(union > 0, overlap / union, torch.zeros_like(overlap))

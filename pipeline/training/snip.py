@@ -15,17 +15,14 @@ def wire_snip(model: nn.Module, ignore_iou: float) -> None:
     """
 
     def label_anchors(anchors: Tensor, target: dict[str, Tensor]) -> Tensor:
-        valid = target["valid_proposal"]
-        return scale_ranges.label_anchors_snip(
+        matcher = model.rpn.proposal_matcher
+        return scale_ranges.label_anchors(
             anchors,
-            target["boxes"][valid],
-            target["boxes"][~valid],
-            (float("inf"), float("inf")),  # no anchor is ignored here for reaching out of the image
-            positive_iou=model.rpn.proposal_matcher.high_threshold,
-            negative_iou=model.rpn.proposal_matcher.low_threshold,
+            target["boxes"],
+            target["valid_proposal"].bool(),
+            positive_iou=matcher.high_threshold,
+            negative_iou=matcher.low_threshold,
             ignore_iou=ignore_iou,
-            border=float("inf"),
-            match_zero_iou=False,
         )
 
     def filter_rois(rois: Tensor, labels: Tensor, matched: Tensor, target: dict[str, Tensor]) -> Tensor:

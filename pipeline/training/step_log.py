@@ -1,18 +1,23 @@
 """The log of every step as JSON lines with timing and, on request, TensorBoard's event files; neither is a result."""
 
+from __future__ import annotations
+
 import json
 import math
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from pipeline.errors import InputError
 from pipeline.files import replacing, write_text
 from pipeline.training.history import History
+
+if TYPE_CHECKING:
+    from pipeline.training.tracking import Tracker
 
 SMOOTHING = 0.1  # weight of the last step in the progress bar's images per second
 
@@ -24,14 +29,24 @@ class StepLog:
         folder: of the checkpoints; lines of steps after the one that a training continues from are removed.
         published: final file of the lines; event files go to the folder of this name without its suffix.
         start: number of finished steps.
-        history: TensorBoard shows its windows.
+        history: TensorBoard and the tracker show its windows.
         tensorboard: whether event files are written.
+        tracker: shows the windows as well.
 
     Raises:
         InputError: event files are asked for, and the package `tensorboard` is missing.
     """
 
-    def __init__(self, folder: Path, published: Path, start: int, history: History, tensorboard: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        published: Path,
+        start: int,
+        history: History,
+        tensorboard: bool = False,
+        tracker: Tracker | None = None,
+    ) -> None:
+        self.tracker = tracker
         self.path, self.published, self.history = folder / "log.jsonl", published, history
         self.shown = len(history.rows)
         self.pace: float | None = None  # smoothed seconds of an image
@@ -64,17 +79,20 @@ class StepLog:
                 self.stream.write(json.dumps(line).encode() + b"\n")
             except OSError as error:
                 self.give_up(error)
-        if self.events is not None:
-            self.show_windows()
+        self.show_windows()
         return 1 / self.pace
 
     def show_windows(self) -> None:
-        """Write the history's new windows as scalars."""
-        for row in self.history.rows[self.shown :]:
-            for name, value in row.items():
-                if name != "step":
-                    self.events.add_scalar(name, value, int(row["step"]))
+        """Show the history's new windows to TensorBoard and the tracker."""
+        new = self.history.rows[self.shown :]
         self.shown = len(self.history.rows)
+        if self.events is not None:
+            for row in new:
+                for name, value in row.items():
+                    if name != "step":
+                        self.events.add_scalar(name, value, int(row["step"]))
+        if self.tracker is not None:
+            self.tracker.show(new)
 
     def give_up(self, error: Exception) -> None:
         """Continue without a log, which is no result."""
@@ -89,9 +107,11 @@ class StepLog:
 
     def publish(self) -> None:
         """Copy the lines of a finished training to their final file."""
+        self.show_windows()
         if self.events is not None:
-            self.show_windows()
             self.events.close()
+        if self.tracker is not None:
+            self.tracker.close()
         if self.stream is None:
             return
         self.close()

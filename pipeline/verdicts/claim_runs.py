@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from pipeline import markdown as md
 from pipeline import paths
-from pipeline.evaluation.intervals import gain_interval, paired_interval
+from pipeline.evaluation.intervals import estimate, paired_interval
 from pipeline.options import Options
-from pipeline.published.columns import name_of, sign_of
+from pipeline.published.columns import name_of
 from pipeline.published.rows import is_classifier
-from pipeline.verdicts.comparison import Gain, gain_noise, judge_gain
+from pipeline.verdicts.comparison import Gain, judge_gain
+from pipeline.verdicts.estimates import block_gains, image_gains
 from pipeline.verdicts.networks import one_here
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word, claim_holds
@@ -69,15 +70,15 @@ def judge_margin(results: Results, margin: Margin) -> Judgement:
     same = one_here(results.preset, *map(load_experiment, names)) if names[0] != names[1] else ""
     if same:
         return Judgement(Word.UNCHECKABLE, md.gain(100 * lead, None, None), same)
-    noises = [gain_noise(results, pair.of, pair.over, pair.metric) for pair in pairs]
-    draws = [_draws(results, pair) for pair in pairs]
-    sd_boot = paired_interval(draws[1], draws[0])[2] if len(draws[0]) == len(draws[1]) else None
-    if sd_boot is None or any(noise.sd is None for noise in noises) or not all(map(_trusted, gains)):
+    over_blocks = [block_gains(results, pair.of, pair.over, pair.metric) for pair in pairs]
+    over_draws = [image_gains(results, pair.of, pair.over, pair.metric) for pair in pairs]
+    sd_images = paired_interval(over_draws[1], over_draws[0])[2] if len(over_draws[0]) == len(over_draws[1]) else None
+    found = estimate([a - b for a, b in zip(*over_blocks, strict=False)], sd_images)
+    low, high = found.interval()
+    if low is None or not all(map(_trusted, gains)):
         why = next((gain.verdict.sentence for gain in gains if not _trusted(gain)), "its noise is unknown")
         return Judgement(Word.UNDECIDED, md.gain(100 * lead, None, None), why)
-    sd_run = sum(noise.sd**2 for noise in noises) ** 0.5  # of two gains, so of four trainings
-    low, high = gain_interval(lead, sd_boot, sd_run, min(noise.dof for noise in noises))
-    return Judgement(_word(low > 0, high < 0), md.gain(100 * lead, 100 * low, 100 * high))
+    return Judgement(_word(low > 0, high < 0), md.gain(100 * found.gain, 100 * low, 100 * high))
 
 
 def _trusted(gain: Gain) -> bool:
@@ -88,11 +89,3 @@ def _trusted(gain: Gain) -> bool:
 
 def _word(holds: bool, contradicted: bool) -> Word:
     return claim_holds(holds) if holds or contradicted else Word.UNDECIDED
-
-
-def _draws(results: Results, pair: Pair) -> list[float | None]:
-    """Return the bootstrap draws of a gain over images."""
-    both = [(results.bootstrap(name) or {}).get(pair.metric, ()) for name in (pair.of, pair.over)]
-    if len(both[0]) != len(both[1]):
-        return []
-    return [None if None in (a, b) else sign_of(pair.metric) * (a - b) for a, b in zip(*both, strict=True)]

@@ -21,10 +21,11 @@ from pipeline.options import Options
 from pipeline.published.bounds import Bound
 from pipeline.published.columns import name_of
 from pipeline.published.tables import Check, Claim, Published, load_published
+from pipeline.verdicts.baselines import find_baseline
 from pipeline.verdicts.claim_checks import claimed_gain
 from pipeline.verdicts.claim_numbers import NUMBERS, number
 from pipeline.verdicts.claim_runs import Margin, Pair, judge_margin
-from pipeline.verdicts.comparison import Gain, find_baseline
+from pipeline.verdicts.comparison import Gain
 from pipeline.verdicts.networks import cut
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word, claim_holds, claim_word

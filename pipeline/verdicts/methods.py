@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.verdicts.comparison import Gain, further_gain, judge_gain
+from pipeline.verdicts.comparison import Gain, judge_gain
 from pipeline.verdicts.results import Results
 
 METRICS = ("ap", "ap_small", "ap_medium", "ap_large")
@@ -52,21 +52,19 @@ class Compared:
     """A pair with its gains by metric."""
 
     pair: Pair
-    ap: float | None  # fraction of 1, the mean where there are several trainings
+    ap: float | None  # fraction of 1, the mean over blocks
     gains: dict[str, Gain]
 
     @property
-    def trainings(self) -> int:
-        return self.gains["ap"].trainings
+    def blocks(self) -> int:
+        return self.gains["ap"].blocks
 
 
 def compare_pair(results: Results, pair: Pair) -> Compared:
     """Return the gains of a pair; the paper prints none of them, so they are decided up, down, or not."""
     metrics = results.metrics(pair.evaluation)
     gains = {m: judge_gain(results, pair.evaluation, pair.baseline, m, None) for m in METRICS}
-    further = further_gain(results, pair.evaluation, pair.baseline, "ap")
-    ap = further.ours if further else (metrics or {}).get("ap")
-    return Compared(pair, ap if metrics else None, gains)
+    return Compared(pair, (metrics or {}).get("ap"), gains)
 
 
 def best_part(singles: list[Compared], parts: tuple[str, ...]) -> Compared | None:

@@ -1,38 +1,26 @@
 """The small files that stages left for one preset, read once; a missing one is `None`, never an error."""
 
 import csv
-import hashlib
 import io
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import msgspec
 
 from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.files import found_json, read_text
 from pipeline.options import Experiment, Recipe
 from pipeline.preset import Preset
-from pipeline.published.columns import MASK
 from pipeline.published.rows import is_classifier
 from pipeline.verdicts.networks import network
 from pipeline.verdicts.rule import MOVED
 
 TOPS = ("top1", "top5")
 HELD_OUT = 0.1  # share of the crops that `training.classification` judges its classifiers on
-PRETRAINING = "pretraining"  # group of `data/noise.json` whose runs have backbones of their own
-
-
-class RunNoise(NamedTuple):
-    """Deviation of one training from another, estimated with `dof` degrees of freedom; None where unknown."""
-
-    sd: float | None = None
-    dof: int | None = None
 
 
 class Results:
-    """Metrics, histories and noise of one preset."""
+    """Metrics and histories of one preset."""
 
     def __init__(self, preset: str) -> None:
         self.name = preset
@@ -46,16 +34,20 @@ class Results:
     def metrics(self, evaluation: str) -> dict[str, Any] | None:
         """Return an evaluation's metrics; those of a classifier, which is scored while it trains, are its errors.
 
-        Several trainings of a classifier that only a seed tells apart give their mean, as the papers print it.
+        Several blocks give their mean; `values` has those of each.
         """
         if not is_classifier(evaluation):
             return found_json(paths.metrics(self.name, evaluation))
         summary = self.training(evaluation)
-        if summary is None:
-            return None
-        means = {name: entry["mean"] for name, entry in summary.get("seeds", {}).items() if name != "count"}
-        errors = {f"{top}_err": means.get(f"{top}_error", summary.get(f"{top}_error")) for top in TOPS}
-        return {"images": summary.get("val_images") or _held_out(summary)} | errors
+        return None if summary is None else _errors(summary)
+
+    def values(self, evaluation: str, metric: str) -> list[float | None]:
+        """Return a metric of every block of an evaluation, in order; empty where it was not run."""
+        found = self.training(evaluation) if is_classifier(evaluation) else self.metrics(evaluation)
+        if found is None:
+            return []
+        parts = found.get("blocks", [found])
+        return [(_errors(part) if is_classifier(evaluation) else part).get(metric) for part in parts]
 
     def bootstrap(self, evaluation: str) -> dict[str, Any] | None:
         return None if is_classifier(evaluation) else found_json(paths.bootstrap(self.name, evaluation))
@@ -90,87 +82,6 @@ class Results:
 
     def published_images(self) -> bool:
         return self.preset.data.may_publish_images
-
-    @cached_property
-    def noise(self) -> dict[str, Any]:
-        """Run-to-run deviations by `noise_group`, empty where they were measured for other settings."""
-        return self._measured("groups")
-
-    @cached_property
-    def seed_methods(self) -> dict[str, Any]:
-        """Methods that were trained several times beside a group's baseline, by experiment; empty as `noise` is."""
-        return self._measured("methods")
-
-    def _measured(self, part: str) -> dict[str, Any]:
-        entry = (found_json(paths.NOISE) or {}).get(self.name) or {}
-        return entry.get(part, {}) if entry.get("preset_digest") == preset_digest(self.preset) else {}
-
-    def run_noise(self, experiment: str, metric: str) -> RunNoise:
-        """Return the run-to-run noise that judges a metric of an experiment."""
-        return self.noise_in(self.noise_group(experiment, metric), metric)
-
-    def noise_in(self, name: str, metric: str) -> RunNoise:
-        """Return the run-to-run noise of a metric in a group."""
-        group = self.noise.get(name)
-        deviation = group.get("sd", {}).get(metric) if group else None
-        return RunNoise() if deviation is None else RunNoise(deviation, group["dof"])
-
-    def noise_group(self, experiment: str, metric: str) -> str:
-        """Return the `noise_group` that a metric takes here: of the groups that fit, the closest that was measured."""
-        groups = fitting_groups(experiment, metric)
-        return next((group for group in groups if group in self.noise), groups[-1])
-
-    def noise_groups(self, experiment: str) -> set[str]:
-        """Return every group that some metric of an experiment takes."""
-        loaded = load_experiment(experiment)
-        masks = {f"{MASK}ap"} if "mask" in loaded.detector else set()
-        groups = {self.noise_group(experiment, metric) for metric in {"ap", *masks}}
-        apart = loaded.method.psconv and self.preset.init_source == "pretrain" and PRETRAINING in self.noise
-        return groups | ({PRETRAINING} if apart and loaded.init != "none" else set())
-
-
-def fitting_groups(experiment: str, metric: str) -> tuple[str, ...]:
-    """Return the kinds of baselines whose run-to-run noise can judge a metric of an experiment, the closest first.
-
-    An experiment takes the baselines that share its neck. There are baselines of their own for networks of proposals,
-    for metrics of masks, for PASCAL VOC's recipe, for detectors without proposals, and for boxes learnt by an L1 loss.
-    The last two fall back on a Faster R-CNN with the same neck.
-    """
-    loaded = load_experiment(experiment)
-    if loaded.detector == "d_rfcn_rpn":
-        return ("proposals",)
-    if metric.startswith(MASK):
-        return ("masks",)
-    if loaded.dataset == "voc":
-        return ("voc",)
-    dense = loaded.detector in ("retinanet", "fcos", "reppoints")
-    l1 = loaded.neck == "fpn" and load_recipe(loaded.recipe).box_loss == "l1"
-    return (*(["dense"] if dense else []), *(["l1"] if l1 else []), loaded.neck)
-
-
-def preset_digest(preset: Preset) -> str:
-    """Hash of everything in a preset that can change a metric: the key of `data/noise.json`.
-
-    Values that are their options' defaults are left out: an option that is added later changes no digest, for its
-    default keeps the meaning of every preset.
-    """
-    contents = chosen(preset)
-    for key in ("name", "title", "verdicts", "search_sweeps"):  # what no training reads
-        contents.pop(key, None)
-    contents["data"].pop("may_publish_images", None)
-    return hashlib.sha256(msgspec.json.encode(contents, order="sorted")).hexdigest()[:16]
-
-
-def chosen(options: Any) -> Any:
-    """Return the values of options, nested ones too, that differ from their defaults."""
-    if isinstance(options, dict):
-        return {key: chosen(value) for key, value in options.items()}
-    if not isinstance(options, msgspec.Struct):
-        return options
-    fields = msgspec.structs.fields(options)
-    plain = {f.name: f.default if f.default_factory is msgspec.NODEFAULT else f.default_factory() for f in fields}
-    values = {name: getattr(options, name) for name in plain}
-    return {name: chosen(value) for name, value in values.items() if value != plain[name]}
 
 
 @cache
@@ -243,6 +154,12 @@ def read_numbers(path: Path) -> list[dict[str, float | None]]:
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}, line {number} holds a cell that is no number; make this file again.") from error
     return rows
+
+
+def _errors(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the errors of a classifier in the summary of its training, and the images that they were measured on."""
+    errors = {f"{top}_err": summary.get(f"{top}_error") for top in TOPS}
+    return {"images": summary.get("val_images") or _held_out(summary)} | errors
 
 
 def _held_out(summary: dict[str, Any]) -> int | None:

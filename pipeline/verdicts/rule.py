@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline import markdown as md
-from pipeline.evaluation.intervals import gain_interval
 from pipeline.published.columns import kind_of
 
 if TYPE_CHECKING:
+    from pipeline.evaluation.intervals import Estimate
     from pipeline.published.bounds import Bound
     from pipeline.verdicts.times import Ratio
 
@@ -61,6 +62,7 @@ class Word(StrEnum):
 DECIDED = (Word.AGREES, Word.CONTRADICTS, Word.UP, Word.DOWN)
 CLAIM_WORDS = (Word.CONTRADICTED, Word.UNDECIDED, Word.NOT_RUN, Word.HOLDS, Word.UNCHECKABLE)  # the worst part first
 
+EXCLUDED, COMPATIBLE = "published size excluded", "compatible with the published size"
 CANNOT_TELL = "cannot tell"
 PLAIN = {  # what somebody with images of their own is told; a decided gain helps or hurts
     Word.UNDECIDED: CANNOT_TELL,
@@ -74,9 +76,8 @@ BY_SIGN = (
     "where the paper prints none for this pair."
 )
 RULES = {  # by kind of column, see `published.columns`
-    "error": "Errors: lower is better, so a gain is the baseline's error minus the method's. Their interval holds "
-    "run-to-run noise over the trainings of both and the sampling of test images, taken as independent; with one "
-    "training of either nothing is decided.",
+    "error": "Errors: lower is better, so a gain is the baseline's error minus the method's. The test images that two "
+    "networks miss are taken as independent of each other, which makes the interval wider.",
     "count": "Parameters and multiply-adds are counted at the papers' size whatever the preset: "
     f"`{Word.EQUAL}` where the count rounds to the printed digits, `{Word.CLOSE}` within {100 * CLOSE:g} %, else "
     f"`{Word.DIFFERS}`.",
@@ -96,14 +97,16 @@ CLAIM_RULE = (
 )
 
 
-def gain_rule(noise: str, floor: float, repeated: bool) -> str:
-    """Return the rule of gains in AP: by which noise, below which AP50, and whether several trainings count."""
-    means = " Where method and baseline were each trained several times (`seeds.md`), gain, interval and verdict are "
-    means += "those of the means."
+def gain_rule(floor: float) -> str:
+    """Return the rule of gains in AP, of baselines of at least some AP50."""
     return (
-        f"Verdict: a gain is `{Word.UNDECIDED}` unless its 95 % interval, from a paired bootstrap over images and "
-        f"{noise}, excludes zero; {BY_SIGN} `{Word.INACTIVE}`: the method changed nothing in this run. "
-        f"`{Word.UNDERTRAINED}`: the baseline's AP50 is below {floor:.0f}.{means if repeated else ''}"
+        "Verdict: a gain is the mean over the blocks that method and baseline both have; a block is one seed of "
+        "pre-training and training, and both draw the same images in the same order in it. Its 95 % interval holds the "
+        "noise of trainings (the deviation of the blocks' differences; where these are few, pooled with the headline's "
+        "comparisons of the same kind) and the choice of test images (a paired bootstrap of the mean), with Student's "
+        f"t. A gain is `{Word.UNDECIDED}` unless that interval excludes zero; {BY_SIGN} `{Word.INACTIVE}`: the method "
+        f"changed nothing in this run. `{Word.UNDERTRAINED}`: the baseline's AP50 is below {floor:.0f}. Beside it: "
+        f"`{EXCLUDED}` where the published gain lies outside of our interval, else `{COMPATIBLE}`."
     )
 
 
@@ -158,6 +161,8 @@ class Verdict:
     high: float | None = None
     sentence: str = ""
     firm: bool = True
+    size: str = ""  # whether the interval holds the published gain, in words
+    p: float | None = None  # of a gain as far from zero, if there were none
 
     @property
     def decided(self) -> bool:
@@ -170,39 +175,28 @@ class Verdict:
 
 
 def judge(
-    gain: float | None,
+    gain: Estimate | None,
     published_gain: float | None = None,
-    sd_boot: float | None = None,
-    sd_run: float | None = None,
-    dof: int | None = None,
     baseline_ap50: float | None = None,
     ap50_floor: float | None = None,
     inactive: str | None = None,
     doubt: str | None = None,
     level: float = 0.95,
-    runs: tuple[int, int] = (1, 1),
     judged: bool = True,
     unprinted: str = "the paper prints no gain here",
 ) -> Verdict:
     """Judge our gain over its baseline beside the published one.
 
     The first that holds: `not run`, `not judged`, `inactive`, `undertrained`, `undecided`, then `agrees` or
-    `contradicts`, or `decided up` / `decided down` where the paper prints no gain or a gain of zero. The interval is
-    gain -+ t * sqrt(sd_boot^2 + 2 sd_run^2): image sampling and run-to-run noise are both in it, and t takes the
-    degrees of freedom of the latter, which is conservative.
+    `contradicts`, or `decided up` / `decided down` where the paper prints no gain or a gain of zero.
 
     Args:
-        gain: ours, method minus baseline, as a fraction of 1; None where one of the two has no result.
-        published_gain: the paper's, in any unit: only its sign is used.
-        sd_boot: paired bootstrap deviation of the gain over images.
-        sd_run: run-to-run deviation of one training's metric in this preset, pooled over its equal baselines
-            (`pooled_run_sd`); None where every baseline ran once.
-        dof: degrees of freedom of `sd_run`.
+        gain: ours, method minus baseline, in fractions of 1; None where one of the two has no result.
+        published_gain: the paper's, in points of 100.
         baseline_ap50, ap50_floor: below the floor the baseline learnt too little to compare.
         inactive: why the method changed nothing in this run; None where it did.
         doubt: a sentence that says why nothing is decided although the interval excludes zero.
         level: of the interval.
-        runs: trainings behind the baseline's and the method's metric.
         judged: whether the preset decides anything.
         unprinted: why there is no published gain, where there is none.
     """
@@ -210,10 +204,7 @@ def judge(
         return Verdict(Word.NOT_RUN, sentence="This row or its baseline has no result in this preset.")
     if not judged:
         return Verdict(Word.NOT_JUDGED, sentence=ONE_TRAINING)
-    low = high = None
-    known_noise = sd_boot is not None and sd_run is not None and dof is not None and dof >= 1
-    if known_noise:
-        low, high = gain_interval(gain, sd_boot, sd_run, dof, level, runs)
+    low, high = gain.interval(level)
     if inactive:
         sentence = f"The method changed nothing in this run: {inactive.rstrip('.')}."
         return Verdict(Word.INACTIVE, low, high, sentence)
@@ -221,23 +212,25 @@ def judge(
         ap50, floor = md.percent(baseline_ap50), md.percent(ap50_floor)
         sentence = f"The baseline's AP50 of {ap50} is below the {floor} needed to compare."
         return Verdict(Word.UNDERTRAINED, low, high, sentence)
-    ours = f"Gain {md.number(100 * gain, sign=True)} points"
-    if not known_noise:
-        missing = "image sampling" if sd_boot is None else "run-to-run"
-        reason = "too few images" if sd_boot is None else "a single run of each baseline in this preset"
-        return Verdict(Word.UNDECIDED, sentence=f"{ours}; its {missing} noise is unknown ({reason}).")
-    ours += f", {100 * level:g} % interval {md.interval(100 * low, 100 * high)}"
+    ours = f"Gain {md.number(100 * gain.gain, sign=True)} points"
+    if low is None:
+        unknown = "image sampling" if gain.sd_images is None else "training"
+        reason = "too few images" if gain.sd_images is None else "one training of each"
+        return Verdict(Word.UNDECIDED, sentence=f"{ours}; the noise of {unknown} is unknown ({reason}).")
+    ours += f" over {md.plural(gain.blocks, 'block')}, {100 * level:g} % interval {md.interval(100 * low, 100 * high)}"
+    size = "" if published_gain is None else COMPATIBLE if low <= published_gain / 100 <= high else EXCLUDED
+    told = partial(Verdict, low=low, high=high, size=size, p=gain.p)
     if low <= 0 <= high:
-        return Verdict(Word.UNDECIDED, low, high, f"{ours}, which includes zero.", firm=not doubt)
+        return told(Word.UNDECIDED, sentence=f"{ours}, which includes zero.", firm=not doubt)
     if doubt:
-        return Verdict(Word.UNDECIDED, low, high, doubt, firm=False)
+        return told(Word.UNDECIDED, sentence=doubt, firm=False)
     if not published_gain:
-        direction = "up" if gain > 0 else "down"
+        direction = "up" if gain.gain > 0 else "down"
         why = unprinted if published_gain is None else "the paper prints a gain of zero here"
-        return Verdict(Word(f"decided {direction}"), low, high, f"{ours}, is {direction}; {why}.")
-    if (gain > 0) == (published_gain > 0):
-        return Verdict(Word.AGREES, low, high, f"{ours}, has the sign of the published gain.")
-    return Verdict(Word.CONTRADICTS, low, high, f"{ours}, has the opposite sign of the published gain.")
+        return told(Word(f"decided {direction}"), sentence=f"{ours}, is {direction}; {why}.")
+    same = (gain.gain > 0) == (published_gain > 0)
+    sign = "the sign" if same else "the opposite sign"
+    return told(_agrees(same), sentence=f"{ours}, has {sign} of the published gain.")
 
 
 def judge_count(printed: float | None, ours: float | None, decimals: int = 1) -> Verdict:

@@ -11,10 +11,10 @@ from pipeline.errors import InputError
 from pipeline.files import read_text
 from pipeline.verdicts.rule import Judged, Word
 
-TEXTS = ("kind", "row", "label", "method", "evaluation", "baseline", "metric", "unit", "why")
+TEXTS = ("kind", "row", "label", "method", "evaluation", "baseline", "metric", "unit", "size", "why")
 FIELDS = (
-    *TEXTS[:-1],
-    *("published", "ours", "published_gain", "our_gain", "low", "high", "verdict", "why", "seeds", "sd"),
+    *TEXTS[:-2],
+    *("published", "ours", "published_gain", "our_gain", "low", "high", "p", "verdict", "size", "why", "blocks", "sd"),
 )
 
 
@@ -36,9 +36,11 @@ class Line:
     our_gain: float | None
     low: float | None
     high: float | None
+    p: float | None
     verdict: Word | None
+    size: str
     why: str
-    seeds: float | None
+    blocks: float | None
     sd: float | None
     text: dict[str, str]  # its cells as they are written
 
@@ -77,7 +79,7 @@ class Method:
     gains: dict[str, Judged]  # by metric
     costs: dict[str, str]  # parameters_total_ratio, macs_ratio
     stand_in: bool = False  # the baseline is another than the paper's
-    trainings: int = 1  # behind `ap` and the gains; several are means
+    blocks: int = 1  # that `ap` is the mean of
 
     @property
     def cost(self) -> str:
@@ -133,18 +135,16 @@ def methods_of(preset: str, tables: list[str], headline: bool = False) -> list[M
 
 def _method(table: str, lines: list[Line], row: str) -> Method:
     own = {(line.kind, line.metric): line for line in lines if line.row == row}
-    first, several = own["row", "ap"], own.get(("seeds", "ap"))
+    first = own["row", "ap"]
     names = {line.evaluation: line.method for line in lines if line.compared}
     stand_in = any(line.evaluation == first.baseline and line.row.startswith("stand_in__") for line in lines)
-    trainings = int(several.seeds) if several else 1
     label = first.method
     label += f" (over {names[first.baseline]})" if first.baseline in names else ""
     label += " (over a stand-in baseline)" if stand_in else ""
-    label += f" (means of {trainings} trainings)" if trainings > 1 else ""
     gains = {metric: line.judged for (kind, metric), line in own.items() if kind == "row"}
     costs = {metric: line.text["ours"] for (kind, metric), line in own.items() if kind == "cost" and "_ratio" in metric}
-    ours = (several or first).ours
-    return Method(label, table, first.evaluation, first.baseline, ours, gains, costs, stand_in, trainings)
+    blocks = int(first.blocks or 0)
+    return Method(label, table, first.evaluation, first.baseline, first.ours, gains, costs, stand_in, blocks)
 
 
 def baseline_ap50(preset: str, tables: list[str]) -> list[float]:

@@ -12,8 +12,10 @@ import pytest
 from pipeline import config
 from pipeline.analysis import costs, plan
 from pipeline.analysis.costs import Network, Rates
+from pipeline.analysis.gpus import GPUS
 from pipeline.analysis.plan import Job
 from pipeline.analysis.pyramid_inputs import expected_units
+from pipeline.analysis.wall_time import best_wall_time, wall_time
 from pipeline.benchmarks.architectures import architecture
 from pipeline.errors import InputError
 from pipeline.graph import declared
@@ -271,38 +273,73 @@ def test_a_table_whose_stages_are_all_made_is_nearly_free():
 
 def test_jobs_that_wait_for_each_other_run_one_after_the_other():
     chain = [job("a", 10.0), job("b", 20.0, "a"), job("c", 30.0, "b")]
-    assert plan.wall_time(chain, gpus=8) == 60.0
-    assert plan.wall_time(chain, gpus=8, each=8) == pytest.approx(60 / 7.2)
-    assert plan.best_wall_time(chain, 8) == (pytest.approx(60 / 7.2), 8)
+    assert wall_time(chain, gpus=8) == 60.0
+    assert wall_time(chain, gpus=8, each=8) == pytest.approx(60 / 7.2)
+    assert best_wall_time(chain, 8) == (pytest.approx(60 / 7.2), 8)
 
 
 def test_the_longest_way_starts_first():
     """10 and then 90 seconds beside four of 25: 100 on two GPUs, if the long way starts at once."""
     jobs = [job("a", 10.0), job("long", 90.0, "a"), *(job(f"s{k}", 25.0) for k in range(4))]
-    assert plan.wall_time(jobs, gpus=2) == 100.0
-    assert plan.wall_time(jobs, gpus=1) == 200.0
+    assert wall_time(jobs, gpus=2) == 100.0
+    assert wall_time(jobs, gpus=1) == 200.0
 
 
 def test_many_equal_jobs_are_best_on_one_gpu_each():
     jobs = [job(f"j{k}", 100.0) for k in range(8)]
-    assert plan.best_wall_time(jobs, 4) == (200.0, 1)
-    assert plan.wall_time(jobs, gpus=4, each=2) == pytest.approx(4 * 100 / 1.8)
+    assert best_wall_time(jobs, 4) == (200.0, 1)
+    assert wall_time(jobs, gpus=4, each=2) == pytest.approx(4 * 100 / 1.8)
 
 
 def test_a_batch_that_one_gpu_does_not_hold_is_shared():
     jobs = [replace(job(f"j{k}", 100.0), memory=memory) for k, memory in enumerate((150.0, 10.0, None, 10.0))]
-    assert plan.best_wall_time(jobs, 4, memory=160.0) == (100.0, 1)
-    assert plan.best_wall_time(jobs, 4, memory=80.0) == (pytest.approx(200 / 1.8), 2)  # two at a time: 2 x 100 / 1.8
-    assert plan.best_wall_time(jobs, 2, memory=80.0)[1] == 2
-    assert plan.best_wall_time(jobs, 2, memory=1.0)[1] == 2  # more than all hold: the page says how much it is
+    assert best_wall_time(jobs, 4, memory=160.0) == (100.0, 1)
+    assert best_wall_time(jobs, 4, memory=80.0) == (pytest.approx(200 / 1.8), 2)  # two at a time: 2 x 100 / 1.8
+    assert best_wall_time(jobs, 2, memory=80.0)[1] == 2
+    assert best_wall_time(jobs, 2, memory=1.0)[1] == 2  # more than all hold: the page says how much it is
 
 
 def test_extremes():
-    assert plan.wall_time([], gpus=1) == 0.0
-    assert plan.wall_time([job("a", 5.0, "elsewhere")], gpus=1) == 5.0  # a job that is not asked for is done already
+    assert wall_time([], gpus=1) == 0.0
+    assert wall_time([job("a", 5.0, "elsewhere")], gpus=1) == 5.0  # a job that is not asked for is done already
     for gpus, each in ((0, 1), (2, 3), (2, 0)):
         with pytest.raises(ValueError, match="a job takes 1 to"):
-            plan.wall_time([], gpus, each)
+            wall_time([], gpus, each)
+
+
+def test_the_same_jobs_on_every_kind_of_gpu():
+    """An hour on a V100 of 16 GiB; three GPU-hours of loading by one processor take three processors beside it."""
+    jobs = [replace(job("a", 3600.0), memory=20.0, loading=3 * 3600.0)]
+    found = dict(zip(GPUS, plan.plans(jobs, 2, GPUS["v100"].tflops), strict=True))
+    assert found["v100"].hours == pytest.approx(1.0)
+    assert (found["v100"].each, found["v100"].wall) == (2, pytest.approx(1 / 1.8))  # 20 GiB do not fit into 16
+    assert found["a100"].hours == pytest.approx(229 / 458)
+    assert [p.processors for p in found.values()] == [pytest.approx(3 * gpu.ssd / 229) for gpu in GPUS.values()]
+    assert GPUS["v100"].tflops == 9.5
+    assert plan.processors([job("a", 10.0)]) is None  # loading was not measured
+    assert plan.processors([]) is None
+
+
+def test_what_loading_takes_a_processor():
+    rates = Rates(
+        10.0,
+        loading=costs.loading_from(
+            {
+                "loaded_per_worker": {"regular": {"median": 50.0}, "collage": {"median": 10.0}},
+                "parts_ms": {"decode": 5.0},
+            }
+        ),
+    )
+    network = Network(1e5, 1e7, 10**6)
+    plain, collages = (planned(f"train dst_frcnn_r50_fpn_1x{n}", network, rates).loading for n in ("", "_dst"))
+    assert plain == pytest.approx(90_000 * 16 / 50)
+    assert collages == pytest.approx(90_000 * 16 * (1 / 50 + 1 / 10) / 2)
+    three = planned("predict snip_drfcn_r50_7ep_snip__ms_test", network, rates)
+    assert three.loading == pytest.approx(3 * 5000 / 50)
+    classifier = next(n for n in config.experiments("psconv") if full(n).experiment.dataset == "imagenet")
+    assert rates.loading_seconds(full(classifier), "training") == 0.005
+    assert planned("train dst_frcnn_r50_fpn_1x", network, Rates(10.0)).loading == 0
+    assert costs.loading_from(None) == {}
 
 
 # The page
@@ -316,7 +353,7 @@ def test_the_page_says_what_its_numbers_rest_on():
         for a, s in (("train@x", 3600.0), ("train@y", 7200.0), ("pretrain@i", 0.0), ("predict@y", 36.0))
     }
     found = plan.table_costs(known, tables, jobs, gpus=2)
-    setting = Setting("full", "full (all)", 2, 80.0, 9.5, "", {"coco2017": 21.5}, 2.01, 1)
+    setting = Setting("full", "full (all)", 2, "A100", 80.0, 9.5, "", {"coco2017": 21.5}, 2.01, 1)
     page = plan_page(found, list(jobs.values()), plan.shared_jobs(known, tables, jobs), setting)
     assert "| GPU-hours | 3.0 |" in page
     assert "No step was measured on a GPU" in page
@@ -325,8 +362,8 @@ def test_the_page_says_what_its_numbers_rest_on():
     assert "this saves 2.0 GPU-hours" in page
     lines = plan_csv(found).splitlines()
     assert lines[0].startswith("table,gpu_hours_alone,gpu_hours_more,gpu_hours_total,trainings")
-    assert lines[1] == "b,2.01,2.01,2.01,1,1,1.1167,3.0,,0"  # both GPUs on each job: 2.01 / 1.8
-    assert lines[2] == "a,3.01,1.0,3.01,2,1,1.6722,4.0,,0"
+    assert lines[1] == "b,2.01,2.01,2.01,1,1,1.1167,3.0,,,0"  # both GPUs on each job: 2.01 / 1.8
+    assert lines[2] == "a,3.01,1.0,3.01,2,1,1.6722,4.0,,,0"
 
 
 @pytest.mark.parametrize(
@@ -346,4 +383,4 @@ def test_every_table_of_the_real_graph_can_be_planned():
     assert found[-1].total == pytest.approx(sum(cost.more for cost in found))
     assert all(cost.more <= cost.alone + 1e-9 and math.isfinite(cost.wall) for cost in found)
     total = sum(j.seconds for j in jobs.values())
-    assert total / 8 / 3600 <= plan.best_wall_time(list(jobs.values()), 8)[0] / 3600 <= total / 3600
+    assert total / 8 / 3600 <= best_wall_time(list(jobs.values()), 8)[0] / 3600 <= total / 3600

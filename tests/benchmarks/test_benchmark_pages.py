@@ -9,8 +9,9 @@ from pipeline.benchmarks.pages.annotations import annotations_page
 from pipeline.benchmarks.pages.architectures import architectures_page
 from pipeline.benchmarks.pages.detector_times import detector_times_page
 from pipeline.benchmarks.pages.dst_overhead import dst_overhead_page
+from pipeline.benchmarks.pages.evaluation import evaluation_page
 from pipeline.benchmarks.pages.full_size import full_size_page
-from pipeline.benchmarks.pages.layers import benchmark_page
+from pipeline.benchmarks.pages.layers import benchmark_page, profile_text
 from pipeline.benchmarks.pages.loading import loading_page
 from pipeline.benchmarks.pages.rehearsal import rehearsal_page
 from pipeline.benchmarks.pages.throughput import throughput_page
@@ -22,9 +23,11 @@ PAGES = {
     "cpu_architectures": architectures_page,
     "cpu_detectors": detector_times_page,
     "cpu_dst_overhead": dst_overhead_page,
+    "cpu_evaluation": evaluation_page,
     "cpu_layers": benchmark_page,
     "cpu_loading": loading_page,
     "cpu_throughput": throughput_page,
+    "cpu_throughput_mini": throughput_page,
     "full_size": full_size_page,
     "rehearsal": rehearsal_page,
 }
@@ -63,6 +66,22 @@ def test_a_quick_run_of_layers_says_so_and_what_is_absent():
     page = benchmark_page(found)
     assert "its times are not results" in page
     assert "No msgspec: networks." in page
+
+
+def test_a_profile_without_kernels_is_not_explained():
+    nothing = {"ms": 0.0, "convolution_ms": 0.0, "operators": []}
+    profile = {"mark": "PSConv", "case": {"height": 8, "width": 8, "batch": 1}}
+    text = profile_text(profile | {"shares": {"plain": nothing, "psconv": nothing}})
+    assert text.startswith("### Why: PSConv\n")
+    assert "saw no kernels" in text
+
+
+def test_a_way_that_a_size_does_not_have_is_an_empty_cell():
+    found = result("cpu_layers")
+    (size, *_), lacking = [row["case"] for row in found["rows"] if row["group"] == "layer"], "groups_2"
+    found["rows"] = [row for row in found["rows"] if row["case"] != size or row["name"] != lacking]
+    first = next(line for line in benchmark_page(found).splitlines() if line.startswith("| 64 channels, 56x56 px"))
+    assert first.split("|").count("  ") == 1
 
 
 def test_a_rehearsal_tells_failures_and_leaves_out_rows_of_other_code():

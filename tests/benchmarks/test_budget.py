@@ -14,16 +14,17 @@ test_area.__test__ = False
 
 
 def test_work_by_hand():
-    mini = config.load_preset("mini").training
+    preset = config.load_preset("mini")
+    mini, blocks = preset.training, preset.headline_blocks
     base = work_of("train", "msfm_frcnn_r50_fpn_1x", "mini", IMAGES)
-    assert base == Work("train", "msfm_frcnn_r50_fpn_1x", trained=mini.steps * mini.batch)
+    assert base == Work("train", "msfm_frcnn_r50_fpn_1x", trained=mini.steps * mini.batch * blocks)
     init = work_of("pretrain", "resnet50", "mini", IMAGES)
-    assert init.trained == mini.pretrain_steps * mini.pretrain_batch
+    assert init.trained == mini.pretrain_steps * mini.pretrain_batch * blocks
     assert work_of("pretrain", "resnet50", "full", IMAGES).trained == 0  # fetched
-    assert work_of("predict", "msfm_frcnn_r50_fpn_1x", "mini", IMAGES).inferred == 300
+    assert work_of("predict", "msfm_frcnn_r50_fpn_1x", "mini", IMAGES).inferred == 300 * blocks
     assert work_of("table", "", "mini", IMAGES) == Work("table", "")
     rpn = "snip_rpn_r101_6ep_single_scale_800"
-    assert work_of("propose", rpn, "mini", IMAGES).inferred > 1300 * 0.9  # both splits
+    assert work_of("propose", rpn, "mini", IMAGES).inferred > 1300 * 0.9 * blocks  # both splits
 
 
 def test_areas():
@@ -75,13 +76,6 @@ def test_seconds_are_multiplied_out_and_networks_timed_once():
     assert "train                 2 stages      1.8 min" in text
     assert "everything else       1 stages      0.1 min" in text
     assert "2 minutes of work, about 1 minutes with 2 side by side" in text
-
-
-def test_repeated_baselines_count_as_often_as_they_run():
-    found = budget.seed_works("mini", 3, IMAGES)
-    assert len(found) == 12  # two baselines, trained and tested
-    assert {work.kind for work in found} == {"repeated baselines"}
-    assert budget.seed_works("mini", 0, IMAGES) == []
 
 
 @pytest.mark.parametrize("name", ["psconv_frcnn_r50_fpn_1x_psconv", "resnet50"])

@@ -37,12 +37,19 @@ def test_other_sizes_types_and_layers_do_not_count():
     found = verdicts([row(1.0), *others])
     assert found[LAYER] == MET
     assert found["PSConv layer, fp32, with backward, 128 channels and more"] == MISSED
-    assert found["PS-ResNet-50, fp32, forward"] == MISSED
+    assert found["PS-ResNet-50, fp32, forward"] == found["PS-ResNet-50, 224 px, forward"] == MISSED
+    large = row(9.0, group="network", case={"batch": 1, "height": 800, "width": 1344})
+    assert verdicts([large])["PS-ResNet-50, fp32, forward"] == MISSED
+    assert verdicts([large])["PS-ResNet-50, 224 px, forward"] == NOT_RUN
+    assert (
+        verdicts([row(1.0, 64, "kernel"), row(9.0, 128, "kernel")])["PSConv's C++ kernel, fp32, forward, 64 channels"]
+        == MET
+    )
     assert found["Fast-deployment network, fp32, ONNX Runtime"] == NOT_RUN
 
 
 def test_the_worst_case_and_the_typical_one_are_kept():
-    mark = judge([row(1.1), row(1.4, 256), row(1.3, 512)], "cpu")[0]
+    mark = next(mark for mark in judge([row(1.1), row(1.4, 256), row(1.3, 512)], "cpu") if mark["mark"] == LAYER)
     assert (mark["cases"], mark["cases_met"], mark["typical"]) == (3, 1, 1.3)
     assert mark["worst"]["case"]["channels"] == 256
     assert mark["worst"]["ratio"]["median"] == 1.4

@@ -5,9 +5,22 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from pipeline.benchmarks import throughput
-from pipeline.benchmarks.training_loops import PARTS, Loop, Ours, PlainImages, lists, write_images
+from pipeline.benchmarks.training_loops import (
+    EXPERIMENT,
+    PARTS,
+    Loop,
+    Ours,
+    Plain,
+    PlainImages,
+    lists,
+    plain_detector,
+    write_images,
+)
+from pipeline.config import resolve
+from pipeline.models import build_detector
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +70,33 @@ def test_our_loop_trains_through_the_feeder(split):
     assert list(loop.seconds) == list(PARTS)
 
 
+def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+
+
+def test_the_plain_network_is_torchvisions_own_at_the_papers_size():
+    model = plain_detector(resolve(EXPERIMENT, "full"))
+    wanted = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=81)
+    norms = (".bn", ".downsample.1.")  # frozen ones, which have no parameters
+    assert shapes(model) == {n: shape for n, shape in shapes(wanted).items() if not any(norm in n for norm in norms)}
+    frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    assert {name.split(".")[2] for name in frozen} == {"conv1", "layer1"}
+    assert [a.tolist() for a in model.rpn.anchor_generator.cell_anchors] == [
+        a.tolist() for a in wanted.rpn.anchor_generator.cell_anchors
+    ]
+
+
+def test_the_plain_network_is_as_narrow_as_ours_and_learns(split):
+    spec = resolve(EXPERIMENT, "mini")
+    plain, ours = shapes(plain_detector(spec).backbone.body), shapes(build_detector(spec, 80).backbone.body)
+    assert plain == ours
+    loop = Plain(split, 2, 0, "cpu", "fp32", "mini")
+    before = {name: value.clone() for name, value in loop.model.named_parameters() if value.requires_grad}
+    loop()
+    assert all(0 <= value < 100 for value in loop.losses.values())
+    assert any(not torch.equal(value, before[name]) for name, value in loop.model.named_parameters() if name in before)
+
+
 class Fake(Loop):
     """A loop of a model with one weight."""
 
@@ -97,3 +137,6 @@ def test_a_run_holds_ratio_and_page(monkeypatch, tmp_path):
     assert result["images_per_second"]["ours"] == {"median": 2.0, "low": 1.5, "high": 2.0}
     assert result["settings"] == {"batch": 2, "workers": 0, "steps": 1, "precision": "fp32", "rounds": 3}
     assert "wanted is at least 1: **met**." in (tmp_path / "cpu_throughput.md").read_text()
+    result = throughput.main(throughput.parser().parse_args([*words, "--preset", "mini"]))
+    assert (result["limit"], result["settings"]["steps"]) == (1.15, 5)
+    assert "Not at the papers' size" in (tmp_path / "cpu_throughput_mini.md").read_text()

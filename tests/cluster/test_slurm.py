@@ -67,8 +67,7 @@ def test_the_profile_names_rules_that_exist():
     assert {"train", "pretrain", "predict", "propose"} <= set(profile["set-resources"])
     for rule in ("train", "pretrain"):
         asked = profile["set-resources"][rule]
-        assert "gpu" not in asked  # the machine's `processes` says how many
-        assert asked["nodes"] == 1
+        assert not {"gpu", "nodes"} & set(asked)  # the machine's `processes` and `nodes` say how many
         assert "TERM" in asked["slurm_extra"]
     assert profile["slurm-requeue"]
 
@@ -90,7 +89,16 @@ def test_stages_run_as_jobs_with_the_gpus_that_they_ask_for(cluster):
     calls = cluster.calls()
     assert set(calls) == {"synthesize", "verify", "pretrain", "train"}
     train, verify = " ".join(calls["train"]), " ".join(calls["verify"])
-    for text in ("--gpus=8", "--cpus-per-task=32", "--signal=TERM@300", "--requeue", "-t 1440", "--mem 128000"):
+    options = (
+        "--gpus=8",
+        "--nodes=1",
+        "--cpus-per-task=32",
+        "--signal=TERM@300",
+        "--requeue",
+        "-t 1440",
+        "--mem 128000",
+    )
+    for text in options:
         assert text in train, text
     assert "--export=ALL" in train  # SCALEWISE_PROCESSES reaches the node
     assert "-p all" in verify
@@ -115,40 +123,74 @@ def test_a_failed_job_is_sent_again_and_then_named(cluster):
     assert sum("verify" in path.read_text() for path in cluster.folder.glob("*.script")) == 2
 
 
-TRAINING = '''"""Counts to three, slowly, with a checkpoint after each step; the next start goes on from there."""
-
-import os, pathlib, sys, time
-
-state = pathlib.Path("data/scratch/state.txt")
-state.parent.mkdir(parents=True, exist_ok=True)
-done = int(state.read_text()) if state.exists() else 0
-for step in range(done, 3):
-    time.sleep(0.5)
-    state.write_text(str(step + 1))
-    with open("steps.txt", "a") as log:
-        log.write(f"{step + 1} of job {os.environ['SLURM_JOB_ID']}\\n")
-    if not done and step == 1:
-        pathlib.Path(os.environ["CLUSTER_STAND_IN"], "ready").touch()
-        time.sleep(60)
+OUTS = """
 outs = "data/runs/mini/NAME/weights.safetensors reports/mini/metrics/NAME_training.json reports/mini/history/NAME.csv"
 for name in outs.replace("NAME", sys.argv[1]).split():
     path = pathlib.Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{}")
+"""
+TRAINING = '''"""Counts to three, with a checkpoint at SIGTERM only; the next start goes on from there."""
+
+import os, pathlib, signal, sys, time
+
+state = pathlib.Path("data/scratch/state.txt")
+state.parent.mkdir(parents=True, exist_ok=True)
+done = int(state.read_text()) if state.exists() else 0
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+for step in range(done, 3):
+    with open("steps.txt", "a") as log:
+        log.write(f"{step + 1} of job {os.environ['SLURM_JOB_ID']}\\n")
+    if not done and step == 1:
+        pathlib.Path(os.environ["CLUSTER_STAND_IN"], "ready").touch()
+        while not asked:
+            time.sleep(0.1)
+        state.write_text(str(step + 1))
+        sys.exit(143)
 '''
 
 
 @pytest.mark.slow
-def test_a_preempted_training_goes_on_from_its_checkpoint_in_the_same_job(cluster):
-    """SIGTERM reaches the job's first process alone, and nothing passes it on."""
-    (cluster.project.root / "pipeline/stages/train.py").write_text(TRAINING)
+def test_a_preempted_training_saves_its_step_and_goes_on_in_the_same_job(cluster):
+    """SIGTERM reaches the step's own process alone, a Snakemake, which passes it on."""
+    (cluster.project.root / "pipeline/stages/train.py").write_text(TRAINING + OUTS)
     (cluster.folder / "preempt").write_text("train")
     cluster.snakemake(WEIGHTS)
     assert (cluster.folder / "signalled").exists()
+    assert not (cluster.folder / "killed").exists()  # all was gone before the end of the grace
     steps = (cluster.project.root / "steps.txt").read_text().splitlines()
     assert [line.split()[0] for line in steps] == ["1", "2", "3"]  # nothing twice
     assert len({line.split()[-1] for line in steps}) == 1  # one job, requeued
     assert cluster.states() == {"COMPLETED"}
+
+
+NODES = '''"""Starts itself on every node, as a training does, and leaves a line in each process."""
+
+import os, pathlib, sys
+
+from pipeline.launch import spread
+
+spread("pipeline.stages.train")
+with open("world.txt", "a") as log:
+    log.write(" ".join(os.environ[name] for name in ("RANK", "WORLD_SIZE", "GROUP_RANK", "LOCAL_RANK")) + "\\n")
+'''
+
+
+@pytest.mark.slow
+def test_a_training_on_two_nodes_is_one_job(cluster):
+    cluster.project.environment |= {"SCALEWISE_NODES": "2", "SCALEWISE_PROCESSES": "2"}
+    (cluster.project.root / "pipeline/stages/train.py").write_text(NODES + OUTS)
+    cluster.snakemake(WEIGHTS)
+    train = " ".join(cluster.calls()["train"])
+    for text in ("--nodes=2", "--ntasks=2", "--gres=gpu:2", "--cpus-per-task=32"):
+        assert text in train, text
+    assert "--gpus" not in train
+    assert "ntasks-per-gpu" not in train
+    step = (cluster.folder / "steps").read_text().splitlines()[-1]
+    assert "--nodes=2 --ntasks=2" in step  # the training's own srun
+    world = sorted((cluster.project.root / "world.txt").read_text().split("\n"))
+    assert [line.split()[:2] for line in world if line] == [[str(rank), "4"] for rank in range(4)]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Damaged and odd inputs for every reader of users' data: `python tests/data/fuzz.py [COUNT [SEED]]`, or `make fuzz`.
+"""Damaged and odd inputs for every reader of users' data; `fuzz_all` tries ten thousand of these and of own files.
 
 Each input ends in a data set or in one sentence (InputError) within seconds. Pictures are held to more: what is
 accepted after it was cut shows the same pixels, and so does any PNG.
@@ -11,7 +11,6 @@ import io
 import json
 import random
 import signal
-import sys
 import tarfile
 import tempfile
 import traceback
@@ -85,6 +84,7 @@ VOC = """<annotation><filename>{name}.png</filename><size><width>40</width><heig
 <object><name>dog</name><difficult>0</difficult><bndbox><xmin>3</xmin><ymin>4</ymin><xmax>20</xmax><ymax>19</ymax></bndbox>
 </object></annotation>"""
 CODES = [{"image_id": 7, "category_id": 9, "score": 0.5, "segmentation": {"size": [30, 40], "counts": "T35\\9Q2Y="}}]
+Reader = Callable[[Path, random.Random], None]
 PRESET = (paths.ROOT / paths.preset_file("mini")).read_bytes()
 
 
@@ -275,7 +275,7 @@ def masks(folder: Path, draw: random.Random) -> None:
     read_detections(folder / "results.json", read_ground_truth(truth, "segm"), "segm")
 
 
-READERS: tuple[Callable[[Path, random.Random], None], ...] = (
+READERS: tuple[Reader, ...] = (
     instances,
     instances,
     voc,
@@ -304,12 +304,12 @@ def limited(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def fuzz(count: int, seed: int = 0) -> tuple[Counter, list[str]]:
+def fuzz(count: int, seed: int = 0, readers: Sequence[Reader] = READERS) -> tuple[Counter, list[str]]:
     """Try `count` inputs; return how they ended, by reader, and a text on each that ended wrongly."""
     ends, wrong = Counter(), []
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
         for number in range(count):
-            reader = READERS[number % len(READERS)]
+            reader = readers[number % len(readers)]
             folder = Path(place) / reader.__name__
             folder.mkdir(exist_ok=True)
             try:
@@ -325,12 +325,3 @@ def fuzz(count: int, seed: int = 0) -> tuple[Counter, list[str]]:
                 wrong.append(f"input {number} of seed {seed}, {reader.__name__}\n{traceback.format_exc()}")
             ends[reader.__name__, end] += 1
     return ends, wrong
-
-
-if __name__ == "__main__":
-    found, faults = fuzz(*(int(word) for word in sys.argv[1:3] or ["10000"]))
-    for (name, end), times in sorted(found.items()):
-        print(f"{name:12}{end:24}{times:6}")
-    print("\n".join(faults[:20]))
-    print(f"{sum(found.values())} inputs, {len(faults)} ended wrongly")
-    sys.exit(bool(faults))

@@ -189,3 +189,82 @@ def test_what_train_shows_of_turned_pictures_holds_for_val(folder):
         sources[split] = Source(path, folder / "images")
     verify("tiny", "coco", sources, 1.0, folder / "out")
     assert all(image["exif"] for split in sources for image in normalised(folder, split)["images"])
+
+
+# Objects so small that their boxes fit their pictures as corners and as centres
+
+
+def small(count: int = 120, whole: bool = False, inside: bool = False) -> np.ndarray:
+    """Return boxes x, y, w, h of 2 to 6 pixels; those `inside` keep off the borders."""
+    draw, margin = np.random.default_rng(5), 8 if inside else 0
+    sides = draw.uniform(2, 6, (count, 2))
+    low = margin + draw.uniform(0, 1, (count, 2)) * ([WIDTH, HEIGHT] - sides - 2 * margin)
+    return np.floor(np.concatenate([low, sides], axis=1)) if whole else np.concatenate([low, sides], axis=1)
+
+
+def with_polygons(content: dict, found: np.ndarray, count: int = 3) -> dict:
+    for annotation, (x, y, w, h) in zip(content["annotations"][:count], found.tolist(), strict=False):
+        annotation["segmentation"] = [[x, y, x + w, y, x + w / 2, y + h]]
+    return content
+
+
+SIGNS = {
+    "borders": (small(), 0, r"do \d+ of them not leave their pictures"),
+    "whole numbers": (small(40, whole=True, inside=True), 0, "their corners are whole numbers"),
+    "polygons": (small(4, inside=True), 3, "most lie around their polygons"),
+}
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_centres_of_small_objects_are_seen(folder, name):
+    found, polygons, why = SIGNS[name]
+    verify_one(folder, with_polygons(instances(found), found, polygons))
+    assert np.allclose([one["bbox"] for one in normalised(folder)["annotations"]], found)
+    content = with_polygons(instances(written(found, "cxcywh")), found, polygons)
+    with pytest.raises(
+        InputError, match=rf"only as centre x, .* {why}; write `boxes: cxcywh` .* else `boxes: xywh`\.$"
+    ):
+        verify_one(folder, content)
+    verify_one(folder, content, boxes="cxcywh")
+    assert np.allclose([one["bbox"] for one in normalised(folder)["annotations"]], found)
+    verify_one(folder, content, boxes="xywh")  # who says so is believed
+
+
+@pytest.mark.parametrize(("convention", "whole"), [("normalised", False), ("normalised_cxcywh", True)])
+def test_the_likelier_of_two_that_fit_is_named(folder, convention, whole):
+    found = small(whole=whole)
+    with pytest.raises(InputError, match=f"write `boxes: {convention}` under [^)]*\\), else correct the file"):
+        verify_one(folder, instances(written(found, convention)))
+
+
+SIDES = boxes()[:, 2:]
+POLYGONS = [[[x, y, x + w, y, x, y + h]] for x, y, w, h in boxes().tolist()]  # half of their boxes
+SLIVERS = [[[x, y, x + w, y + h, x + w, y + 0.9 * h]] for x, y, w, h in boxes().tolist()]  # a twentieth
+
+
+@pytest.mark.parametrize(
+    ("shares", "polygons", "believed"),
+    [
+        (np.full(24, 1 / 4), None, False),  # of copies of half the size
+        (np.full(24, 1 / 90), None, False),
+        (100 / (WIDTH * HEIGHT) * np.linspace(0.5, 2, 24), None, False),  # in percent, of pictures of several sizes
+        (1 / np.sqrt(SIDES.prod(1)), None, False),  # lengths
+        (np.full(24, 1 / 8), POLYGONS, False),
+        (np.full(24, 1 / 80), SLIVERS, False),
+        (np.full(24, np.pi / 4), None, True),  # circles
+        (np.linspace(0.1, 0.9, 24), None, True),
+        (np.full(24, 1 / 20), SLIVERS, True),
+        (np.full(24, 1.0), POLYGONS, True),  # the boxes' own
+    ],
+)
+def test_areas_in_another_unit(folder, shares, polygons, believed):
+    content = instances(boxes())
+    for k, annotation in enumerate(content["annotations"]):
+        annotation["area"] = float(SIDES[k].prod() * shares[k])
+        if polygons:
+            annotation["segmentation"] = polygons[k]
+    excluded = verify_one(folder, content)["splits"]["train"]["excluded"]
+    assert excluded == ({} if believed else {"bad_area": 24})
+    filled = {id(None): 1.0, id(POLYGONS): 0.5, id(SLIVERS): 0.05}[id(polygons)]
+    areas = [one["area"] for one in normalised(folder)["annotations"]]
+    assert areas == pytest.approx(list(SIDES.prod(1) * (shares if believed else filled)))

@@ -268,3 +268,12 @@ def test_the_stage_ends_in_one_sentence_and_code_2(tmp_path):
     assert done.stderr.startswith("error: data/imagenet/train is missing (ImageNet-1k (ILSVRC 2012)): its terms allow")
     assert done.stderr.count("\n") == 1
     assert json.loads((project / "data/fetched/full.json").read_text()) == {}
+
+
+def test_imagenet_is_where_the_machine_has_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALEWISE_IMAGENET", str(tmp_path))
+    known = load_sources()
+    assert known["imagenet"].places == [tmp_path / "train", tmp_path / "val"]
+    assert "imagenet" in choose([], config.load_preset("full"), known)
+    (sentence,) = left_by_hand({"imagenet": known["imagenet"]})[:1]
+    assert sentence.startswith(f"{tmp_path / 'train'} is missing")

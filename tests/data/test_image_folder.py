@@ -1,5 +1,7 @@
 """Labelled image folders and split files: ids by sorted names, bad files counted, one sentence for each mistake."""
 
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,57 @@ def test_mistakes_end_in_one_sentence(folder):
     (folder / "train/zzz/x.png").write_bytes(b"x")
     with pytest.raises(InputError, match=r"class 'zzz' has no readable image \(.*x.png"):
         read_folder(folder / "train", "train")
+
+
+SYNSETS = [  # ids of the kit do not follow the names; inner nodes of WordNet's tree come last
+    {"ILSVRC2012_ID": 2, "WNID": "ant", "num_children": 0},
+    {"ILSVRC2012_ID": 1, "WNID": "zebra", "num_children": 0},
+    {"ILSVRC2012_ID": 3, "WNID": "n00001740", "num_children": 2},
+]
+
+
+@pytest.fixture
+def flat(folder):
+    """ImageNet's validation images as their archive has them: in one folder, zebra, ant, ant."""
+    images = folder / "flat"
+    for number in (1, 2, 3):
+        draw(images / f"ILSVRC2012_val_{number:08d}.JPEG")
+    return images
+
+
+def check_flat(flat):
+    found = read_folder(flat, "val", ("ant", "zebra"))
+    assert found.files == tuple(f"ILSVRC2012_val_{number:08d}.JPEG" for number in (2, 3, 1))
+    assert found.labels == (0, 0, 1)
+    assert read_folder(flat, "val", ("ant", "zebra"), limit=1).labels == (0, 1)
+    assert read_folder(flat, "val", ("zebra",)).files == ("ILSVRC2012_val_00000001.JPEG",)
+
+
+def test_validation_images_in_one_folder_with_kaggles_file(flat):
+    lines = [f"ILSVRC2012_val_{n:08d},{c} 1 2 3 4 {c} 5 6 7 8 \n" for n, c in ((2, "ant"), (1, "zebra"), (3, "ant"))]
+    (flat.parent / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "".join(lines))
+    check_flat(flat)
+    (flat.parent / "LOC_val_solution.csv").write_text("ImageId,PredictionString\nILSVRC2012_val_00000001,\n")
+    with pytest.raises(InputError, match="line 2 has not `ImageId,PredictionString`"):
+        read_folder(flat, "val", ("ant",))
+
+
+@pytest.mark.parametrize("place", [".", ".."])
+def test_validation_images_in_one_folder_with_the_development_kit(flat, monkeypatch, place):
+    kit = flat / place / "ILSVRC2012_devkit_t12"
+    (kit / "data").mkdir(parents=True)
+    (kit / "data/ILSVRC2012_validation_ground_truth.txt").write_text("1\n2\n2\n")
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(InputError, match=r"is a MATLAB file, .* pip install scipy, or put LOC_val_solution.csv"):
+        read_folder(flat, "val", ("ant",))
+    scipy = types.ModuleType("scipy.io")
+    scipy.loadmat = lambda path, squeeze_me: {"synsets": SYNSETS} if squeeze_me and path.name == "meta.mat" else None
+    monkeypatch.setitem(sys.modules, "scipy", types.ModuleType("scipy"))
+    monkeypatch.setitem(sys.modules, "scipy.io", scipy)
+    check_flat(flat)
+    (kit / "data/ILSVRC2012_validation_ground_truth.txt").write_text("1\n3\n2\n")
+    with pytest.raises(InputError, match=r"does not hold what it should .* unpack the kit anew"):
+        read_folder(flat, "val", ("ant",))
 
 
 def test_digest_follows_files_and_labels(folder):

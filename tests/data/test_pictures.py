@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -44,6 +45,8 @@ def test_every_flipped_bit_of_a_png_is_seen(folder):
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0", "is a HEIC or HEIF picture, which is not read; convert it to JPEG or PNG"),
         (b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X", "is the companion that a Mac writes beside a file, .*remove it"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "is a JPEG XL picture, which is not read; convert it to JPEG or PNG"),
+        (b"v/1\x01 OpenEXR", "no picture of a known format: .*; convert one of another"),
         (b"version https://git-lfs.github.com/spec/v1\n", r"is a pointer of Git LFS, which is not read; run `git lfs"),
         (b"<!DOCTYPE html><html>404</html>", "is a web page, not what was to be downloaded"),
         (gzip.compress(b"x", mtime=0), r"is packed \(gzip\), which is not read; unpack it"),
@@ -127,3 +130,65 @@ def test_links_are_followed_on_request_and_names_that_leave_are_not(folder):
     content["images"][0]["file_name"] = "../elsewhere/x.png"
     with pytest.raises(InputError, match="which leaves the image folder"):
         verify_one(folder, content, links="follow")
+
+
+# Kinds of pictures
+
+
+def colour_seen(folder, image: Image.Image, suffix: str = "png", **options: object) -> tuple[list[int], dict]:
+    """Return the colour that a network is given of a picture of one colour, and what verification counted."""
+    excluded = verify_one(folder, with_picture(folder, image, suffix, **options))["splits"]["train"]["excluded"]
+    return read_image(folder / "images", normalised(folder)["images"][1])[:, 3, 3].tolist(), excluded
+
+
+def palette() -> Image.Image:
+    image = Image.new("P", (40, 30), 1)
+    image.putpalette([0, 0, 0, 10, 200, 90])
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "suffix", "colour"),
+    [
+        (Image.new("LA", (40, 30), (90, 40)), "png", [90, 90, 90]),
+        (Image.new("RGBA", (40, 30), (10, 200, 90, 40)), "png", [10, 200, 90]),
+        (palette(), "png", [10, 200, 90]),
+        (palette(), "gif", [10, 200, 90]),
+        (Image.new("1", (40, 30), 1), "png", [255, 255, 255]),
+        (Image.new("CMYK", (40, 30), (255, 0, 0, 0)), "jpg", [0, 255, 255]),
+    ],
+)
+def test_colours_of_all_kinds_are_seen_as_people_see_them(folder, image, suffix, colour):
+    seen, excluded = colour_seen(folder, image, suffix)
+    assert max(abs(one - other) for one, other in zip(seen, colour, strict=True)) < 6
+    assert excluded == {}
+
+
+@pytest.mark.parametrize(("suffix", "several"), [("gif", True), ("webp", True), ("png", True), ("tif", True)])
+def test_the_first_of_several_pictures_is_read_with_a_remark(folder, suffix, several):
+    first, second = (Image.new("RGB", (40, 30), (value, value, value)) for value in (250, 9))
+    options = {"lossless": True} if suffix == "webp" else {}
+    seen, excluded = colour_seen(folder, first, suffix, save_all=True, append_images=[second], **options)
+    assert seen == [250, 250, 250]
+    assert excluded == {"first_of_several": 1}
+    seen, excluded = colour_seen(folder, first, suffix, **options)
+    assert (seen, excluded) == ([250, 250, 250], {})
+
+
+def tiff16() -> bytes:
+    """Return a TIFF of 40x30 pixels of three 16-bit colours, which Pillow reads and does not write."""
+    tags = [(256, 40), (257, 30), (258, 0), (259, 1), (262, 2), (273, 0), (277, 3), (278, 30), (279, 40 * 30 * 6)]
+    start = 8 + 2 + 12 * len(tags) + 4
+    values = dict(tags) | {258: start, 273: start + 6}
+    entries = b"".join(
+        struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, values[tag]) for tag, _ in tags
+    )
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return head + struct.pack("<3H", 16, 16, 16) + struct.pack("<3H", 256 * 9, 256 * 70, 256 * 200) * (40 * 30)
+
+
+def test_sixteen_bits_a_colour_are_remarked(folder):
+    content = with_picture(folder, Image.new("RGB", (40, 30)), "tif")
+    (folder / "images/b.tif").write_bytes(tiff16())
+    assert verify_one(folder, content)["splits"]["train"]["excluded"] == {"deep_colour": 1}
+    assert read_image(folder / "images", normalised(folder)["images"][1])[:, 0, 0].tolist() == [9, 70, 200]

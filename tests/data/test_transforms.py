@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -145,3 +146,15 @@ def test_generators_depend_on_their_whole_key():
     assert draw(1, 2, 3) == draw(1, 2, 3)
     keys = [(1, 2, 3), (1, 2, 4), (1, 3, 2), (12, 3), (1, 23), (0, 1, 2, 3), (2**31, 2, 3)]
     assert len({draw(*key) for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (40, 30), (23, 60), (90, 110), (60, 6), (169, 1)])
+@pytest.mark.parametrize("old", [(1, 1), (1, 5), (6, 1), (23, 60), (60, 6)])
+def test_resizing_does_not_depend_on_the_memory_layout(old, size):
+    planes = torch.randint(0, 256, (3, *old), dtype=torch.uint8)
+    pixels = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    shrinks = size[0] < old[0] or size[1] < old[1]
+    wanted = F.interpolate(planes[None] / 255, size, mode="bilinear", antialias=shrinks)[0]
+    assert torch.equal(transforms.resize(planes, size), wanted)
+    assert torch.equal(transforms.resize(pixels, size), wanted)
+    assert torch.equal(transforms.resize(planes[:, :, :1], size), transforms.resize(pixels[:, :, :1], size))

@@ -8,6 +8,7 @@ from argparse import Namespace
 
 import pytest
 from msgspec.structs import replace
+from PIL import Image
 from tiny import PRESET
 from tiny_sets import instances, normalised, verify_one, voc_object, write_instances, write_voc
 
@@ -114,6 +115,7 @@ def voc(tmp_path):
         (b"\xef\xbb\xbfone\r\nleaf 0\r\n\r\n", ["one", "leaf 0"]),
         ("one\r\nleaf\r\n".encode("utf-16"), ["one", "leaf"]),
         (b"one.jpg\nleaf.PNG\n", ["one", "leaf"]),
+        (b"one.xml\nleaf\n", ["one", "leaf"]),
         (b"._one\none\n", ["one"]),
         (unicodedata.normalize("NFD", "Möwe\n").encode(), ["Möwe"]),
     ],
@@ -124,6 +126,14 @@ def test_lists_are_read_as_people_mean_them(voc, text, names):
     assert [image["file_name"] for image in coco["images"]] == [f"JPEGImages/{name}.jpg" for name in names]
     assert len(coco["annotations"]) == len(names)
     assert counts == ({"mac_companion": 1} if b"._" in text else {})
+
+
+@pytest.mark.parametrize("suffix", [".BMP", ".TIF", ".Png", ".gif"])
+def test_a_picture_of_another_suffix_is_found(voc, suffix):
+    path = voc / "JPEGImages/one.jpg"
+    Image.open(path).save(path.with_suffix(suffix))
+    path.unlink()
+    assert read_voc(voc, "train")[0]["images"][0]["file_name"] == f"JPEGImages/one{suffix}"
 
 
 def test_without_lists_the_command_that_writes_one_is_named(voc):

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.evaluation import evaluate_detections, scaled_area_ranges
-from pipeline.evaluation.coco import all_area_ranges
 from pipeline.evaluation.inputs import labels_of, read_detections, read_ground_truth
+from pipeline.evaluation.protocol import all_area_ranges
 
 NAMES = [
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),

@@ -31,12 +31,13 @@ def test_the_quickstart_trains_no_further_init_and_the_report_all_of_them():
 def test_every_stage_depends_on_its_digest_and_pages_on_the_preset():
     for stage in declared.stages().values():
         script, key = re.search(r"stages\.(\w+)(?: (?!-)(\S+))?", stage.command).groups()
-        assert stage.command.endswith(f"--preset {PRESET}")
+        preset = "full" if script == "plan" else PRESET
+        assert stage.command.endswith(f"--preset {preset}")
         if script != "code":
             digest = paths.code_digest(PRESET, script, "" if script in ("table", "gallery") else key or "")
             assert [dep for dep in stage.deps if dep.startswith("data/code/")] == [digest.as_posix()], stage.address
         if script in ("table", "page", "figures", "gallery", "identities", "plan", "fetch"):
-            assert paths.preset_file(PRESET).as_posix() in stage.deps, stage.address
+            assert paths.preset_file(preset).as_posix() in stage.deps, stage.address
 
 
 def test_every_experiment_depends_on_what_its_file_names_and_on_nothing_else():

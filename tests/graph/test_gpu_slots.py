@@ -27,7 +27,7 @@ def four_gpus(tmp_path, monkeypatch):
         (tmp_path / f"nvidia{number}").touch()
     (tmp_path / "nvidiactl").touch()
     monkeypatch.setattr(devices, "NODES", tmp_path)
-    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", launch.VARIABLE):
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", launch.VARIABLE, "SCALEWISE_NODES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 

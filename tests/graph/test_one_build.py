@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import paths
 from pipeline.errors import InputError
-from pipeline.graph import exits, one_build, repair
+from pipeline.graph import disk, exits, one_build, repair
 from pipeline.graph.declared import Stage
 
 
@@ -156,9 +156,12 @@ def test_a_folder_whose_name_dvc_would_fill_in_is_refused(tmp_path, monkeypatch)
 
 
 def test_a_full_disk_is_named(root, monkeypatch):
-    assert repair.full_disk() is None
+    assert disk.full_disk("a stage failed") is None
+    assert disk.full_disk("ERROR: unexpected error - [Errno 28] No space left on device") == (
+        f"There is too little space on the disk of {root}; free some, and the same command goes on."
+    )
     usage = type("Usage", (), {"free": 4096})
-    monkeypatch.setattr(repair.shutil, "disk_usage", lambda path: usage)
-    assert repair.full_disk() == (
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage)
+    assert disk.full_disk() == (
         f"There is no space left on the disk of {root}; free some, and the same command goes on."
     )

@@ -13,7 +13,8 @@ from pipeline.graph import declared
 from pipeline.published.rows import RowsFile, Speed, check_rows, load_rows
 from pipeline.published.tables import exists, find_table, load_published
 from pipeline.reporting.catalogue import beyond_tables
-from pipeline.verdicts.comparison import find_baseline, metrics_of
+from pipeline.verdicts.baselines import find_baseline
+from pipeline.verdicts.comparison import metrics_of
 from pipeline.verdicts.results import load_experiment
 
 STAGES = declared.stages()

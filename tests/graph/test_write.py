@@ -26,6 +26,7 @@ experiments: [{experiment}]{more}}}
 """
 
 
+@pytest.mark.slow  # half a minute; CI runs it
 def test_committed_files_are_what_write_makes():
     changed = ", ".join(map(str, write.outdated()))
     assert not changed, f"{changed}: not what `python -m pipeline.graph write` makes of the declarations; run it."

@@ -93,9 +93,18 @@ def test_the_fastest_way_is_measured_once_a_size_and_remembered(chooser):
     torch.testing.assert_close(chooser(x, weight), expected, atol=1e-5, rtol=1e-5)
     chooser.milliseconds["masked"] = 0.5
     torch.testing.assert_close(chooser(x, weight), expected, atol=1e-5, rtol=1e-5)
+    chooser(torch.randn(1, 8, 4, 7), weight)  # of about as many pixels
     assert list(chooser.choices.values()) == ["fused"]
     chooser(torch.randn(2, 8, 5, 5), weight)
     assert list(chooser.choices.values()) == ["fused", "masked"]
+
+
+def test_a_prediction_leaves_masks_that_a_training_can_use(chooser):
+    weight = torch.randn(8, 8, 3, 3, requires_grad=True)
+    with torch.inference_mode():
+        chooser.ways()["masked"](torch.randn(1, 8, 5, 5), weight)
+    chooser.ways()["masked"](torch.randn(1, 8, 5, 5), weight).sum().backward()
+    assert weight.grad.isfinite().all()
 
 
 def test_a_way_that_fails_is_dropped_with_a_warning(chooser, monkeypatch):
@@ -124,6 +133,7 @@ def test_nothing_is_measured_where_results_must_not_depend_on_it(chooser):
     assert not chooser.choices
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is at hand")
 @pytest.mark.parametrize("layout", ["block", "interleaved"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -1,5 +1,7 @@
 """Invented images and targets of detectors, tiny detectors of every family, and one training step that is checked."""
 
+from typing import Any
+
 import msgspec
 import tiny
 import torch
@@ -8,12 +10,13 @@ from torchvision.models.detection.image_list import ImageList
 
 from pipeline import config
 from pipeline.models import build_detector
-from pipeline.options import Method, ProposalNetwork
+from pipeline.options import DeformableOptions, Method, ProposalNetwork, RegionClassifier
 from pipeline.spec import Spec
 
 BASE = "msfm_frcnn_r50_fpn_1x"
 ROI_FAMILIES = ("faster_rcnn", "c4", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "dynamic_rcnn", "grid_rcnn")
 DENSE = ("retinanet", "fcos", "reppoints")
+CONV5 = Method(deformable=DeformableOptions(stages=(5,), offset_groups=4))  # of Deformable R-FCN
 SHAPE = (3, 64, 96)
 SHAPES = [(3, 96, 128), (3, 64, 96)]
 
@@ -40,6 +43,14 @@ def rpn_spec(preset: str = "tiny", backbone: str = "resnet50", **options: object
     changes = {"detector": "d_rfcn_rpn", "neck": "none", "backbone": backbone, "region": None}
     changes |= {"method": Method(**options), "rpn": ProposalNetwork(**own)}
     return tiny.changed(found, experiment=changes, recipe={"rpn_positive_iou": 0.5, "rpn_negative_iou": 0.4})
+
+
+def region_spec(preset: str = "tiny", backbone: str = "resnet50", method: Method = CONV5, **region: Any) -> Spec:
+    """Return a classifier of given proposals on SNIP's recipe, whatever the experiments' files say."""
+    name = "snip_drfcn_r50_7ep_single_scale"
+    found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)
+    changes = {"detector": "d_rfcn_rcn", "neck": "none", "backbone": backbone, "method": method}
+    return tiny.changed(found, experiment=changes | {"region": RegionClassifier(**region)})
 
 
 def model(family: str, classes: int = 3, **method: object) -> nn.Module:

@@ -97,7 +97,7 @@ def test_ranges_apply_to_the_refined_boxes_of_every_stage():
     sizes = []
 
     def up_to_the_proposal(rois: Tensor, labels: Tensor, matched: Tensor, target: dict) -> Tensor:
-        sizes.append((rois[:, 3] - rois[:, 1]).tolist())
+        sizes.append([side for side in (rois[:, 3] - rois[:, 1]).tolist() if side])  # padding has none
         return rois[:, 3] - rois[:, 1] < 20
 
     heads.filter_rois = up_to_the_proposal
@@ -123,7 +123,7 @@ def test_refined_boxes_are_clipped_and_free_of_gradients():
 
 def test_only_objects_own_boxes_are_dropped():
     targets = torch.tensor([[0.0, 0, 0, 0], [0, 0.1, 0, 0], [0, 0, 0, 0], [math.nan] * 4])
-    sampled = SampledRoIs([], [], [torch.tensor([3, 3, 0, 0])], [targets], [])
+    sampled = SampledRoIs([], [], [torch.tensor([3, 3, 0, 0])], [targets], [], [])
     assert not_objects(sampled)[0].tolist() == [False, True, True, True]
 
 

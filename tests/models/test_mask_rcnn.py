@@ -63,7 +63,8 @@ class FixedBranch(MaskBranch):
 
 def sampled(boxes: list[Tensor], matched: list[list[int]], labels: list[list[int]]) -> SampledRoIs:
     """Return sampled RoIs; their box targets and areas are of no account here."""
-    return SampledRoIs(boxes, [torch.tensor(row) for row in matched], [torch.tensor(row) for row in labels], [], [])
+    matched, labels = ([torch.tensor(row) for row in rows] for rows in (matched, labels))
+    return SampledRoIs(boxes, matched, labels, [], [], [torch.where(row > 0)[0] for row in labels])
 
 
 def test_the_loss_reads_the_objects_class_of_positive_rois_only():

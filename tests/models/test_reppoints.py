@@ -48,10 +48,9 @@ def test_places_are_in_pixels():
 def first_positives(boxes: list[list[float]], base: float = 4.0) -> dict[tuple[int, int, int], int]:
     """Return x, y and stride of positions with an object, on strides 8, 16 and 32 of a 64x64 image."""
     grid = [(x, y, s) for s in (8, 16, 32) for y in range(0, 64, s) for x in range(0, 64, s)]
-    where, strides = torch.tensor(grid).float().split((2, 1), dim=1)
-    matched = match_positions(where, strides[:, 0], torch.tensor(boxes).reshape(-1, 4), base)
-    rows = torch.where(matched >= 0)[0].tolist()
-    return {(*map(int, where[row].tolist()), int(strides[row])): int(matched[row]) for row in rows}
+    shapes = [(64 // s, 64 // s) for s in (8, 16, 32)]
+    matched = match_positions(shapes, [8, 16, 32], torch.tensor(boxes).reshape(-1, 4), base).tolist()
+    return {place: number for place, number in zip(grid, matched, strict=True) if number >= 0}
 
 
 def test_an_objects_size_chooses_its_level():

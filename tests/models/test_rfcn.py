@@ -6,30 +6,18 @@ from typing import Any
 import batches
 import overfit
 import pytest
-import tiny
 import torch
-from batches import crowd, learn, picture, with_size
+from batches import CONV5, crowd, learn, picture, region_spec, with_size
 from torch import Tensor, nn
 
-from pipeline import config
 from pipeline.models import build_detector
 from pipeline.models.detectors.rfcn import RFCN, RegionHeads
 from pipeline.models.measure import measure
-from pipeline.options import DeformableOptions, Method, RegionClassifier
-from pipeline.spec import Spec
+from pipeline.options import Method, RegionClassifier
 from pipeline.training.snip import wire_snip
 
-CONV5 = Method(deformable=DeformableOptions(stages=(5,), offset_groups=4))
 PROPOSALS = torch.tensor([[5.0, 5, 40, 40], [30, 30, 60, 60], [0, 0, 96, 64], [50, 10, 70, 50]])
 SHAPES = [(3, 64, 96), (3, 80, 60)]
-
-
-def region_spec(preset: str = "tiny", backbone: str = "resnet50", method: Method = CONV5, **region: Any) -> Spec:
-    """Return a specification of the family on SNIP's recipe, whatever the experiments' files say."""
-    name = "snip_drfcn_r50_7ep_single_scale"
-    found = tiny.spec(name) if preset == "tiny" else config.resolve(name, preset)
-    changes = {"detector": "d_rfcn_rcn", "neck": "none", "backbone": backbone, "method": method}
-    return tiny.changed(found, experiment=changes | {"region": RegionClassifier(**region)})
 
 
 def region_model(classes: int = 3, **region: Any) -> RFCN:

@@ -10,6 +10,7 @@ from batches import roi_options
 from torch import Tensor
 
 from pipeline.models.heads.roi_heads import RoIHeads, box_area
+from pipeline.models.heads.suppression import PADDING
 
 LN2, LN4, LN5_4 = math.log(2), math.log(4), math.log(1.25)
 LOGITS = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.1, 0.1, 0.8]]).log()
@@ -117,9 +118,18 @@ def test_filtered_rois_are_neither_objects_nor_background():
     _, found = heads.assign_targets_to_proposals(proposals, boxes, labels)
     assert found[0].tolist() == [-1, -1, 1]
     assert seen == {"labels": [2, 0, 1], "matched": [0, 0, 1], "target": {"name": "first"}}
-    positives, negatives = heads.subsample(found), torch.cat(found) == 0
-    assert positives[0].tolist() == [2]  # -1 is never sampled
-    assert not negatives.any()
+    ((sampled, positive),) = heads.subsample(found)
+    assert sampled.tolist() == [2]  # -1 is never sampled
+    assert positive.tolist() == [0]
+
+
+def test_padding_is_never_sampled():
+    proposals = [torch.tensor([[0.0, 0, 10, 10], [PADDING] * 4, [50, 50, 60, 60], [PADDING] * 4])]
+    boxes = torch.tensor([[0.0, 0, 10, 10]])
+    sampled = roi_heads().sample(proposals, [{"boxes": boxes, "labels": torch.tensor([2])}])
+    assert sampled.boxes[0].tolist() == [[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 10]]
+    assert sampled.labels[0].tolist() == [2, 0, 2]
+    assert sampled.positive[0].tolist() == [0, 2]
 
 
 def test_detection_decodes_the_deltas_of_the_scored_class():

@@ -1,14 +1,12 @@
 """The comparison on own data: what could have been seen comes first, and nothing below it is advice."""
 
-import math
-
 import pytest
 
 from pipeline import paths
-from pipeline.evaluation.intervals import t_quantile
 from pipeline.files import write_json
-from pipeline.own.page import Noise, advice, chance, compare_page, noise_of, told, write_comparison
+from pipeline.own.page import advice, chance, compare_page, told, write_comparison
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts.estimates import estimate_gain
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Judged, Word
 from pipeline.verdicts.table_lines import Method, methods_of
@@ -25,16 +23,6 @@ def method(name: str, **gains: tuple[float | None, float | None, float | None, s
 def statistics() -> None:
     split = {"images": 300, "object_counts": {"small": 50, "medium": 30, "large": 20}}
     write_json(paths.statistics("mini"), {"splits": {"val": split, "train": split}})
-
-
-def test_the_smallest_visible_gain_by_hand():
-    noise = Noise(0.003, 0.004, 2)
-    t = t_quantile(0.975, 2)
-    assert noise.visible() == pytest.approx(t * math.sqrt(0.003**2 + 2 * 0.004**2))
-    assert noise.visible(images=4) == pytest.approx(t * math.sqrt(0.0015**2 + 2 * 0.004**2))
-    assert noise.visible(runs=5) == pytest.approx(t * math.sqrt(0.003**2 + 2 / 5 * 0.004**2))
-    assert noise.image_part == pytest.approx(9 / (9 + 32))
-    assert Noise(0.0, 0.0, 2).image_part == 0.0
 
 
 def test_nothing_below_the_interval_is_advice():
@@ -72,20 +60,20 @@ def test_a_page_from_results(fake):
     write_table("dst_t2", "mini", headline=True)
     (dst,) = [found for found in methods_of("mini", ["dst_t2"], headline=True) if found.name == "DST"]
     results = Results("mini")
-    noise = noise_of(results, dst, "ap")
-    assert (noise.sd_images, noise.sd_run, noise.dof) == (0.0, 0.005, 4)
-    assert dst.gains["ap"].half_width == pytest.approx(100 * noise.visible(), abs=0.06)  # cells have one decimal
+    found = estimate_gain(results, dst.evaluation, dst.baseline, "ap")
+    assert (found.sd_images, found.blocks, found.dof) == (pytest.approx(0.0), 5, 4)
+    assert dst.gains["ap"].half_width == pytest.approx(100 * found.half_width(), abs=0.06)  # cells have one decimal
     write_comparison("mini")
     page = paths.compared("mini").read_text()
     assert page == compare_page(results)
     first = page.split("\n\n")[1]
-    start = "**The smallest difference that 300 validation images and 5 runs of each baseline can show:"
+    start = "**The smallest difference that 300 validation images and 5 trainings of each experiment can show:"
     assert first.startswith(start)
-    assert f"all objects {100 * noise.visible():.1f}" in first
+    assert f"all objects {100 * found.half_width():.1f}" in first
     assert "| small | 50 |" in page
     assert "| all objects | 100 |" in page
     assert "- **Use DST**: +5.0" in page
-    assert "| all objects | 0 | 2.0 | 2.0 | 0.9 | 0.9 |" in page  # all of the variance is the runs'
+    assert "| all objects | 0 | 2.0 | 2.0 | 0.7 | 0.7 |" in page  # all of the variance is the trainings'
     assert "multi-scale training" in page
 
 
@@ -95,11 +83,10 @@ def test_without_results_or_noise_nothing_is_told(fake):
     assert "- Nothing was run yet." in page
     statistics()
     fake.dst(gain=0.3)
-    write_json(paths.NOISE, {})
     write_table("dst_t2", "mini", headline=True)
     page = compare_page(Results("mini"))
-    assert "300 validation images and no repeated run of each baseline can show: all objects n/a" in page
-    assert "`python -m pipeline.benchmarks.seeds --preset mini --seeds 3` measures it" in page
+    assert "300 validation images and 1 training of each experiment can show: all objects n/a" in page
+    assert "Raise `blocks` in workflow/presets/mini.yaml to 3 or more" in page
     assert "**Stay with the baseline**" in page
     assert "+30.0 cannot tell" in page
     assert "Unknown, as the noise is." in page

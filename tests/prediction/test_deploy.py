@@ -54,6 +54,15 @@ def test_an_untrained_experiment_is_refused(tiny_project):
     assert not paths.onnx("tiny", "resnet50").exists()
 
 
+def test_weights_of_another_network_are_refused(tiny_project):
+    spec = tiny.spec("dst_frcnn_r50_fpn_1x")
+    state = build_detector(spec, 6).state_dict()
+    state.pop(next(name for name in state if name.startswith("backbone.")))
+    save_weights(paths.weights("tiny", spec.name), state, {})
+    with pytest.raises(InputError, match=r"weights.safetensors does not hold what it should .*run its stage again"):
+        export_experiment(spec)
+
+
 def test_an_init_lacks_the_last_layer(tiny_project):
     export_experiment(tiny.spec("resnet50"))
     found = read_json(paths.export("tiny", "resnet50"))

@@ -131,9 +131,7 @@ def test_predictions_of_two_resolutions_are_written_in_order(tiny_project):
 
 def test_suppression_waits_for_all_resolutions_where_soft_nms_or_ranges_follow(monkeypatch):
     spec = tiny.spec("msfm_frcnn_r50_fpn_1x")
-    monkeypatch.setattr(
-        "pipeline.prediction.detector.load_detector", lambda spec, classes, device: build_detector(spec, 3)
-    )
+    monkeypatch.setattr("pipeline.prediction.detector.load_detector", lambda spec, classes, *_: build_detector(spec, 3))
     limits = {}
     for name, options in {
         "plain": TestOptions(),

@@ -20,7 +20,7 @@ from pipeline.reporting.figures.headline import draw_figures
 from pipeline.reporting.figures_page import write_figures_page
 from pipeline.reporting.modules import PAGES, load
 from pipeline.reporting.tables import write_table
-from pipeline.verdicts.comparison import headline_tables
+from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.methods import METHODS
 
 COLUMNS = {name: column for column, name in NAMES.items()}
@@ -130,16 +130,10 @@ def metrics(folder: Path, evaluation: str) -> dict | None:
 
 
 def gain_of(folder: Path, evaluation: str, baseline: str, metric: str) -> float:
-    """Return the gain between the means of data/noise.json where both were trained several times, else of two files."""
-    file = folder.parents[1] / paths.NOISE
-    noise = json.loads(file.read_text()).get(folder.name, {}) if file.is_file() else {}
-    entry = noise.get("methods", {}).get(evaluation)
-    both = [noise["groups"][entry["group"]], entry] if entry else []
-    if both and both[0]["experiment"] == baseline and all(part["values"].get(metric) for part in both):
-        base, ours = (sum(part["values"][metric]) / len(part["values"][metric]) for part in both)
-    else:
-        base, ours = (metrics(folder, name)[metric] for name in (baseline, evaluation))
-    return ours - base
+    """Return the mean difference of two files over the blocks that both have."""
+    ours, base = (found.get("blocks", [found]) for name in (evaluation, baseline) for found in [metrics(folder, name)])
+    gains = [one[metric] - other[metric] for one, other in zip(ours, base, strict=False)]
+    return sum(gains) / len(gains)
 
 
 def check_table(folder: Path, name: str, headline: bool) -> int:
@@ -150,7 +144,7 @@ def check_table(folder: Path, name: str, headline: bool) -> int:
     by_key = {(line["label"], line["evaluation"]): line["row"] for line in lines.values()}
     found = 0
     for cells in rows_of(place / f"{name}.md", "Row"):
-        if "Seeds ±" not in cells or "_cls_" in cells["Row"]:
+        if "Blocks ±" not in cells or "_cls_" in cells["Row"]:
             continue
         label, evaluation = re.fullmatch(r"(.*)<br>`(.*)`", cells["Row"]).groups()
         row = table.row(by_key[label.replace("\\|", "|"), evaluation])
@@ -186,6 +180,13 @@ def check_claims(folder: Path) -> int:
             lines = read_csv((folder / source).with_suffix(".csv"))
             gains = {float(line["our_gain"]) for line in lines if line["our_gain"]}
             shown = {f"{gain:+.{digits}f}" for gain in gains for digits in (1, 3)} | {line["row"] for line in lines}
+            both = re.fullmatch(r".*, (\S+) over (\S+)", part["part"])
+            if both:  # the lead of one row over another
+                names = {line["row"]: line["evaluation"] for line in lines}
+                found_in = [names.get(row) for row in both.groups()]
+                metric = next((key for title, key in COLUMNS.items() if part["part"].startswith(f"{title},")), None)
+                if metric and all(found_in):
+                    shown |= {f"{100 * gain_of(folder, *found_in, metric):+.1f}"}
             assert part["ours"].split()[0] in shown | {"0.0", "0.000"}, part
             found += 1
     return found
@@ -225,7 +226,8 @@ def test_a_changed_result_changes_its_cells_and_no_other(made_up):
     before = (made_up / "tables/msfm_t4.md").read_text().splitlines()
     path = made_up / "metrics/msfm_frcnn_r50_fpn_1x_msfm.json"
     values = json.loads(path.read_text())
-    path.write_text(json.dumps(values | {"ap": values["ap"] + 0.1}))
+    blocks = [block | {"ap": block["ap"] + 0.1} for block in values["blocks"]]
+    path.write_text(json.dumps(values | {"ap": values["ap"] + 0.1, "blocks": blocks}))
     write_table("msfm_t4", "mini")
     after = (made_up / "tables/msfm_t4.md").read_text().splitlines()
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]

@@ -32,4 +32,6 @@ def spec(name: str = BASE, root: Path = Path("images"), recipe: dict[str, Any] |
     source = LabelledSource(kind="folder", train=str(root / "train"), val=str(root / "val"))
     options = {"pretrain_size": 16, "pretrain_steps": 6, "pretrain_batch": 8, "pretrain_lr": 0.02, "log_rows": 6}
     preset = replace(tiny.preset(**{**options, **training}), labelled={"imagenet": source, "cifar100": source})
-    return tiny.changed(replace(config.resolve(name, "mini"), preset=preset), recipe=recipe or {})
+    found = config.resolve(name, "mini")
+    blocks = config.block_count(name, found.experiment, preset)
+    return tiny.changed(replace(found, preset=preset, blocks=blocks), recipe=recipe or {})

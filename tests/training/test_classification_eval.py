@@ -9,7 +9,6 @@ from pipeline.training.classification.evaluation import (
     batch_errors,
     count_errors,
     over_seeds,
-    seeds_summary,
     welch_interval,
 )
 from pipeline.training.distributed import ALONE
@@ -65,8 +64,6 @@ def test_the_first_of_equal_epochs_is_the_best_and_its_weights_are_kept():
 def test_seeds_have_mean_and_sample_deviation():
     assert over_seeds([0.1, 0.2, 0.3]) == {"mean": 0.2, "sd": 0.1}
     assert over_seeds([0.1]) == {"mean": 0.1, "sd": None}
-    summary = seeds_summary([{"top1_error": 0.1, "top5_error": None}, {"top1_error": 0.3, "top5_error": None}])
-    assert summary == {"count": 2, "top1_error": {"values": [0.1, 0.3], "mean": 0.2, "sd": 0.141421}}
 
 
 @pytest.mark.parametrize(

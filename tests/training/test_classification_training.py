@@ -145,14 +145,14 @@ def test_seeds_are_trained_one_after_the_other(images):
     pretrain(spec)
     found = summary(spec)
     assert found["input"] == 2  # 32 pixels of 224, at 16
-    assert found["seeds"]["count"] == 2
-    values = found["seeds"]["top1_error"]["values"]
-    assert found["seeds"]["top1_error"]["mean"] == pytest.approx(sum(values) / 2, abs=1e-6)
+    values = [part["top1_error"] for part in found["blocks"]]
+    assert len(values) == 2
+    assert found["top1_error"] == pytest.approx(sum(values) / 2, abs=1e-6)
     first = load_weights(paths.init("tiny", name))[0]
     pretrain(labelled_sets.spec(name, pretrain_seeds=1, pretrain_steps=3))
     alone = load_weights(paths.init("tiny", name))[0]
     assert all(torch.equal(value, alone[key]) for key, value in first.items())
-    assert "seeds" not in summary(spec)
+    assert "blocks" not in summary(spec)
 
 
 def test_snips_classifiers_are_tested_at_reduced_resolutions(images):

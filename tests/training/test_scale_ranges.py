@@ -10,8 +10,9 @@ from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import clip_boxes_to_image, nms
 
+from pipeline.models.heads.overlap import pairwise_iou
 from pipeline.training import label_anchors_snip
-from pipeline.training.scale_ranges import box_sizes, pairwise_iou, roi_takes_part, valid_objects
+from pipeline.training.scale_ranges import box_sizes, roi_takes_part, valid_objects
 
 FULL = ["al_00_full", "al_02_full", "al_03_full", "al_08_full", "al_10_full", "al_11_full"]
 HALF_OPEN = torch.tensor([0, 0, 1, 1])  # official boxes count inclusive pixels

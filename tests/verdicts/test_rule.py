@@ -4,12 +4,18 @@ import math
 
 import pytest
 
-from pipeline.evaluation.intervals import smallest_detectable_gain
+from pipeline.evaluation.intervals import SURE, Estimate
 from pipeline.verdicts.rule import DECIDED, Judged, Word, judge
 
-# half-width 2.776445 * sqrt(.006^2 + 2 * .004^2) = 2.776445 * sqrt(68e-6) = 0.022895
-NOISE = {"sd_boot": 0.006, "sd_run": 0.004, "dof": 4}
-HALF = 2.776445 * math.sqrt(68e-6)
+# five blocks whose differences deviate by .01: .01^2 / 5 = 20e-6 of trainings, .006^2 = 36e-6 of images, in all 56e-6;
+# Welch and Satterthwaite: 4 * (56 / 20)^2 = 31.36, so 31 degrees of freedom, t = 2.039513
+NOISE = {"blocks": 5, "sd_block": 0.01, "dof": 4, "sd_images": 0.006}
+HALF = 2.039513 * math.sqrt(56e-6)  # 0.015262
+UNKNOWN = {"blocks": 1, "sd_block": None, "dof": 0, "sd_images": 0.001}
+
+
+def judged(gain, published=None, noise=NOISE, **options):
+    return judge(None if gain is None else Estimate(gain=gain, **noise), published, **options)
 
 
 @pytest.mark.parametrize(
@@ -23,53 +29,64 @@ HALF = 2.776445 * math.sqrt(68e-6)
         (-0.03, None, "decided down"),
         (0.03, 0.0, "decided up"),
         (-0.03, 0.0, "decided down"),
-        (0.02, 1.2, "undecided"),
-        (-0.02, 1.2, "undecided"),
+        (0.01, 1.2, "undecided"),
+        (-0.01, 1.2, "undecided"),
         (0.0, None, "undecided"),
-        (0.0229, 1.2, "agrees"),  # just outside the half-width of .022895
-        (0.0228, 1.2, "undecided"),
+        (0.0153, 1.2, "agrees"),  # just outside the half-width of .015262
+        (0.0152, 1.2, "undecided"),
     ],
 )
 def test_words(gain, published, word):
-    verdict = judge(gain, published, **NOISE)
+    verdict = judged(gain, published)
     assert verdict.word == word
     assert (verdict.low, verdict.high) == pytest.approx((gain - HALF, gain + HALF), abs=1e-7)
     assert verdict.decided == (word in DECIDED)
 
 
 def test_a_preset_that_decides_nothing_has_no_interval():
-    verdict = judge(0.03, 1.2, judged=False, **NOISE)
+    verdict = judged(0.03, 1.2, judged=False)
     assert (verdict.word, verdict.low, verdict.decided) == ("not judged", None, False)
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("gain", "published", "sentence"),
     [
-        ({"gain": 0.03, "published_gain": 1.2}, "[+0.7, +5.3], has the sign of the published gain."),
-        ({"gain": -0.02, "published_gain": 1.2}, "[-4.3, +0.3], which includes zero."),
-        ({"gain": -0.03}, "[-5.3, -0.7], is down; the paper prints no gain here."),
+        (0.03, 1.2, "[+1.5, +4.5], has the sign of the published gain."),
+        (-0.01, 1.2, "[-2.5, +0.5], which includes zero."),
+        (-0.03, None, "[-4.5, -1.5], is down; the paper prints no gain here."),
     ],
 )
-def test_sentences_carry_the_numbers(options, sentence):
-    assert judge(**options, **NOISE).sentence == f"Gain {100 * options['gain']:+.1f} points, 95 % interval {sentence}"
+def test_sentences_carry_the_numbers(gain, published, sentence):
+    start = f"Gain {100 * gain:+.1f} points over 5 blocks, 95 % interval"
+    assert judged(gain, published).sentence == f"{start} {sentence}"
 
 
 @pytest.mark.parametrize(
-    "noise",
+    ("published", "size"),
     [
-        {},
-        {"sd_boot": 0.001},
-        {"sd_boot": 0.001, "sd_run": None, "dof": 0},
-        {"sd_boot": 0.001, "sd_run": 0.001, "dof": 0},
-        {"sd_run": 0.001, "dof": 4},
+        (1.4, "published size excluded"),  # below the interval, 1.47 to 4.53
+        (1.5, "compatible with the published size"),
+        (4.5, "compatible with the published size"),
+        (4.6, "published size excluded"),
+        (None, ""),
     ],
 )
-def test_unknown_noise_decides_nothing(noise):
-    verdict = judge(0.3, 1.2, **noise)
+def test_a_published_size_is_excluded_where_it_lies_outside_of_the_interval(published, size):
+    assert judged(0.03, published).size == size
+
+
+@pytest.mark.parametrize(
+    ("noise", "sentence"),
+    [
+        ({}, "the noise of training is unknown (one training of each)."),
+        ({"sd_images": None}, "the noise of image sampling is unknown (too few images)."),
+        ({"sd_block": 0.001}, "the noise of training is unknown (one training of each)."),  # no degree of freedom
+    ],
+)
+def test_unknown_noise_decides_nothing(noise, sentence):
+    verdict = judged(0.3, 1.2, UNKNOWN | noise)
     assert (verdict.word, verdict.low, verdict.high) == ("undecided", None, None)
-    missing = "run-to-run noise is unknown (a single run of each baseline in this preset)."
-    missing = missing if "sd_boot" in noise else "image sampling noise is unknown (too few images)."
-    assert verdict.sentence == f"Gain +30.0 points; its {missing}"
+    assert verdict.sentence == f"Gain +30.0 points; {sentence}"
 
 
 NOTHING = "The method changed nothing in this run: no collage was drawn."
@@ -79,28 +96,32 @@ DOUBT = {"doubt": "Whether it did anything is unknown."}
 
 
 @pytest.mark.parametrize(
-    ("gain", "options", "word", "sentence"),
+    ("gain", "noise", "options", "word", "sentence"),
     [
-        (None, NOISE | WEAK | IDLE, "not run", "This row or its baseline has no result in this preset."),
-        (0.03, NOISE | WEAK | IDLE | DOUBT, "inactive", NOTHING),
-        (0.03, IDLE, "inactive", NOTHING),
-        *((gain, noise | WEAK | DOUBT, "undertrained", LITTLE) for gain in (0.0, 0.03, -0.03) for noise in (NOISE, {})),
-        (0.03, NOISE | DOUBT, "undecided", DOUBT["doubt"]),
-        (0.02, NOISE | DOUBT, "undecided", "Gain +2.0 points, 95 % interval [-0.3, +4.3], which includes zero."),
-        (0.03, NOISE | {"baseline_ap50": 0.2, "ap50_floor": 0.2}, "agrees", None),
-        (0.03, NOISE | {"baseline_ap50": None, "ap50_floor": 0.2}, "agrees", None),
+        (None, NOISE, WEAK | IDLE, "not run", "This row or its baseline has no result in this preset."),
+        (0.03, NOISE, WEAK | IDLE | DOUBT, "inactive", NOTHING),
+        (0.03, UNKNOWN, IDLE, "inactive", NOTHING),
+        *(
+            (gain, noise, WEAK | DOUBT, "undertrained", LITTLE)
+            for gain in (0.0, 0.03, -0.03)
+            for noise in (NOISE, UNKNOWN)
+        ),
+        (0.03, NOISE, DOUBT, "undecided", DOUBT["doubt"]),
+        (0.01, NOISE, DOUBT, "undecided", None),
+        (0.03, NOISE, {"baseline_ap50": 0.2, "ap50_floor": 0.2}, "agrees", None),
+        (0.03, NOISE, {"baseline_ap50": None, "ap50_floor": 0.2}, "agrees", None),
     ],
 )
-def test_which_word_goes_first(gain, options, word, sentence):
-    verdict = judge(gain, 1.2, **options)
+def test_which_word_goes_first(gain, noise, options, word, sentence):
+    verdict = judged(gain, 1.2, noise, **options)
     assert verdict.word == word
     assert sentence in (None, verdict.sentence)
-    known = gain is not None and "dof" in options
+    known = gain is not None and noise is NOISE
     assert verdict.low == (pytest.approx(gain - HALF, abs=1e-7) if known else None)
 
 
 @pytest.mark.parametrize(
-    ("judged", "plain", "half"),
+    ("told", "plain", "half"),
     [
         (Judged(1.0, 0.5, 1.5, Word.CONTRADICTS), "helps", 0.5),  # the paper lost where this gains
         (Judged(-1.0, -2.0, -0.5, Word.AGREES), "hurts", 0.75),
@@ -110,15 +131,11 @@ def test_which_word_goes_first(gain, options, word, sentence):
         (Judged(None, None, None, Word.NOT_RUN), "not run", None),
     ],
 )
-def test_a_judged_gain_in_plain_words(judged, plain, half):
-    assert (judged.plain, judged.half_width) == (plain, half)
+def test_a_judged_gain_in_plain_words(told, plain, half):
+    assert (told.plain, told.half_width) == (plain, half)
 
 
-def test_more_runs_narrow_the_interval_and_one_that_touches_zero_includes_it():
-    assert smallest_detectable_gain(**NOISE) == pytest.approx(HALF, abs=1e-7)
-    # sqrt(36e-6 + 16e-6 * 2/4) = sqrt(44e-6): half-width .018417
-    verdict = judge(0.02, 1.2, **NOISE, runs=(4, 4))
-    assert verdict.word == "agrees"
-    assert verdict.low == pytest.approx(0.02 - 2.776445 * math.sqrt(44e-6), abs=1e-7)
-    assert judge(0.0, 1.2, sd_boot=0.0, sd_run=0.0, dof=3).word == "undecided"
-    assert judge(0.01, 1.2, sd_boot=0.0, sd_run=0.0, dof=3).word == "agrees"
+def test_what_touches_zero_includes_it():
+    exact = {"blocks": 1, "sd_block": 0.0, "dof": SURE, "sd_images": 0.0}
+    assert judged(0.0, 1.2, exact).word == "undecided"
+    assert judged(0.01, 1.2, exact).word == "agrees"

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir).parent))
@@ -10,9 +11,12 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 from pipeline import code_digest
 from pipeline.config import load_preset, resolve
 from pipeline.graph import declared
-from pipeline.launch import gpus_of_a_training
+from pipeline.graph.cluster_job import pass_sigterm_on
+from pipeline.launch import resources
 
 validate(config, "../schemas/params.schema.yaml")
+if workflow.remote_exec:  # this is a scheduler's job
+    pass_sigterm_on(JobScheduler)
 
 STAGES = declared.stages()
 KINDS = declared.kinds(STAGES)
@@ -22,16 +26,18 @@ RESOURCES = dict.fromkeys(  # of a kind of stage that takes all threads of the p
     "pretrain classify fine_tune train propose predict search_ranges learn_scales offsets export".split(),
     {"mem": "3GB", "gpu": 1},
 )
-TOGETHER = gpus_of_a_training()
-for (
-    kind
-) in (
-    "pretrain classify fine_tune train".split()
-):  # that run in several processes where the machine says so
-    RESOURCES[kind] = {"mem": "3GB", "gpu": TOGETHER}
-RESOURCES["pretrain"]["gpu"] = lambda wildcards: (
-    0 if resolve(wildcards.key, config["preset"]).published else TOGETHER
-)
+TOGETHER = (
+    resources()
+)  # of those that run in several processes where the machine says so
+RESOURCES |= {
+    kind: {"mem": "3GB"} | TOGETHER for kind in ("classify", "fine_tune", "train")
+}
+RESOURCES["pretrain"] = {"mem": "3GB"} | {
+    name: lambda wildcards, name=name: resources(
+        not resolve(wildcards.key, config["preset"]).published
+    )[name]
+    for name in TOGETHER
+}
 REPORTED = {  # kind: caption (report/*.rst), category and labels of its page, or of its figures where it writes no page
     "table": ("table", "Tables", {"table": "{key}"}),
     "headline": ("table", "Headline tables", {"table": "{key}"}),

@@ -10,6 +10,8 @@ from pipeline.markdown import NOT_RUN, Column, number, percent, table
 NAMES = {
     "plain": "plain",
     "psconv": "PSConv",
+    "kernel": "PSConv, C++ kernel",
+    "folded": "PSConv, folded",
     "dilated": "dilation 2",
     "groups_2": "2 groups",
     "groups_4": "4 groups",
@@ -67,12 +69,15 @@ MARKS = (
 
 def profile_text(profile: dict[str, Any]) -> str:
     """Return why a mark is missed: what convolutions and all else cost, then the operators that take most."""
+    heading = f"### Why: {profile['mark']}\n"
     (plain_name, plain), (name, found) = profile["shares"].items()
+    if not plain["ms"] or not found["ms"]:
+        return f"{heading}\nThe profiler saw no kernels on this machine, so it is not known.\n"
     own, reference = found["ms"] - found["convolution_ms"], plain["ms"] - plain["convolution_ms"]
     more_convolution = (found["convolution_ms"] - plain["convolution_ms"]) / plain["ms"]
     more_else = (own - reference) / plain["ms"]
     lines = [
-        f"### Why: {profile['mark']}\n",
+        heading,
         f"Profile of the worst case, {size_text(profile['case'])}: {NAMES[name]} spends "
         f"{number(found['convolution_ms'], 2)} ms in convolutions and {number(own, 2)} ms in everything else, the "
         f"{NAMES[plain_name]} counterpart {number(plain['convolution_ms'], 2)} ms and {number(reference, 2)} ms. "
@@ -98,7 +103,7 @@ def times_table(rows: list[dict[str, Any]]) -> str:
     columns = [
         Column("size", lambda line: line[0]),
         Column(f"{NAMES[first]}, ms", lambda line: spread(line[1][first]["ms"], 2, "–"), "r"),
-        *(Column(NAMES[name], lambda line, name=name: ratio_cell(line[1][name]["ratio"]), "r") for name in others),
+        *(Column(NAMES[name], partial(_of, name, lambda row: ratio_cell(row["ratio"])), "r") for name in others),
         Column("rounds", lambda line: line[1][first]["rounds"], "r"),
     ]
     return table(columns, by_size(rows))
@@ -107,8 +112,12 @@ def times_table(rows: list[dict[str, Any]]) -> str:
 def memory_table(rows: list[dict[str, Any]]) -> str:
     """Return one line a size: peak memory of every counterpart in MiB."""
     names = dict.fromkeys(row["name"] for row in rows)
-    columns = [Column(NAMES[name], lambda line, name=name: number(line[1][name]["peak_mib"], 2), "r") for name in names]
+    columns = [Column(NAMES[name], partial(_of, name, lambda row: number(row["peak_mib"], 2)), "r") for name in names]
     return table([Column("size", lambda line: line[0]), *columns], by_size(rows))
+
+
+def _of(name: str, show: Callable[[dict[str, Any]], str], line: tuple[str, dict[str, dict[str, Any]]]) -> str:
+    return show(line[1][name]) if name in line[1] else ""  # not every way is there in every size and type
 
 
 def by_size(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, dict[str, Any]]]]:

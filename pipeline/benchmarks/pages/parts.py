@@ -19,8 +19,9 @@ def machine_line(machine: dict[str, Any], layout: str = "channels_last") -> str:
     if machine.get("gpu"):
         tf32 = "on" if machine["tf32"] else "off"
         gpu = f"{machine['gpu']}, CUDA {machine['cuda']}, cuDNN {machine['cudnn']}, TF32 {tf32} in fp32; "
+    limit = f", oneDNN limited to {machine['onednn_limit']}" if machine.get("onednn_limit") else ""
     text = (
-        f"{gpu}{machine['cpu']} ({machine['instructions']}), {plural(machine['threads'], 'thread')} on "
+        f"{gpu}{machine['cpu']} ({machine['instructions']}{limit}), {plural(machine['threads'], 'thread')} on "
         f"{plural(machine['cores'], 'core')}, torch {machine['torch']}, {layout}."
     )
     load = machine.get("load_before")

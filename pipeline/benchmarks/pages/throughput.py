@@ -19,16 +19,17 @@ def throughput_page(result: dict[str, Any]) -> str:
     ]
     slowest = max(result["parts"]["ours"].items(), key=lambda part: part[1])
     whole = sum(result["parts"]["ours"].values())
-    small = "only our network is narrower here, so the ratio is no result"
+    small = "both networks have the widths, depths and limits of this preset"
     return "\n".join(
         [
             heading("Training throughput", result, small, layout="channels_last in ours"),
             f"Faster R-CNN R50-FPN at preset `{result['preset']}` (short side 800, long side at most 1333 at the "
             f"papers' size), batch {settings['batch']}, {settings['precision']}, "
             f"{plural(settings['workers'], 'loading process', 'loading processes')} for each loop. torchvision's is "
-            "its own model with its own transform in a plain loop; both decode the same JPEG files of 640x480 pixels, "
-            f"train the same layers and read their losses every step. {plural(settings['rounds'], 'round')} of "
-            f"{plural(settings['steps'], 'step')} in turn, medians with quartiles.\n",
+            "its own model with its own transform in a plain loop; both decode the same JPEG files (640x480 pixels at "
+            "the papers' size), train the same layers and read their losses every step. "
+            f"{plural(settings['rounds'], 'round')} of {plural(settings['steps'], 'step')} in turn, medians with "
+            "quartiles.\n",
             table(columns, speeds),
             f"Ours runs at {spread(ratio, mark='**')} times torchvision's speed; wanted is at least "
             f"{result['limit']:g}: **{verdict}**.\n",
@@ -37,7 +38,8 @@ def throughput_page(result: dict[str, Any]) -> str:
             "the device waited for after each:\n",
             parts_table(result["parts"]),
             *(operators(name, found) for name, found in result["operators"].items()),
-            f"Made by `python -m pipeline.benchmarks.throughput --device {result['device']}`.\n",
+            f"Made by `python -m pipeline.benchmarks.throughput --preset {result['preset']} "
+            f"--device {result['device']}`.\n",
         ]
     )
 

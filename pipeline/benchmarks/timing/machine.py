@@ -14,6 +14,7 @@ def describe(device: str) -> dict[str, Any]:
     found = {
         "cpu": cpu_model(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "onednn_limit": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

@@ -16,7 +16,7 @@ from pipeline.data.fetching.archives import unpack
 from pipeline.data.fetching.download import Patience, check, digest_of, download
 from pipeline.data.fetching.linking import link_own
 from pipeline.data.fetching.remote import UNKNOWN, Archive, RemoteSet
-from pipeline.data.labelled.image_folder import solution_of
+from pipeline.data.labelled.one_folder import said_by
 from pipeline.data.people import rebuild_people
 from pipeline.errors import InputError
 from pipeline.files import found_json, write_json
@@ -198,7 +198,7 @@ def check_by_hand(chosen: Mapping[str, RemoteSet]) -> None:
             if not place.is_dir():
                 continue
             found = sum(path.is_dir() for path in place.iterdir())
-            if entry.classes and found != entry.classes and not (found == 0 and solution_of(place)):
+            if entry.classes and found != entry.classes and not (found <= 1 and said_by(place)):
                 raise InputError(f"{place} has {found} class folders, {entry.title} has {entry.classes}; complete it.")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from pipeline import paths
 from pipeline.config import check_keys
@@ -80,6 +81,8 @@ def load_sources(path: Path | None = None) -> dict[str, RemoteSet]:
         found = msgspec.convert(raw, dict[str, RemoteSet])
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: {error}; correct this value.") from error
+    if "imagenet" in found:  # which may lie anywhere on this machine
+        found["imagenet"] = replace(found["imagenet"], folder=machine().imagenet)
     for name, entry in found.items():
         if bool(entry.archives) == bool(entry.by_hand):
             raise InputError(f"{path}: {name} must have either archives or by_hand; write one of them.")

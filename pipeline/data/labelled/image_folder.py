@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline import paths
 from pipeline.data.images import FORMATS, check_root, read_image
+from pipeline.data.labelled.one_folder import DEVKIT, SOLUTION, classes_of, said_by
 from pipeline.data.names import locate
 from pipeline.data.pixels import as_rgb
 from pipeline.errors import InputError, nearest
@@ -24,7 +25,6 @@ from pipeline.files import read_json, read_text, write_json
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2")
 COLUMNS = ("split", "file", "class")
-SOLUTION = "LOC_val_solution.csv"  # of Kaggle's copy of ImageNet: classes of validation images that lie in one folder
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,15 @@ def read_folder(
         InputError: no folder, no class, an unknown class, or a class without readable images.
     """
     check_root(root)
-    found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not found and classes is not None and (solution := solution_of(root)):
-        return read_flat(root, solution, place, classes, limit)
+    folders = (entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found = sorted(name for name in folders if name != DEVKIT)
+    if not found and classes is not None and (source := said_by(root)):
+        return read_flat(root, source, place, classes, limit)
     if not found:
-        raise InputError(f"{place}: {root} has no sub-folder, but each class is one; move the images into them.")
+        raise InputError(
+            f"{place}: {root} has no sub-folder, but each class is one; move the images into them, or put what says "
+            f"the classes of ImageNet's validation images ({SOLUTION} or {DEVKIT}) beside it."
+        )
     wanted = tuple(found) if classes is None else tuple(classes)
     entries, left_out = [], []
     for name in found if classes is None else wanted:
@@ -90,24 +94,13 @@ def read_folder(
     return readable(root, entries, wanted, left_out, place)
 
 
-def solution_of(root: Path) -> Path | None:
-    """Return the file that names the classes of images in one folder, which lies in the folder or beside it."""
-    return next((path for path in (root / SOLUTION, root.parent / SOLUTION) if path.is_file()), None)
-
-
-def read_flat(root: Path, solution: Path, place: str, classes: Sequence[str], limit: int | None) -> LabelledFiles:
-    """Read ImageNet's validation images from one folder, in the order of `read_folder`; other classes are left out.
-
-    A line of the solution is an image's name without `.JPEG`, and its boxes, each after its class.
-    """
+def read_flat(root: Path, source: Path, place: str, classes: Sequence[str], limit: int | None) -> LabelledFiles:
+    """Read ImageNet's validation images from one folder, in the order of `read_folder`; other classes are left out."""
     of_class: dict[str, list[str]] = {name: [] for name in classes}
-    for line, row in enumerate(csv.DictReader(io.StringIO(read_text(solution))), 2):
-        boxes = (row.get("PredictionString") or "").split()
-        if not row.get("ImageId") or not boxes:
-            raise InputError(f"{solution}, line {line} has not `ImageId,PredictionString`; take the file as published.")
-        locate(root, f"{row['ImageId']}.JPEG", f"{solution}, line {line}")
-        if boxes[0] in of_class:
-            of_class[boxes[0]].append(f"{row['ImageId']}.JPEG")
+    for file, name in classes_of(source):
+        locate(root, file, str(source))
+        if name in of_class:
+            of_class[name].append(file)
     entries = [(file, name) for name, files in of_class.items() for file in sorted(files)[:limit]]
     return readable(root, entries, tuple(classes), [], place)
 

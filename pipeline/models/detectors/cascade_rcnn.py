@@ -11,6 +11,7 @@ from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
 from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.roi_heads import PositiveLosses, RoIFilter, RoIHeads, SampledRoIs
+from pipeline.models.heads.suppression import PADDING
 from pipeline.models.heads.two_stage import (
     TwoStageDetector,
     build_fpn_rpn,
@@ -71,7 +72,9 @@ class CascadeRoIHeads(nn.Module):
             losses, deltas = stage.sampled_losses(features, sampled, image_shapes, targets)
             named.update({f"{name}_{number}": loss * weight for name, loss in losses.items()})
             refined = refine(stage, sampled.boxes, deltas, image_shapes)
-            proposals = [boxes[kept] for boxes, kept in zip(refined, not_objects(sampled), strict=True)]
+            proposals = [
+                boxes.where(kept[:, None], PADDING) for boxes, kept in zip(refined, not_objects(sampled), strict=True)
+            ]
         return [], named
 
     def detect(self, features: Levels, proposals: list[Tensor], image_shapes: Shapes) -> Detections:

@@ -98,7 +98,9 @@ def mean_ranked_iou(proposals: list[Tensor], objects: list[Tensor], rank: int) -
     for rois, boxes in zip(proposals, objects, strict=True):
         if len(boxes) and len(rois):
             overlap = pairwise_iou(boxes, rois).amax(dim=0)
-            ranked.append(overlap.topk(min(rank, len(rois))).values[-1])
+            best = overlap.topk(min(rank, len(rois))).values
+            real = (rois[:, 2] >= 0).sum()  # the others are padding, which overlaps nothing
+            ranked.append(best.take(real.clamp(1, len(best)) - 1))
     return torch.stack(ranked).mean() if ranked else proposals[0].new_tensor(torch.nan)
 
 

@@ -14,6 +14,7 @@ from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, 
 from pipeline.models.heads.focal import LEVELS, PRIOR, FocalHead, build_pyramid, level_positions, prediction, tower
 from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
+from pipeline.models.heads.rows import rows_where
 from pipeline.models.heads.valid_ranges import assign_points_in_range
 from pipeline.preset import ModelSize
 from pipeline.spec import Spec
@@ -70,10 +71,11 @@ class FCOSHead(FocalHead):
             for limits in (self.ranges[:-1], self.ranges[1:])
         )
         total, classification, overlap, centered, wanted_center, areas = [], [], [], [], [], []
-        for row, target in enumerate(targets):
-            assign = partial(assign_points, points, low, high)
-            matched = assign_points_in_range(assign, target, self.ignore_iou)
-            positive, boxes, focal = self.focal_losses(logits[row], matched, target)
+        assign = partial(assign_points, points, low, high)
+        all_matched = [assign_points_in_range(assign, target, self.ignore_iou) for target in targets]
+        positives = rows_where([matched >= 0 for matched in all_matched])
+        for row, (target, matched, positive) in enumerate(zip(targets, all_matched, positives, strict=True)):
+            boxes, focal = self.focal_losses(logits[row], matched, positive, target)
             total.append(focal.sum())
             classification.append(focal[positive])
             sides = distances_to_sides(points[positive], boxes)
@@ -139,7 +141,7 @@ def assign_points(points: Tensor, low: Tensor, high: Tensor, boxes: Tensor) -> T
 
 def centerness_of(sides: Tensor) -> Tensor:
     """Return the centerness [P] of positive distances to sides [P, 4] (FCOS, equation 3)."""
-    horizontal, vertical = sides[:, [0, 2]], sides[:, [1, 3]]
+    horizontal, vertical = sides[:, 0::2], sides[:, 1::2]
     ratios = horizontal.amin(dim=1) / horizontal.amax(dim=1) * (vertical.amin(dim=1) / vertical.amax(dim=1))
     return ratios.sqrt()
 

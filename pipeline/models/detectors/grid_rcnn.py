@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from pipeline.models.heads.grid_points import GRID, decode_boxes, grid_targets
 from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.roi_heads import RoIHeads, SampledRoIs
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
+from pipeline.models.heads.rows import rows_where
 from pipeline.models.heads.two_stage import FPN_RESOLUTION, TwoStageDetector, assemble_fpn, fpn_pool, roi_arguments
 from pipeline.models.necks import build_fpn
 from pipeline.spec import Spec
@@ -66,13 +68,13 @@ class GridRoIHeads(RoIHeads):
         Keep as `positives` the RoIs that the grid head trained on, with the grid loss as their regression loss.
         """
         losses, deltas = super().sampled_losses(features, sampled, image_shapes, targets)
-        counts = [int((labels > 0).sum()) for labels in sampled.labels]
+        counts = [len(positive) for positive in sampled.positive]
         chosen = choose(counts, ROIS_AN_IMAGE * len(counts), deltas.device)
+        ends = [0, *accumulate(counts)]
+        inside = rows_where([(chosen >= start) & (chosen < end) for start, end in pairwise(ends)])
         rois, objects = [], []
-        starts = torch.tensor([0, *counts]).cumsum(0).tolist()
         for row, target in enumerate(targets):
-            inside = chosen[(chosen >= starts[row]) & (chosen < starts[row + 1])] - starts[row]
-            positive = torch.where(sampled.labels[row] > 0)[0][inside]
+            positive = sampled.positive[row][chosen[inside[row]] - ends[row]]
             rois.append(jittered(sampled.boxes[row][positive], image_shapes[row]))
             objects.append(target["boxes"][sampled.matched[row][positive]])
         grid_loss = self.grid_loss(features, rois, torch.cat(objects))

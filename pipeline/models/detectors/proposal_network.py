@@ -9,8 +9,9 @@ from pipeline.models.backbones.build import Scales
 from pipeline.models.batching import Batching
 from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.detectors.rfcn import build_dilated
-from pipeline.models.heads.dense import SingleStageDetector
+from pipeline.models.heads.detector import Detector
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
+from pipeline.models.heads.rows import rows_where
 from pipeline.models.heads.rpn import RegionProposalNetwork
 from pipeline.models.heads.two_stage import ASPECT_RATIOS, CANDIDATES, FloatRPNHead, anchor_generator
 from pipeline.options import ProposalNetwork
@@ -73,11 +74,14 @@ class StandaloneRPN(RegionProposalNetwork):
 
         Every object keeps its best anchor among those inside the border (Faster R-CNN, section 3.1.2).
         """
+        inside = [
+            (boxes[:, :2] >= -self.border).all(dim=1)
+            & (boxes[:, 2] <= width + self.border)
+            & (boxes[:, 3] <= height + self.border)
+            for boxes, (height, width) in zip(anchors, sizes, strict=True)
+        ]
         all_labels, all_matched = [], []
-        for boxes, target, (height, width) in zip(anchors, targets, sizes, strict=True):
-            inside = (boxes[:, :2] >= -self.border).all(dim=1)
-            inside &= (boxes[:, 2] <= width + self.border) & (boxes[:, 3] <= height + self.border)
-            rows = torch.where(inside)[0]
+        for boxes, target, rows in zip(anchors, targets, rows_where(inside), strict=True):
             labels, matched = boxes.new_full((len(boxes),), -1), boxes.clone()
             if len(rows):
                 part = self.assign_targets_to_anchors([boxes[rows]], [target])
@@ -101,7 +105,7 @@ class StandaloneRPN(RegionProposalNetwork):
         return {"loss_objectness": loss.sum() / count, "loss_rpn_box_reg": regression.sum() / count}
 
 
-class ProposalDetector(SingleStageDetector):
+class ProposalDetector(Detector):
     """Backbone and RPN under torchvision's detection contract; the detections are proposals of one class."""
 
     def __init__(self, backbone: SingleLevelBackbone, rpn: StandaloneRPN, transform: Batching) -> None:

@@ -16,6 +16,7 @@ from pipeline.models.heads.focal import PRIOR, FocalHead, build_pyramid, level_p
 from pipeline.models.heads.point_sets import POINTS, match_positions, moment_boxes, place
 from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
+from pipeline.models.heads.rows import rows_where
 from pipeline.models.heads.valid_ranges import assign_points_in_range, match_anchors_in_range
 from pipeline.preset import ModelSize
 from pipeline.spec import Spec
@@ -92,17 +93,23 @@ class RepPointsHead(FocalHead):
             [torch.full_like(level[:, 0], stride) for level, stride in zip(levels, self.strides, strict=True)]
         )
         first_boxes = place(moment_boxes(initial.detach(), self.spread.detach()), positions, strides)
+        shapes = [tuple(level.shape[-2:]) for level in outputs["logits"]]
+        assign = partial(match_positions, shapes, self.strides, base=self.base)
+        first_matched = [assign_points_in_range(assign, target, self.ignore_iou) for target in targets]
+        all_matched = [
+            match_anchors_in_range(boxes, target, self.ignore_iou)
+            for boxes, target in zip(first_boxes, targets, strict=True)
+        ]
+        rows = rows_where([matched >= 0 for matched in (*first_matched, *all_matched)])
         total, first, first_areas, regression, classification, areas = [], [], [], [], [], []
         for row, target in enumerate(targets):
-            assign = partial(match_positions, positions, strides, base=self.base)
-            matched = assign_points_in_range(assign, target, self.ignore_iou)
-            positive = torch.where(matched >= 0)[0]
-            boxes = target["boxes"][matched[positive]]
+            positive = rows[row]
+            boxes = target["boxes"][first_matched[row][positive]]
             first.append(self.box_losses(initial[row, positive], positions[positive], strides[positive], boxes))
             first_areas.append(box_area(boxes))
 
-            matched = match_anchors_in_range(first_boxes[row], target, self.ignore_iou)
-            positive, boxes, focal = self.focal_losses(logits[row], matched, target)
+            positive = rows[len(targets) + row]
+            boxes, focal = self.focal_losses(logits[row], all_matched[row], positive, target)
             regression.append(self.box_losses(refined[row, positive], positions[positive], strides[positive], boxes))
             total.append(focal.sum())
             classification.append(focal[positive])

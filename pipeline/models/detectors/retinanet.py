@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.image_list import ImageList
 
 from pipeline.models.backbones.build import Scales
@@ -14,6 +13,8 @@ from pipeline.models.heads.dense import DenseDetector, Outputs, assemble_dense, 
 from pipeline.models.heads.focal import PRIOR, FocalHead, build_pyramid, level_positions, prediction, tower
 from pipeline.models.heads.reweighting import reweighted
 from pipeline.models.heads.roi_heads import PositiveLosses, box_area
+from pipeline.models.heads.rows import rows_where
+from pipeline.models.heads.sampling import BoxCoder
 from pipeline.models.heads.valid_ranges import match_anchors_in_range
 from pipeline.preset import ModelSize
 from pipeline.spec import Spec
@@ -69,9 +70,10 @@ class RetinaNetHead(FocalHead):
         deltas = torch.cat([flatten_level(level, 4) for level in outputs["deltas"]], dim=1)
         anchors = torch.cat([self.anchors(level, output) for level, output in enumerate(outputs["logits"])])
         total, regression, classification, areas = [], [], [], []
-        for row, target in enumerate(targets):
-            matched = match_anchors_in_range(anchors, target, self.ignore_iou)
-            positive, boxes, focal = self.focal_losses(logits[row], matched, target)
+        all_matched = [match_anchors_in_range(anchors, target, self.ignore_iou) for target in targets]
+        positives = rows_where([matched >= 0 for matched in all_matched])
+        for row, (target, matched, positive) in enumerate(zip(targets, all_matched, positives, strict=True)):
+            boxes, focal = self.focal_losses(logits[row], matched, positive, target)
             total.append(focal.sum())
             classification.append(focal[positive])
             encoded = self.box_coder.encode_single(boxes, anchors[positive])

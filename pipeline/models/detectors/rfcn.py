@@ -20,7 +20,8 @@ from pipeline.models.batching import Batching, check_targets
 from pipeline.models.contract import Images, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.hard_examples import hardest
 from pipeline.models.heads.position_sensitive import Pooling, pool_bins, sample_bins, shift_bins
-from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads, SampledRoIs
+from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads, SampledRoIs, joined_positives
+from pipeline.models.heads.rows import rows_where
 from pipeline.models.heads.two_stage import roi_arguments, set_losses
 from pipeline.options import RegionClassifier
 from pipeline.preset import ModelSize
@@ -138,9 +139,12 @@ class RegionHeads(RoIHeads):
             logits = each.logsumexp(dim=0) - math.log(len(outputs))
         return logits, outputs[0]["boxes"].unsqueeze(1)
 
-    def subsample(self, labels: list[Tensor]) -> list[Tensor]:
-        """Return, for every image, the rows of all RoIs that no filter dropped."""
-        return [torch.where(row >= 0)[0] for row in labels]
+    def subsample(self, labels: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Return every image's rows of all RoIs that no filter dropped, and the positives' places among them."""
+        found = rows_where([mask for row in labels for mask in (row >= 0, row > 0)])
+        return [
+            (rows, torch.searchsorted(rows, positive)) for rows, positive in zip(found[::2], found[1::2], strict=True)
+        ]
 
     def sampled_losses(
         self, features: Levels, sampled: SampledRoIs, image_shapes: Shapes, targets: Targets
@@ -149,7 +153,8 @@ class RegionHeads(RoIHeads):
         logits, deltas = self.predict(features, sampled.boxes, image_shapes)
         labels, wanted, areas = map(torch.cat, (sampled.labels, sampled.regression_targets, sampled.areas))
         with torch.no_grad():
-            loss, regression, positive = self.roi_losses(logits, deltas, labels, wanted)
+            positive = joined_positives(sampled)
+            loss, regression = self.roi_losses(logits, deltas, labels, wanted, positive)
             loss = loss.index_add(0, positive, regression)
         rows = hardest(loss, [len(boxes) for boxes in sampled.boxes], self.hard_examples)
         return self.losses(logits[rows], deltas[rows], labels[rows], wanted[rows], areas[rows]), deltas

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from pipeline.models.batching import Batching, check_targets
-from pipeline.models.contract import Detections, Images, Levels, Losses, Targets
+from pipeline.models.batching import Batching
+from pipeline.models.contract import Detections, Levels, Losses, Targets
+from pipeline.models.heads.detector import Detector
 from pipeline.models.heads.reweighting import set_reweighting
 from pipeline.models.heads.roi_heads import PositiveLosses
 from pipeline.models.normaliser import Normaliser, local_normaliser
@@ -48,33 +47,7 @@ class DenseHead(nn.Module):
         raise NotImplementedError
 
 
-class SingleStageDetector(nn.Module):
-    """A backbone and one head, under torchvision's detection contract."""
-
-    def __init__(self, backbone: nn.Module, transform: Batching) -> None:
-        super().__init__()
-        self.backbone, self.transform = backbone, transform
-
-    def run(self, features: Levels, images: ImageList, targets: Targets | None) -> tuple[Detections, Losses]:
-        """Return detections in network-input pixels (empty in training) and named losses (empty in evaluation)."""
-        raise NotImplementedError
-
-    def forward(self, images: Images, targets: Targets | None = None) -> Any:
-        """Return named losses (training) or a list of detections (evaluation) for images [3, H, W] in 0-1.
-
-        Raises:
-            ValueError: training without targets, or boxes that are not [n, 4].
-        """
-        if self.training:
-            check_targets(targets)
-        batch, targets = self.transform(images, targets)
-        detections, losses = self.run(self.backbone(batch.tensors), batch, targets)
-        if self.training:
-            return losses
-        return self.transform.postprocess(detections, batch.image_sizes, [image.shape[-2:] for image in images])
-
-
-class DenseDetector(SingleStageDetector):
+class DenseDetector(Detector):
     """Backbone with a pyramid and a dense head."""
 
     def __init__(self, backbone: nn.Module, head: DenseHead, transform: Batching) -> None:

@@ -45,19 +45,21 @@ class FocalHead(DenseHead):
             size.detections,
         )
 
-    def focal_losses(self, logits: Tensor, matched: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the rows of an image's positives [P], their objects' boxes [P, 4] and every row's focal loss [L].
+    def focal_losses(
+        self, logits: Tensor, matched: Tensor, positive: Tensor, target: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the boxes [P, 4] of an image's positives' objects and every row's focal loss [L].
 
         Args:
             logits: [L, K].
             matched: object [L] of every row; `IGNORED` ones cost nothing.
+            positive: rows [P] that are matched to an object.
             target: `boxes` [G, 4] and `labels` [G] from 1.
         """
-        positive = torch.where(matched >= 0)[0]
         wanted = torch.zeros_like(logits)
         wanted[positive, target["labels"][matched[positive]] - 1] = 1
         focal = sigmoid_focal_loss(logits, wanted).sum(dim=1) * (matched != IGNORED)
-        return positive, target["boxes"][matched[positive]], focal
+        return target["boxes"][matched[positive]], focal
 
     def level_candidates(self, level: int, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes [n, 4], scores [n] and classes [n] of the best positions of an image's level, before NMS.

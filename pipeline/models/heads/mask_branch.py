@@ -47,7 +47,7 @@ class MaskBranch(nn.Module):
             ValueError: a target without masks, or without one mask for each box.
         """
         check_masks(targets)
-        positive = [torch.where(labels > 0)[0] for labels in sampled.labels]
+        positive = sampled.positive
         boxes = [boxes[rows] for boxes, rows in zip(sampled.boxes, positive, strict=True)]
         logits = self(features, boxes)
         if not len(logits):
@@ -129,10 +129,20 @@ def crop_masks(masks: Tensor, matched: Tensor, boxes: Tensor, side: int) -> Tens
     """
     if not len(matched):
         return boxes.new_zeros(0, side, side)
-    used, rows = matched.unique(return_inverse=True)
-    rois = torch.cat([rows[:, None].to(boxes.dtype), boxes], dim=1)
+    places, used = used_first(matched, len(masks))
+    rois = torch.cat([places[:, None].to(boxes.dtype), boxes], dim=1)
     covered = roi_align(masks[used, None].to(boxes.dtype), rois, (side, side), aligned=True)
     return (covered[:, 0] >= 0.5).float()
+
+
+def used_first(matched: Tensor, objects: int) -> tuple[Tensor, Tensor]:
+    """Return the places [P] of objects `matched` [P] in a list of objects that has all of them, and that list.
+
+    The list is as long as the used ones can be many, for a GPU's count of them would have to be waited for.
+    """
+    used = torch.zeros(objects, dtype=torch.uint8, device=matched.device).index_fill(0, matched, 1)
+    listed = used.sort(descending=True, stable=True).indices
+    return listed.argsort()[matched], listed[: len(matched)]
 
 
 def of_classes(logits: Tensor, classes: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def place(boxes: Tensor, positions: Tensor, strides: Tensor) -> Tensor:
     return positions.repeat(1, 2) + boxes * strides[:, None]
 
 
-def match_positions(positions: Tensor, strides: Tensor, boxes: Tensor, base: float) -> Tensor:
+def match_positions(shapes: list[tuple[int, int]], strides: list[int], boxes: Tensor, base: float) -> Tensor:
     """Assign each object to the nearest position of the level that fits its size (RepPoints, section 4.2).
 
     An object of width w and height h belongs to the level of stride 2^l, where l is the mean of log2(w / base) and
@@ -43,30 +43,33 @@ def match_positions(positions: Tensor, strides: Tensor, boxes: Tensor, base: flo
     several objects goes to the nearest of them, and the others get none.
 
     Args:
-        positions: [L, 2], x and y of all levels.
-        strides: [L], powers of two.
+        shapes: (rows, columns) of every level; its position (column x, row y) lies at (x, y) times the stride.
+        strides: powers of two, in rising order.
         boxes: [G, 4], xyxy objects of one image.
         base: side in strides of the objects that a level takes first, 4 on the papers' 800-pixel scale.
 
     Returns:
-        [L], index of the object of every position, -1 where there is none.
+        [L], index of the object of every position, row by row and level by level; -1 where there is none.
     """
+    length = sum(height * width for height, width in shapes)
     if not len(boxes):
-        return torch.full((len(positions),), -1, dtype=torch.int64, device=positions.device)
+        return torch.full((length,), -1, dtype=torch.int64, device=boxes.device)
     sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-6)
-    levels = strides.log2().round()
-    wanted = (sizes / base).log2().mean(dim=1).trunc().clamp(levels.min(), levels.max())
-    nearest = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-    distances = torch.full((len(boxes),), torch.inf, device=boxes.device)
+    levels = [round(math.log2(stride)) for stride in strides]
+    wanted = (sizes / base).log2().mean(dim=1).trunc().clamp(levels[0], levels[-1])
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    for level in levels.unique():
-        rows, candidates = torch.where(wanted == level)[0], torch.where(levels == level)[0]
-        if len(rows):
-            away = (positions[candidates] - centres[rows, None]) / sizes[rows, None]  # [g, L_l, 2]
-            distances[rows], index = away.norm(dim=2).min(dim=1)
-            nearest[rows] = candidates[index]
+    nearest = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    distances, start = torch.zeros_like(centres[:, 0]), 0
+    for level, stride, (height, width) in zip(levels, strides, shapes, strict=True):
+        places = (centres / stride - 0.5).ceil()  # of two that are equally near, the first
+        x, y = places[:, 0].clamp(0, width - 1), places[:, 1].clamp(0, height - 1)
+        away = (torch.stack([x, y], dim=1) * stride - centres) / sizes
+        own = wanted == level
+        distances = away.norm(dim=1).where(own, distances)
+        nearest = (start + y * width + x).long().where(own, nearest)
+        start += height * width
     order = distances.argsort(stable=True)
     ranks = torch.empty_like(order)
     ranks[order] = torch.arange(len(order), device=order.device)
-    best = torch.full((len(positions),), len(order), device=order.device).scatter_reduce(0, nearest, ranks, "amin")
-    return torch.cat([order, order.new_tensor([-1])])[best]
+    best = torch.full((length,), len(order), device=order.device).scatter_reduce(0, nearest, ranks, "amin")
+    return torch.cat([order, order.new_full((1,), -1)])[best]

@@ -24,7 +24,8 @@ def pool_bins(maps: Tensor, rois: list[Tensor], bins: int, scale: float) -> Tens
         [R, D, bins, bins] for the RoIs of all images in order.
     """
     numbers = torch.cat([torch.full_like(boxes[:, :1], row) for row, boxes in enumerate(rois)])
-    return PoolBins.apply(maps, torch.cat([numbers, torch.cat(rois)], dim=1), bins, scale)
+    counts = [len(boxes) for boxes in rois]
+    return PoolBins.apply(maps, torch.cat([numbers, torch.cat(rois)], dim=1), counts, bins, scale)
 
 
 class PoolBins(torch.autograd.Function):
@@ -34,26 +35,27 @@ class PoolBins(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, rois: Tensor, bins: int, scale: float) -> Tensor:
-        """Return [R, D, bins, bins] of RoIs [R, 5], whose first column is the image's number."""
+    def forward(ctx: Any, maps: Tensor, rois: Tensor, counts: list[int], bins: int, scale: float) -> Tensor:
+        """Return [R, D, bins, bins] of RoIs [R, 5], whose first column is the image's number; images have `counts`."""
         ctx.save_for_backward(rois)
-        ctx.shape, ctx.bins, ctx.scale = maps.shape, bins, scale
+        ctx.shape, ctx.counts, ctx.bins, ctx.scale = maps.shape, counts, bins, scale
         return ps_roi_pool(maps, rois, bins, scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the gradient [N, D bins bins, H, W]: all positions of a bin get equal shares."""
         (rois,) = ctx.saved_tensors
         images, _, height, width = ctx.shape
         columns = bin_shares(rois[:, 1], rois[:, 3], width, ctx.bins, ctx.scale)  # [R, bins, W]
         rows = bin_shares(rois[:, 2], rois[:, 4], height, ctx.bins, ctx.scale)
         found = grad.new_empty(images, grad.shape[1], ctx.bins, ctx.bins, height, width)
-        for image in range(images):
-            own = torch.where(rois[:, 0] == image)[0]
+        for image, (own, across, down) in enumerate(
+            zip(*(part.split(ctx.counts) for part in (grad, columns, rows)), strict=True)
+        ):
             for y in range(ctx.bins):
-                spread = torch.einsum("rdx,rh->rdxh", grad[own, :, y], rows[own, y])
-                found[image, :, y] = torch.einsum("rdxh,rxw->dxhw", spread, columns[own])
-        return found.view(ctx.shape), None, None, None
+                spread = torch.einsum("rdx,rh->rdxh", own[:, :, y], down[:, y])
+                found[image, :, y] = torch.einsum("rdxh,rxw->dxhw", spread, across)
+        return found.view(ctx.shape), None, None, None, None
 
 
 def bin_shares(start: Tensor, end: Tensor, length: int, bins: int, scale: float) -> Tensor:

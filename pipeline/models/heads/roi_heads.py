@@ -13,6 +13,8 @@ from torchvision.models.detection import roi_heads
 from pipeline.models.contract import Detections, Levels, Losses, Shapes, Targets
 from pipeline.models.heads.overlap import pairwise_iou
 from pipeline.models.heads.reweighting import reweighted
+from pipeline.models.heads.rows import offset_rows, rows_where
+from pipeline.models.heads.sampling import BoxCoder, Matcher, Sampler
 from pipeline.models.heads.suppression import suppress
 from pipeline.models.normaliser import Normaliser, local_normaliser
 
@@ -36,6 +38,7 @@ class SampledRoIs(NamedTuple):
     labels: list[Tensor]  # [R], 0 is the background
     regression_targets: list[Tensor]  # [R, 4], encoded
     areas: list[Tensor]  # [R], box area of the matched object in square network-input pixels
+    positive: list[Tensor]  # [P], rows of the positives among them
 
 
 class RoIHeads(roi_heads.RoIHeads):
@@ -59,13 +62,18 @@ class RoIHeads(roi_heads.RoIHeads):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        matcher, sampler = self.proposal_matcher, self.fg_bg_sampler
         self.box_similarity = pairwise_iou
+        self.proposal_matcher = Matcher(matcher.high_threshold, matcher.low_threshold)
+        self.fg_bg_sampler = Sampler(sampler.batch_size_per_image, sampler.positive_fraction)
+        self.box_coder = BoxCoder(self.box_coder.weights)
 
     def assign_targets_to_proposals(
         self, proposals: list[Tensor], gt_boxes: list[Tensor], gt_labels: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return matched object indices [R] and labels [R] of every image; filtered RoIs are labelled -1."""
+        """Return matched object indices [R] and labels [R] of every image: -1 for padding and filtered RoIs."""
         matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
+        labels = [row.masked_fill(boxes[:, 2] < 0, -1) for row, boxes in zip(labels, proposals, strict=True)]
         if self.filter_rois is not None:
             for row, target in enumerate(self._targets):
                 keep = self.filter_rois(proposals[row], labels[row], matched[row], target)
@@ -82,14 +90,29 @@ class RoIHeads(roi_heads.RoIHeads):
 
     def sample(self, proposals: list[Tensor], targets: Targets) -> SampledRoIs:
         """Sample the RoIs that train from proposals [N, 4] of every image and the boxes of its objects."""
+        objects = [target["boxes"].to(proposals[0].dtype) for target in targets]
+        proposals = self.add_gt_proposals(proposals, objects)
         self._targets = targets
-        boxes, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
+        matched, labels = self.assign_targets_to_proposals(proposals, objects, [target["labels"] for target in targets])
         self._targets = None
-        areas = [
-            box_area(target["boxes"])[index] if len(target["boxes"]) else index.new_zeros(len(index)).float()
-            for target, index in zip(targets, matched, strict=True)
+        rows, positive = zip(*self.subsample(labels), strict=True)
+        boxes, matched, labels = (
+            [part[row] for part, row in zip(parts, rows, strict=True)] for parts in (proposals, matched, labels)
+        )
+        wanted = [
+            part[row] if len(part) else part.new_zeros(len(row), 4) for part, row in zip(objects, matched, strict=True)
         ]
-        return SampledRoIs(boxes, matched, labels, list(regression_targets), areas)
+        deltas = self.box_coder.encode(wanted, boxes)
+        return SampledRoIs(boxes, matched, labels, list(deltas), [box_area(part) for part in wanted], list(positive))
+
+    def subsample(self, labels: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Return every image's sampled rows of labels [R], in rising order, and the positives' places among them."""
+        drawn = self.fg_bg_sampler.draw(self.fg_bg_sampler.candidates(labels))
+        found = []
+        for positive, negative in drawn:
+            rows = torch.cat([positive, negative]).sort().values
+            found.append((rows, torch.searchsorted(rows, positive)))
+        return found
 
     def predict(self, features: Levels, boxes: list[Tensor], image_shapes: Shapes) -> tuple[Tensor, Tensor]:
         """Return logits [R, K + 1] and deltas [R, K or 1, 4] for RoIs [R_i, 4] of every image."""
@@ -104,10 +127,17 @@ class RoIHeads(roi_heads.RoIHeads):
         """
         logits, deltas = self.predict(features, sampled.boxes, image_shapes)
         labels, regression_targets, areas = map(torch.cat, (sampled.labels, sampled.regression_targets, sampled.areas))
-        return self.losses(logits, deltas, labels, regression_targets, areas), deltas
+        positive = joined_positives(sampled)
+        return self.losses(logits, deltas, labels, regression_targets, areas, positive), deltas
 
     def losses(
-        self, logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor, areas: Tensor
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        labels: Tensor,
+        regression_targets: Tensor,
+        areas: Tensor,
+        positive: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the classification and the regression loss, both divided by the number of sampled RoIs.
 
@@ -117,9 +147,12 @@ class RoIHeads(roi_heads.RoIHeads):
             labels: [R], 0 is the background.
             regression_targets: [R, 4].
             areas: [R], box area of each RoI's matched object in square network-input pixels.
+            positive: rows [P] of labels above 0, where they are known.
         """
         count = self.normaliser(labels.numel())
-        classification, regression, positive = self.roi_losses(logits, deltas, labels, regression_targets)
+        if positive is None:
+            (positive,) = rows_where([labels > 0])
+        classification, regression = self.roi_losses(logits, deltas, labels, regression_targets, positive)
         all_losses = classification.detach()
         self.positives = PositiveLosses(regression.detach(), all_losses[positive], areas[positive], all_losses.sum())
         return {
@@ -128,13 +161,12 @@ class RoIHeads(roi_heads.RoIHeads):
         }
 
     def roi_losses(
-        self, logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return all RoIs' classification losses [R], the positives' regression losses [P], and their rows [P]."""
-        positive = torch.where(labels > 0)[0]
+        self, logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor, positive: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return all RoIs' classification losses [R], and the regression losses [P] of the positives in rows [P]."""
         classification = F.cross_entropy(logits, labels, reduction="none")
         chosen, wanted = chosen_deltas(deltas, positive, labels[positive] - 1), regression_targets[positive]
-        return classification, self.box_losses(chosen, wanted), positive
+        return classification, self.box_losses(chosen, wanted)
 
     def box_losses(self, deltas: Tensor, wanted: Tensor) -> Tensor:
         """Return the regression loss [P] of positives' deltas [P, 4], summed over the four coordinates."""
@@ -170,6 +202,11 @@ class RoIHeads(roi_heads.RoIHeads):
             found = suppress(boxes, score[row, label], label, shape, self.nms_thresh, self.detections_per_img)
             results.append(found)
         return results
+
+
+def joined_positives(sampled: SampledRoIs) -> Tensor:
+    """Return the rows [P] of the positives among the sampled RoIs of all images joined."""
+    return offset_rows(sampled.positive, [len(boxes) for boxes in sampled.boxes])
 
 
 def chosen_deltas(deltas: Tensor, rows: Tensor, classes: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torchvision.ops import roi_align
 from pipeline.models.contract import Levels, Shapes
 from pipeline.models.heads.sampled_roi_align import sampled_roi_align
 
+OUTSIDE = -1e5  # network-input pixels, where no sample of a RoI without area finds a feature
 CANONICAL_LEVEL = 4  # RoIs of the canonical scale use stride 2^4 (FPN, equation 1)
 
 
@@ -54,12 +55,15 @@ class MultiLevelRoIAlign(nn.Module):
             return sampled_roi_align(maps, rois, levels, strides, size, self.sampling_ratio)
         if len(maps) == 1:
             return self.pool(maps[0], rois, self.strides[0])
+        # Every level pools all RoIs: where a RoI is another level's, it lies outside and costs next to nothing. To know
+        # how many are its own, the host would have to wait for the GPU.
         levels = self.levels(rois[:, 1:])
-        out = rois.new_zeros(len(rois), maps[0].shape[1], *self.output_size)
-        for index, (level, stride) in enumerate(zip(maps, self.strides, strict=True)):
-            rows = torch.where(levels == index)[0]
-            out[rows] = self.pool(level, rois[rows], stride)
-        return out
+        outside = torch.cat([rois[:, :1], torch.full_like(rois[:, 1:], OUTSIDE)], dim=1)
+        pooled = [
+            self.pool(level, rois.where((levels == index)[:, None], outside), stride)
+            for index, (level, stride) in enumerate(zip(maps, self.strides, strict=True))
+        ]
+        return sum(pooled[1:], start=pooled[0])
 
     def pool(self, level: Tensor, rois: Tensor, stride: int) -> Tensor:
         """Return features on one level for RoIs [R, 5], whose first column is the image's number, in fp32.

@@ -1,7 +1,11 @@
 """The last step of every detector: clip boxes to the image, suppress class by class, and keep the best."""
 
+import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import batched_nms, clip_boxes_to_image, nms, remove_small_boxes
+
+PADDING = -1.0  # all coordinates of a proposal that is none: it lies left of every image
+AT_ONCE = 25_000  # boxes that a GPU suppresses at a time; it compares all pairs
 
 
 def suppress(
@@ -25,3 +29,39 @@ def suppress(
     else:
         kept = batched_nms(boxes, scores, classes, iou)[:limit]
     return {"boxes": boxes[kept], "labels": classes[kept] + 1, "scores": scores[kept]}
+
+
+def padded_best(
+    boxes: Tensor, scores: Tensor, kept: Tensor, counts: list[int], side: int, iou: float, limit: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return every image's best boxes [P, 4] after suppression within its levels, best first, and their scores [P].
+
+    All images have `limit` boxes, or as many as there are candidates; where suppression leaves fewer, `PADDING` and
+    scores without meaning follow. A GPU is waited for once for as many images as have `AT_ONCE` boxes.
+
+    Args:
+        boxes: [N, M, 4] in network-input pixels, clipped to their images.
+        scores: [N, M].
+        kept: [N, M], bool; the other boxes neither suppress nor remain.
+        counts: number of boxes on each level, level by level; their sum is M.
+        side: of the largest image.
+        iou: from which a better box of the same image and level suppresses one.
+        limit: most boxes of an image.
+    """
+    images, many = scores.shape
+    levels = torch.cat([boxes.new_full((count,), number) for number, count in enumerate(counts)])
+    rows = torch.arange(images, device=boxes.device, dtype=boxes.dtype)
+    # Images and levels lie apart, one along y and the other along x, so that coordinates stay small and exact.
+    shift = torch.stack(torch.broadcast_tensors(levels, rows[:, None]), dim=2).repeat(1, 1, 2) * (side + 1)
+    apart = torch.where(kept[..., None], boxes + shift, 0.0)  # a box without area overlaps none
+    last = images * many
+    ranks = torch.full((last,), last, device=boxes.device)
+    together = max(1, AT_ONCE // many)
+    for first in range(0, images, together):
+        part = slice(first, first + together)
+        left = nms(apart[part].reshape(-1, 4), scores[part].reshape(-1), iou)
+        ranks[left + first * many] = torch.arange(len(left), device=boxes.device)
+    ranks = ranks.view(images, many).where(kept, last)
+    ranks, best = ranks.topk(min(limit, many), dim=1, largest=False)
+    found = boxes.gather(1, best[..., None].expand(-1, -1, 4)).where((ranks < last)[..., None], PADDING)
+    return list(found), list(scores.gather(1, best))

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
-from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import Conv2dNormActivation
 
 from pipeline.models.batching import Batching
+from pipeline.models.contract import Detections, Levels, Losses, Targets
+from pipeline.models.heads.detector import Detector
 from pipeline.models.heads.reweighting import set_reweighting
 from pipeline.models.heads.roi_heads import PositiveLosses, RoIHeads
 from pipeline.models.heads.roi_pool import MultiLevelRoIAlign
@@ -35,8 +37,20 @@ SMOOTH_RPN = ("cascade_rcnn", "cascade_mask_rcnn", "grid_rcnn")
 CANDIDATES, KEPT = 6, {"training": 2, "testing": 1}
 
 
-class TwoStageDetector(GeneralizedRCNN):
-    """torchvision's two-stage detector with what DST's feedback and `measure` read."""
+class TwoStageDetector(Detector):
+    """Backbone, RPN and RoI heads: torchvision's GeneralizedRCNN, whose check of boxes waits for a GPU."""
+
+    def __init__(
+        self, backbone: nn.Module, rpn: RegionProposalNetwork, roi_heads: nn.Module, transform: Batching
+    ) -> None:
+        super().__init__(backbone, transform)
+        self.rpn, self.roi_heads = rpn, roi_heads
+
+    def run(self, features: Levels, images: ImageList, targets: Targets | None) -> tuple[Detections, Losses]:
+        """Return detections (evaluation) and the named losses of RoI heads and RPN (training)."""
+        proposals, of_rpn = self.rpn(images, features, targets)
+        detections, losses = self.roi_heads(features, proposals, images.image_sizes, targets)
+        return detections, losses | of_rpn
 
     @property
     def positives(self) -> PositiveLosses | None:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.models.heads.anchors import BACKGROUND, CHUNK, IGNORED, match_anchors
-from pipeline.models.heads.overlap import pairwise_iou
+from pipeline.models.heads.anchors import IGNORED, match_anchors
 
 
 def match_anchors_in_range(anchors: Tensor, target: dict[str, Tensor], ignore_iou: float | None) -> Tensor:
@@ -32,12 +31,7 @@ def match_anchors_in_range(anchors: Tensor, target: dict[str, Tensor], ignore_io
     boxes = target["boxes"]
     if ignore_iou is None:
         return match_anchors(anchors, boxes)
-    valid = validity(target)
-    numbers = torch.cat([torch.where(valid)[0], torch.tensor([IGNORED, BACKGROUND], device=boxes.device)])
-    matched = numbers[match_anchors(anchors, boxes[valid])]  # -2 and -1 count from the end
-    for part in boxes[~valid].split(CHUNK):
-        matched = matched.masked_fill((pairwise_iou(part, anchors) > ignore_iou).any(dim=0), IGNORED)
-    return matched
+    return match_anchors(anchors, boxes, valid=validity(target), ignore_iou=ignore_iou)
 
 
 def assign_points_in_range(

@@ -10,6 +10,7 @@ from pipeline import paths
 from pipeline.published.tables import find_table
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY, missing_to_nan, rounded
+from pipeline.verdicts.estimates import spread
 from pipeline.verdicts.results import Results, load_experiment
 
 BASELINE, DST = "dst_frcnn_r50_fpn_1x", "dst_frcnn_r50_fpn_1x_dst"
@@ -162,8 +163,8 @@ def draw_thresholds(results: Results, path: Path) -> None:
 
 
 def run_sd(results: Results, experiment: str) -> float | None:
-    """Return the deviation of equal trainings' AP in points of 100, None where nobody measured it."""
-    deviation = results.run_noise(experiment, "ap").sd
+    """Return the deviation of one training's AP in points of 100, None of a single one."""
+    deviation = spread(results, experiment, "ap").sd
     return None if deviation is None else 100 * deviation
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY, rounded
-from pipeline.verdicts.comparison import headline_experiments, headline_tables
+from pipeline.verdicts.baselines import headline_tables
+from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.table_lines import Line, methods_of, read_headlines
 

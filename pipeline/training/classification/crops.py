@@ -1,7 +1,5 @@
 """Train a classifier on crops of a preset's own objects, a stand-in for ImageNet."""
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,10 +15,10 @@ from pipeline.data.transforms import generator
 from pipeline.models import build_classifier
 from pipeline.models.batching import MEAN, STD
 from pipeline.spec import Spec
-from pipeline.training.checkpoint import checkpoint_folder
+from pipeline.training.checkpoint import Trained, checkpoint_folder, finished
 from pipeline.training.classification.data import image_sizes
 from pipeline.training.classification.evaluation import Errors, batch_errors, by_resolution
-from pipeline.training.classification.run import COLUMNS, ClassifierStep, Trained, preset_schedule, start_from_init
+from pipeline.training.classification.run import COLUMNS, ClassifierStep, preset_schedule, start_from_init
 from pipeline.training.distributed import ALONE
 from pipeline.training.history import History
 from pipeline.training.loop import train
@@ -31,9 +29,13 @@ SIDES = (0.75, 1.0, 1.5)  # of training batches, relative to the images' side
 HELD_OUT = 0.1  # share of the images on which the error is measured
 
 
-def train_on_crops(spec: Spec, log: Path | None = None) -> Trained:
+def train_on_crops(spec: Spec) -> Trained:
     """Train on single-object images of the preset, a stand-in for ImageNet."""
     preset, training = spec.preset, spec.preset.training
+    folder = checkpoint_folder(spec, "pretrain", paths.manifest(preset.name))
+    done = finished(folder)
+    if done is not None:
+        return done
     device = pick_device()
     data = None
     if preset.data.kind != "scaleworld":
@@ -54,7 +56,6 @@ def train_on_crops(spec: Spec, log: Path | None = None) -> Trained:
     stream = BatchStream([0] * len(images), batch, spec.seed)
     history = History(steps, training.log_rows, COLUMNS)
     precision = choose_precision(preset, device)
-    folder = checkpoint_folder(spec, "pretrain", paths.manifest(preset.name))
 
     def fetch(number: int) -> tuple[Tensor, Tensor, list[int]]:
         rows = torch.tensor(stream.batch(number))
@@ -64,7 +65,7 @@ def train_on_crops(spec: Spec, log: Path | None = None) -> Trained:
 
     spec, rate = preset_schedule(spec, batch * accumulate)
     step_loss = ClassifierStep(model, fetch, normalise, device, accumulate, ALONE)
-    facts = train(spec, model, step_loss, steps, folder, history, precision, device, rate=rate, log=log)
+    facts = train(spec, model, step_loss, steps, folder, history, precision, device, rate=rate)
 
     def measure(low: int | None) -> Errors:
         if not held:
@@ -89,7 +90,7 @@ def train_on_crops(spec: Spec, log: Path | None = None) -> Trained:
         **matched,
         **by_resolution(measure, sizes.tests),
     }
-    return Trained(tensors, history.csv(), summary, folder)
+    return Trained(tensors, {}, history.csv(), summary, folder)
 
 
 def silence_residuals(model: nn.Module) -> None:

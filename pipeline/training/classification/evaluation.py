@@ -100,16 +100,6 @@ class EpochErrors:
         self.epochs, self.best_state = list(state["epochs"]), dict(state["best_state"])
 
 
-def seeds_summary(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the errors of all seeds with their mean and standard deviation."""
-    found: dict[str, Any] = {"count": len(summaries)}
-    for name in ("top1_error", "top5_error", "top1_error_best"):
-        values = [summary[name] for summary in summaries if summary.get(name) is not None]
-        if values:
-            found[name] = {"values": values, **over_seeds(values)}
-    return found
-
-
 def by_resolution(measure: Callable[[int | None], Errors], sides: Mapping[str, int]) -> dict[str, Any]:
     """Return under "resolutions" the errors on images reduced to each side first, or nothing without sides."""
     found = {name: dict(zip(("top1_error", "top5_error"), measure(low), strict=True)) for name, low in sides.items()}

@@ -1,7 +1,6 @@
 """Train a classifier on labelled images by its paper's recipe: ImageNet, CIFAR-100 or any folder."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +8,10 @@ from torch import Tensor, nn
 from pipeline.data.labelled import transforms
 from pipeline.models import build_classifier
 from pipeline.spec import Spec
-from pipeline.training.checkpoint import checkpoint_folder
+from pipeline.training.checkpoint import Trained, checkpoint_folder, finished
 from pipeline.training.classification.data import Labelled, TestBatches, TrainingBatches, image_sizes
 from pipeline.training.classification.evaluation import EpochErrors, Errors, batch_errors, by_resolution
-from pipeline.training.classification.run import COLUMNS, ClassifierStep, Trained, preset_schedule, start_from_init
+from pipeline.training.classification.run import COLUMNS, ClassifierStep, preset_schedule, start_from_init
 from pipeline.training.distributed import World
 from pipeline.training.history import History
 from pipeline.training.loading import prefetched
@@ -20,9 +19,13 @@ from pipeline.training.loop import train
 from pipeline.training.precision import choose_precision, pick_device
 
 
-def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, log: Path | None = None) -> Trained:
+def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World) -> Trained:
     """Train by the paper's recipe on labelled images, and measure errors after every epoch."""
     preset, training, recipe = spec.preset, spec.preset.training, spec.recipe
+    folder = checkpoint_folder(spec, "pretrain", also=f"{data.digest}/{test.digest}")
+    done = finished(folder)
+    if done is not None:
+        return done
     device = pick_device()
     torch.manual_seed(spec.seed)
     model = build_classifier(spec, len(data.classes))
@@ -36,7 +39,6 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
     steps = training.pretrain_steps or max(1, round(recipe.epochs * spec.experiment.length * len(data) / seen))
     sizes, options = image_sizes(spec), recipe.labelled
     precision = world.agreed(choose_precision(preset, device))
-    folder = checkpoint_folder(spec, "pretrain", also=f"{data.digest}/{test.digest}")
 
     def prepare(images: Tensor) -> Tensor:
         return transforms.standardise(images, options.mean, options.std)
@@ -60,7 +62,7 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
     spec, rate = preset_schedule(spec, seen)
     history = History(steps, training.log_rows, (*COLUMNS, "val_top1_error", "val_top5_error"))
     step_loss = ClassifierStep(wrapped, fetch, prepare, device, accumulate, world)
-    facts = train(spec, model, step_loss, steps, folder, history, precision, device, tracker, rate, world, tracker, log)
+    facts = train(spec, model, step_loss, steps, folder, history, precision, device, tracker, rate, world, tracker)
     if keep_best:
         model.load_state_dict(tracker.best_state)
     chosen = tracker.best if keep_best else tracker.last
@@ -76,7 +78,6 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
         "classes": len(data.classes),
         "left_out": {"train": len(data.left_out), "val": len(test.left_out)},
         "input": sizes.side,
-        "seed": preset.seed,
         "loss_last": round(history.rows[-1]["loss"], 6),
         "train_top1_error_last": round(1 - history.rows[-1]["top1"], 6),
         "top1_error": chosen["top1_error"],
@@ -94,4 +95,4 @@ def train_on_labelled(spec: Spec, data: Labelled, test: Labelled, world: World, 
         **matched,
         **by_resolution(measure, sizes.tests),
     }
-    return Trained(tensors, history.csv(), summary, folder)
+    return Trained(tensors, {}, history.csv(), summary, folder)

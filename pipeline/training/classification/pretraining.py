@@ -1,21 +1,21 @@
 """Pre-train a backbone as an image classifier and write it as an init."""
 
-from pathlib import Path
+import shutil
 
 import msgspec
 import torch
 
 from pipeline import paths
+from pipeline.blocks import EVERY
 from pipeline.config import resolve
 from pipeline.errors import InputError
-from pipeline.files import read_json, read_text, write_json, write_text
+from pipeline.files import read_json, read_text, replacing, write_json, write_text
 from pipeline.models import build_classifier
 from pipeline.parts import load
 from pipeline.spec import Spec
-from pipeline.training.checkpoint import Checkpoints, load_weights, save_weights
+from pipeline.training.all_blocks import train_blocks
+from pipeline.training.checkpoint import Trained, load_weights, save_weights
 from pipeline.training.classification.data import Labelled, read_labelled
-from pipeline.training.classification.evaluation import seeds_summary
-from pipeline.training.classification.run import Trained
 from pipeline.training.distributed import ALONE, World, joined
 from pipeline.training.precision import set_threads
 
@@ -58,7 +58,10 @@ def tensor_shapes(spec: Spec) -> dict[str, torch.Size]:
 def take_over(spec: Spec) -> None:
     """Write this init as a copy of the weights, history and summary of the init that it is like."""
     preset, like = spec.preset.name, spec.experiment.like
-    save_weights(paths.init(preset, spec.name), *load_weights(paths.init(preset, like)))
+    source, target = paths.init(preset, like), paths.init(preset, spec.name)
+    load_weights(source)  # it must be whole
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
     write_text(paths.history(preset, spec.name), read_text(paths.history(preset, like)))
     summary = read_json(paths.training_summary(preset, like))
     write_json(paths.training_summary(preset, spec.name), summary | {"experiment": spec.name, "taken_over_from": like})
@@ -68,7 +71,7 @@ def write_published(spec: Spec) -> None:
     """Write published ImageNet weights under the names of this project's detectors."""
     published, backbone = load("published"), spec.experiment.backbone
     tensors = {f"backbone.body.{name}": value for name, value in published.published_state(backbone).items()}
-    save_weights(paths.init(spec.preset.name, spec.name), tensors)
+    save_weights(paths.init(spec.preset.name, spec.name), tensors, {EVERY: "yes"})
     write_text(paths.history(spec.preset.name, spec.name), "step,loss,lr,top1\n")
     write_json(
         paths.training_summary(spec.preset.name, spec.name),
@@ -77,41 +80,20 @@ def write_published(spec: Spec) -> None:
 
 
 def train_classifier(spec: Spec, world: World = ALONE) -> None:
-    """Train with every seed of the experiment; write the first seed's backbone and history, and a summary of all.
-
-    A preset without labelled images of the experiment's data set trains on crops of its own objects.
-    """
-    count, limit = spec.experiment.seeds, spec.preset.training.pretrain_seeds
-    count = count if limit is None else min(count, limit)
+    """Train all blocks of an experiment; without labelled images of its data set, on crops of the preset's objects."""
     data = None if spec.labelled is None else world.main_first(lambda: read_labelled(spec.labelled))
-    names = [spec.name, *(f"{spec.name}_seed{number}" for number in range(1, count))]
-    logs = [paths.training_log(spec.preset.name, name) for name in names]
-    trained = [train_once(seeded(spec, number), data, world, log) for number, log in enumerate(logs)]
-    if world.main:
-        first, name, preset = trained[0], spec.name, spec.preset.name
-        save_weights(paths.init(preset, name), first.tensors)
-        write_text(paths.history(preset, name), first.history)
-        several = {} if count == 1 else {"seeds": seeds_summary([run.summary for run in trained])}
-        write_json(paths.training_summary(preset, name), first.summary | several)
-        for run in trained:
-            Checkpoints(run.scratch).remove()
-    world.wait()
+    file = paths.init(spec.preset.name, spec.name)
+    train_blocks(spec, world, file, lambda one: train_block(one, data, world))
 
 
-def train_once(spec: Spec, data: tuple[Labelled, Labelled] | None, world: World, log: Path | None = None) -> Trained:
-    """Train with the specification's seed, and write the log of its steps to `log`."""
+def train_block(spec: Spec, data: tuple[Labelled, Labelled] | None, world: World) -> Trained:
+    """Train one block, or return it where it is finished."""
     set_threads(spec.preset)
     if data is not None:
-        return load("labelled").train_on_labelled(spec, *data, world, log)
+        return load("labelled").train_on_labelled(spec, *data, world)
     if world.size > 1:
         raise InputError(
             f"{spec.name} trains on crops, which one process does; give preset {spec.preset.name} `labelled` images "
             "to use several."
         )
-    return load("crops").train_on_crops(spec, log)
-
-
-def seeded(spec: Spec, number: int) -> Spec:
-    """Return the specification of an experiment's seed `number`; 0 is the preset's own seed."""
-    preset = msgspec.structs.replace(spec.preset, seed=spec.preset.seed + number)
-    return msgspec.structs.replace(spec, preset=preset)
+    return load("crops").train_on_crops(spec)

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +15,6 @@ from pipeline.training.checkpoint import load_weights
 from pipeline.training.distributed import World
 
 COLUMNS = ("step", "loss", "lr", "top1")
-
-
-class Trained(NamedTuple):
-    """A finished training, before anything is written."""
-
-    tensors: dict[str, Tensor]
-    history: str
-    summary: dict[str, Any]
-    scratch: Path
 
 
 class ClassifierStep:
@@ -77,7 +67,7 @@ def start_from_init(spec: Spec, model: nn.Module) -> dict[str, int]:
     """Load the init of a fine-tuned classifier (SNIP's CNN-B-FT), and return the number of matching tensors."""
     if spec.experiment.init == "none":
         return {}
-    stored, _ = load_weights(paths.init(spec.preset.name, spec.experiment.init))
+    stored, _ = load_weights(paths.init(spec.preset.name, spec.experiment.init), spec.block)
     tensors = {name.removeprefix("backbone.").removeprefix("classifier."): value for name, value in stored.items()}
     own = model.state_dict()
     found = {

@@ -2,32 +2,31 @@
 
 import pytest
 from fake_results import read_csv
-from msgspec import structs
 
-from pipeline import config, paths
-from pipeline.files import read_json, write_json
+from pipeline import paths
+from pipeline.files import write_json
 from pipeline.published.columns import kind_of, name_of, sign_of
 from pipeline.published.tables import load_published
 from pipeline.reporting.context import spread_cell
 from pipeline.reporting.tables import write_table
 from pipeline.training.classification.crops import HELD_OUT
-from pipeline.verdicts.comparison import independent_sd, judge_gain
+from pipeline.verdicts.comparison import judge_gain
+from pipeline.verdicts.estimates import Spread, independent_sd, spread
 from pipeline.verdicts.networks import network
-from pipeline.verdicts.results import Results, chosen, load_experiment, preset_digest
+from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import judge_count, judge_ratio
 from pipeline.verdicts.times import Ratio
-from pipeline.verdicts.trainings import Spread, spread
 
+DST = "dst_frcnn_r50_fpn_1x_dst"
 PLAIN, PS = "psconv_cls_x29_8x64d_300ep", "psconv_cls_x29_8x64d_300ep_psconv"
 
 
 def errors(name: str, *values: float, images: int = 1000) -> None:
-    """Write a classifier's summary with the errors of its seeds."""
-    mean = sum(values) / len(values)
-    sd = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else None
-    seeds = {"count": len(values), "top1_error": {"values": list(values), "mean": mean, "sd": sd}}
-    summary = {"experiment": name, "steps": 9, "val_images": images, "top1_error": values[0], "top5_error": 0.1}
-    write_json(paths.training_summary("mini", name), summary | ({"seeds": seeds} if len(values) > 1 else {}))
+    """Write a classifier's summary with the errors of its blocks."""
+    about = {"experiment": name, "steps": 9, "val_images": images, "top5_error": 0.1}
+    parts = [about | {"top1_error": value} for value in values]
+    blocks = {"blocks": parts} if len(values) > 1 else {}
+    write_json(paths.training_summary("mini", name), about | {"top1_error": sum(values) / len(values)} | blocks)
 
 
 def test_every_column_of_every_table_has_a_kind_and_a_name():
@@ -41,23 +40,24 @@ def test_every_column_of_every_table_has_a_kind_and_a_name():
     assert (sign_of("top1_err"), sign_of("ap_small"), sign_of("hours")) == (-1, 1, -1)
 
 
-def test_a_lower_error_is_a_gain_and_its_interval_holds_seeds_and_test_images(fake):
-    # Means 20.0 and 18.0 %: a gain of 2.0 points. Pooled variance (2 * 0.01^2 + 2 * 0.01^2) / 4 = 0.01^2 with 4
-    # degrees of freedom; images: 0.2 * 0.8 / 1000 + 0.18 * 0.82 / 1000 of the means as independent.
+def test_a_lower_error_is_a_gain_and_its_interval_holds_blocks_and_test_images(fake):
+    # Means 20.0 and 18.0 %: a gain of 2.0 points. Differences 2, 1 and 3: a deviation of 1 with 2 degrees of freedom;
+    # images: 0.2 * 0.8 / 1000 + 0.18 * 0.82 / 1000 of the means as independent.
     errors(PLAIN, 0.19, 0.20, 0.21)
-    errors(PS, 0.17, 0.18, 0.19)
+    errors(PS, 0.17, 0.19, 0.18)
     gain = judge_gain(Results("mini"), PS, PLAIN, "top1_err", 1.0)
     assert gain.ours == pytest.approx(0.02)
-    images = (0.20 * 0.80 + 0.18 * 0.82) / 1000
-    half = 2.7764 * (images + 0.01**2 * 2 / 3) ** 0.5
-    assert gain.verdict.low == pytest.approx(0.02 - half, abs=1e-5)
+    images, trained = (0.20 * 0.80 + 0.18 * 0.82) / 1000, 0.01**2 / 3
+    dof = int(2 * ((images + trained) / trained) ** 2)
+    assert dof == 209
+    assert gain.verdict.low == pytest.approx(0.02 - 1.9714 * (images + trained) ** 0.5, abs=1e-5)
     assert gain.verdict.word == "undecided"
-    errors(PS, 0.07, 0.08, 0.09)
+    errors(PS, 0.07, 0.09, 0.08)
     assert judge_gain(Results("mini"), PS, PLAIN, "top1_err", 1.0).verdict.word == "agrees"
     assert judge_gain(Results("mini"), PS, PLAIN, "top1_err", -1.0).verdict.word == "contradicts"
 
 
-def test_a_classifier_has_the_mean_of_its_seeds_and_the_crops_held_out_as_test_images(fake):
+def test_a_classifier_has_the_mean_of_its_blocks_and_the_crops_held_out_as_test_images(fake):
     errors(PLAIN, 0.19, 0.20, 0.24)
     assert Results("mini").metrics(PLAIN) == {"images": 1000, "top1_err": pytest.approx(0.21), "top5_err": 0.1}
     errors(PLAIN, 0.19)
@@ -72,7 +72,7 @@ def test_a_classifier_has_the_mean_of_its_seeds_and_the_crops_held_out_as_test_i
     errors(PS, 0.05)
     gain = judge_gain(Results("mini"), PS, PLAIN, "top1_err", 1.0)
     assert (gain.ours, gain.verdict.word) == (pytest.approx(0.15), "undecided")
-    assert "run-to-run noise is unknown" in gain.verdict.sentence
+    assert "one training of each" in gain.verdict.sentence
     # test images of two networks count as independent
     ours, base = {"images": 100, "top1_err": 0.5}, {"images": 400, "top1_err": 0.2}
     assert independent_sd(ours, base, "top1_err") == pytest.approx((0.25 / 100 + 0.16 / 400) ** 0.5)
@@ -86,9 +86,9 @@ def test_the_table_of_errors_prints_gains_as_reductions(fake):
     rows = read_csv(paths.table("mini", "psconv_t6", "csv"))
     row = next(r for r in rows if r["row"] == "resnext29_8x64d__psconv" and r["metric"] == "top1_err")
     assert (row["published_gain"], row["our_gain"], row["verdict"]) == ("0.936", "12.0", "agrees")
-    assert (row["seeds"], row["sd"]) == ("3", "1.00")
+    assert (row["blocks"], row["sd"]) == ("3", "1.00")
     page = paths.table("mini", "psconv_t6").read_text()
-    assert "| 3: 8.0 ± 1.0 | agrees |" in page
+    assert "| 3: ± 1.0 | agrees; published size excluded |" in page
     assert "| 17.138 → 8.0 |" in page  # the mean, which the gain is of
     assert "bootstrap" not in page
     assert "Errors: lower is better" in page
@@ -96,17 +96,16 @@ def test_the_table_of_errors_prints_gains_as_reductions(fake):
     assert (claim["published_gain"], claim["our_gain"], claim["verdict"]) == ("0.936", "12.0", "contradicts")  # about 1
 
 
-def test_the_spread_of_a_detector_is_its_own_seeds_or_the_presets_noise(fake):
-    values = {"ap": [0.20, 0.22, 0.21]}
-    group = {"experiment": "dst_frcnn_r50_fpn_1x", "seeds": 3, "dof": 2, "sd": {"ap": 0.01}, "values": values}
-    fake.groups(fpn=group)
+def test_the_spread_of_a_detector_is_over_its_blocks(fake):
+    fake.evaluation(DST, 0.21)
     results = Results("mini")
-    own = spread(results, "dst_frcnn_r50_fpn_1x", "ap")
-    assert own == Spread((0.20, 0.22, 0.21), pytest.approx(0.21), 0.01)
-    assert spread_cell(own) == "3: 21.0 ± 1.0"
-    assert spread_cell(spread(results, "dst_frcnn_r50_fpn_1x_dst", "ap")) == "1, ± 1.0"
-    assert spread_cell(spread(results, "dst_frcnn_r50_fpn_1x__ms_test_m", "ap")) == "1, ± 1.0"  # not its own test
-    assert spread_cell(spread(results, "snip_drfcn_r50_7ep_snip__ms_test", "ap")) == "1"
+    assert (spread(results, DST, "ap"), spread_cell(spread(results, DST, "ap"))) == (Spread((0.21,)), "1")
+    blocks = [{"ap": 0.20}, {"ap": 0.22}, {"ap": None}, {"ap": 0.21}]
+    write_json(paths.metrics("mini", DST), {"experiment": DST, "ap": 0.21, "blocks": blocks})
+    own = spread(results, DST, "ap")
+    assert (own.count, own.mean, own.sd) == (3, pytest.approx(0.21), pytest.approx(0.01))
+    assert spread_cell(own) == "3: ± 1.0"
+    assert spread(results, "snip_drfcn_r50_7ep_snip__ms_test", "ap") == Spread(())
 
 
 @pytest.mark.parametrize(
@@ -160,20 +159,6 @@ def test_counts_of_networks_stand_beside_the_printed_ones(fake):
     dynamic, cascade = (network(load_experiment(f"msfm_{name}_rcnn_r50_fpn_1x")) for name in ("dynamic", "cascade"))
     assert dynamic["detector"] == "faster_rcnn"  # the same network, trained dynamically
     assert cascade["detector"] == "cascade_rcnn"
-
-
-def test_the_digest_of_a_preset_changes_with_values_and_not_with_new_options():
-    mini = config.load_preset("mini")
-    digest = preset_digest(mini)
-    training = structs.replace(mini.training, steps=581)
-    assert preset_digest(structs.replace(mini, training=training)) != digest
-    assert preset_digest(structs.replace(mini, title="another", name="other")) == digest
-    assert preset_digest(structs.replace(mini, data=structs.replace(mini.data, val_images=299))) != digest
-    # what an option added later looks like: not in the file, its default in the preset
-    left_out = chosen(mini)
-    assert "workers" not in left_out["training"]
-    assert left_out["training"]["steps"] == mini.training.steps
-    assert read_json(paths.ROOT / paths.NOISE)["mini"]["preset_digest"] == digest  # the committed noise is of it
 
 
 def test_a_table_of_classifiers_says_what_they_saw(fake):

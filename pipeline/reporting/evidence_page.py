@@ -1,0 +1,113 @@
+"""How far the headline's evidence carries: what could be told from nothing, and whether another run says the same."""
+
+from functools import partial
+from typing import NamedTuple
+
+from pipeline import markdown as md
+from pipeline import paths
+from pipeline.evaluation.intervals import Estimate
+from pipeline.files import write_text
+from pipeline.published.columns import NAMES
+from pipeline.published.tables import find_table
+from pipeline.reporting.context import numbers_of, one_rule
+from pipeline.verdicts.baselines import headline_tables
+from pipeline.verdicts.comparison import Compared, compare, readable_method
+from pipeline.verdicts.estimates import block_gains, estimate_gain, image_sd
+from pipeline.verdicts.power import MOST, POWER, Halves, blocks_needed, halves, power
+from pipeline.verdicts.results import Results
+
+METRICS = ("ap", "ap_small", "ap_medium", "ap_large")
+IMAGES = (1, 2, 4)  # times the test images
+
+
+class Line(NamedTuple):
+    """A gain of the headline in one metric."""
+
+    item: Compared
+    metric: str
+    printed: float | None  # points of 100
+    found: Estimate
+
+    @property
+    def name(self) -> str:
+        return f"{readable_method(self.item.row)}, {NAMES[self.metric]}"
+
+
+def write_evidence(preset: str) -> None:
+    """Write `evidence.md` of a preset."""
+    write_text(paths.evidence(preset), evidence_page(Results(preset)))
+
+
+def evidence_page(results: Results) -> str:
+    """Return the page: power first, then halves of the blocks against each other, then the rule."""
+    lines = headline_lines(results)
+    known = [line for line in lines if line.found.known]
+    text = f"# How far the evidence carries, preset {results.name}\n\n{numbers_of(results)} [Back](README.md).\n\n"
+    text += "## What could be told from nothing\n\n"
+    if not known:
+        return f"{text}Nothing: every experiment was trained once, so the noise of trainings is unknown.\n"
+    text += power_section(known)
+    text += f"\n## Run it again\n\n{again_section(results, known)}"
+    return f"{text}\n## The rule\n\n{one_rule(results)}\n"
+
+
+def headline_lines(results: Results) -> list[Line]:
+    """Return every gain of the headline that was measured, each evaluation and baseline once."""
+    found: dict[tuple[str, str, str], Line] = {}
+    for name in headline_tables():
+        for item in (item for item in compare(results, *find_table(name, headline=True))[0] if item.baseline):
+            for metric in (metric for metric in METRICS if metric in item.gains):
+                estimate = estimate_gain(results, item.evaluation, item.baseline, metric)
+                if estimate is not None:
+                    line = Line(item, metric, item.gains[metric].published, estimate)
+                    found.setdefault((item.evaluation, item.baseline, metric), line)
+    return list(found.values())
+
+
+def power_section(lines: list[Line]) -> str:
+    """Return deviations and the blocks that tell the published gain from none, a line a gain."""
+
+    def chance(line: Line) -> str:
+        return md.percent(power(line.printed / 100, line.found, line.found.blocks), 0) if line.printed else md.MISSING
+
+    def needed(images: int, line: Line) -> str:
+        return f"{blocks_needed(line.printed / 100, line.found, images) or f'over {MOST}'}" if line.printed else ""
+
+    columns = [
+        md.Column("Gain", lambda line: line.name),
+        md.Column("Published", lambda line: md.as_printed(line.printed, sign=True), "r"),
+        md.Column("Blocks", lambda line: line.found.blocks, "r"),
+        md.Column("Deviation of a block", lambda line: md.percent(line.found.sd_block), "r"),
+        md.Column("Deviation over images", lambda line: md.percent(line.found.sd_images), "r"),
+        md.Column("Chance to decide the published size, %", chance, "r"),
+        *(md.Column(f"Blocks for {100 * POWER:.0f} %, images x {n}", partial(needed, n), "r") for n in IMAGES),
+    ]
+    text = "All in points of AP. If the true gain were the published one, how often would its interval exclude zero, "
+    text += f"and how many blocks would make that {100 * POWER:.0f} %, with these test images and with more?\n\n"
+    return text + md.table(columns, lines)
+
+
+def again_section(results: Results, lines: list[Line]) -> str:
+    """Return how often one half's interval holds the other half's estimate."""
+    found: dict[str, list[Halves]] = {}
+    for line in lines:
+        pair = (line.item.evaluation, line.item.baseline, line.metric)
+        found.setdefault(line.metric, []).extend(halves(block_gains(results, *pair), image_sd(results, *pair)))
+    every = [one for part in found.values() for one in part]
+    if not every:
+        return "It takes four blocks of a comparison to set two against two.\n"
+    covered = sum(one.covered for one in every)
+    text = (
+        "Half of the blocks are taken as the report, the other half as running it again: how often does the interval "
+    )
+    text += (
+        "of one half hold the estimate of the other? Both halves see the same test images, and an estimate has noise "
+    )
+    text += f"of its own. **{covered} of {len(every)} are covered** ({100 * covered / len(every):.0f} %).\n\n"
+    columns = [
+        md.Column("Metric", lambda metric: NAMES[metric]),
+        md.Column(
+            "Covered", lambda metric: f"{sum(one.covered for one in found[metric])} of {len(found[metric])}", "r"
+        ),
+    ]
+    return text + md.table(columns, [metric for metric in found if found[metric]])

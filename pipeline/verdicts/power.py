@@ -1,0 +1,57 @@
+"""How many blocks tell a gain of some size from none, and whether halves of the blocks agree with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist, fmean
+from typing import NamedTuple
+
+from pipeline.evaluation.intervals import Estimate, estimate, t_quantile
+
+POWER = 0.8
+MOST = 64  # blocks that are asked for at most
+
+
+def power(gain: float, noise: Estimate, blocks: int, images: float = 1.0, level: float = 0.95) -> float:
+    """Return the chance that the interval of a true gain excludes zero on its side.
+
+    Args:
+        gain: the true one, in the unit of the noise.
+        noise: an estimate whose deviations are known.
+        blocks: trainings of method and baseline.
+        images: times as many test images as those of the estimate.
+    """
+    deviation = sum(noise.variances(images, blocks)) ** 0.5
+    if not deviation:
+        return 1.0
+    quantile = t_quantile((1 + level) / 2, noise.degrees(images, blocks))
+    return NormalDist().cdf(abs(gain) / deviation - quantile)
+
+
+def blocks_needed(gain: float, noise: Estimate, images: float = 1.0) -> int | None:
+    """Return the fewest blocks with a power of `POWER`; None where more than `MOST` would not do."""
+    return next((n for n in range(2, MOST + 1) if power(gain, noise, n, images) >= POWER), None)
+
+
+class Halves(NamedTuple):
+    """One half's interval of a gain, and the other half's estimate of it."""
+
+    low: float
+    high: float
+    other: float
+
+    @property
+    def covered(self) -> bool:
+        return self.low <= self.other <= self.high
+
+
+def halves(differences: Sequence[float], sd_images: float | None) -> list[Halves]:
+    """Return both ways of setting one half of the blocks against the other, every second block being one half.
+
+    An interval needs two blocks at least, and the deviation over images; else there is none.
+    """
+    parts = differences[::2], differences[1::2]
+    if min(map(len, parts)) < 2 or sd_images is None:
+        return []
+    ends = [estimate(part, sd_images).interval() for part in parts]
+    return [Halves(*ends[0], fmean(parts[1])), Halves(*ends[1], fmean(parts[0]))]
