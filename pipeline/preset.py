@@ -81,7 +81,8 @@ class ModelSize(Options):
     """Size of the networks; the papers' own values are the defaults."""
 
     width: Factor = 1.0
-    max_blocks: Few | None = None
+    depth: Factor = 1.0  # of the blocks of a stage
+    min_blocks: Few = 1  # that a lesser depth leaves of them
     fpn_channels: Channels = 256
     head_channels: Channels = 1024
     c4_stride: Literal[8, 16] = 16
@@ -104,6 +105,10 @@ class ModelSize(Options):
     def planes(self, stage: int) -> int:
         """Return the width of a ResNet's bottlenecks in conv`stage`_x, from 2 on: 64 in the papers' conv2_x."""
         return max(8, round(64 * self.width)) * 2 ** (stage - 2)
+
+    def blocks(self, count: int) -> int:
+        """Return how many blocks a stage has that has `count` in the papers."""
+        return max(min(count, self.min_blocks), round(count * self.depth))
 
     def fusion_ratio(self, channels: int, ratio: int) -> int:
         """Return by how much a fusion module squeezes: narrow presets would end at one or two channels without it."""

@@ -124,8 +124,7 @@ def printed_scales(spec: Spec) -> dict[str, tuple[float, float]] | None:
     height, width = (printed_row(experiment.detector, experiment.neck, axis) for axis in "hw")
     scales = {}
     for number in (1, 2, 3, 4):
-        blocks = min(blocks_of(experiment.backbone)[number - 1], spec.preset.model.max_blocks or 99)
-        for block in range(blocks):
+        for block in range(spec.preset.model.blocks(blocks_of(experiment.backbone)[number - 1])):
             column = (FIRST if block == 0 else LAST).get(number)
             if number + 1 in experiment.method.scale_stages:
                 scales[f"layer{number}.{block}"] = (height[column], width[column]) if column else (1.0, 1.0)

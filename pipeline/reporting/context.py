@@ -119,9 +119,11 @@ def recipe_of(results: Results) -> list[str]:
     """Return how the preset's networks and recipes differ from the papers', in at most one sentence."""
     size, training = results.preset.model, results.preset.training
     changes = []
-    if size.width != 1 or size.max_blocks:
-        blocks = f" and at most {size.max_blocks} blocks a stage" if size.max_blocks else ""
-        changes.append(f"networks of {size.width:g} times the width{blocks}")
+    if (size.width, size.depth) != (1, 1):
+        changes.append(
+            f"networks of {size.width:g} times the width and {size.depth:g} times the depth "
+            f"(at least {size.min_blocks} blocks a stage)"
+        )
     if size.dense_norm:
         dense = f"one-stage detectors that start at stride {size.dense_stride}"
         changes.append(f"{dense} with group normalisation in their towers")

@@ -136,7 +136,7 @@ def sizes_section(results: Results) -> str:
         "Lengths": f"the papers' times {preset.factor:g}: their short side of 800 px is {round(800 * preset.factor)} "
         "px",
         "Object sizes": f"small below {small:.1f} px, large from {large:.1f} px",
-        "Network": f"width x{model.width:g}, {model.max_blocks or 'all'} blocks a stage at most",
+        "Network": f"width x{model.width:g}, depth x{model.depth:g} with at least {model.min_blocks} blocks a stage",
         "Training of 1x": _training(results),
         "Initial weights": "pre-trained here" if pretrained else "torchvision's ImageNet weights",
         "Seeds": "one training of each experiment, several where a method's name says so",

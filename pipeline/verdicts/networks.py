@@ -46,12 +46,13 @@ def convs_of(fusion: FusionOptions) -> list[int]:
     return [fusion.convs] * len(fusion.scales) if isinstance(fusion.convs, int) else list(fusion.convs)
 
 
-CONV4 = 6  # blocks in conv4_x of networks of 50 layers, the only stage in which those of 101 layers have more
+CONV4 = (6, 23)  # blocks in conv4_x of networks of 50 and of 101 layers, the only stage in which these differ
 
 
 def cut(name: str, size: ModelSize) -> str:
     """Return the name of a backbone or an init as a preset builds it: 101 layers are 50 where their depth is cut."""
-    return name.replace("101", "50") if size.max_blocks and size.max_blocks <= CONV4 else name
+    few, many = map(size.blocks, CONV4)
+    return name.replace("101", "50") if few == many else name
 
 
 def trained(experiment: Experiment, size: ModelSize) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pipeline.models.backbones.resnet import resnet_shape
 from pipeline.options import Method
 from pipeline.preset import ModelSize
 
-SIZE = ModelSize(width=0.125, max_blocks=2)
+SIZE = ModelSize(width=0.125, depth=0.05, min_blocks=2)
 SCALES = {"layer2.0": (0.6, 0.97), "layer2.1": (1.7, 2.9), "layer3.0": (2.02, 1.3)}
 
 

@@ -15,7 +15,7 @@ from pipeline.closure import UNDIGESTED
 from pipeline.settings import reads
 
 TESTS = Path(__file__).resolve().parents[1]
-# config counts blocks by the headline's tables, and that count is a setting. A stage that imports them itself lists them.
+# config counts blocks by the headline's tables; the count is a setting. A stage that imports them itself lists them.
 COUNT_BLOCKS = {f"pipeline.published{name}" for name in ("", ".headline", ".papers", ".rows")}
 PLACES = {  # of the classes of options, in settings
     "Experiment": "experiment",

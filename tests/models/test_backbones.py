@@ -20,7 +20,7 @@ from pipeline.options import BACKBONES, DeformableOptions, FusionOptions, Method
 from pipeline.preset import ModelSize
 
 FULL = ModelSize()
-SMALL = ModelSize(width=0.25, max_blocks=1, fusion_min_width=8)
+SMALL = ModelSize(width=0.25, depth=0.05, fusion_min_width=8)
 PLAIN = Method()
 METHODS = {
     "plain": PLAIN,
@@ -120,7 +120,7 @@ def test_squeeze_and_excitation_scales_the_residual_by_channel():
 @pytest.mark.parametrize("width", [1.0, 0.5, 0.25, 0.125])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_width_builds_with_psconv(name, width):
-    size = ModelSize(width=width, max_blocks=2)
+    size = ModelSize(width=width, depth=0.05, min_blocks=2)
     if name == "dpn92":  # three channels a group
         with pytest.raises(InputError, match=r"conv2_1 at .*model.width of .*multiple"), on_meta():
             build_backbone(name, size, "batch", METHODS["psconv"])
@@ -147,7 +147,7 @@ def test_every_width_builds_with_psconv(name, width):
 )
 def test_narrow_resnexts_lose_width_a_group_and_then_groups(name, width, groups, channels):
     with on_meta():
-        conv = build_backbone(name, ModelSize(width=width, max_blocks=1), "batch", PLAIN).layer1[0].conv2
+        conv = build_backbone(name, ModelSize(width=width, depth=0.05), "batch", PLAIN).layer1[0].conv2
     assert (conv.groups, conv.out_channels) == (groups, channels)
 
 

@@ -55,9 +55,7 @@ def test_norms_of_frozen_stages_are_in_evaluation_mode(backbone, norm):
     ],
 )
 def test_detectors_have_their_recipes_losses_and_samples(name, rpn, head, samples):
-    model = build_detector(
-        tiny.changed(tiny.spec(name), preset={"model": tiny.ModelSize(width=0.125, max_blocks=1)}), 3
-    )
+    model = build_detector(tiny.changed(tiny.spec(name), preset={"model": tiny.ModelSize(width=0.125, depth=0.05)}), 3)
     assert model.rpn.box_loss == rpn
     stages = getattr(model.roi_heads, "stages", [model.roi_heads])
     assert head is None or {stage.box_loss for stage in stages} == {head}

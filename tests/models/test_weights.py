@@ -14,7 +14,7 @@ from pipeline.models.weights import load_backbone
 from pipeline.options import BACKBONES, DeformableOptions, FusionOptions, Method, PSConvOptions
 from pipeline.preset import ModelSize
 
-SIZE = ModelSize(width=0.25, max_blocks=1, fusion_min_width=8)
+SIZE = ModelSize(width=0.25, depth=0.05, fusion_min_width=8)
 WEIGHTS = {"resnet50": tv.ResNet50_Weights, "resnext101_32x8d": tv.ResNeXt101_32X8D_Weights}
 
 

@@ -12,7 +12,8 @@ from pipeline.reporting.tables import write_table
 from pipeline.verdicts.claim_checks import claimed_gain
 from pipeline.verdicts.claim_numbers import NUMBERS, number, rank_correlation
 from pipeline.verdicts.claims import LABELS, Part, judge_claims, readings
-from pipeline.verdicts.results import Results
+from pipeline.verdicts.networks import one_here
+from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import CLAIM_WORDS, Verdict, Word, judge_bound, worst
 
 GSL = "pod_frcnn_r50_fpn_1x_gsl"
@@ -316,8 +317,7 @@ GROUPS = "msfm_frcnn_r50_fpn_1x_msfm_pos3_s3s_r16_32_64_g{}_c1_add"
 @pytest.mark.parametrize(
     ("one", "other", "words"),
     [
-        ("msfm_frcnn_r101_fpn_1x", "msfm_frcnn_r50_fpn_1x", "resnet101 and resnet50 are one network"),
-        ("msfm_frcnn_r50_fpn_1x_msfm", "msfm_frcnn_r101_fpn_1x", "resnet50 and resnet101 are one network"),
+        ("msfm_frcnn_r101_fpn_1x", "msfm_frcnn_r50_fpn_1x", ""),
         (GROUPS.format(32), GROUPS.format(8), "one network and one recipe"),  # of modules of 8 channels
         (GROUPS.format(8), GROUPS.format(4), ""),
         ("dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x", ""),
@@ -338,9 +338,13 @@ def test_rows_that_are_one_network_here_have_no_gain_that_tells_anything(fake, o
     assert full.word == "not run"
 
 
-def test_a_row_whose_backbone_is_cut_says_what_it_is(fake):
-    whats = [part.what for part in claim("dst", "dst_c8_t2_gain")]
-    assert whats == [f"{name}, frcnn_r101_fpn_1x__dst (resnet50 here)" for name in ("AP", "AP small")]
+@pytest.mark.parametrize(("preset", "here"), [("tour", " (resnet50 here)"), ("mini", ""), ("full", "")])
+def test_a_row_whose_backbone_is_cut_says_what_it_is(preset, here):
+    results = Results(preset)
+    whats = [part.what for part in judge_claims(results, "dst")["dst_c8_t2_gain"]]
+    assert whats == [f"{name}, frcnn_r101_fpn_1x__dst{here}" for name in ("AP", "AP small")]
+    one, other = map(load_experiment, ("msfm_frcnn_r50_fpn_1x_msfm", "msfm_frcnn_r101_fpn_1x"))
+    assert bool(one_here(results.preset, one, other)) == bool(here)
 
 
 def test_a_claim_holds_where_all_parts_that_can_be_checked_do_and_names_the_others():

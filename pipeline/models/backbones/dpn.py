@@ -144,7 +144,7 @@ def build(
         max(8, round(RESIDUAL * size.width)),
         narrow * (width // groups),
         narrow,
-        tuple(min(count, size.max_blocks or count) for count in blocks),
+        tuple(map(size.blocks, blocks)),
         tuple(max(2, round(count * size.width)) for count in growth),
     )
     body = DPN(shape, norm, stages, strides, dilations)

@@ -211,7 +211,7 @@ def resnet_shape(name: str, size: ModelSize) -> Shape:
     first = size.planes(2)
     shape = full._replace(
         planes=tuple(size.planes(2 + index) for index in range(len(full.blocks))),
-        blocks=tuple(min(count, size.max_blocks or count) for count in full.blocks),
+        blocks=tuple(map(size.blocks, full.blocks)),
     )
     if full.groups == 1:
         return shape
