@@ -81,6 +81,13 @@ def table_markdown(
     notes += "".join(f"- {sentence}\n" for sentence in unequal_lengths(results, compared))
     if needs_test_dev(table.split):
         notes += "- Printed rows of test-dev, whose labels are not public: ours are of the validation images.\n"
+    weak = {
+        gain.verdict.sentence
+        for item in methods
+        for gain in item.gains.values()
+        if gain.verdict.word == Word.UNDERTRAINED
+    }
+    notes += "".join(f"- {Word.UNDERTRAINED.capitalize()}: {sentence}\n" for sentence in sorted(weak))
     notes += _judging(results, table, compared) if results.judges else ""
     others = [c for c in table.columns if c not in NAMES]
     notes += f"- Printed but not compared here: {', '.join(others)}.\n" if others else ""

@@ -145,7 +145,9 @@ class Judged(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The signed gain with its interval behind it, empty without a gain."""
+        """The signed gain with its interval, empty without one; the word alone over a baseline that learnt too little."""
+        if self.word == Word.UNDERTRAINED:
+            return self.word
         return "" if self.gain is None else md.gain(*self[:3])
 
 
@@ -187,7 +189,7 @@ def judge(
 ) -> Verdict:
     """Judge our gain over its baseline beside the published one.
 
-    The first that holds: `not run`, `not judged`, `inactive`, `undertrained`, `undecided`, then `agrees` or
+    The first that holds: `not run`, `inactive`, `undertrained`, `not judged`, `undecided`, then `agrees` or
     `contradicts`, or `decided up` / `decided down` where the paper prints no gain or a gain of zero.
 
     Args:
@@ -202,16 +204,16 @@ def judge(
     """
     if gain is None:
         return Verdict(Word.NOT_RUN, sentence="This row or its baseline has no result in this preset.")
-    if not judged:
-        return Verdict(Word.NOT_JUDGED, sentence=ONE_TRAINING)
-    low, high = gain.interval(level)
-    if inactive:
+    low, high = gain.interval(level) if judged else (None, None)
+    if inactive and judged:
         sentence = f"The method changed nothing in this run: {inactive.rstrip('.')}."
         return Verdict(Word.INACTIVE, low, high, sentence)
     if baseline_ap50 is not None and ap50_floor is not None and baseline_ap50 < ap50_floor:
         ap50, floor = md.percent(baseline_ap50), md.percent(ap50_floor)
         sentence = f"The baseline's AP50 of {ap50} is below the {floor} needed to compare."
         return Verdict(Word.UNDERTRAINED, low, high, sentence)
+    if not judged:
+        return Verdict(Word.NOT_JUDGED, sentence=ONE_TRAINING)
     ours = f"Gain {md.number(100 * gain.gain, sign=True)} points"
     if low is None:
         unknown = "image sampling" if gain.sd_images is None else "training"

@@ -69,7 +69,7 @@ def test_a_report_of_dst_alone_which_is_the_same_every_time(fake):
     report(fake)
     index = paths.index("mini").read_text()
     assert "**Helps:** DST +3.0 [+1.0, +5.0] points of AP small." in index
-    assert "Decided by AP: **1 of 9** compared rows." in index
+    assert "Decided by AP: **1 of 10** compared rows." in index
     assert "| [DST](headline/dst_t2.md) | 23.0 | +3.0 [+1.0, +5.0] | agrees |" in index
     page = paths.page("mini", "dst").read_text()
     assert "| DST | +3.0 [+1.0, +5.0] | agrees |" in page

@@ -209,8 +209,9 @@ def test_scales_table_takes_first_and_last_block_that_exist(fake):
     fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
     write_table("pod_t3", "mini", headline=True)
     page = text("pod_t3", paths.headline)
-    assert "6 further rows of this table are not the quickstart's" in page
-    assert "| R34 | layer2.1 | 1.19 ± 0.01 → 1.25 ± 0.02 | 1.15 ± 0.01 → 1.00 ± 0.01 |" in page
+    assert "2 further rows of this table are not the quickstart's" in page
+    row = next(line for line in page.splitlines() if line.startswith("| R34 | layer2.1 |"))
+    assert row.endswith("| 1.19 ± 0.01 → 1.25 ± 0.02 | 1.15 ± 0.01 → 1.00 ± 0.01 |")  # behind those on C4 features
     write_table("pod_t3", "mini")
     row = line("pod_t3", "frcnn_r50_fpn_train_h", "scale_r53", "scale")
     assert (row["published"], row["ours"], row["why"], row["verdict"]) == ("2.81", "1.25", "layer4.1", "moved")

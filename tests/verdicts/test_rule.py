@@ -46,6 +46,9 @@ def test_words(gain, published, word):
 def test_a_preset_that_decides_nothing_has_no_interval():
     verdict = judged(0.03, 1.2, judged=False)
     assert (verdict.word, verdict.low, verdict.decided) == ("not judged", None, False)
+    assert verdict.judged(0.03).text == "+3.0"
+    weak = judged(0.11, 1.2, judged=False, baseline_ap50=0.05, ap50_floor=0.2)
+    assert (weak.word, weak.low, weak.judged(0.11).text) == ("undertrained", None, "undertrained")
 
 
 @pytest.mark.parametrize(

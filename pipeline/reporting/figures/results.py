@@ -7,6 +7,7 @@ from pipeline.reporting.figures.plotting import COLOURS, GREY, rounded
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.rule import Word
 from pipeline.verdicts.table_lines import Line, methods_of, read_headlines
 
 SIZES = {"ap_small": "small objects", "ap_medium": "medium objects", "ap_large": "large objects"}
@@ -80,7 +81,7 @@ def _draw_gain(ax: plotting.Axes, line: Line, place: float) -> None:
         style = {"marker": "D", "markersize": 5, "color": "white", "markeredgecolor": "black"}
         ax.plot(line.published_gain, place - 0.28, **style)
     told = line.judged
-    if told.gain is None:
+    if told.gain is None or told.word == Word.UNDERTRAINED:
         ax.annotate(told.word, (0, place), xytext=(6, 0), textcoords="offset points", color=GREY, va="center")
         return
     colour = COLOURS[0] if told.up else COLOURS[1] if told.word.decided else GREY
