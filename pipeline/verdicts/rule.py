@@ -145,7 +145,7 @@ class Judged(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The signed gain with its interval, empty without one; the word alone over a baseline that learnt too little."""
+        """The signed gain with its interval, empty without one; a word over a baseline that learnt too little."""
         if self.word == Word.UNDERTRAINED:
             return self.word
         return "" if self.gain is None else md.gain(*self[:3])
