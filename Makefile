@@ -11,12 +11,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the start of every stage
 
-.PHONY: help install lock quickstart headline test slow-test fuzz lint accept own compare catalogue tables clean
+.PHONY: help install lock quickstart headline test slow-test gpu-test fuzz lint accept own compare catalogue tables clean
 
 help:
 	@echo 'make quickstart   install, tour all five papers in build/tour: ten minutes on two cores, nothing tracked changes'
 	@echo 'make headline     the same rows under the preset of params.yaml, here: the numbers of reports/mini'
 	@echo 'make test         install, run the tests (make slow-test: those that build whole graphs or train)'
+	@echo 'make gpu-test     the tests of training by the rules of CUDA on a pretended GPU (needs g++)'
 	@echo 'make fuzz         10,000 damaged and odd inputs over all readers of files: minutes'
 	@echo 'make accept       after a clone: take the committed results as they are, without training'
 	@echo 'make catalogue    every experiment of all 44 tables: hours at mini size, goes on where it was'
@@ -66,6 +67,9 @@ test: $(STAMP)
 
 slow-test: $(STAMP)
 	$(PYTEST) -n 2 --dist loadfile -m slow
+
+gpu-test: $(STAMP)
+	PYTHONPATH=tests/pretend_gpu:tests/models $(PYTEST) -n 2 -p pretended -m 'not slow' tests/training
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
