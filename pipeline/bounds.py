@@ -17,7 +17,6 @@ Candidates = Annotated[int, Meta(ge=1, le=1_000_000)]  # proposals, RoIs or dete
 Draws = Annotated[int, Meta(ge=1, le=100_000)]
 Side = Annotated[int, Meta(ge=1, le=16_384)]  # pixels
 Margin = Annotated[int, Meta(ge=0, le=16_384)]  # pixels
-Levels = Annotated[int, Meta(ge=1, le=5)]
 Stages = Annotated[int, Meta(ge=-1, le=4)]  # that are frozen: the stem and conv2_x to conv5_x; -1: not even the stem
 Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Threads = Annotated[int, Meta(ge=0, le=1024)]

@@ -16,7 +16,6 @@ from pipeline.bounds import (
     Draws,
     Factor,
     Few,
-    Levels,
     Part,
     Positive,
     Rate,
@@ -100,7 +99,6 @@ class ModelSize(Options):
     detections: Candidates = 100
     score_threshold: Share = 0.05
     pad_divisor: Few = 32  # of the size that a batch's images are padded to
-    anchor_levels: Levels = 5
 
     def planes(self, stage: int) -> int:
         """Return the width of a ResNet's bottlenecks in conv`stage`_x, from 2 on: 64 in the papers' conv2_x."""
