@@ -201,7 +201,7 @@ def test_export_compiler_and_transforms_do_not_meet_it(used):
 
 def test_a_profiler_sees_it_and_a_layer_goes_without_it_on_demand(used):
     layer, x = PSConv2d(64, 64), torch.randn(1, 64, 6, 5)
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         found = layer(x)
     assert "psconv::convolve" in {event.key for event in profile.key_averages()}
     used.clear()
