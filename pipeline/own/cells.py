@@ -19,7 +19,9 @@ def too_few(one: Detector, metric: str) -> str:
     if metric == "ap":
         return ""
     counts = [of_class[metric.removeprefix("ap_")] for of_class in one.metrics["objects"].values()]
-    return "" if any(count >= LEAST for count in counts) else few(sum(counts))
+    if any(count >= LEAST for count in counts):
+        return ""
+    return few(sum(counts)) if sum(counts) < LEAST else f"too few of any class ({sum(counts):,})"
 
 
 def few(count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline import markdown as md
+from pipeline import paths
 from pipeline.own.cells import few, level_text
 from pipeline.own.confusion import NOTHING
 from pipeline.own.detectors import LEAST, Detector, class_metric, order_of
@@ -51,6 +52,7 @@ SIZED = {"Objects": "all", "small": "small", "medium": "medium", "large": "large
 def confusion_section(best: Detector) -> str:
     """Return how often objects of one class were shown as another by the best detector, at the suggested scores."""
     names = {str(entry["id"]): entry["name"] for entry in best.metrics["categories"]}
+    folder = (paths.index(best.results.name).parent / "mistakes").as_posix()
     matrix, objects = best.metrics["confusion"], best.metrics["objects"]
     chosen = sorted(names, key=lambda key: -objects[key]["all"])[:MOST_CLASSES]
     chosen = [key for key in names if key in chosen]
@@ -68,6 +70,6 @@ def confusion_section(best: Detector) -> str:
     text += f"\n{md.plural(left, 'rarer class', 'rarer classes')} left out.\n" if left else ""
     return (
         f"{best.name}, first training, at the scores above and IoU 0.5.\n\n{text}\n"
-        "Its worst misses and false alarms as pictures: `python -m pipeline.own.mistakes "
-        f"{best.kind.evaluation} --preset {best.results.name}`.\n"
+        f"Its worst misses and false alarms: `{folder}/{best.kind.evaluation}_*.png`, drawn by `python -m "
+        f"pipeline.own.mistakes {best.kind.evaluation}` where this was built; git ignores them.\n"
     )

@@ -78,11 +78,11 @@ def test_sizes_and_classes_that_hardly_exist_have_no_number(fake):
     text = page()
     row = next(line for line in text.splitlines() if line.startswith("| plain |"))
     assert row.count("too few objects (5)") == 1
-    assert "too few objects (30)" in row  # of no class enough
+    assert "too few of any class (30)" in row
     assert "| white | 12 | 2 | 10 | 0 | too few objects (12) |" in text
     gains = text.partition("## Gains")[2]
     assert "| plain, twice as long | plain | 0.0 [" in gains
-    assert "too few objects (5) | too few objects (30) |" in gains
+    assert "too few objects (5) | too few of any class (30) |" in gains
     assert "AP of a size leaves out" not in text  # large: the other class has none at all
 
 
