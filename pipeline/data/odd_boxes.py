@@ -38,9 +38,8 @@ def odd_boxes(split: Mapping[str, Any]) -> Iterator[tuple[str, int, list[str]]]:
         middle = median(side(one) for one in own)
         large = sorted((one for one in own if side(one) >= TIMES * middle), key=side, reverse=True)
         if 0 < len(large) <= FEW * len(own):
-            what = (
-                f"{shown(category['name'])}: boxes {TIMES:g} times their class's median side ({middle:.0f} px) or more"
-            )
+            times = f"{TIMES:g} times their class's median side ({middle:.0f} px)"
+            what = f"{shown(category['name'])}: boxes of {times} or more"
             yield row(what, large)
 
 

@@ -53,7 +53,7 @@ def advise(offers: Sequence[Offer], gain: Gain) -> list[str]:
     if cheap:
         lines.append(sentence_at_one(top(cheap), best, first, cheap, gain))
     others = [one for one in offers if not one.plain]
-    return [*lines, *sentence_of_worth(others, top(plain), gain)]
+    return [*lines, *sentence_of_worth(others, plain, gain)]
 
 
 def top(offers: Sequence[Offer]) -> Offer:
@@ -115,23 +115,26 @@ def sentence_at_one(found: Offer, best: Offer, first: Offer, cheap: Sequence[Off
     return text + "."
 
 
-def sentence_of_worth(others: Sequence[Offer], plain: Offer, gain: Gain) -> list[str]:
-    """Return what of the methods was not worth it beside the best plain detector, nothing without methods."""
-    if not others:
-        return []
-    below = [one for one in others if told(one, plain, gain) < 0]
-    same = [one for one in others if one not in below and not told(one, plain, gain)]
-    above = [one for one in others if told(one, plain, gain) > 0]
-    parts = []
-    if below:
-        parts.append(f"below it: {with_gains(below, plain, gain)}")
-    if same:
-        parts.append(f"no gain told over it: {with_gains(same, plain, gain)}")
-    if above:
-        parts.append(f"above it: {with_gains(above, plain, gain)}")
-    worth = "**Not worth it**" if not above else "**Worth it and not**"
-    text = f"{worth}, beside the best plain detector ({plain.name}, {md.percent(plain.ap)} AP, {cost(plain)}): "
-    return [text + "; ".join(parts) + "."]
+def sentence_of_worth(others: Sequence[Offer], plain: Sequence[Offer], gain: Gain) -> list[str]:
+    """Return which methods were worth their cost, nothing without methods.
+
+    Each stands beside the best plain detector that costs no more than it; where a dearer plain one, trained longer,
+    lies above it, that is said.
+    """
+    worth, other = [], []
+    best = top(plain)
+    for one in sorted(others, key=lambda one: -one.ap):
+        base = top([found for found in plain if costs_no_more(found, one)] or plain)
+        text = f"{one.name} {points(gain(one, base))} over {base.name} at {cost(one)}"
+        if told(one, base, gain) <= 0:
+            other.append(text)
+        elif best != base and told(best, one, gain) > 0:
+            worth.append(f"{text}, but {best.name} lies {points(gain(best, one))} above it")
+        else:
+            worth.append(text)
+    beside = "beside the best plain detector of no more cost"
+    titled = (("Worth its cost", worth), ("Not worth it", other))
+    return [f"**{title}**, {beside}: {'; '.join(texts)}." for title, texts in titled if texts]
 
 
 def untold(pairs: Sequence[tuple[str, Estimate | None]], images: int | None) -> list[str]:
@@ -176,11 +179,6 @@ def named(offers: Sequence[Offer]) -> str:
     more = len(ordered) - NAMED
     names = [one.name for one in ordered[: NAMED if more > 0 else None]]
     return md.listing([*names, f"{more} more"] if more > 0 else names)
-
-
-def with_gains(offers: Sequence[Offer], plain: Offer, gain: Gain) -> str:
-    ordered = sorted(offers, key=lambda one: -one.ap)
-    return ", ".join(f"{one.name} {points(gain(one, plain))} at {cost(one)}" for one in ordered)
 
 
 def points(found: Estimate | None) -> str:
