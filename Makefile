@@ -95,7 +95,7 @@ own: $(STAMP)
 	@$(GRAPH) build quickstart --cores $(CORES)
 	@echo 'Read the report: reports/$(PRESET)/index.md; what was left out and why: reports/$(PRESET)/data.md'
 
-# Splits the images where VAL_ANNOTATIONS is not given; sets the preset in params.yaml. docs/own-data.md has the rest.
+# Splits the images where VAL_ANNOTATIONS is not given; builds in build/NAME. docs/own-data.md has the rest.
 SIZE ?= mini
 NAME ?= compare
 SEEDS ?= 3
@@ -106,7 +106,7 @@ compare: $(STAMP)
 	@$(BIN)/python -m pipeline.own.compare --images $(call typed,IMAGES) --annotations $(call typed,ANNOTATIONS) \
 	  $(call option,val-images,VAL_IMAGES) $(call option,val-annotations,VAL_ANNOTATIONS) $(call option,data,DATA) \
 	  --size $(call typed,SIZE) --name $(call typed,NAME) --seeds $(call typed,SEEDS) --cores $(CORES) \
-	  $(if $(BUDGET),--only-budget)
+	  $(call option,methods,METHODS) $(call option,hours,HOURS) $(if $(BUDGET),--only-budget)
 
 # 10,000 damaged and odd inputs over all readers, of users' files and of own ones: each ends in data or in one sentence.
 fuzz: $(STAMP)

@@ -8,6 +8,7 @@ stages. Loading, collages and the number of objects are not included, so an esti
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -23,7 +24,9 @@ from pipeline.benchmarks.one_step import LEARNING_RATE, infer_once, settled_netw
 from pipeline.cli import run
 from pipeline.config import load_preset, resolve
 from pipeline.data.manifest import load_split
+from pipeline.files import write_json
 from pipeline.graph import declared
+from pipeline.graph.build import stale_stages
 from pipeline.options import Test
 from pipeline.spec import Spec, epoch_steps
 from pipeline.training.classification.pretraining import is_trained
@@ -41,15 +44,19 @@ class Work(NamedTuple):
     experiment: str
     trained: float = 0.0
     inferred: float = 0.0
+    address: str = ""
 
 
-def works(target: str, preset: str, images: dict[str, int]) -> list[Work]:
-    """Return the work of every stage of the graph that a target needs."""
+def works(target: str, preset: str, images: dict[str, int], left: bool = False) -> list[Work]:
+    """Return the work of every stage of the graph that a target needs; with `left`, of those that are out of date."""
     known = declared.stages()
+    needed = declared.ancestors(declared.one(target, known).address, known)
+    if left:
+        needed &= declared.descendants(stale_stages([declared.one(target, known).address], known), known)
     found = []
-    for address in sorted(declared.ancestors(declared.one(target, known).address, known)):
+    for address in sorted(needed):
         kind, _, key = address.rpartition(":")[2].partition("@")
-        found.append(work_of(kind, key, preset, images))
+        found.append(work_of(kind, key, preset, images)._replace(address=address))
     return found
 
 
@@ -130,10 +137,10 @@ def budget(
     preset: str,
     measure: Callable[[Spec], tuple[float, float]],
     start: float,
-) -> dict[str, tuple[int, float]]:
-    """Return the number of stages of every kind, and their total seconds."""
+) -> list[float]:
+    """Return the seconds of every stage; every distinct network is timed once."""
     measured: dict[tuple[Any, ...], tuple[float, float]] = {}
-    result: dict[str, tuple[int, float]] = {}
+    result = []
     for work in found:
         seconds = start
         if work.trained or work.inferred:
@@ -143,9 +150,28 @@ def budget(
                 measured[key] = measure(spec)
             training, inference = measured[key]
             seconds += work.trained * training + work.inferred * inference
-        count, total = result.get(work.kind, (0, 0.0))
-        result[work.kind] = (count + 1, total + seconds)
+        result.append(seconds)
     return result
+
+
+def by_kind(found: Iterable[Work], seconds: Iterable[float]) -> dict[str, tuple[int, float]]:
+    """Return the number of stages of every kind, and their total seconds."""
+    result: dict[str, tuple[int, float]] = {}
+    for work, each in zip(found, seconds, strict=True):
+        count, total = result.get(work.kind, (0, 0.0))
+        result[work.kind] = (count + 1, total + each)
+    return result
+
+
+def busy() -> str:
+    """Return a sentence where other processes take this machine's processors while networks are timed, else nothing."""
+    wanted, processors = os.getloadavg()[0], os.cpu_count() or 1
+    if wanted <= processors:
+        return ""
+    return (
+        f"This machine is busy beside: {wanted:.1f} processes want its {processors} processors, so times measured now "
+        "are longer than alone."
+    )
 
 
 def text_of(found: dict[str, tuple[int, float]], side_by_side: int, target: str) -> str:
@@ -165,8 +191,10 @@ def text_of(found: dict[str, tuple[int, float]], side_by_side: int, target: str)
 def main(options: argparse.Namespace) -> None:
     manifest = paths.manifest(options.preset)
     images = {split: len(load_split(manifest, split)["images"]) for split in ("train", "val")}
-    found = works(options.name, options.preset, images)
+    found = works(options.name, options.preset, images, options.left)
     preset = load_preset(options.preset)
+    if said := busy():
+        print(f"  {said}", flush=True)
     set_threads(preset)
     device = pick_device()
     precision = choose_precision(preset, device)
@@ -178,11 +206,17 @@ def main(options: argparse.Namespace) -> None:
 
     # A GPU, or all threads together, serve one training at a time.
     side_by_side = options.cores if device.type == "cpu" and preset.threads == 1 else 1
-    print(text_of(budget(found, options.preset, measure, start_seconds()), side_by_side, options.name), flush=True)
+    seconds = budget(found, options.preset, measure, start_seconds())
+    print(text_of(by_kind(found, seconds), side_by_side, options.name), flush=True)
+    if options.json:
+        each = {work.address: round(one, 1) for work, one in zip(found, seconds, strict=True)}
+        write_json(options.json, {"side_by_side": side_by_side, "seconds": each})
 
 
 def extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cores", type=int, default=1, help="stages side by side (default: 1)")
+    parser.add_argument("--left", action="store_true", help="only stages out of date, under the preset of params.yaml")
+    parser.add_argument("--json", help="file for the seconds of every stage")
 
 
 if __name__ == "__main__":

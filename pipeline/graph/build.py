@@ -16,6 +16,7 @@ from pipeline.graph.exits import BuildError
 from pipeline.graph.job import EVENTS
 from pipeline.graph.progress import Progress, duration, tail, title
 from pipeline.graph.repair import check_writable, repair
+from pipeline.graph.work import work_of
 
 LOG = Path("logs/build.log")
 ENDING = 6  # last lines of a log, which say what ended it
@@ -61,7 +62,7 @@ def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_mi
     spent = duration(time.monotonic() - begin)
     verb = "is" if len(targets) == 1 else "are"
     say(f"{named} {verb} {'built' if stale else 'up to date'}: {', '.join(files)} ({spent})")
-    if one_build.FROM in os.environ:
+    if one_build.FROM in os.environ and paths.index(config.active_preset()).as_posix() in files:
         say(f"Look here first: {os.environ[one_build.FROM]}/{paths.index(config.active_preset())}")
 
 
@@ -137,7 +138,9 @@ def run_snakemake(
     log.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
     environment = doors.environment(**{EVENTS: str(events)})
-    progress = Progress(say, events, coming, cores)
+    known, preset = declared.stages(), config.load_preset(config.active_preset())
+    at_once = cores if preset.threads == 1 else 1  # else one training has all processors, or the GPU
+    progress = Progress(say, events, work_of((known[name] for name in coming), preset.name), at_once)
     with open(log, "w", encoding="utf-8") as output:
         process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:

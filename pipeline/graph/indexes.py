@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import config, paths
+from pipeline.own.detectors import KINDS
 from pipeline.published.headline import rests_on
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import load_published
 from pipeline.verdicts.results import load_experiment
 
 WORKFLOW = Path("workflow")
+COMPARED = {kind.evaluation for kind in KINDS}
 Index = dict[str, dict[str, dict[str, str]]]  # list: name: what its stages need
 
 
@@ -64,8 +66,10 @@ def index_experiments(paper: str) -> dict[str, Index]:
             item = {"experiment": name, "test": test, **proposing(source)}
             members = dict(zip(("second", "third"), options.members, strict=False))
             where = "ensembles" if members else place
-            for kind in ("evaluations", "searched") if options.search_ranges else ("evaluations",):
-                add(result, where, kind, paths.evaluation_name(name, test), item | members)
+            evaluation = paths.evaluation_name(name, test)
+            lists = {"evaluations": True, "searched": options.search_ranges, "compared": evaluation in COMPARED}
+            for kind in (kind for kind, holds in lists.items() if holds):
+                add(result, where, kind, evaluation, item | members)
             if source:
                 add(result, "proposals", "proposing", source, {})
     return result

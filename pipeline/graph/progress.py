@@ -1,27 +1,49 @@
-"""Turns what the jobs of a build say of themselves (`pipeline.graph.job`) into one line for each finished stage."""
+"""Turns what the jobs of a build say of themselves (`pipeline.graph.job`) into one line for each finished stage.
+
+A line says how many minutes are done and about how many are left, by the work of the stages (`pipeline.graph.work`):
+one training may be as much as a thousand pages.
+"""
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+import os
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 LONG = ("pretrain", "train", "classify", "fine_tune")  # kinds whose start is announced, with the log of their progress
-WORK = {"pretrain": 20, "classify": 20, "fine_tune": 20, "train": 15, "propose": 3, "predict": 3}  # of others: 1
-WORK["search_ranges"] = 2 * WORK["predict"]
+SHORT = 4.0  # seconds of a stage that runs no network, before one has ended
+BUSY = 1.0  # processes of others beside a build's own that slow it down
 
 
 class Progress:
-    """Follows a build's file of events, says what finished, and remembers what started and has not ended well."""
+    """Follows a build's file of events, says what finished, and remembers what started and has not ended well.
 
-    def __init__(self, say: Callable[[str], None], events: Path, coming: Iterable[str], cores: int):
-        self.say = say
-        self.events = events
-        self.coming = set(coming)  # stages, as far as known before: what is missing below them comes on top
-        self.total, self.cores = len(self.coming), cores
-        self.seconds: dict[str, list[float]] = defaultdict(list)  # of the stages that ran, by kind
-        self.read = self.done = 0
+    Args:
+        say: takes each line.
+        events: the file.
+        coming: the work of every stage that will run, as far as known before: what is missing below them comes on top.
+        cores: stages side by side.
+        clock: gives seconds.
+        load: gives how many processes of this machine want to run, and its processors.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        events: Path,
+        coming: Mapping[str, float],
+        cores: int,
+        clock: Callable[[], float] = time.monotonic,
+        load: Callable[[], tuple[float, int]] = lambda: (os.getloadavg()[0], os.cpu_count() or 1),
+    ):
+        self.say, self.events, self.cores, self.clock, self.load = say, events, cores, clock, load
+        self.coming = dict(coming)
+        self.work = dict(coming)
+        self.begun: dict[str, float] = {}  # when the stages began that run now
+        self.ran: list[tuple[float, float]] = []  # work and seconds of those that ran
+        self.start, self.read, self.done, self.busy = clock(), 0, 0, False
         self.unfinished: dict[str, Path] = {}  # stage: log
 
     def follow(self) -> bool:
@@ -39,36 +61,54 @@ class Progress:
         return self.done > done
 
     def take(self, event: Mapping[str, Any]) -> None:
-        log = Path(event["log"])
+        log, stage = Path(event["log"]), event["stage"]
         if "exit" not in event:
-            self.unfinished[event["stage"]] = log
+            self.unfinished[stage], self.begun[stage] = log, self.clock()
             if log.parts[1] in LONG:
                 self.say(f"  started  {title(log)}   (its progress: {log})")
-        elif event["exit"] == 0:
-            self.unfinished.pop(event["stage"], None)
+            return
+        self.begun.pop(stage, None)
+        if event["exit"] == 0:
+            self.unfinished.pop(stage, None)
             self.done += 1
-            self.coming.discard(event["stage"])
+            self.coming.pop(stage, None)
             if event["ran"]:
-                self.seconds[kind(event["stage"])].append(event["seconds"])
-            counted = f"[{self.done}/{max(self.done, self.total)}]"
+                self.ran.append((self.work.get(stage, 0.0), event["seconds"]))
             how = "" if event["ran"] else "   restored from the cache"
-            self.say(f"  {counted:>9} {title(log)}   {duration(event['seconds'])}{how}{self.left()}")
+            self.say(f"  [{self.minutes()}] {title(log)}   {duration(event['seconds'])}{how}")
+            self.look_around()
 
-    def left(self) -> str:
-        """Return an estimate of the time left: by what stages of each kind took so far, else by their usual work."""
-        spent = sum(sum(found) for found in self.seconds.values())
-        if not spent or not self.coming:
-            return ""
-        pace = spent / sum(WORK.get(name, 1) * len(found) for name, found in self.seconds.items())
-        typical = {name: sum(found) / len(found) for name, found in self.seconds.items()}
-        kinds = [kind(stage) for stage in self.coming]
-        seconds = sum(typical.get(name, pace * WORK.get(name, 1)) for name in kinds) / self.cores
-        return f"   (about {max(1, round(seconds / 60))} min left)" if seconds > 30 else ""
+    def minutes(self) -> str:
+        """Return `12 min done, about 42 min left`; without the latter where nothing long has ended yet."""
+        done, left = f"{(self.clock() - self.start) / 60:.0f} min done", self.left()
+        return done if left is None else f"{done}, about {max(1, round(left / 60))} min left" if self.coming else done
 
+    def left(self) -> float | None:
+        """Return about how many seconds are left, by the work and time of what ran; None where that is unknown."""
+        worked = sum(work for work, _ in self.ran)
+        short = [seconds for work, seconds in self.ran if not work]
+        each = sum(short) / len(short) if short else SHORT
+        if not worked and any(self.coming.values()):
+            return None
+        pace = max(0.0, sum(s - each for work, s in self.ran if work)) / worked if worked else 0.0
+        seconds = {stage: each + pace * work for stage, work in self.coming.items()}
+        under_way = sum(min(self.clock() - at, seconds.get(stage, 0.0)) for stage, at in self.begun.items())
+        longest = max(seconds.values(), default=0.0) - max((self.clock() - at for at in self.begun.values()), default=0)
+        return max((sum(seconds.values()) - under_way) / self.cores, longest, 0.0)
 
-def kind(stage: str) -> str:
-    """Return the kind of a stage: `train` for workflow/papers/dst/dvc.yaml:train@x."""
-    return stage.rpartition(":")[2].partition("@")[0]
+    def look_around(self) -> None:
+        """Say when other processes begin to take the processors from this build, and when they no longer do."""
+        wanted, processors = self.load()
+        own = max(1, min(self.cores, len(self.begun) + 1))
+        busy = wanted - own >= BUSY and wanted > processors
+        if busy and not self.busy:
+            self.say(
+                f"  This machine is busy beside the build: {wanted:.1f} processes want its "
+                f"{processors} processor{'s' * (processors > 1)}, so what is left takes longer than alone."
+            )
+        elif self.busy and not busy:
+            self.say("  This machine is no longer busy beside the build.")
+        self.busy = busy
 
 
 def title(log: Path) -> str:

@@ -24,6 +24,7 @@ COPIED = (
     *("pipeline", "workflow", "data/published", "reports/benchmarks"),
     *("dvc.yaml", ".dvc/config", ".dvcignore"),
 )
+LINKED = ("data/compare", "data/photographs", "data/coco", "data/voc", "data/archives")  # users' data, where there
 NOT_COPIED = ("__pycache__", "dvc.lock")  # of its own
 RESULT = "${preset}"  # in the path of what a stage makes
 
@@ -39,15 +40,19 @@ def build(preset: str, targets: Sequence[str], cores: int, keep_going: bool = Fa
     Raises:
         InputError: an unknown preset, one that is not consistent, or another build is running in its folder.
     """
+    words = ["build", *targets, "--cores", str(cores), *(["--keep-going"] if keep_going else [])]
+    become(preset, "pipeline.graph", words)
+
+
+def become(preset: str, module: str, words: Sequence[str]) -> None:
+    """Let this process become a module's command line in the folder of a preset, which it holds on. Raises as above."""
     with one_build.alone(folder(preset)) as handle:
         place = sync(preset)
-        os.set_inheritable(handle, True)  # the build holds the folder on
+        os.set_inheritable(handle, True)
         os.chdir(place)
-        command = [sys.executable, "-m", "pipeline.graph", "build", *targets, "--cores", str(cores)]
-        command += ["--keep-going"] if keep_going else []
         shown = {one_build.FROM: place.relative_to(paths.ROOT).as_posix(), "PYTHONPATH": str(place)}
         sys.stdout.flush()
-        os.execve(sys.executable, command, os.environ | shown)
+        os.execve(sys.executable, [sys.executable, "-m", module, *words], os.environ | shown)
 
 
 def sync(preset: str) -> Path:
@@ -73,6 +78,9 @@ def sync(preset: str) -> Path:
     for name, text in changed.items():
         if not (place / name).is_file() or (place / name).read_text(encoding="utf-8") != text:
             write_text(place / name, text)
+    for name in (name for name in LINKED if (paths.ROOT / name).is_dir() and not (place / name).exists()):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).symlink_to(paths.ROOT / name)
     link_shared(place, preset, loaded.shares)
     lock_file.keep_in_memory(place)
     return place

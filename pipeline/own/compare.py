@@ -1,75 +1,70 @@
 """Compare all five papers' methods on somebody's images: `python -m pipeline.own.compare --images ... `.
 
-It checks the folder, writes a preset, says what the comparison will cost, builds the quickstart's graph with several
-trainings of everything, and writes `reports/<name>/compare.md`. Called again it goes on where it stopped, and with more
-SEEDS only the new ones train.
+It checks the folder, writes a preset, and goes on in `build/<name>` (`pipeline.own.run`), so that nothing changes that
+git tracks. Called again it goes on where it stopped, and with more SEEDS only the new ones train.
 """
 
 import argparse
-import os
-import re
-import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from pipeline import config, paths
-from pipeline.data.summary import summary
+from pipeline import config
 from pipeline.errors import InputError
-from pipeline.files import found_json, read_text, write_text
-from pipeline.graph import doors
-from pipeline.graph.build import build, say
-from pipeline.graph.exits import BuildError, exit_code
+from pipeline.evaluation.intervals import t_quantile
+from pipeline.graph import workspace
+from pipeline.graph.build import say
+from pipeline.graph.exits import exit_code
 from pipeline.own import data as own_data
+from pipeline.own.graph import chosen_kinds
+from pipeline.own.run import extend
 
-SHOWN = "## Every method"  # the page up to here is printed at the end
+ENOUGH = 3  # trainings of each
 
 
 def compare(options: argparse.Namespace) -> None:
     """Run the comparison. Raises BuildError where a stage failed, InputError for a wrong folder or wrong options."""
     if options.seeds < 1:
         raise InputError(f"SEEDS is {options.seeds}, but every method is trained at least once; 3 or more can tell.")
+    if options.hours is not None and options.hours <= 0:
+        raise InputError(f"HOURS is {options.hours:g}, but must be above 0; leave it out to train every method.")
+    chosen = chosen_kinds(options.methods)
     own_data.load_size(options.size)  # a wrong word should not wait for the folder to be read
     say(f"1/5 Checking {options.annotations} and every image")
-    folder = own_data.read_folder(
-        options.name, options.images, options.annotations, options.val_images, options.val_annotations, options.data
-    )
+    places = (options.images, options.annotations, options.val_images, options.val_annotations)
+    folder = own_data.read_folder(options.name, *map(absolute, places), options.data)
     path = own_data.write_preset(options.name, options.size, folder, options.seeds)
-    if options.seeds < 3:
-        say(f"  warning: with SEEDS={options.seeds} hardly any difference can be told from chance; 3 or more can tell.")
-    for remark in folder.remarks:
+    for remark in [*at_most(options.seeds, len([kind for kind in chosen if kind.baseline])), *folder.remarks]:
         say(f"  {remark}")
     say(f"  {folder.train_images:,} images to train on, {folder.val_images:,} to validate on: {config.relative(path)}")
-    before = config.active_preset()
-    if before != options.name:
-        params = paths.ROOT / paths.PARAMS  # all other lines, `machine:` among them, are the user's
-        write_text(params, re.sub(r"^preset:.*$", f"preset: {options.name}", read_text(params), count=1, flags=re.M))
-        say(f"  {paths.PARAMS} now says `preset: {options.name}`; it said `preset: {before}`, which takes you back.")
-    say("2/5 Verifying both parts")
-    build(["synthesize"], 1)
-    doors.dvc("repro", "--force", "--single-item", "verify")  # files may have changed under the same names
-    for line, is_warning in summary(found_json(paths.ROOT / paths.manifest(options.name)) or {"splits": {}}):
-        say(f"  warning: {line}" if is_warning else f"  {line}")
-    say(f"  {paths.data_page(options.name)} says what was left out, and why")
-    if not options.no_budget:
-        say("3/5 What it will cost")
-        run_module("pipeline.benchmarks.budget", "quickstart", options.name, cores=options.cores)
-    if options.only_budget:
-        return
-    say("4/5 Training, testing and scoring")
-    build(["quickstart"], options.cores)
-    say("5/5 Comparing")
-    build(["compare"], options.cores)
-    page = paths.compared(options.name)
-    say("\n" + read_text(paths.ROOT / page).partition(SHOWN)[0].rstrip() + f"\n\nAll of it: {page}")
+    words = ["--cores", str(options.cores)] + (["--methods", options.methods] if options.methods else [])
+    words += [] if options.hours is None else ["--hours", str(options.hours)]
+    words += [f"--{name.replace('_', '-')}" for name in ("only_budget", "no_budget") if getattr(options, name)]
+    workspace.become(options.name, "pipeline.own.run", words)
 
 
-def run_module(module: str, target: str, preset: str, **options: int) -> None:
-    """Run one of the project's modules and show what it prints. Raises BuildError where it fails."""
-    command = [sys.executable, "-m", module, target, "--preset", preset]
-    command += [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    done = subprocess.run(command, cwd=paths.ROOT, env=doors.environment())
-    if done.returncode:
-        raise BuildError(f"`{' '.join(['python', *command[1:]])}` ended with code {done.returncode}.")
+def absolute(place: str | None) -> str | None:
+    """Return a path that holds in the comparison's own folder, too."""
+    return str(Path(place).absolute()) if place else place
+
+
+def at_most(seeds: int, comparisons: int) -> list[str]:
+    """Return what so few trainings of each could show at most, nothing where there are enough.
+
+    Noise of training is pooled over the comparisons, each of which adds a degree of freedom less than its trainings.
+    """
+    if seeds >= ENOUGH:
+        return []
+    if seeds == 1:
+        return ["warning: with SEEDS=1 no difference can be told from chance, however large; 3 or more can tell."]
+
+    def width(count: int) -> float:
+        return t_quantile(0.975, max(1, comparisons) * (count - 1)) / count**0.5
+
+    return [
+        f"warning: with SEEDS={seeds} a difference between trainings must be {width(seeds) / width(ENOUGH):.1f} times "
+        f"as large as with {ENOUGH} to be seen at all."
+    ]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,11 +76,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--val-annotations", help="instances JSON of the validation images")
     found.add_argument("--data", default="", help="how to read it: words KEY=VALUE, e.g. boxes=xyxy exif=upright")
     found.add_argument("--size", default="mini", help="mini, small, full, or a file like those in workflow/sizes")
-    found.add_argument("--name", default="compare", help="of the preset and of the folder below reports/")
-    found.add_argument("--seeds", type=int, default=3, help="trainings of every method and baseline (default: 3)")
-    found.add_argument("--cores", type=int, default=os.cpu_count(), help="stages side by side (default: all cores)")
-    found.add_argument("--only-budget", action="store_true", help="stop when it is known what it will cost")
-    found.add_argument("--no-budget", action="store_true", help="start without saying what it will cost")
+    found.add_argument("--name", default="compare", help="of the preset and of the folder below build/")
+    found.add_argument("--seeds", type=int, default=ENOUGH, help="trainings of every method and baseline (default: 3)")
+    extend(found)
     return found
 
 

@@ -1,228 +1,220 @@
-"""Which scale method helps on a user's data, and at which object sizes: what can be seen first, then advice by size.
+"""Which detector for a user's data: advice, every detector by what it reaches and costs, then what stands behind it.
 
-Gains, intervals and verdicts are those of the quickstart's tables; a gain that its interval does not tell from zero is
-"cannot tell" here, whatever its value.
+All numbers are of `verdicts.estimates`, on results by class (`own.per_class`). A size or a class with fewer than
+`LEAST` objects has no number.
 """
 
-from functools import partial
-from statistics import median
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from pipeline import markdown as md
 from pipeline import paths
-from pipeline.files import found_json, write_text
+from pipeline.analysis.loss_share import PAPER_THRESHOLD
+from pipeline.files import write_text
+from pipeline.own.advice import Offer, advise, points, times, top, untold
+from pipeline.own.cells import level_text, too_few
+from pipeline.own.classes_section import classes_section, confusion_section
+from pipeline.own.detectors import LEAST, ClassResults, Detector, best_first, cost_of, kinds, order_of, trained
+from pipeline.own.visible import more_section, visible_sentence
+from pipeline.own.warnings import proposed_threshold, warnings
 from pipeline.reporting.context import numbers_of, recipe_of
-from pipeline.verdicts.baselines import headline_tables
-from pipeline.verdicts.estimates import estimate_gain
-from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import CANNOT_TELL, Word
-from pipeline.verdicts.table_lines import Method, baseline_ap50, methods_of
+from pipeline.verdicts.results import activity, load_experiment
 
 SIZES = {"ap": "all objects", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
-MORE = 4  # times the images or the trainings
+SHOWN = "## Every detector"  # the page up to here is printed at the end
 
 
 def write_comparison(preset: str) -> None:
     """Write `paths.compared` of a preset."""
-    write_text(paths.compared(preset), compare_page(Results(preset)))
+    write_text(paths.compared(preset), compare_page(ClassResults(preset)))
 
 
-def compare_page(results: Results) -> str:
-    """Return the page; the first thing on it is what could have been seen."""
-    methods = [method for method in methods_of(results.name, headline_tables(), headline=True) if method.gains]
-    lines = advice(methods)
-    text = f"# Which scale method helps on this data? Preset {results.name}\n\n{visible_section(results, methods)}"
-    text += "\n## Advice\n\n" + "".join(f"- {line}\n" for line in lines)
-    text += "\n## Every method, by object size\n\n" + methods_table(methods)
-    text += (
-        "\nGains in points of AP over the method's own baseline, with 95 % intervals from a paired bootstrap over "
-        "images and run-to-run noise; cost as a multiple of that baseline's parameters and multiply-adds. "
-        f"{chance(methods)}\n"
-    )
-    text += "\n## What would show more\n\n" + more_section(results, methods)
-    text += "\n## What this is\n\n" + "".join(f"- {line}\n" for line in about(results))
-    return text
+def compare_page(results: ClassResults) -> str:
+    """Return the page."""
+    found = best_first(trained(results))
+    text = f"# Which detector for this data? Preset {results.name}\n\n{numbers_of(results)}\n\n## Advice\n\n"
+    text += bullets(advice(results, found))
+    said = warnings(results, kinds())
+    text += f"\n## Warnings\n\n{bullets(said)}" if said else ""
+    text += f"\n{SHOWN}, best first\n\n"
+    if not found:
+        return text + "None was trained yet.\n"
+    text += detectors_table(found)
+    text += f"\n## Gains inside each recipe\n\n{gains_table(results, found)}"
+    text += f"\n## Objects and classes\n\n{classes_section(found)}\n## Confusions\n\n{confusion_section(found[0])}"
+    text += f"\n## What would show more\n\n{visible_sentence(found, SIZES)}\n\n{more_section(found, SIZES)}"
+    return text + f"\n## What this is\n\n{bullets(about(results, found))}"
 
 
-def visible_section(results: Results, methods: list[Method]) -> str:
-    """Return the smallest gain that these images and runs can show, by object size."""
-    images, objects = counted(results)
-    blocks = trainings(methods)
-    able = [method for method in methods if learnt(method)]
-    halves = {
-        size: [half for m in able if (half := m.gains[metric].half_width) is not None] for metric, size in SIZES.items()
-    }
-    middle = {size: md.number(median(found) if found else None) for size, found in halves.items()}
-
-    def count(size: str) -> str:
-        number = sum(objects.values()) if size == SIZES["ap"] else objects.get(size, 0)
-        return f"{number:,}" if objects else md.MISSING
-
-    def span(size: str) -> str:
-        found = halves[size]
-        return f"{md.number(min(found))} to {md.number(max(found))}" if found else md.MISSING
-
-    text = (
-        f"**The smallest difference that {images} validation images and {md.plural(blocks, 'training')} of each "
-        "experiment can show: "
-        f"{', '.join(f'{size} {found}' for size, found in middle.items())} points of AP.** "
-        f'Below it the advice is "{CANNOT_TELL}".\n\n'
-    )
-    weak = [method for method in methods if not learnt(method)]
-    if weak:
-        text += (
-            f"{md.plural(len(weak), 'method')} of {len(methods)} left out: the baseline's AP50 is below "
-            f"{100 * results.preset.verdicts.min_baseline_ap50:.0f}, and the noise of a network that learnt too little "
-            "says nothing of one that did. Train longer.\n\n"
-        )
-    if blocks == 1:
-        text += (
-            "Nothing can be told from one training of each: how far two trainings of one method lie apart is unknown. "
-            f"Raise `blocks` in {paths.preset_file(results.name)} to 3 or more; only the new ones are trained.\n\n"
-        )
-    columns = [
-        md.Column("Objects", lambda size: size),
-        md.Column("In the validation images", count, "r"),
-        md.Column("Smallest visible gain, median of methods", middle.__getitem__, "r"),
-        md.Column("Over methods", span, "r"),
-    ]
-    return text + md.table(columns, halves)
+def bullets(lines: Sequence[str]) -> str:
+    return "".join(f"- {line}\n" for line in lines)
 
 
-def counted(results: Results) -> tuple[str, dict[str, int]]:
-    """Return the number of validation images as text, then the number of objects by size."""
-    split = (found_json(paths.statistics(results.name)) or {}).get("splits", {}).get("val")
-    return (f"{split['images']:,}", dict(split["object_counts"])) if split else ("an unknown number of", {})
-
-
-def trainings(methods: list[Method]) -> int:
-    """Return how many trainings of each experiment there are: of the one with the fewest, or 1."""
-    return min((method.blocks for method in methods if method.ap is not None), default=1) or 1
-
-
-def learnt(method: Method) -> bool:
-    """Tell whether a method's baseline learnt enough to be compared with."""
-    return method.gains["ap"].word != Word.UNDERTRAINED
-
-
-def advice(methods: list[Method]) -> list[str]:
-    """Return a line on what to use, then one for every object size."""
-    if not any(gain.gain is not None for method in methods for gain in method.gains.values()):
-        return ["Nothing was run yet."]
-    helped = {metric: told(methods, metric, 1) for metric in SIZES}
-    hurt = {metric: told(methods, metric, -1) for metric in SIZES}
-    harmful = {method for found in hurt.values() for method in found}
-    useful = {metric: [method for method in found if method not in harmful] for metric, found in helped.items()}
-    if useful["ap"]:
-        best = useful["ap"][0]
-        text = "points of AP; it hurts no object size, as far as one can tell."
-        lines = [f"**Use {best.name}**: {best.gains['ap'].text} {text}"]
-    elif any(useful.values()):
-        metric = next(metric for metric in ("ap_small", "ap_medium", "ap_large") if useful[metric])
-        best = useful[metric][0]
-        text = "points for these; for all objects together one cannot tell."
-        lines = [f"**Use {best.name} where {SIZES[metric]} objects matter**: {best.gains[metric].text} {text}"]
-    else:
-        lines = ["**Stay with the baseline**, or look longer: of no method can it be told that it helps here."]
-    for metric, size in SIZES.items():
-        parts = [
-            f"{word}: " + "; ".join(f"{method.name} {method.gains[metric].text}" for method in found)
-            for word, found in (("helps", helped[metric]), ("hurts", hurt[metric]))
-            if found
+def advice(results: ClassResults, found: Sequence[Detector]) -> list[str]:
+    """Return what to use; where nothing has learnt enough, that alone."""
+    floor = 100 * results.preset.verdicts.min_baseline_ap50
+    plain = [one for one in found if one.kind.plain]
+    if plain and max(100 * (one.metrics["ap50"] or 0) for one in plain) < floor:
+        return [f"Nothing is advised: no plain detector reaches an AP50 of {floor:.0f}. Train longer, or on more data."]
+    if found and max(one.ap.blocks for one in found) == 1:
+        return [
+            f"**Highest AP so far: {found[0].name}**, {md.percent(found[0].ap.gain)}. Nothing can be told yet: how far "
+            "two trainings of one detector lie apart is unknown from one of each; raise SEEDS to 3 or more, and only "
+            "the new ones are trained."
         ]
-        rest: dict[str, list[str]] = {}
-        for method in methods:
-            if method not in helped[metric] and method not in hurt[metric]:
-                rest.setdefault(method.gains[metric].plain, []).append(method.name)
-        parts += [f"{word}: {md.listing(names)}" for word, names in sorted(rest.items())]
-        lines.append(f"{size.capitalize()}{' objects' if metric != 'ap' else ''}: {'. '.join(parts)}.")
-    return lines
+    lines = advise(offers_of(found), lambda one, other: one.key.over(other.key))
+    pairs = [(one.name, one.over(base)) for one, base in compared(found)]
+    return lines + untold(pairs, found[0].metrics["images"] if found else None)
 
 
-def told(methods: list[Method], metric: str, sign: int) -> list[Method]:
-    """Return the methods of which it can be told that they help (sign 1) or hurt (-1), the largest effect first."""
-    found = [m for m in methods if (m.gains[metric].up if sign > 0 else m.gains[metric].down)]
-    return sorted(found, key=lambda m: -sign * m.gains[metric].gain)
+def offers_of(found: Sequence[Detector]) -> list[Offer]:
+    """Return detectors with their costs as multiples of the first plain one's, to the decimal that pages show."""
+    if not found:
+        return []
+    plain = [one for one in found if one.kind.plain]
+    base = cost_of(min(plain or found, key=lambda one: order_of(one.kind)))
 
+    def ratio(part: float, whole: float) -> float:
+        return float("inf") if float("inf") in (part, whole) else round(part / whole, 1)
 
-def methods_table(methods: list[Method]) -> str:
-    """Return one row a method: gain and word for every size, cost."""
-
-    def cell(metric: str, method: Method) -> str:
-        return f"{method.gains[metric].text} {method.gains[metric].plain}".strip()
-
-    columns = [
-        md.Column("Method", lambda method: f"[{method.name}](headline/{method.table}.md)"),
-        *(md.Column(f"AP, {size}", partial(cell, metric)) for metric, size in SIZES.items()),
-        md.Column("Parameters, multiply-adds", lambda method: method.cost, "r"),
+    return [
+        Offer(one.name, one.ap.gain, *map(ratio, cost_of(one), base), plain=one.kind.plain, key=one) for one in found
     ]
-    return md.table(columns, sorted(methods, key=lambda m: (m.gains["ap"].gain is None, -(m.gains["ap"].gain or 0))))
 
 
-def chance(methods: list[Method]) -> str:
-    """Return how many of these comparisons would be told apart by chance if no method did anything."""
-    judged = sum(method.gains[metric].half_width is not None for method in methods for metric in SIZES)
-    if not judged:
-        return "No comparison has an interval yet."
-    return (
-        f"{md.plural(judged, 'comparison')} with an interval: if no method did anything, about {0.05 * judged:.1f} "
-        "would still read as told apart."
+def compared(found: Sequence[Detector]) -> list[tuple[Detector, Detector]]:
+    """Return every detector that has a baseline, with it."""
+    known = {one.kind.evaluation: one for one in found}
+    return [(one, known[one.kind.baseline]) for one in found if one.kind.baseline in known]
+
+
+def detectors_table(found: Sequence[Detector]) -> str:
+    """Return one row a detector: AP by size, and what it costs."""
+    offers = {offer.key: offer for offer in offers_of(found)}
+    columns = [
+        md.Column("Detector", lambda one: one.name),
+        *(md.Column(f"AP, {size}", value_cell(metric), "r") for metric, size in SIZES.items()),
+        md.Column("AP50", lambda one: md.percent(one.metrics["ap50"]), "r"),
+        md.Column("Inference", lambda one: times(offers[one].inference), "r"),
+        md.Column("Training", lambda one: times(offers[one].training), "r"),
+        md.Column("Experiment", lambda one: f"`{one.kind.evaluation}`"),
+    ]
+    return md.table(columns, found) + (
+        "\nAP in percent with 95 % intervals over trainings and the choice of pictures; detectors see the same "
+        "pictures, so their differences are surer than two intervals look. Costs are multiply-adds as multiples of the "
+        "first plain detector's, with every resolution of a pyramid, and the trainings and networks that a method "
+        f"takes scales or proposals from.{averaged_over(found[0])}\n"
     )
 
 
-def more_section(results: Results, methods: list[Method]) -> str:
-    """Return what more images, or more trainings, would let one see."""
-    able = [method for method in methods if learnt(method)]
-    every = {
-        size: [estimate_gain(results, method.evaluation, method.baseline, metric) for method in able]
-        for metric, size in SIZES.items()
-    }
-    known = {size: part for size, found in every.items() if (part := [one for one in found if one and one.known])}
-    if not known:
-        return "Unknown, as the noise is.\n"
+def value_cell(metric: str) -> Callable[[Detector], str]:
+    def cell(one: Detector) -> str:
+        if few := too_few(one, metric):
+            return few
+        return level_text(one.level(metric))
 
-    def visible(images: int, runs: int, size: str) -> str:
-        return md.number(100 * median(one.half_width(images=images, blocks=runs) for one in known[size]))
+    return cell
 
-    blocks, more = trainings(methods), MORE * trainings(methods)
-    images, runs = f"And {MORE} times the images", f"With {more} trainings of each"
 
-    def part(size: str) -> str:
-        parts = [one.variances() for one in known[size]]
-        return md.percent(median(sampled / (trained + sampled or 1.0) for trained, sampled in parts), 0)
+def averaged_over(one: Detector) -> str:
+    """Return a sentence on the classes that AP of a size leaves out, nothing where it leaves out none that exist."""
+    names = {str(entry["id"]): entry["name"] for entry in one.metrics["categories"]}
+    parts = []
+    for size in ("small", "medium", "large"):
+        counts = {key: of_class[size] for key, of_class in one.metrics["objects"].items()}
+        left = [f"{names[key]} ({count:,})" for key, count in counts.items() if 0 < count < LEAST]
+        if left and any(count >= LEAST for count in counts.values()):
+            parts.append(f"{size}: {md.listing(left)}")
+    said = f" AP of a size leaves out classes with fewer than {LEAST} of its objects ({'; '.join(parts)})."
+    return said if parts else ""
+
+
+def gains_table(results: ClassResults, found: Sequence[Detector]) -> str:
+    """Return a row a method: its gain over the baseline of its own recipe, and over the best plain detector."""
+    pairs = compared(found)
+    if not pairs:
+        return "No method was trained beside its baseline yet.\n"
+    best = top([offer for offer in offers_of(found) if offer.plain]).key
+
+    def cell(metric: str) -> Callable[[tuple[Detector, Detector]], str]:
+        def text(pair: tuple[Detector, Detector]) -> str:
+            return too_few(pair[0], metric) or judged(results, *pair, metric)
+
+        return text
 
     columns = [
-        md.Column("Objects", lambda size: size),
-        md.Column("% of the variance from images", part, "r"),
-        md.Column(f"With {md.plural(blocks, 'training')} of each", partial(visible, 1, blocks), "r"),
-        md.Column(images, partial(visible, MORE, blocks), "r"),
-        md.Column(runs, partial(visible, 1, more), "r"),
-        md.Column(images, partial(visible, MORE, more), "r"),
+        md.Column("Method", lambda pair: pair[0].name),
+        md.Column("Over", lambda pair: pair[1].name),
+        *(md.Column(f"AP, {size}", cell(metric)) for metric, size in SIZES.items()),
+        md.Column(f"AP over {best.name}", lambda pair: "" if pair[0] is best else judged(results, pair[0], best, "ap")),
     ]
-    return (
-        "Smallest visible gain in points, median of methods. Where little of the variance comes from images, more "
-        f"images do not help, and more trainings do.\n\n{md.table(columns, known)}"
+    rows = sorted(pairs, key=lambda pair: -(pair[0].over(pair[1]) or pair[0].ap).gain)
+    intervals = sum(
+        one.known for pair in pairs for metric in SIZES if (one := pair[0].over(pair[1], metric)) is not None
+    )
+    return md.table(columns, rows) + (
+        "\nGains in points of AP with 95 % intervals from differences of blocks (method and baseline draw the same "
+        "pictures in the same order) and a paired bootstrap over pictures. "
+        f"{md.plural(intervals, 'comparison')} with an interval: if no method did anything, about "
+        f"{0.05 * intervals:.1f} would still read as told apart.\n"
     )
 
 
-def about(results: Results) -> list[str]:
+def judged(results: ClassResults, one: Detector, base: Detector, metric: str) -> str:
+    """Return a gain with its interval and a word for it."""
+    found = one.over(base, metric)
+    if found is None:
+        return md.MISSING
+    low, high = found.interval()
+    inactive = activity(results, one.kind.experiment).inactive
+    if inactive:
+        return f"{points(found)} did nothing: {inactive}"
+    word = "cannot tell" if low is None or low <= 0 <= high else "helps" if low > 0 else "hurts"
+    return f"{points(found)} {word}"
+
+
+def about(results: ClassResults, found: Sequence[Detector]) -> list[str]:
     """Return data, sizes and recipe behind the numbers."""
     preset = results.preset
-    lines = [
-        numbers_of(results),
+    blocks = sorted({one.ap.blocks for one in found})
+    return [
+        f"{md.plural(found[0].metrics['images'], 'validation picture')}; "
+        f"{md.listing([md.plural(count, 'training') for count in blocks])} (blocks) of each detector, which differ in "
+        "their seed only.",
         f"Networks see a short side of {round(800 * preset.factor)} px. Small is below "
         f"{32 * preset.pixel_factor:.0f} px, large from {96 * preset.pixel_factor:.0f} px (square root of the area) in "
         "the files' own pixels.",
+        *snip_sentence(results, found),
+        *threshold_sentence(results),
         *recipe_of(results),
-        "Every method is compared inside its own paper's recipe, against that recipe's baseline.",
+        "Every method is trained by its own paper's recipe; plain detectors by each of these.",
+        "[What was read, left out and why](data.md).",
     ]
-    return [*lines, *baselines(results), "[All tables](index.md); [what was read, left out and why](data.md)."]
 
 
-def baselines(results: Results) -> list[str]:
-    """Return a sentence on how well the baselines learnt."""
-    found = baseline_ap50(results.name, headline_tables())
-    if not found:
+def snip_sentence(results: ClassResults, found: Sequence[Detector]) -> list[str]:
+    """Return what share of the objects each of SNIP's valid ranges holds, which are not fitted to the data."""
+    for one in found:
+        loaded = load_experiment(one.kind.experiment)
+        shares = (results.training(one.kind.experiment) or {}).get("valid_objects")
+        if loaded.method.snip and shares:
+            parts = [f"{md.percent(share, 0)} % at {side}" for side, share in shares.items()]
+            return [
+                "SNIP's resolutions and valid ranges are its paper's, scaled by the pictures' size and not fitted to "
+                f"this data's objects; in training they held {md.listing(parts)}. The ranges of its test were "
+                "searched on other pictures."
+            ]
+    return []
+
+
+def threshold_sentence(results: ClassResults) -> list[str]:
+    """Return what threshold DST's paper would read off the plain detector's training here."""
+    proposed = proposed_threshold(results)
+    if proposed is None:
         return []
-    floor = 100 * results.preset.verdicts.min_baseline_ap50
-    low = f"; below {floor:.0f} nothing is told of a method: train longer" if found[0] < floor else ""
-    return [f"The baselines reach AP50 {found[0]:.1f} to {found[-1]:.1f}{low}."]
+    return [
+        f"DST's threshold is {PAPER_THRESHOLD:g} in its paper, which proposes to read it off the plain detector's "
+        f"training on other data: here that is {proposed:g}, the share of the regression loss that small objects reach "
+        "in half of the steps."
+    ]

@@ -4,10 +4,15 @@ import argparse
 
 from pipeline import cli, code_digest
 
+SHOWN = 20  # names of changed digests; an edit of a basis changes hundreds
+
 
 def main(options: argparse.Namespace) -> None:
     changed = code_digest.write()
-    print(f"{len(changed)} of {len(code_digest.entries())} digests changed" + "".join(f"\n  {n}" for n in changed))
+    lines = [f"{len(changed)} of {len(code_digest.entries())} digests changed", *map(str, changed[:SHOWN])]
+    if len(changed) > SHOWN:
+        lines.append(f"and {len(changed) - SHOWN} more (data/code lists all)")
+    print("\n  ".join(lines))
 
 
 if __name__ == "__main__":

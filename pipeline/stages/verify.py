@@ -9,6 +9,8 @@ import sys
 from pipeline import config, paths
 from pipeline.cli import run
 from pipeline.data.fetching.official import compare_counts, counts_section
+from pipeline.data.manifest import load_split
+from pipeline.data.odd_boxes import odd_section
 from pipeline.data.sources import verify_preset
 from pipeline.data.summary import summary
 from pipeline.data.verification_page import write_verification_page
@@ -25,7 +27,11 @@ def main(options: argparse.Namespace) -> None:
     for comparison in comparisons:
         if not comparison.agrees:
             print(f"warning: {comparison.sentence}", file=sys.stderr)
-    page = "\n".join(part for part in (write_verification_page(manifest), counts_section(comparisons)) if part)
+    parts = [write_verification_page(manifest), counts_section(comparisons)]
+    if data.kind != "scaleworld":  # rendered boxes are no slips of a hand
+        place = paths.manifest(preset.name, options.dataset)
+        parts.append(odd_section({name: load_split(place, name) for name in ("train", "val")}))
+    page = "\n".join(part for part in parts if part)
     write_text(paths.data_page(preset.name, options.dataset), page)
 
 

@@ -62,6 +62,24 @@ def estimate_gain(results: Results, evaluation: str, baseline: str, metric: str)
     return estimate(differences, image_sd(results, evaluation, baseline, metric), others, fixed)
 
 
+def estimate_level(results: Results, evaluation: str, metric: str) -> Estimate | None:
+    """Return a metric of an evaluation itself, in fractions of 1, with its noise; None where it does not exist.
+
+    As of gains, fewer than `FEW` blocks pool their deviation with that of the headline's evaluations of the same kind.
+    """
+    values = spread(results, evaluation, metric).values
+    if not values:
+        return None
+    others: list[list[float]] = []
+    if 1 < len(values) < FEW:
+        names = dict.fromkeys(name for pair in headline_pairs() for name in pair if name != evaluation)
+        own = kind_of_comparison(evaluation, metric)
+        same = (name for name in names if kind_of_comparison(name, metric) == own)
+        others = [list(spread(results, name, metric).values) for name in same]
+    draws = (results.bootstrap(evaluation) or {}).get(metric, ())
+    return estimate(values, paired_interval([0.0] * len(draws), draws)[2], others)
+
+
 def block_gains(results: Results, evaluation: str, baseline: str, metric: str) -> list[float]:
     """Return the gain of every block that both evaluations have."""
     both = zip(results.values(evaluation, metric), results.values(baseline, metric), strict=False)

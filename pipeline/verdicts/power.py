@@ -33,6 +33,17 @@ def blocks_needed(gain: float, noise: Estimate, images: float = 1.0) -> int | No
     return next((n for n in range(2, MOST + 1) if power(gain, noise, n, images) >= POWER), None)
 
 
+def images_needed(gain: float, noise: Estimate) -> float | None:
+    """Return how many times the test images give a power of `POWER` with as many blocks, to a half; None above `MOST`.
+
+    Raises:
+        ValueError: the deviations are unknown.
+    """
+    if not noise.known:
+        raise ValueError("images_needed takes an estimate whose deviations are known.")
+    return next((n / 2 for n in range(2, 2 * MOST + 1) if power(gain, noise, noise.blocks, n / 2) >= POWER), None)
+
+
 class Halves(NamedTuple):
     """One half's interval of a gain, and the other half's estimate of it."""
 

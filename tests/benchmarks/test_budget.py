@@ -1,5 +1,7 @@
 """The budget: what the graph's stages will do, multiplied out by hand."""
 
+import os
+
 import pytest
 import torch
 
@@ -69,8 +71,9 @@ def test_seconds_are_multiplied_out_and_networks_timed_once():
         Work("predict", "dst_frcnn_r50_fpn_1x", inferred=40),
         Work("table", ""),
     ]
-    found = budget.budget(work, "mini", measure, 3.0)
+    seconds = budget.budget(work, "mini", measure, 3.0)
     assert timed == ["dst_frcnn_r50_fpn_1x"]
+    found = budget.by_kind(work, seconds)
     assert found == {"train": (2, 106.0), "predict": (1, 13.0), "table": (1, 3.0)}
     text = text_of(found, 2, "quickstart")
     assert "train                 2 stages      1.8 min" in text
@@ -83,3 +86,23 @@ def test_networks_are_timed(name):
     training, inference = seconds_an_image(config.resolve(name, "mini"), torch.device("cpu"), "fp32")
     assert training > 0
     assert inference > 0
+
+
+def test_what_is_finished_costs_nothing_more(monkeypatch):
+    """Of a target's stages only those out of date count, and what is made of these."""
+    stale = "workflow/papers/dst:train@dst_frcnn_r50_fpn_1x_dst"
+    known = budget.declared.stages()
+    (address,) = (name for name in known if name.endswith(stale.partition(":")[2]) and "/dst/" in name)
+    monkeypatch.setattr(budget, "stale_stages", lambda addresses, stages: [address])
+    found = budget.works("compare", "mini", IMAGES, left=True)
+    assert [work.experiment for work in found if work.kind == "train"] == ["dst_frcnn_r50_fpn_1x_dst"]
+    assert {work.kind for work in found} >= {"train", "predict", "per_class", "compare"}
+    assert all(work.address for work in found)
+
+
+def test_a_busy_machine_is_said(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 1.0, 1.0))
+    assert budget.busy() == ""
+    monkeypatch.setattr(os, "getloadavg", lambda: (5.04, 1.0, 1.0))
+    assert budget.busy().startswith("This machine is busy beside: 5.0 processes want its 2 processors")
