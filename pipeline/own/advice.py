@@ -43,7 +43,7 @@ def advise(offers: Sequence[Offer], gain: Gain) -> list[str]:
         gain: the estimate of the gain of one over another.
     """
     if not offers:
-        return ["Nothing was trained yet."]
+        return ["No detector was scored by class here yet: `dvc repro compare` trains what is missing and scores all."]
     best, plain = top(offers), [one for one in offers if one.plain]
     lines = [sentence_of_best(best, offers, gain)]
     if not plain:

@@ -35,11 +35,11 @@ def compare_page(results: ClassResults) -> str:
     found = best_first(trained(results))
     text = f"# Which detector for this data? Preset {results.name}\n\n{numbers_of(results)}\n\n## Advice\n\n"
     text += bullets(advice(results, found))
+    if not found:
+        return text
     said = warnings(results, kinds())
     text += f"\n## Warnings\n\n{bullets(said)}" if said else ""
     text += f"\n{SHOWN}, best first\n\n"
-    if not found:
-        return text + "None was trained yet.\n"
     text += detectors_table(found)
     text += f"\n## Gains inside each recipe\n\n{gains_table(results, found)}"
     text += f"\n## Objects and classes\n\n{classes_section(found)}\n## Confusions\n\n{confusion_section(found[0])}"

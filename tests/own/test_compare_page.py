@@ -102,7 +102,7 @@ def test_one_class_and_one_detector(fake):
 
 
 def test_nothing_and_one_training_of_each(fake):
-    assert "- Nothing was trained yet." in page()
+    assert "- No detector was scored by class here yet" in page()
     scored(PLAIN, 0.4, blocks=1)
     scored(LONGER, 0.7, blocks=1)
     text = page()
