@@ -34,6 +34,8 @@ def front_page(results: Results) -> str:
 def analyses_section(results: Results) -> str:
     """Link the analyses, and list the networks that were exported."""
     text = "\n## Besides AP\n\n- [Parameters and multiply-adds](identities.md): printed, worked out and counted.\n"
+    if (voc := paths.data_page(results.name, "voc")).is_file():
+        text += f"- [Data of PASCAL VOC's rows]({voc.name}): what was read, and what was left out and why.\n"
     if paths.figure(results.name, "scale_stability").is_file():
         text += "- ![Stability of learnt scales](figures/scale_stability.png)\n  How far learnt scales vary over "
         text += "images and splits, beside a deformable network's offsets. [Data](figures/scale_stability.csv).\n"

@@ -7,9 +7,10 @@ from typing import Any
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import found_json, write_text
+from pipeline.preset import Preset
 from pipeline.published.papers import NAMES, PAIRS
 from pipeline.reporting.context import DATA, comparability, judged, numbers_of, shared_trainings
-from pipeline.reporting.scorecard_section import scorecard_section
+from pipeline.reporting.scorecard_section import scorecard_section, scorecard_sentence
 from pipeline.reporting.sources import table_address
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
@@ -17,13 +18,20 @@ from pipeline.verdicts.table_lines import Method, baseline_ap50, count_verdicts,
 
 METRIC = "ap_small"
 INTERVALS = " with 95 % intervals"
+SIZES = {"ap_small": "small", "ap_medium": "medium", "ap_large": "large", "ap": "all sizes"}
 # made by `dvc repro`, which needs every experiment; the quickstart leaves them as they are
 WHOLE = """\
 - [All tables](catalogue.md): each published row beside ours, with its experiment, command and cost
 - [Claims](claims.md), [methods side by side](methods.md), [the papers' figures](paper_figures/README.md) and
   [model cards](cards/README.md): from the whole catalogue, `dvc repro`
+- [What was looked at besides AP](README.md), and the front page of the whole report
 """
 LATER = "- `dvc repro` adds `catalogue.md`, `claims.md`, `methods.md`, `paper_figures` and `cards`: all experiments\n"
+JUDGED = """\
+- [How far the evidence carries](evidence.md): what could be told from nothing, and running it again
+- [Which detector to take](compare.md): every detector by AP and cost, and advice
+- [Parameters and multiply-adds](identities.md), counted to the integer beside the printed ones
+"""
 
 
 def write_index(preset: str) -> None:
@@ -35,20 +43,19 @@ def index_page(results: Results) -> str:
     """Return the page; its first screen is the answer."""
     methods = methods_of(results.name, headline_tables(), headline=True)
     text = f"# Scalewise, preset {results.name}\n\n"
+    text += f"{numbers_of(results)} {comparability(results)}\n\n"
     if results.judges:
         text += "**Which method helps small objects here, and can one tell?**\n\n"
-        text += "".join(f"- {line}\n" for line in answer(results, methods)) + "\n"
-    else:
-        text += f"{numbers_of(results)} {comparability(results)}\n\n"
+        text += "".join(f"- {line}\n" for line in [*answer(results, methods), *reproduced(results)]) + "\n"
+        text += by_size(methods)
     text += md.table(judged(results, METHODS), sorted(methods, key=_order))
     text += f"\nAP in percent, gains in points over the method's own baseline{INTERVALS if results.judges else ''}, "
     text += "cost as a multiple of that baseline's.\n"
+    text += "\n![Gain by object size, published and ours](figures/ap_by_size.png)\n\n[Data](figures/ap_by_size.csv).\n"
+    text += f"\n## Pages\n\n{pages_section(results)}"
     text += f"\n## Run and decided\n\n{decided_section(results)}" if results.judges else ""
-    text += f"\n## Gain by object size\n\n![Gain by object size](figures/ap_by_size.png)\n\n{comparability(results)} "
-    text += "[Data](figures/ap_by_size.csv).\n"
     text += f"\n## Sizes\n\n{sizes_section(results)}\n## Data\n\n{data_section(results)}"
-    text += f"\n## Pages\n\n{pages_section(results)}\n## Go on\n\n{commands(results)}"
-    return text
+    return f"{text}\n## Go on\n\n{commands(results)}"
 
 
 def answer(results: Results, methods: list[Method]) -> list[str]:
@@ -84,7 +91,39 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
         lines.append(f"A gain in AP small must exceed about {median(halves):.1f} points to be seen (median of {of}).")
     elif run:
         lines.append("Nothing can be decided from one training each; `blocks` of the preset says how many there are.")
-    return [*lines, f"{numbers_of(results)} {comparability(results)}"]
+    return lines
+
+
+def reproduced(results: Results) -> list[str]:
+    """Return what is exact, and how all comparisons together stand beside the papers', a line each."""
+    lines = []
+    rows = (found_json(paths.metrics(results.name, "identities")) or {}).get("rows", ())
+    held = [row["as_worked_out"] for row in rows if row["as_worked_out"] is not None]
+    if held:
+        lines.append(
+            f"**Exact:** {sum(held)} of {md.plural(len(held), 'network')} have the [parameters](identities.md) that "
+            "follow from their papers' designs, to the integer."
+        )
+    beside = scorecard_sentence({name: read_table(results.name, name, headline=True) for name in headline_tables()})
+    return [*lines, *([f"**Beside the papers:** {beside}"] if beside else [])]
+
+
+def by_size(methods: list[Method]) -> str:
+    """Return which methods help and hurt objects of each size; nothing where no gain has an interval."""
+    if all(gain.low is None for method in methods for gain in method.gains.values()):
+        return ""
+
+    def told(key: str, metric: str) -> str:
+        found = [(method, method.gains[metric]) for method in methods if metric in method.gains and not method.stand_in]
+        found = sorted((pair for pair in found if getattr(pair[1], key)), key=lambda pair: -abs(pair[1].gain))
+        return "; ".join(f"{method.name} {gain.text}" for method, gain in found)
+
+    columns = [
+        md.Column("Objects", SIZES.__getitem__),
+        md.Column("Helps, points of AP", partial(told, "up")),
+        md.Column("Hurts", partial(told, "down")),
+    ]
+    return f"{md.table(columns, SIZES)}\nOf all others it cannot be told. [Advice with costs](compare.md).\n\n"
 
 
 METHODS = (
@@ -139,7 +178,7 @@ def sizes_section(results: Results) -> str:
         "Network": f"width x{model.width:g}, depth x{model.depth:g} with at least {model.min_blocks} blocks a stage",
         "Training of 1x": _training(results),
         "Initial weights": "pre-trained here" if pretrained else "torchvision's ImageNet weights",
-        "Seeds": "one training of each experiment, several where a method's name says so",
+        "Blocks": _blocks(preset),
     }
     if preset.shares:
         rows["Baselines"] = "; ".join(shared_trainings(results))
@@ -176,7 +215,7 @@ def pages_section(results: Results) -> str:
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
     text += "- [Data](data.md): what was read, and what was left out and why\n"
-    return text + (WHOLE if results.reproduces() else LATER) if results.judges else text
+    return text + JUDGED + (WHOLE if results.reproduces() else LATER) if results.judges else text
 
 
 def commands(results: Results) -> str:
@@ -200,6 +239,12 @@ def _images(results: Results) -> str:
     splits = (found_json(paths.statistics(results.name)) or {}).get("splits", {})
     parts = [f"{split['images']:,} {name} images" for name, split in sorted(splits.items())]
     return ", ".join(parts) or "not counted yet"
+
+
+def _blocks(preset: Preset) -> str:
+    """Return how many trainings an experiment has, each from a pre-training of its own."""
+    rest = f"{md.plural(preset.blocks, 'training')} of each experiment"
+    return f"{rest}, {preset.headline_blocks} of those above" if preset.headline_blocks else rest
 
 
 def _training(results: Results) -> str:

@@ -38,6 +38,18 @@ def scorecard_section(tables: dict[str, list[Line]]) -> str:
     return text + md.table(columns, [group for group in groups if group[1]])
 
 
+def scorecard_sentence(tables: dict[str, list[Line]]) -> str:
+    """Return the scorecard in one sentence, nothing where nothing has an interval."""
+    found = distinct(tables)
+    card = scorecard([line for _, line in found])
+    if not card.compared:
+        return ""
+    text = f"{shown(agreement(found))} gains in AP have the published sign; of {card.compared} with an interval "
+    text += f"{card.decided} are decided ({card.by_chance:.1f} would be by chance)"
+    excluded = f", and the published size is excluded in {card.excluded} of {card.printed}" if card.printed else ""
+    return f"{text}{excluded}; [what could be told at all](evidence.md)."
+
+
 def shown(found: Agreement) -> str:
     """Return `62 of 114 (54 % [45, 63])`; the interval draws whole tables."""
     if not found.of:

@@ -124,7 +124,8 @@ def readable_method(row: Row) -> str:
         return "multi-scale training and test"
     if factors.get("method") == "single_scale" and factors.get("test"):
         return "multi-scale test"
-    return METHOD_NAMES.get(factors.get("method"), row.label)
+    name = METHOD_NAMES.get(factors.get("method"), row.label)
+    return f"{name} (C4)" if factors.get("neck") == "c4" and factors["method"].startswith("fd") else name
 
 
 def headline_experiments() -> list[str]:

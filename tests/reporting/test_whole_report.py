@@ -253,3 +253,15 @@ def test_from_the_index_to_experiment_command_and_cost(made_up):
     text = (made_up / "tables/msfm_t4.md").read_text()
     assert "`dvc repro workflow/papers/msfm/tables/dvc.yaml:msfm_t4`" in text
     assert "[data/published](../../../data/published/msfm.yaml), table `msfm_t4`" in text
+
+
+@pytest.mark.parametrize("report", ["made_up", "committed"])
+def test_every_page_is_reached_from_the_index(report, request):
+    folder = request.getfixturevalue(report).resolve()
+    seen, waiting = set(), [folder / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        links = {(page.parent / link).resolve() for link in re.findall(r"\]\(([^)#\s]+\.md)", page.read_text())}
+        waiting += [found for found in links - seen if folder in found.parents and found.is_file()]
+    assert {path.relative_to(folder) for path in folder.rglob("*.md")} == {path.relative_to(folder) for path in seen}

@@ -10,7 +10,7 @@ from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word
 from pipeline.verdicts.table_lines import Line, methods_of, read_headlines
 
-SIZES = {"ap_small": "small objects", "ap_medium": "medium objects", "ap_large": "large objects"}
+SIZES = {"ap": "all objects", "ap_small": "small objects", "ap_medium": "medium objects", "ap_large": "large objects"}
 
 
 def draw_scales(results: Results, path: Path) -> None:
@@ -50,7 +50,7 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
     """Gain of each method over its baseline by object size: ours with its interval, and the published one."""
     lines = [x for x in read_headlines(results.name, headline_tables()) if x.compared and x.metric in SIZES]
     order = list(dict.fromkeys((line.evaluation, line.baseline) for line in lines))
-    drawn, axes = plotting.figure(1, 3, (11.0, 1.5 + 0.42 * max(3, len(order))), sharex=True, sharey=True)
+    drawn, axes = plotting.figure(1, len(SIZES), (13.5, 1.5 + 0.42 * max(3, len(order))), sharex=True, sharey=True)
     for ax, (metric, title) in zip(axes, SIZES.items(), strict=True):
         chosen = [line for line in lines if line.metric == metric]
         ax.axvline(0, color="black", linewidth=0.9)
@@ -70,6 +70,8 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
     note = "dot: ours, with 95 % interval (blue up, orange down, grey not decided); hollow diamond below: published"
     if lines and all(line.low is None for line in lines):
         note = "dot: ours, without interval (run-to-run noise not measured); hollow diamond below: published"
+    elif any(line.low is None for line in lines):
+        note += "; no bar: noise not measured"
     drawn.suptitle(f"Gain by object size, preset {results.name}\n{note}", x=0.01, ha="left", fontsize=9.5)
     fields = ("method", "evaluation", "baseline", "metric", "ours", "published_gain", "our_gain")
     fields += ("low", "high", "verdict")
