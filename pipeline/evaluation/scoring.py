@@ -33,13 +33,8 @@ def score(spec: Spec, test: str) -> None:
     Every block is scored on the same draws of images, so the mean of the replicates is the bootstrap of the mean.
     """
     preset, name = spec.preset, paths.evaluation_name(spec.name, test)
-    truth = evaluated_part(load_split(spec.manifest, "val"), spec.data.limit_val)
     file = paths.detections(preset.name, name)
-    found = blocks.unlisted(read_json(file))
-    if len(found) != spec.blocks:
-        raise InputError(
-            f"{file} has {len(found)} blocks, and {spec.blocks} are asked for; run its predict stage again."
-        )
+    truth, found = scored_part(spec, file)
     scored = [score_block(spec, test, truth, detections, file) for detections in found]
     images = len(truth["images"])
     numbers = [
@@ -53,6 +48,20 @@ def score(spec: Spec, test: str) -> None:
     replicates = {metric: [rounded(value) for value in values] for metric, values in means.items()}
     about = {"draws": draws, "seed": seed, "images": images}
     write_json(paths.bootstrap(preset.name, name), about | replicates, indent=None)
+
+
+def scored_part(spec: Spec, file: Path) -> tuple[dict[str, Any], list[list[dict]]]:
+    """Return the part of the validation split that is scored, and the detections of every block from their file.
+
+    Raises InputError where the file has another number of blocks than the experiment.
+    """
+    truth = evaluated_part(load_split(spec.manifest, "val"), spec.data.limit_val)
+    found = blocks.unlisted(read_json(file))
+    if len(found) != spec.blocks:
+        raise InputError(
+            f"{file} has {len(found)} blocks, and {spec.blocks} are asked for; run its predict stage again."
+        )
+    return truth, found
 
 
 def score_block(

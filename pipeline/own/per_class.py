@@ -14,14 +14,12 @@ import numpy as np
 
 from pipeline import blocks, config, paths
 from pipeline.analysis.costs import test_areas, training_area
-from pipeline.data.manifest import load_split
-from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import Replicates, image_counts, mean_draws
 from pipeline.evaluation.contributions import Contributions, contributions_of
 from pipeline.evaluation.precision import average_precision, mean_of_present
 from pipeline.evaluation.protocol import IOU_THRESHOLDS, scaled_area_ranges
-from pipeline.evaluation.scoring import evaluated_part, rounded
-from pipeline.files import read_json, write_json
+from pipeline.evaluation.scoring import rounded, scored_part
+from pipeline.files import write_json
 from pipeline.own.confusion import confusion, thresholds_of
 from pipeline.own.detectors import LEAST, class_metric, results_name
 from pipeline.spec import Spec
@@ -30,13 +28,7 @@ from pipeline.spec import Spec
 def score_classes(spec: Spec, test: str) -> None:
     """Write `results_name` of an evaluation among metrics and replicates: of every block, and their means."""
     preset, name = spec.preset, paths.evaluation_name(spec.name, test)
-    truth = evaluated_part(load_split(spec.manifest, "val"), spec.data.limit_val)
-    file = paths.detections(preset.name, name)
-    found = blocks.unlisted(read_json(file))
-    if len(found) != spec.blocks:
-        raise InputError(
-            f"{file} has {len(found)} blocks, and {spec.blocks} are asked for; run its predict stage again."
-        )
+    truth, found = scored_part(spec, paths.detections(preset.name, name))
     once = np.ones((len(truth["images"]), 1), dtype=np.int32)
     draws = np.ascontiguousarray(image_counts(len(truth["images"]), preset.verdicts.draws, 0).T, dtype=np.int32)
     numbers, replicates, counts = [], [], {}

@@ -18,7 +18,7 @@ STATUS |= {"mismatch": "**no**", "not_printed": ""}
 
 def identities_page(rows: Sequence[Counted]) -> str:
     """Return the page as Markdown."""
-    whole = [row for row in rows if row.parameters is not None]
+    found = totals(rows)
     wrong = [row for row in rows if row.exact is False]
     waiting = [row for row in rows if row.parameters is None]
     lines = [
@@ -27,8 +27,8 @@ def identities_page(rows: Sequence[Counted]) -> str:
         "from formulas of the papers' designs (`data/published/identities.yaml`). Detectors: 80 classes, stem and "
         "conv2_x frozen (POD: everything). Multiply-adds: convolutions and linear layers, one image. Rows "
         "without a count are held against the printed number by their worked-out one.\n",
-        f"- {plural(len(whole), 'network')} counted whole, "
-        f"{sum(row.exact is True for row in whole)} of them equal to the worked-out integers.",
+        f"- {plural(found['counted'], 'network')} counted whole, {found['equal']} of them equal to the worked-out "
+        "integers.",
         f"- Differing from them: {listing([row.row.name for row in wrong])}.",
         f"- {plural(len(waiting), 'row')} of detectors that are not built yet; what their method adds to the backbone "
         f"is counted in {sum(row.delta is not None for row in waiting)} of them.",
@@ -42,6 +42,12 @@ def identities_page(rows: Sequence[Counted]) -> str:
         macs = any(row.macs is not None for row in own)
         lines += [f"## {title}\n", table([*COUNTED, *(MACS if macs else ()), *PRINTED], own)]
     return "\n".join(lines)
+
+
+def totals(rows: Sequence[Counted]) -> dict[str, int]:
+    """Return how many networks were counted whole, and how many of them are equal to the worked-out integers."""
+    whole = [row for row in rows if row.parameters is not None]
+    return {"counted": len(whole), "equal": sum(row.exact is True for row in whole)}
 
 
 def identities_rows(rows: Sequence[Counted]) -> list[dict[str, Any]]:

@@ -21,17 +21,14 @@ INTERVALS = " with 95 % intervals"
 SIZES = {"ap_small": "small", "ap_medium": "medium", "ap_large": "large", "ap": "all sizes"}
 # made by `dvc repro`, which needs every experiment; the quickstart leaves them as they are
 WHOLE = """\
+- [How far the evidence carries](evidence.md): what could be told from nothing, and running it again
+- [Which detector to take](compare.md): every detector by AP and cost, and advice
 - [All tables](catalogue.md): each published row beside ours, with its experiment, command and cost
 - [Claims](claims.md), [methods side by side](methods.md), [the papers' figures](paper_figures/README.md) and
   [model cards](cards/README.md): from the whole catalogue, `dvc repro`
 - [What was looked at besides AP](README.md), and the front page of the whole report
 """
 LATER = "- `dvc repro` adds `catalogue.md`, `claims.md`, `methods.md`, `paper_figures` and `cards`: all experiments\n"
-JUDGED = """\
-- [How far the evidence carries](evidence.md): what could be told from nothing, and running it again
-- [Which detector to take](compare.md): every detector by AP and cost, and advice
-- [Parameters and multiply-adds](identities.md), counted to the integer beside the printed ones
-"""
 
 
 def write_index(preset: str) -> None:
@@ -97,12 +94,11 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
 def reproduced(results: Results) -> list[str]:
     """Return what is exact, and how all comparisons together stand beside the papers', a line each."""
     lines = []
-    rows = (found_json(paths.metrics(results.name, "identities")) or {}).get("rows", ())
-    held = [row["as_worked_out"] for row in rows if row["as_worked_out"] is not None]
+    held = found_json(paths.metrics(results.name, "identities"))
     if held:
         lines.append(
-            f"**Exact:** {sum(held)} of {md.plural(len(held), 'network')} have the [parameters](identities.md) that "
-            "follow from their papers' designs, to the integer."
+            f"**Exact:** {held['equal']} of {md.plural(held['counted'], 'network')} have the "
+            "[parameters](identities.md) that follow from their papers' designs, to the integer."
         )
     beside = scorecard_sentence({name: read_table(results.name, name, headline=True) for name in headline_tables()})
     return [*lines, *([f"**Beside the papers:** {beside}"] if beside else [])]
@@ -114,16 +110,17 @@ def by_size(methods: list[Method]) -> str:
         return ""
 
     def told(key: str, metric: str) -> str:
-        found = [(method, method.gains[metric]) for method in methods if metric in method.gains and not method.stand_in]
+        found = [(method, method.gains[metric]) for method in methods if metric in method.gains]
         found = sorted((pair for pair in found if getattr(pair[1], key)), key=lambda pair: -abs(pair[1].gain))
-        return "; ".join(f"{method.name} {gain.text}" for method, gain in found)
+        over = {method.name: " (over another baseline)" for method, _ in found if method.stand_in}
+        return "; ".join(f"{method.name} {gain.text}{over.get(method.name, '')}" for method, gain in found)
 
     columns = [
         md.Column("Objects", SIZES.__getitem__),
         md.Column("Helps, points of AP", partial(told, "up")),
         md.Column("Hurts", partial(told, "down")),
     ]
-    return f"{md.table(columns, SIZES)}\nOf all others it cannot be told. [Advice with costs](compare.md).\n\n"
+    return f"{md.table(columns, SIZES)}\nWhat stands in neither column cannot be told here, or was not run.\n\n"
 
 
 METHODS = (
@@ -215,7 +212,7 @@ def pages_section(results: Results) -> str:
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
     text += "- [Data](data.md): what was read, and what was left out and why\n"
-    return text + JUDGED + (WHOLE if results.reproduces() else LATER) if results.judges else text
+    return text + (WHOLE if results.reproduces() else LATER) if results.judges else text
 
 
 def commands(results: Results) -> str:

@@ -47,7 +47,7 @@ def scorecard_sentence(tables: dict[str, list[Line]]) -> str:
     text = f"{shown(agreement(found))} gains in AP have the published sign; of {card.compared} with an interval "
     text += f"{card.decided} are decided ({card.by_chance:.1f} would be by chance)"
     excluded = f", and the published size is excluded in {card.excluded} of {card.printed}" if card.printed else ""
-    return f"{text}{excluded}; [what could be told at all](evidence.md)."
+    return f"{text}{excluded}."
 
 
 def shown(found: Agreement) -> str:

@@ -9,11 +9,11 @@ from pipeline.files import write_json, write_text
 
 def main(options: argparse.Namespace) -> None:
     from pipeline.models.identities import count_identities
-    from pipeline.reporting.identities import identities_page, identities_rows
+    from pipeline.reporting.identities import identities_page, identities_rows, totals
 
     counted = count_identities()
     write_text(paths.identities(options.preset), identities_page(counted))
-    write_json(paths.metrics(options.preset, "identities"), {"rows": identities_rows(counted)})
+    write_json(paths.metrics(options.preset, "identities"), totals(counted) | {"rows": identities_rows(counted)})
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import pytest
 
 from pipeline import config, paths
 from pipeline.errors import InputError
+from pipeline.files import write_json
 from pipeline.reporting.catalogue import write_catalogue
 from pipeline.reporting.context import comparability, recipe_of, shared_trainings
 from pipeline.reporting.figures.headline import draw_figures
-from pipeline.reporting.index_page import answer, write_index
+from pipeline.reporting.index_page import answer, by_size, reproduced, write_index
 from pipeline.reporting.pages import gallery_section, write_page
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.baselines import headline_tables
@@ -33,6 +34,27 @@ def method(name: str, gain: float | None, half: float | None, verdict: str) -> M
     low, high = (None, None) if half is None else (gain - half, gain + half)
     gains = dict.fromkeys(("ap", "ap_small"), Judged(gain, low, high, Word(verdict)))
     return Method(name, "dst_t2", name, "base", 20.0, gains, {})
+
+
+def test_what_helps_and_hurts_stands_by_size_and_an_untold_gain_in_neither_column():
+    methods = [
+        method("A", 4.0, 3.0, "agrees"),
+        method("B", -4.0, 2.0, "contradicts"),
+        method("C", 1.0, 4.0, "undecided"),
+        replace(method("D", 5.0, 1.0, "decided up"), stand_in=True),
+    ]
+    lines = by_size(methods).splitlines()
+    assert (
+        lines[2] == "| small | D +5.0 [+4.0, +6.0] (over another baseline); A +4.0 [+1.0, +7.0] | B -4.0 [-6.0, -2.0] |"
+    )
+    assert by_size([method("C", 1.0, None, "undecided")]) == ""
+
+
+def test_exact_counts_are_those_of_the_page_of_identities(fake):
+    assert reproduced(Results("mini")) == []
+    write_json(paths.metrics("mini", "identities"), {"counted": 5, "equal": 4, "rows": []})
+    (line,) = reproduced(Results("mini"))
+    assert line.startswith("**Exact:** 4 of 5 networks")
 
 
 def test_the_answer_says_what_helps_hurts_and_cannot_be_told(fake):
