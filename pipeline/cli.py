@@ -17,6 +17,7 @@ def run(
     name: str | None = None,
     arguments: Sequence[str] | None = None,
     extend: Callable[[argparse.ArgumentParser], None] | None = None,
+    instead: str = "",
 ) -> None:
     """Parse the command line, call `main`, and end with exit code 2 and one sentence on bad input.
 
@@ -26,6 +27,7 @@ def run(
         name: what the positional argument names (`experiment`, `table`, ...), None where there is none.
         arguments: the command line, by default the process's own.
         extend: adds further options to the parser.
+        instead: an option that stands in the place of a preset; where it is given, none is asked for.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     if name:
@@ -36,7 +38,8 @@ def run(
         extend(parser)
     options = parser.parse_args(arguments)
     try:
-        options.preset = options.preset or config.active_preset()
+        if not (instead and getattr(options, instead)):
+            options.preset = options.preset or config.active_preset()
         main(options)
     except (InputError, OSError) as error:
         if not isinstance(error, InputError) and error.errno not in FULL:

@@ -16,6 +16,7 @@ from pipeline.own.advice import Offer, advise, points, times, top, untold
 from pipeline.own.cells import level_text, too_few
 from pipeline.own.classes_section import classes_section, confusion_section
 from pipeline.own.detectors import LEAST, ClassResults, Detector, best_first, cost_of, kinds, order_of, trained
+from pipeline.own.take_home import take_home
 from pipeline.own.visible import more_section, visible_sentence
 from pipeline.own.warnings import proposed_threshold, warnings
 from pipeline.reporting.context import numbers_of, recipe_of
@@ -44,7 +45,8 @@ def compare_page(results: ClassResults) -> str:
     text += f"\n## Gains inside each recipe\n\n{gains_table(results, found)}"
     text += f"\n## Objects and classes\n\n{classes_section(found)}\n## Confusions\n\n{confusion_section(found[0])}"
     text += f"\n## What would show more\n\n{visible_sentence(found, SIZES)}\n\n{more_section(found, SIZES)}"
-    return text + f"\n## What this is\n\n{bullets(about(results, found))}"
+    text += f"\n## What this is\n\n{bullets(about(results, found))}"
+    return text + f"\n## Take the best detector home\n\n{take_home(results.name, found)}"
 
 
 def bullets(lines: Sequence[str]) -> str:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from pipeline import markdown, paths
-from pipeline.data.manifest import load_manifest
+from pipeline.data.manifest import load_manifest, load_split
+from pipeline.data.pixels import LEVELS
 from pipeline.errors import InputError
 from pipeline.files import found_json, replacing, write_json, write_text
 from pipeline.options import Notes
@@ -25,42 +27,63 @@ from pipeline.training.checkpoint import load_weights, save_weights
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 ALONE = ("classifier", "d_rfcn_rcn", "d_rfcn_rpn")  # find no objects alone
+THRESHOLDS_ARE = "the scores of the best F1 on the validation pictures at IoU 0.5, which flatters them a little"
 SHOWN = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
 
 
-def write_release(spec: Spec, folder: Path) -> None:
+def write_release(spec: Spec, folder: Path, thresholds: Mapping[str, Mapping[str, float]] | None = None) -> None:
     """Write the folder of a trained detector.
+
+    Args:
+        spec: the experiment.
+        folder: is made where it does not exist.
+        thresholds: by test and class the score to show detections from, of the best F1 on the validation pictures.
 
     Raises:
         InputError: it was not trained, or finds no objects by itself.
     """
-    kind, preset, file = spec.experiment.detector, spec.preset.name, paths.weights(spec.preset.name, spec.name)
-    if kind in ALONE:
-        raise InputError(f"{spec.name} is a {kind}, which finds no objects by itself; release a detector.")
-    if not file.is_file():
-        raise InputError(
-            f"{spec.name} was not trained under preset {preset} ({file} does not exist); run `dvc repro` of its train "
-            "stage first."
-        )
-    classes = load_manifest(spec.manifest).category_names
+    preset, file = spec.preset.name, finished(spec)
     folder.mkdir(parents=True, exist_ok=True)
     onnx = paths.onnx(preset, spec.name)
     save_weights(folder / WEIGHTS, *load_weights(file))
     if onnx.is_file():
         with replacing(folder / onnx.name) as temporary:
             shutil.copyfile(onnx, temporary)
-    write_json(folder / CONFIG, {"experiment": spec.name, "classes": classes, "spec": msgspec.to_builtins(bare(spec))})
-    write_text(folder / CARD, card(spec, classes))
+    classes = load_manifest(spec.manifest).category_names
+    content = {"experiment": spec.name, "classes": classes, "levels": levels_of(spec), "thresholds_are": THRESHOLDS_ARE}
+    content |= {"thresholds": thresholds or {}, "spec": msgspec.to_builtins(bare(spec))}
+    write_json(folder / CONFIG, content)
+    write_text(folder / CARD, card(spec, classes, thresholds or {}))
+
+
+def finished(spec: Spec) -> Path:
+    """Return the weights of a trained detector that finds objects by itself. Raises InputError where it is none."""
+    kind, preset, file = spec.experiment.detector, spec.preset.name, paths.weights(spec.preset.name, spec.name)
+    if kind in ALONE:
+        raise InputError(f"{spec.name} is a {kind}, which finds no objects by itself; name a detector that does.")
+    if not file.is_file():
+        raise InputError(
+            f"{spec.name} was not trained under preset {preset} ({file} does not exist); run `dvc repro` of its train "
+            "stage first."
+        )
+    return file
+
+
+def levels_of(spec: Spec) -> float:
+    """Return how many grey levels of 16-bit and float pictures become 256, as the detector saw them in training."""
+    images = load_split(spec.manifest, "val")["images"]
+    return next((entry["levels"] for entry in images if "levels" in entry), float(LEVELS))
 
 
 def bare(spec: Spec) -> Spec:
     """Return a specification without the places of the data that it was trained on, and without its notes."""
-    preset = replace(spec.preset, data=Data(kind=spec.data.kind), datasets=None, labelled=None)
+    data = Data(kind=spec.data.kind, exif=spec.data.exif, max_megapixels=spec.data.max_megapixels)
+    preset = replace(spec.preset, data=data, datasets=None, labelled=None)
     notes = Notes(row=spec.experiment.notes.row)
     return replace(spec.of_block(1), preset=preset, experiment=replace(spec.experiment, notes=notes))
 
 
-def card(spec: Spec, classes: list[str]) -> str:
+def card(spec: Spec, classes: list[str], thresholds: Mapping[str, Mapping[str, float]]) -> str:
     """Return the model card."""
     experiment, preset = spec.experiment, spec.preset
     head = {"license": "apache-2.0", "library_name": "scalewise", "pipeline_tag": "object-detection"}
@@ -77,11 +100,24 @@ def card(spec: Spec, classes: list[str]) -> str:
     text += "from pipeline.prediction.released import load\n\n"
     text += 'detector = load("this-folder")  # or "USER/NAME" of the hub\n'
     text += 'found = detector(["image.jpg"])[0]  # boxes (x1, y1, x2, y2 in the image), scores, labels, names\n```\n\n'
-    text += f"{len(classes)} classes: {', '.join(classes)}.\n\n## Limits\n\n"
+    text += (
+        "Or detect in a folder of pictures: `python -m pipeline.stages.detect --from this-folder --images FOLDER`.\n\n"
+    )
+    text += f"{len(classes)} classes: {', '.join(classes)}.\n\n{suggestions(thresholds)}## Limits\n\n"
     text += (
         "One training; another seed gives somewhat other numbers. It knows its training data's classes and styles.\n"
     )
     return text
+
+
+def suggestions(thresholds: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a paragraph on the scores to show detections from, by test and class."""
+    parts = [
+        f"{name} {score:.2f}{'' if len(thresholds) == 1 else f' (`{test}`)'}"
+        for test, of_class in thresholds.items()
+        for name, score in of_class.items()
+    ]
+    return f"Show detections from a score of {', '.join(parts)}: {THRESHOLDS_ARE}.\n\n" if parts else ""
 
 
 def results(spec: Spec) -> str:

@@ -5,7 +5,7 @@ torch.hub finds the same function in hubconf.py: `torch.hub.load(REPOSITORY, "de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.data.pixels import as_rgb
+from pipeline.data.pixels import LEVELS, as_rgb
 from pipeline.errors import InputError, nearest, reading
 from pipeline.files import read_json
 from pipeline.parts import load as load_part
@@ -43,11 +43,14 @@ def load(place: str | Path, test: str | None = None, device: str | torch.device 
     with reading(folder / CONFIG, "release the detector anew"):
         content = read_json(folder / CONFIG)
         spec, classes = msgspec.convert(content["spec"], Spec), tuple(content["classes"])
+        levels, by_test = float(content.get("levels", LEVELS)), dict(content.get("thresholds", {}))
     tests = spec.experiment.tests
     test = next(iter(tests)) if test is None else test
     if test not in tests:
         raise InputError(f"{spec.name} has no test {test!r}{nearest(test, tests)}; it has {sorted(tests)}.")
-    return Detector(spec, test, classes, folder / WEIGHTS, torch.device(device))
+    with reading(folder / CONFIG, "release the detector anew"):
+        thresholds = {name: float(score) for name, score in by_test.get(test, {}).items()}
+    return Detector(spec, test, classes, folder / WEIGHTS, torch.device(device), levels, thresholds)
 
 
 def downloaded(name: str) -> Path:
@@ -74,10 +77,22 @@ class Detector:
     Attributes:
         classes: names of the labels 1, 2, ...
         detect: the network, under torchvision's contract at its own resolution.
+        levels: how many grey levels of 16-bit and float files become 256, as in training.
+        thresholds: by class the score of the best F1 on the validation pictures, of classes that have one.
     """
 
-    def __init__(self, spec: Spec, test: str, classes: tuple[str, ...], weights: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        test: str,
+        classes: tuple[str, ...],
+        weights: Path,
+        device: torch.device,
+        levels: float = LEVELS,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
         self.spec, self.options, self.classes, self.device = spec, spec.experiment.tests[test], classes, device
+        self.levels, self.thresholds = levels, dict(thresholds or {})
         self.detect = load_detect(spec, self.options, len(classes), device, weights)
 
     def __call__(self, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
@@ -90,13 +105,16 @@ class Detector:
             For each `boxes` [D, 4] xyxy in the picture's pixels, `scores` [D], `labels` [D] from 1, `names`, and of
             detectors that have them `masks` (uint8 [D, H, W]); best first.
         """
-        data = Pictures(pictures)
+        data = Pictures(pictures, self.levels)
+        return [self.named(found, data.size(row)) for row, found in enumerate(self.merged(data))]
+
+    def merged(self, data: Any) -> list[Detections]:
+        """Return the detections of every picture of what stands in the place of a `DetectionSet`."""
         levels = detect_levels(self.detect, data, self.spec, self.options, self.device, one_by_one)
-        merged = [
+        return [
             merge([level[row] for level in levels], self.options, self.spec.preset, suppression_of(self.spec))
             for row in range(len(data))
         ]
-        return [self.named(found, data.size(row)) for row, found in enumerate(merged)]
 
     def named(self, found: Detections, size: tuple[int, int]) -> dict[str, Any]:
         """Return detections with the names of their classes, and with masks of the whole picture."""
@@ -113,8 +131,8 @@ class Pictures:
 
     proposals = None
 
-    def __init__(self, pictures: Sequence[Picture]) -> None:
-        self.images = [pixels(picture) for picture in pictures]
+    def __init__(self, pictures: Sequence[Picture], levels: float = LEVELS) -> None:
+        self.images = [pixels(picture, levels) for picture in pictures]
         self.boxes = [torch.zeros(0, 4)] * len(self.images)
 
     def __len__(self) -> int:
@@ -130,12 +148,12 @@ class Pictures:
         return height, width
 
 
-def pixels(picture: Picture) -> Tensor:
-    """Return a picture as RGB uint8 [3, H, W], upright; raise InputError where it is none."""
+def pixels(picture: Picture, levels: float = LEVELS, turn: bool = True) -> Tensor:
+    """Return a picture as RGB uint8 [3, H, W], a file's upright (`turn`); raise InputError where it is none."""
     if isinstance(picture, str | Path):
         try:
             with Image.open(picture) as image:
-                picture = np.array(as_rgb(ImageOps.exif_transpose(image)))
+                picture = np.array(as_rgb(ImageOps.exif_transpose(image) if turn else image, levels))
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"Picture {picture} cannot be read ({error}); give another file.") from error
     if isinstance(picture, np.ndarray):

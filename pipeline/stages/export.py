@@ -14,9 +14,10 @@ from pipeline.cli import run
 def main(options: argparse.Namespace) -> None:
     spec = config.resolve(options.name, options.preset)
     if options.folder:
+        from pipeline.own.suggested import suggested_by_test
         from pipeline.prediction.release import write_release
 
-        write_release(spec, Path(options.folder))
+        write_release(spec, Path(options.folder), suggested_by_test(spec))
     else:
         from pipeline.prediction.deploy import export_experiment
 

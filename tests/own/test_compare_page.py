@@ -167,3 +167,19 @@ def test_a_page_says_what_was_warned_of(fake):
     assert "## Warnings" not in page()
     write_json(paths.training_summary("mini", f"{DST}_dst"), {"steps": 600, "collage_share": 0.9})
     assert "## Warnings\n\n- DST: 90 % of the steps were collages" in page()
+
+
+def test_the_page_ends_with_the_commands_of_the_best_detector_that_stands_alone(fake):
+    for name, ap in ((PLAIN, 0.40), (LONGER, 0.45), (SINGLE, 0.5)):
+        scored(name, ap)
+    end = page().partition("## Take the best detector home")[2]
+    assert "plain D-RFCN classifies regions that another network proposes" in end
+    assert f"python -m pipeline.stages.export {LONGER} --preset mini --folder detector\n" in end
+    assert "python -m pipeline.stages.detect --from detector --images FOLDER_OR_FILE --out detected\n" in end
+
+
+def test_no_command_where_no_detector_stands_alone(fake):
+    scored(SINGLE, 0.5)
+    end = page().partition("## Take the best detector home")[2]
+    assert "None of these finds objects by itself" in end
+    assert "```" not in end
