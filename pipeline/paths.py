@@ -123,6 +123,11 @@ def evaluation_name(experiment: str, test: str = "single") -> str:
     return experiment if test == "single" else f"{experiment}__{test}"
 
 
+def per_class_name(evaluation: str) -> str:
+    """Return under which name among metrics and replicates an evaluation's numbers by class stand."""
+    return f"{evaluation}_per_class"
+
+
 def split_evaluation(name: str) -> tuple[str, str]:
     """Inverse of `evaluation_name`."""
     experiment, _, test = name.partition("__")

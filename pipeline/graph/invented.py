@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pipeline import paths
 from pipeline.files import write_json, write_text
 from pipeline.graph import declared
-from pipeline.own.detectors import SNIP, class_metric, results_name
+from pipeline.own.detectors import SNIP, class_metric
 
 AP = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 METRICS = (*AP, *(f"mask_{name}" for name in AP), "map", "ar", "ar50", "ar75")
@@ -50,7 +50,7 @@ def write_results(preset: str, known: Mapping[str, declared.Stage]) -> None:
 
 def write_classes(preset: str, name: str) -> None:
     """Write plausible results by class of an evaluation."""
-    value, own = 0.2 + 0.2 * fraction(name), results_name(name)
+    value, own = 0.2 + 0.2 * fraction(name), paths.per_class_name(name)
     numbers = dict.fromkeys((*AP, class_metric("1"), class_metric("2")), round(value, 6)) | {"ap50": 0.5}
     objects = {"all": 120, "small": 40, "medium": 40, "large": 40}
     about = {

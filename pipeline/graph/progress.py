@@ -99,8 +99,8 @@ class Progress:
     def look_around(self) -> None:
         """Say when other processes begin to take the processors from this build, and when they no longer do."""
         wanted, processors = self.load()
-        own = max(1, min(self.cores, len(self.begun) + 1))
-        busy = wanted - own >= BUSY and wanted > processors
+        # The load is a mean over a minute, in which the build may have used all its cores.
+        busy = wanted - self.cores >= BUSY and wanted > processors
         if busy and not self.busy:
             self.say(
                 f"  This machine is busy beside the build: {wanted:.1f} processes want its "

@@ -16,7 +16,6 @@ from pipeline.verdicts.results import Results
 
 LEAST = 30  # objects below which AP of a class or a size says nothing
 PASSES = 3  # forward passes that a training step costs
-SUFFIX = "_per_class"
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,6 @@ def kinds() -> list[Kind]:
     return [kind for kind in KINDS if (paths.ROOT / paths.experiment_file(kind.experiment)).is_file()]
 
 
-def results_name(evaluation: str) -> str:
-    """Return under which name among metrics and replicates an evaluation's numbers by class stand."""
-    return f"{evaluation}{SUFFIX}"
-
-
 def class_metric(category: str) -> str:
     """Return the name of the AP of a class, from its id as text."""
     return f"ap_class_{category}"
@@ -83,10 +77,10 @@ class ClassResults(Results):
     """Results of a preset with AP by class, and AP of sizes over the classes that have enough objects of them."""
 
     def metrics(self, evaluation: str) -> dict[str, Any] | None:
-        return found_json(paths.metrics(self.name, results_name(evaluation)))
+        return found_json(paths.metrics(self.name, paths.per_class_name(evaluation)))
 
     def bootstrap(self, evaluation: str) -> dict[str, Any] | None:
-        return found_json(paths.bootstrap(self.name, results_name(evaluation)))
+        return found_json(paths.bootstrap(self.name, paths.per_class_name(evaluation)))
 
 
 @dataclass(frozen=True, eq=False)

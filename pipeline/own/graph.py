@@ -16,7 +16,7 @@ from pipeline.analysis.loss_share import PAPER_THRESHOLD
 from pipeline.errors import InputError, nearest
 from pipeline.files import found_json, read_yaml, write_text
 from pipeline.graph.write import dumped
-from pipeline.own.detectors import DST, KINDS, LONGER, PLAIN, PROPOSED, Kind, kinds, results_name
+from pipeline.own.detectors import DST, KINDS, LONGER, PLAIN, PROPOSED, Kind, kinds
 from pipeline.verdicts.lengths import behind
 from pipeline.verdicts.results import load_experiment
 
@@ -103,4 +103,4 @@ def stage_of(kind: Kind) -> str:
 
 
 def scored(preset: str, kind: Kind) -> bool:
-    return (paths.ROOT / paths.metrics(preset, results_name(kind.evaluation))).is_file()
+    return (paths.ROOT / paths.metrics(preset, paths.per_class_name(kind.evaluation))).is_file()

@@ -21,12 +21,12 @@ from pipeline.evaluation.protocol import IOU_THRESHOLDS, scaled_area_ranges
 from pipeline.evaluation.scoring import rounded, scored_part
 from pipeline.files import write_json
 from pipeline.own.confusion import confusion, thresholds_of
-from pipeline.own.detectors import LEAST, class_metric, results_name
+from pipeline.own.detectors import LEAST, class_metric
 from pipeline.spec import Spec
 
 
 def score_classes(spec: Spec, test: str) -> None:
-    """Write `results_name` of an evaluation among metrics and replicates: of every block, and their means."""
+    """Write `paths.per_class_name` of an evaluation among metrics and replicates: of every block, and their means."""
     preset, name = spec.preset, paths.evaluation_name(spec.name, test)
     truth, found = scored_part(spec, paths.detections(preset.name, name))
     once = np.ones((len(truth["images"]), 1), dtype=np.int32)
@@ -48,7 +48,7 @@ def score_classes(spec: Spec, test: str) -> None:
         "confusion": confusion(truth, found[0], {key: one["threshold"] for key, one in shown.items()}),
         "pixels": pixels(spec, test),
     }
-    own = results_name(name)
+    own = paths.per_class_name(name)
     write_json(paths.metrics(preset.name, own), about | blocks.summary(numbers))
     means = {metric: [rounded(value) for value in values] for metric, values in mean_draws(replicates).items()}
     about = {"draws": preset.verdicts.draws, "seed": 0, "images": len(truth["images"])}

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pipeline import paths
 from pipeline.errors import reading
 from pipeline.files import found_json
-from pipeline.own.detectors import results_name
 from pipeline.spec import Spec
 
 
 def suggested(preset: str, evaluation: str) -> dict[str, float]:
     """Return the suggested threshold of every class by its name, without those of which nothing was found."""
-    path = paths.metrics(preset, results_name(evaluation))
+    path = paths.metrics(preset, paths.per_class_name(evaluation))
     found = found_json(path)
     if found is None:
         return {}

@@ -121,11 +121,14 @@ def suggestions(thresholds: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def results(spec: Spec) -> str:
-    """Return the metrics of the tests that were evaluated, in percent."""
-    names = {
-        test: paths.metrics(spec.preset.name, paths.evaluation_name(spec.name, test)) for test in spec.experiment.tests
-    }
-    found = {test: numbers.get("blocks", [numbers])[0] for test, path in names.items() if (numbers := found_json(path))}
+    """Return the metrics of the tests that were evaluated, in percent; a comparison scores them by class alone."""
+    found = {}
+    for test in spec.experiment.tests:
+        name = paths.evaluation_name(spec.name, test)
+        files = (paths.metrics(spec.preset.name, one) for one in (name, paths.per_class_name(name)))
+        numbers = next((content for file in files if (content := found_json(file))), None)
+        if numbers:
+            found[test] = numbers.get("blocks", [numbers])[0]
     if not found:
         return "Not evaluated.\n"
     columns = [markdown.Column("Test", lambda test: f"`{test}`")]

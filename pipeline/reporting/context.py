@@ -65,10 +65,11 @@ def judged(results: Results, columns: Sequence[Column]) -> list[Column]:
 
 
 def data_of(results: Results) -> str:
-    """Return a preset's data: of photographs, what its title says of them in brackets."""
-    kind = results.preset.data.kind
+    """Return a preset's data: of photographs, what its title says of them in brackets; and which categories alone."""
+    data = results.preset.data
     _, bracket, remark = results.preset.title.partition("(")
-    return remark.rstrip(")") if bracket and kind != "scaleworld" else DATA[kind]
+    text = remark.rstrip(")") if bracket and data.kind != "scaleworld" else DATA[data.kind]
+    return f"{text}, of its categories only {listing(list(data.categories))}" if data.categories else text
 
 
 def sizes_of(results: Results, evaluations: Sequence[str], evaluated: bool = True) -> str:

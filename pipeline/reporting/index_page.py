@@ -9,11 +9,12 @@ from pipeline import paths
 from pipeline.files import found_json, write_text
 from pipeline.preset import Preset
 from pipeline.published.papers import NAMES, PAIRS
-from pipeline.reporting.context import DATA, comparability, judged, numbers_of, shared_trainings
+from pipeline.reporting.context import comparability, data_of, judged, numbers_of, shared_trainings
 from pipeline.reporting.scorecard_section import scorecard_section, scorecard_sentence
 from pipeline.reporting.sources import table_address
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
+from pipeline.verdicts.rule import Word
 from pipeline.verdicts.table_lines import Method, baseline_ap50, count_verdicts, main_metric, methods_of, read_table
 
 METRIC = "ap_small"
@@ -47,7 +48,10 @@ def index_page(results: Results) -> str:
         text += by_size(methods)
     text += md.table(judged(results, METHODS), sorted(methods, key=_order))
     text += f"\nAP in percent, gains in points over the method's own baseline{INTERVALS if results.judges else ''}, "
-    text += "cost as a multiple of that baseline's.\n"
+    text += "cost as a multiple of that baseline's."
+    weak = any(gain.word == Word.UNDERTRAINED for method in methods for gain in method.gains.values())
+    floor = md.percent(results.preset.verdicts.min_baseline_ap50, 0)
+    text += f" `{Word.UNDERTRAINED}`: that baseline's AP50 is below {floor}.\n" if weak else "\n"
     text += "\n![Gain by object size, published and ours](figures/ap_by_size.png)\n\n[Data](figures/ap_by_size.csv).\n"
     text += f"\n## Pages\n\n{pages_section(results)}"
     text += f"\n## Run and decided\n\n{decided_section(results)}" if results.judges else ""
@@ -168,7 +172,7 @@ def sizes_section(results: Results) -> str:
     model, small, large = preset.model, 32 * preset.pixel_factor, 96 * preset.pixel_factor
     pretrained = preset.init_source == "pretrain"
     rows = {
-        "Data": f"{DATA[preset.data.kind]}; {_images(results)}",
+        "Data": f"{data_of(results)}; {_images(results)}",
         "Lengths": f"the papers' times {preset.factor:g}: their short side of 800 px is {round(800 * preset.factor)} "
         "px",
         "Object sizes": f"small below {small:.1f} px, large from {large:.1f} px",
@@ -201,6 +205,8 @@ def data_section(results: Results) -> str:
         md.Column("Within", lambda row: "yes" if row["within"] else "no"),
     ]
     text = "![Scale statistics](figures/statistics.png)\n\n"
+    if results.preset.data.categories:
+        text += "Some categories alone are kept, so fewer images hold an object of a size than in the whole data.\n\n"
     return text + (md.table(columns, comparison) if comparison else "Statistics were not computed yet.\n")
 
 

@@ -9,7 +9,7 @@ from pipeline.files import read_text, write_text
 from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS
 from pipeline.published.rows import drawn, load_rows
 from pipeline.published.tables import exists, find_table, load_published
-from pipeline.reporting.context import DATA, comparability, judged, numbers_of
+from pipeline.reporting.context import comparability, data_of, judged, numbers_of
 from pipeline.reporting.facts import learnt_facts
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results, load_experiment
@@ -76,7 +76,7 @@ def experiments_list(results: Results, paper: str) -> str:
     """Return what was trained, one bullet an experiment, with its place in the paper and its file."""
     tables = [find_table(name, headline=True)[1] for name in headline_tables(paper)]
     rows = [row for table in tables for row in table.rows if exists(row)]
-    text = f"Data: {DATA[results.preset.data.kind]}. Cells of tables show one training of each experiment.\n\n"
+    text = f"Data: {data_of(results)}. Cells of tables are means over an experiment's trainings.\n\n"
     for name in dict.fromkeys(row.experiments[-1] for row in rows):
         notes = load_experiment(name).notes
         file = f"../../../{paths.experiment_file(name).as_posix()}"

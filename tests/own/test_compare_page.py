@@ -4,7 +4,7 @@ import pytest
 
 from pipeline import paths
 from pipeline.files import write_json
-from pipeline.own.detectors import DST, KINDS, PLAIN, ClassResults, kinds, results_name, trained
+from pipeline.own.detectors import DST, KINDS, PLAIN, ClassResults, kinds, trained
 from pipeline.own.page import compare_page, offers_of, write_comparison
 from pipeline.own.warnings import warnings
 
@@ -31,9 +31,10 @@ def scored(name: str, ap: float, blocks: int = 3, sd: float = 0.001, objects=(MA
         "confusion": {"0": {"1": 7}, "1": {"0": 20, "1": 130}},
         "pixels": {"training": 60_000.0, "test": 60_000.0 * test},
     }
-    write_json(paths.metrics("mini", results_name(name)), about | numbers | ({"blocks": each} if blocks > 1 else {}))
+    own = paths.per_class_name(name)
+    write_json(paths.metrics("mini", own), about | numbers | ({"blocks": each} if blocks > 1 else {}))
     draws = {k: [None if v is None else v + d for d in (-0.001, 0.001)] for k, v in numbers.items()}
-    write_json(paths.bootstrap("mini", results_name(name)), {"draws": 2, **draws})
+    write_json(paths.bootstrap("mini", own), {"draws": 2, **draws})
     experiment = paths.split_evaluation(name)[0]
     write_json(paths.size("mini", experiment), {"macs": 6e9, "parameters_total": 1, "input": [200, 300]})
     steps = 1200 if experiment == LONGER else 600

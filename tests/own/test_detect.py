@@ -18,7 +18,6 @@ from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
 from pipeline.models import build_detector
 from pipeline.own import detect
-from pipeline.own.detectors import results_name
 from pipeline.own.suggested import suggested, suggested_by_test
 from pipeline.prediction import release, released
 from pipeline.prediction.detector import predict
@@ -60,7 +59,8 @@ def thresholds(names: list[str], f1: float = 0.8) -> None:
     """Write results by class: the first class has a threshold of 0.2, of the second nothing was found."""
     found = {"1": {"threshold": 0.2, "f1": f1}, "2": {"threshold": 0.5, "f1": 0.0}}
     categories = [{"id": number, "name": name} for number, name in enumerate(names[:2], start=1)]
-    write_json(paths.metrics("tiny", results_name(NAME)), {"categories": categories, "thresholds": found})
+    about = {"categories": categories, "thresholds": found, "ap": 0.1234}
+    write_json(paths.metrics("tiny", paths.per_class_name(NAME)), about)
 
 
 @pytest.mark.parametrize("test", ["single", "pyramid"])
@@ -122,7 +122,9 @@ def test_the_exported_folder_holds_the_suggestions(spec, photos, tmp_path):
     content = json.loads((tmp_path / "released/config.json").read_text())
     assert content["thresholds"] == {"single": {names[0]: 0.2}}
     assert "best F1 on the validation pictures" in content["thresholds_are"]
-    assert f"{names[0]} 0.20" in (tmp_path / "released/README.md").read_text()
+    card = (tmp_path / "released/README.md").read_text()
+    assert f"{names[0]} 0.20" in card
+    assert "| `single` | 12.3 |" in card
     assert released.load(tmp_path / "released").thresholds == {names[0]: 0.2}
     assert released.load(tmp_path / "released", "pyramid").thresholds == {}
     del content["thresholds"], content["thresholds_are"], content["levels"]  # as folders were before
@@ -130,7 +132,7 @@ def test_the_exported_folder_holds_the_suggestions(spec, photos, tmp_path):
     assert released.load(tmp_path / "released").thresholds == {}
     thresholds(names, f1=0.0)
     assert suggested("tiny", NAME) == {}
-    write_json(paths.metrics("tiny", results_name(NAME)), [])
+    write_json(paths.metrics("tiny", paths.per_class_name(NAME)), [])
     with pytest.raises(InputError, match="run the per_class stage again"):
         suggested("tiny", NAME)
 

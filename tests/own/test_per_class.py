@@ -12,7 +12,6 @@ from pipeline.evaluation.contributions import contributions_of
 from pipeline.evaluation.protocol import scaled_area_ranges
 from pipeline.files import read_json, write_json
 from pipeline.own.confusion import confusion, pairs, thresholds_of
-from pipeline.own.detectors import results_name
 from pipeline.own.mistakes import draw_mistakes
 from pipeline.own.per_class import object_counts, score_classes, scores
 
@@ -86,14 +85,14 @@ def test_a_stage_writes_blocks_and_replicates_of_the_evaluations_own_numbers(tmp
         score_classes(spec, "single")
     spec = tiny.replace(spec, blocks=2)
     score_classes(spec, "single")
-    found = read_json(paths.metrics("tiny", results_name(NAME)))
+    found = read_json(paths.metrics("tiny", paths.per_class_name(NAME)))
     ranges = scaled_area_ranges(tiny.PRESET.pixel_factor)
     for part, block in zip(parts, found["blocks"], strict=True):
         wanted = evaluate_detections(truth, part, area_ranges=ranges)
         assert block["ap"] == pytest.approx(wanted["ap"], abs=1e-6)
         assert block["ap50"] == pytest.approx(wanted["ap50"], abs=1e-6)
     draws = [bootstrap_ap(truth, part, ranges, draws=5)["ap"] for part in parts]
-    replicates = read_json(paths.bootstrap("tiny", results_name(NAME)))["ap"]
+    replicates = read_json(paths.bootstrap("tiny", paths.per_class_name(NAME)))["ap"]
     assert replicates == pytest.approx([(a + b) / 2 for a, b in zip(*draws, strict=True)], abs=1e-6)
     assert sum(one["all"] for one in found["objects"].values()) == sum(not a["iscrowd"] for a in truth["annotations"])
     assert found["pixels"] == {"training": pytest.approx(80 * 80 * 4 / 3, rel=0.02),
