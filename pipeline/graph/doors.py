@@ -19,8 +19,16 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "10737
 def environment(**extra: str) -> dict[str, str]:
     """Return the environment of both tools, marked as this process's; their `python` is this environment's."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    mark = f"{paths.ROOT}:{os.getpid()}"
-    return MEMORY | os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1", MARK: mark} | extra
+    own = {"PATH": path, "PYTHONUNBUFFERED": "1", MARK: f"{paths.ROOT}:{os.getpid()}"}
+    return MEMORY | writable_caches() | os.environ | own | extra
+
+
+def writable_caches() -> dict[str, str]:
+    """Keep the caches of tools in this folder where the user's home cannot be written: Snakemake needs one."""
+    place = Path(os.path.expanduser("~/.cache"))
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return {} if os.access(place, os.W_OK) else {"XDG_CACHE_HOME": str(paths.ROOT / ".snakemake/caches")}
 
 
 def dvc(*arguments: str) -> str:
