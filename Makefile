@@ -23,7 +23,7 @@ help:
 	@echo 'make catalogue    every experiment of all 44 tables: hours at mini size, goes on where it was'
 	@echo 'make tables       all 44 tables from the results there are, without training'
 	@echo 'make own          check your own data again, then build the report of the preset of params.yaml'
-	@echo 'make compare      which method helps on your images: IMAGES=folder ANNOTATIONS=file.json [SIZE=mini|small|full]'
+	@echo 'make compare      which method helps on your images (COCO, VOC, YOLO): IMAGES=folder ANNOTATIONS=file [SIZE=mini|small|full]'
 	@echo 'make lint         ruff, snakefmt, snakemake --lint'
 	@echo 'make lock         write requirements.txt anew from requirements.in (needs uv)'
 	@echo 'make clean        remove logs and caches of tools; results, weights and .venv stay'
@@ -103,7 +103,7 @@ SEEDS ?= 3
 typed = '$(subst ','\'',$(value $(1)))'
 option = $(if $(value $(2)),--$(1) $(call typed,$(2)))
 compare: $(STAMP)
-	@$(BIN)/python -m pipeline.own.compare --images $(call typed,IMAGES) --annotations $(call typed,ANNOTATIONS) \
+	@$(BIN)/python -m pipeline.own.compare --annotations $(call typed,ANNOTATIONS) $(call option,images,IMAGES) \
 	  $(call option,val-images,VAL_IMAGES) $(call option,val-annotations,VAL_ANNOTATIONS) $(call option,data,DATA) \
 	  --size $(call typed,SIZE) --name $(call typed,NAME) --seeds $(call typed,SEEDS) --cores $(CORES) \
 	  $(call option,methods,METHODS) $(call option,hours,HOURS) $(if $(BUDGET),--only-budget)

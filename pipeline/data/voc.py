@@ -147,21 +147,29 @@ def _annotated(folder: Path, stem: str) -> bool:
 def _read_annotation(base: Path, folder: Path, stem: str, links: str) -> tuple[dict, list[dict]]:
     """Return an image entry and its objects, with a `name` instead of a category id."""
     place = locate(folder / PARTS[1], f"{stem}.xml", f"{folder / PARTS[2]}", links)
-    shown_place = (folder / PARTS[1] / f"{stem}.xml").as_posix()
-    tree = _parse(place, shown_place)
-    file_name = _image_name(folder, stem, tree.findtext("filename") or "", links)
-    image = {"file_name": (folder / PARTS[0] / file_name).relative_to(base).as_posix()}
+    size, declared, objects = read_annotation(place, (folder / PARTS[1] / f"{stem}.xml").as_posix())
+    file_name = _image_name(folder, stem, declared, links)
+    return {"file_name": (folder / PARTS[0] / file_name).relative_to(base).as_posix(), **size}, objects
+
+
+def read_annotation(path: str, place: str) -> tuple[dict[str, int], str, list[dict]]:
+    """Return what an annotation file says: width and height, where it does, the picture's name, and its objects.
+
+    An object has `name`, `bbox` (x1, y1, x2, y2, 1-based), `iscrowd` and, where it is, `difficult`. `place` names the
+    file in errors. Raises InputError where the file breaks a rule.
+    """
+    tree = _parse(path, place)
+    size = {}
     for key in ("width", "height"):
         text = (tree.findtext(f"size/{key}") or "").strip()
         if text in ("", "0"):
             continue  # some tools leave the size at 0: it will be read from the image file
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise InputError(
-                f"{shown_place} has {key} {shown(text)}, but it must be a whole number of pixels; correct it."
-            )
-        image[key] = int(text)
-    objects = tree.findall("object")
-    return image, [_object(node, f"{shown_place}: object {i}") for i, node in enumerate(objects, start=1)]
+            raise InputError(f"{place} has {key} {shown(text)}, but it must be a whole number of pixels; correct it.")
+        size[key] = int(text)
+    nodes = tree.findall("object")
+    objects = [_object(node, f"{place}: object {i}") for i, node in enumerate(nodes, start=1)]
+    return size, tree.findtext("filename") or "", objects
 
 
 def _parse(path: str, place: str) -> ElementTree.Element:

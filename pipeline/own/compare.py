@@ -70,10 +70,10 @@ def at_most(seeds: int, comparisons: int) -> list[str]:
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     found = argparse.ArgumentParser(prog="python -m pipeline.own.compare", description=__doc__.partition(":")[0])
-    found.add_argument("--images", required=True, help="folder that the file names start from")
-    found.add_argument("--annotations", required=True, help="COCO instances JSON; split where no other is named")
+    found.add_argument("--images", default="", help="folder that the file names start from; VOC and YOLO may say it")
+    found.add_argument("--annotations", required=True, help="COCO's JSON, VOC's folder or list, YOLO's data.yaml")
     found.add_argument("--val-images", help="folder of the validation images (default: --images)")
-    found.add_argument("--val-annotations", help="instances JSON of the validation images")
+    found.add_argument("--val-annotations", help="those of the validation images; none: split")
     found.add_argument("--data", default="", help="how to read it: words KEY=VALUE, e.g. boxes=xyxy exif=upright")
     found.add_argument("--size", default="mini", help="mini, small, full, or a file like those in workflow/sizes")
     found.add_argument("--name", default="compare", help="of the preset and of the folder below build/")

@@ -17,6 +17,7 @@ from pipeline.data.verify import Source, Split, read_splits
 from pipeline.errors import InputError, nearest
 from pipeline.files import read_json, write_text
 from pipeline.options import Options
+from pipeline.own.forms import as_coco
 from pipeline.preset import Data, ModelSize, Training, Verdicts
 
 SIZES = Path("workflow/sizes")
@@ -68,26 +69,28 @@ def read_folder(
     val_annotations: str | None = None,
     keys: str = "",
 ) -> Folder:
-    """Check a COCO-format folder, its pictures included, and split it where no validation annotations are named.
+    """Check a data set, its pictures included, and split it where no validation annotations are named.
 
     `keys` are words `key=value` on how the data is to be read, of `READING`. Raises InputError for the first mistake.
     """
     check_name(name)
-    if not images or not annotations:
-        raise InputError("IMAGES and ANNOTATIONS must be named: an image folder, and the COCO instances JSON of it.")
+    if not annotations:
+        raise InputError("ANNOTATIONS must be named: an instances JSON, a data.yaml, or a VOC folder.")
     if val_images and not val_annotations:
         raise InputError("VAL_IMAGES is named without VAL_ANNOTATIONS; name both, or neither to have the images split.")
-    rules = reading(keys)
-    train = Part(images, annotations)
-    named = {"train": train} | ({"val": Part(val_images or images, val_annotations)} if val_annotations else {})
+    form = as_coco(images or "", annotations, val_images or "", val_annotations or "", FOLDER / name)
+    rules = {**form.rules, **reading(keys)}
+    named = {part: Part(*places) for part, places in form.parts.items()}
+    train = named["train"]
     for part in named.values():
-        if not Path(part.images).is_dir():
-            raise InputError(f"{part.images} is no folder; IMAGES must name the folder that the file names start from.")
+        if not part.images or not Path(part.images).is_dir():
+            named_so = f"{part.images} is no folder" if part.images else "IMAGES is empty"
+            raise InputError(f"{named_so}; IMAGES must name the folder that the file names start from.")
     sources = {one: Source(Path(part.annotations), Path(part.images)) for one, part in named.items()}
     checked, _ = read_splits(sources, config.converted({"kind": "coco", **rules}, Data, "DATA"))
     found = {one: split.coco for one, split in checked.items()}
-    remarks = []
-    if val_annotations:
+    remarks = form.remarks
+    if "val" in named:
         names = {one: {category["name"] for category in coco["categories"]} for one, coco in found.items()}
         if names["train"] != names["val"]:
             odd = sorted(names["train"] ^ names["val"])[0]
@@ -102,9 +105,10 @@ def read_folder(
         named = write_parts(name, train, held, rules.get("links", "inside"))
         found = {one: part_of(found["train"], held, inside=one == "val") for one in ("train", "val")}
         remarks = [
-            f"One annotation file: {len(held)} of its {sum(len(coco['images']) for coco in found.values())} images "
+            *remarks,
+            f"One part: {len(held)} of its {sum(len(coco['images']) for coco in found.values())} images "
             "validate, chosen by a hash of their file names. Frames of one film, or crops of one picture, then fall on "
-            "both sides and flatter every method: name VAL_ANNOTATIONS for such data."
+            "both sides and flatter every method: name VAL_ANNOTATIONS for such data.",
         ]
         for one, coco in found.items():
             if all(annotation["iscrowd"] for annotation in coco["annotations"]):

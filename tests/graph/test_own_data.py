@@ -122,7 +122,7 @@ def test_damaged_pictures_and_odd_boxes_are_found_before_anything_is_written(fol
 def test_a_folder_with_one_file_says_how_it_was_split(folder):
     found = read_folder("own", "photos", written(content()))
     assert (found.train_images, found.val_images, found.original_factor) == (32, 8, 2.0)
-    assert found.remarks[0].startswith("One annotation file: 8 of its 40 images validate")
+    assert found.remarks[0].startswith("One part: 8 of its 40 images validate")
     assert "Frames of one film" in found.remarks[0]
 
 
@@ -203,8 +203,8 @@ def test_a_preset_of_somebody_is_not_overwritten(folder):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"images": ""}, "IMAGES and ANNOTATIONS must be named"),
-        ({"annotations": ""}, "IMAGES and ANNOTATIONS must be named"),
+        ({"images": ""}, "IMAGES is empty; IMAGES must name the folder"),
+        ({"annotations": ""}, "ANNOTATIONS must be named"),
         ({"images": "phtos"}, "phtos is no folder; IMAGES must name the folder"),
         ({"annotations": "no.json"}, "no.json does not exist"),
         ({"val_images": "photos"}, "VAL_IMAGES is named without VAL_ANNOTATIONS"),

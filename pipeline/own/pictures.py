@@ -1,0 +1,45 @@
+"""The pictures of a folder, and what lies beside them under the same name."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipeline.data.voc import SUFFIXES
+
+
+def files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return the files of a folder and of those below it that end so, sorted; no hidden ones, no Mac's companions."""
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in names if name.endswith(tuple(suffixes)) and not name.startswith(".")]
+    return sorted(found)
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Return the pictures of a folder and of those below it, sorted."""
+    return files(folder, SUFFIXES)
+
+
+def common_folder(paths: Iterable[Path]) -> Path:
+    """Return the deepest folder that holds all files."""
+    return Path(os.path.commonpath([path.parent for path in paths]))
+
+
+class ByName:
+    """Pictures by their names without suffix: below their folder first, alone where only one is called so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.found = folder, pictures(folder)
+        self.inside = {path.relative_to(folder).with_suffix("").as_posix(): path for path in self.found}
+        self.alone: dict[str, Path | None] = {}
+        for path in self.found:
+            self.alone[path.stem] = None if path.stem in self.alone else path
+
+    def of(self, *names: str) -> Path | None:
+        """Return the picture of the first of some names that one has; None where none has."""
+        for name in filter(None, names):
+            found = self.inside.get(name) or self.alone.get(name.rpartition("/")[2])
+            if found is not None:
+                return found
+        return None

@@ -1,0 +1,97 @@
+"""PASCAL VOC as people have it: a VOC folder with or without lists, its lists, or .xml files beside their pictures."""
+
+from pathlib import Path
+
+from pipeline.data.exclusions import shown
+from pipeline.data.voc import PARTS, SUFFIXES, find_folders, read_annotation, read_split
+from pipeline.errors import InputError
+from pipeline.markdown import plural
+from pipeline.own.pictures import ByName, files
+from pipeline.own.records import Records
+
+BOXES = "xyxy"
+LISTED = (("train", "val"), ("trainval", "test"), ("train", "test"))  # lists that are taken as the two parts
+
+
+def years(place: Path) -> list[Path]:
+    """Return the folders VOC<year> in a folder, or in its VOCdevkit."""
+    base = place / "VOCdevkit" if (place / "VOCdevkit").is_dir() else place
+    return sorted(path for path in base.glob("VOC*") if (path / PARTS[1]).is_dir())
+
+
+def is_list(place: Path) -> bool:
+    """Whether a text file lies where VOC keeps its lists."""
+    return (list_root(place) / PARTS[1]).is_dir()
+
+
+def list_root(place: Path) -> Path:
+    """Return the VOC folder that a list (ImageSets/Main/train.txt, or ImageSets/train.txt) belongs to."""
+    return place.parent.parent.parent if place.parent.name == "Main" else place.parent.parent
+
+
+def read(place: Path, images: Path | None) -> dict[str, Records]:
+    """Return the parts that a folder or a list names: both where its lists do, otherwise all as `train`.
+
+    Raises:
+        InputError: a file breaks VOC's form, or none is there.
+    """
+    if place.is_file():
+        return {"train": of_list(list_root(place), place.stem, images)}
+    if (place / PARTS[1]).is_dir() or years(place):
+        folder = one_folder(place)
+        lists = {path.stem for path in (folder / "ImageSets").rglob("*.txt")}
+        for pair in LISTED:
+            if lists.issuperset(pair):
+                return {part: of_list(folder, name, images) for part, name in zip(("train", "val"), pair, strict=True)}
+        inside = folder / PARTS[0] if (folder / PARTS[0]).is_dir() else images
+        return {"train": of_folder(folder / PARTS[1], inside)}
+    return {"train": of_folder(place, images)}
+
+
+def one_folder(place: Path) -> Path:
+    """Return the one VOC folder that is named. Raises InputError where there are several."""
+    found = years(place)
+    if not (place / PARTS[1]).is_dir() and len(found) > 1:
+        raise InputError(f"{place} holds {', '.join(path.name for path in found)}; name one of them, or its lists.")
+    return find_folders(place)[1][0] if (place / PARTS[0]).is_dir() or found else place
+
+
+def of_list(folder: Path, name: str, images: Path | None) -> Records:
+    """Return the images of a list of a VOC folder."""
+    stems, _ = read_split(folder, name)
+    root = folder / PARTS[0] if (folder / PARTS[0]).is_dir() or images is None else images
+    return collected([(stem, folder / PARTS[1] / f"{stem}.xml") for stem in stems], ByName(root))
+
+
+def of_folder(folder: Path, images: Path | None) -> Records:
+    """Return the images of all annotations in a folder; the pictures lie in another or beside them."""
+    root = images or folder
+    annotations = [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in files(folder, [".xml"])]
+    if not annotations:
+        raise InputError(f"{folder} holds no .xml file; name the folder of the annotations.")
+    known = ByName(root)
+    found = collected(annotations, known)
+    used = {entry["file_name"] for entry in found.images}
+    bare = [path for path in known.found if path.relative_to(root).as_posix() not in used]
+    if bare:
+        found.remarks.append(
+            f"warning: {plural(len(bare), 'picture')} without an annotation file left out, such as {bare[0].name}; "
+            "where they show no object, give them an annotation without <object>."
+        )
+    return found
+
+
+def collected(annotations: list[tuple[str, Path]], known: ByName) -> Records:
+    """Return the objects of annotation files, each with the picture of its name."""
+    found = Records(known.folder, [])
+    for stem, path in annotations:
+        size, declared, objects = read_annotation(str(path), path.as_posix())
+        picture = known.of(stem, Path(declared.strip().replace("\\", "/")).stem)
+        for one in objects:
+            x1, y1, x2, y2 = one["bbox"]
+            one["bbox"] = [x1 - 1, y1 - 1, x2, y2]  # 1-based with their last pixel, as half-open ones
+        found.add(picture or known.folder / f"{stem}{SUFFIXES[0]}", objects, size)
+    found.names = sorted({one["name"] for objects in found.objects for one in objects})
+    if not found.names:
+        raise InputError(f"{shown(str(annotations[0][1].parent))} has no object; name annotations with objects.")
+    return found

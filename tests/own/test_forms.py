@@ -1,0 +1,257 @@
+"""One data set as COCO, VOC and YOLO have it is read alike, and what breaks a form is one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline import paths
+from pipeline.data.verify import Source, read_splits
+from pipeline.errors import InputError
+from pipeline.own.data import Folder, read_folder
+from pipeline.preset import Data
+
+WIDTH, HEIGHT, COUNT = 64, 48, 30
+NAMES = ("ant", "bee")
+XML = "<annotation><filename>{name}.jpg</filename>{size}{objects}</annotation>"
+OBJECT = """<object><name>{name}</name>
+<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox>
+</object>"""
+
+
+def boxes_of(number: int) -> list[tuple[int, int, int, int, int]]:
+    """Return class, left, top, width and height of an image's objects; every tenth image has none."""
+    return [] if number % 10 == 9 else [(number % 2, number, 4, 16, 8), (1, 8, 20, 12, 24)]
+
+
+WANTED = {
+    f"{number:02}": sorted(
+        (NAMES[kind], left, top, width, height) for kind, left, top, width, height in boxes_of(number)
+    )
+    for number in range(COUNT)
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Enter a project in whose folder `set` the data lies."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path / "set"
+
+
+def draw(folder: Path, numbers=range(COUNT)) -> None:
+    folder.mkdir(parents=True)
+    for number in numbers:
+        Image.new("L", (WIDTH, HEIGHT), 8 * number).save(folder / f"{number:02}.jpg")
+
+
+def write_yolo(folder: Path, numbers=range(COUNT), line="{kind} {x} {y} {w} {h}\n") -> None:
+    folder.mkdir(parents=True)
+    for number in numbers:
+        text = "".join(
+            line.format(
+                kind=kind,
+                x=(left + width / 2) / WIDTH,
+                y=(top + height / 2) / HEIGHT,
+                w=width / WIDTH,
+                h=height / HEIGHT,
+                left=left / WIDTH,
+                right=(left + width) / WIDTH,
+                top=top / HEIGHT,
+                bottom=(top + height) / HEIGHT,
+            )
+            for kind, left, top, width, height in boxes_of(number)
+        )
+        (folder / f"{number:02}.txt").write_text(text)
+
+
+def write_voc(folder: Path, numbers=range(COUNT), size: str = "") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        objects = "".join(
+            OBJECT.format(name=NAMES[kind], x1=left + 1, y1=top + 1, x2=left + width, y2=top + height)
+            for kind, left, top, width, height in boxes_of(number)
+        )
+        (folder / f"{number:02}.xml").write_text(XML.format(name=f"{number:02}", size=size, objects=objects))
+
+
+def seen(found: Folder) -> dict[str, list]:
+    """Return the objects of every image, as verification reads both parts."""
+    sources = {
+        part: Source(Path(one.annotations), Path(one.images))
+        for part, one in (("train", found.train), ("val", found.val))
+    }
+    splits, categories = read_splits(sources, Data("coco", **found.rules))
+    names = {one["id"]: one["name"] for one in categories}
+    objects = {}
+    for part in splits.values():
+        for image in part.coco["images"]:
+            objects[Path(image["file_name"]).stem] = sorted(
+                (names[one["category_id"]], *map(round, one["bbox"]))
+                for one in part.coco["annotations"]
+                if one["image_id"] == image["id"]
+            )
+    return objects
+
+
+def test_yolo_with_its_own_parts(place):
+    for part, numbers in (("train", range(24)), ("val", range(24, COUNT))):
+        draw(place / "images" / part, numbers)
+        write_yolo(place / "labels" / part, numbers)
+    (place / "data.yaml").write_text("path: .\ntrain: images/train\nval: images/val\nnames: {0: ant, 1: bee}\n")
+    found = read_folder("own", "", str(place / "data.yaml"))
+    assert seen(found) == WANTED
+    assert (found.train_images, found.val_images, found.remarks) == (24, 6, [])
+    assert seen(read_folder("own", str(place), str(place))) == WANTED  # the folder is as good as its data.yaml
+
+
+def test_yolo_as_roboflow_exports_it(place):
+    for part, numbers in (("train", range(24)), ("valid", range(24, COUNT))):
+        draw(place / part / "images", numbers)
+        write_yolo(place / part / "labels", numbers)
+    (place / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['ant', 'bee']\n")
+    assert seen(read_folder("own", "", str(place / "data.yaml"))) == WANTED
+
+
+def test_yolo_polygons_are_boxes_too(place):
+    draw(place / "images")
+    write_yolo(place / "labels", line="{kind} {left} {top} {right} {top} {right} {bottom} {left} {bottom}\n")
+    (place / "labels/classes.txt").write_text("ant\nbee\n")
+    found = read_folder("own", str(place / "images"), str(place / "labels"))
+    assert seen(found) == WANTED
+    assert (found.train_images, found.val_images) == (24, 6)
+
+
+def test_yolo_lists_of_pictures(place):
+    draw(place / "images")
+    write_yolo(place / "labels")
+    (place / "train.txt").write_text("".join(f"./images/{number:02}.jpg\n" for number in range(24)))
+    (place / "val.txt").write_text("".join(f"images/{number:02}.jpg\r\n" for number in range(24, COUNT)))
+    (place / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [ant, bee]\n")
+    found = read_folder("own", "", str(place / "data.yaml"))
+    assert (seen(found), found.train_images) == (WANTED, 24)
+    assert seen(read_folder("own", "", str(place / "train.txt"), "", str(place / "val.txt"))) == WANTED
+
+
+def test_yolo_pictures_without_labels_are_counted(place):
+    draw(place / "images")
+    write_yolo(place / "labels", range(25))
+    (place / "labels/00.txt").write_text((place / "labels/00.txt").read_text() * 2)
+    (place / "labels/other.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (place / "data.yaml").write_text("train: images\nval: images\nnames: [ant, bee]\n")
+    found = read_folder("own", "", str(place / "data.yaml"))
+    assert seen(found) == {name: objects if int(name) < 25 else [] for name, objects in WANTED.items()}
+    assert [remark.partition(":")[2].strip() for remark in found.remarks[:4]] == [
+        "warning: 5 pictures of 30 without a label file, such as 25.jpg: taken as pictures without objects.",
+        "2 lines that repeat another of the same file left out.",
+        "1 label file of no picture here, such as other.txt.",
+        f"{place}/data.yaml names the same pictures to train and to validate on; they are split.",
+    ]
+
+
+@pytest.mark.parametrize("lists", [(), ("train", "val"), ("trainval", "test")])
+def test_voc_folders(place, lists):
+    draw(place / "JPEGImages")
+    write_voc(place / "Annotations", size=f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>")
+    for name, numbers in zip(lists, (range(24), range(24, COUNT)), strict=False):
+        (place / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
+        (place / f"ImageSets/Main/{name}.txt").write_text("".join(f"{number:02}\n" for number in numbers))
+    found = read_folder("own", "", str(place))
+    assert seen(found) == WANTED
+    assert (found.train_images, found.val_images, len(found.remarks)) == (24, 6, 0 if lists else 1)
+    if lists:
+        two = [str(place / f"ImageSets/Main/{name}.txt") for name in lists]
+        assert seen(read_folder("own", "", two[0], None, two[1])) == WANTED
+
+
+def test_voc_files_beside_their_pictures(place):
+    draw(place / "train")
+    write_voc(place / "train", range(29))
+    found = read_folder("own", str(place / "train"), str(place / "train"))
+    wanted = {name: objects for name, objects in WANTED.items() if name != "29"}
+    assert seen(found) == wanted
+    assert found.remarks[0].startswith("train: warning: 1 picture without an annotation file left out, such as 29.jpg;")
+    for path in (place / "train").glob("2[4-9].*"):
+        (place / "val").mkdir(exist_ok=True)
+        path.rename(place / "val" / path.name)
+    two = read_folder("own", str(place / "train"), str(place / "train"), str(place / "val"), str(place / "val"))
+    assert (seen(two), two.val_images) == (wanted, 5)
+
+
+def test_difficult_objects_are_ignored_ones(place):
+    draw(place / "JPEGImages")
+    write_voc(place / "Annotations")
+    path = place / "Annotations/01.xml"
+    path.write_text(path.read_text().replace("</name>", "</name><difficult>1</difficult>", 1))
+    found = read_folder("own", "", str(place))
+    entries = [json.loads(Path(part.annotations).read_text()) for part in (found.train, found.val)]
+    assert sum(one["iscrowd"] for part in entries for one in part["annotations"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"labels/03.txt": "2 0.5 0.5 0.1 0.1\n"},
+            "labels/03.txt line 1 has class 2, but the names are of the classes 0 to 1",
+        ),
+        (
+            {"labels/03.txt": "\n0,0.5,0.5,0.1,0.1\n"},
+            "labels/03.txt line 2 reads '0,0.5,0.5,0.1,0.1', but a line is numbers",
+        ),
+        ({"labels/03.txt": "0 0.5 0.5 0.1 0.1 0.9\n"}, "labels/03.txt line 1 has 5 numbers behind the class"),
+        ({"labels/03.txt": "0 nan 0.5 0.1 0.1\n"}, "labels/03.txt line 1 holds a number that is not finite"),
+        ({"data.yaml": "train: images\n"}, "data.yaml must have `names`"),
+        ({"data.yaml": "train: pictures\nnames: [ant, bee]\n"}, "data.yaml has train: pictures, but"),
+        ({"data.yaml": "names: [ant, bee]\n"}, "data.yaml names no `train` pictures"),
+        ({"data.yaml": "train: images\nnames: [ant, ant]\n"}, "data.yaml names class 'ant' twice"),
+        (
+            {"data.yaml": "train: images\nnames: {1: ant, 2: bee}\n"},
+            "data.yaml has names for [1, 2], but classes count 0",
+        ),
+    ],
+)
+def test_complaints_of_yolo(place, change, sentence):
+    draw(place / "images")
+    write_yolo(place / "labels")
+    (place / "data.yaml").write_text("train: images\nnames: [ant, bee]\n")
+    for name, text in change.items():
+        (place / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_folder("own", "", str(place / "data.yaml"))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_boxes_in_pixels_are_no_yolo(place):
+    draw(place / "images")
+    write_yolo(place / "labels", line="{kind} 20 2{kind} 10 10\n")
+    (place / "data.yaml").write_text("train: images\nnames: [ant, bee]\n")
+    with pytest.raises(InputError, match=r"of .* boxes do not fit .* as shares of the picture .*boxes: cxcywh"):
+        read_folder("own", "", str(place / "data.yaml"))
+    found = read_folder("own", "", str(place / "data.yaml"), keys="boxes=cxcywh")
+    assert seen(found)["00"] == [("ant", 15, 15, 10, 10), ("bee", 15, 16, 10, 10)]
+
+
+def test_folders_of_no_known_form(place):
+    draw(place)
+    with pytest.raises(InputError, match="; name an instances JSON, a data"):
+        read_folder("own", str(place), str(place))
+    (place / "all.json").write_text("{}")
+    with pytest.raises(InputError, match=r"name the file .*all\.json"):
+        read_folder("own", str(place), str(place))
+
+
+def test_labels_without_pictures_or_names(place):
+    draw(place / "images")
+    (place / "labels").mkdir()
+    (place / "labels/99.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(InputError, match=r"write the names of the classes there, one a line, as classes\.txt"):
+        read_folder("own", str(place / "images"), str(place / "labels"))
+    (place / "classes.txt").write_text("ant\n")
+    with pytest.raises(InputError, match="none of 30 pictures has a label file"):
+        read_folder("own", str(place / "images"), str(place / "labels"))
+    with pytest.raises(InputError, match="name the folder of their pictures as IMAGES"):
+        read_folder("own", "", str(place / "labels"))
