@@ -10,6 +10,7 @@ from pipeline.own.pictures import ByName, files
 from pipeline.own.records import Records
 
 BOXES = "xyxy"
+PARTED = ("train", "val")
 LISTED = (("train", "val"), ("trainval", "test"), ("train", "test"))  # lists that are taken as the two parts
 
 
@@ -42,7 +43,10 @@ def read(place: Path, images: Path | None) -> dict[str, Records]:
         lists = {path.stem for path in (folder / "ImageSets").rglob("*.txt")}
         for pair in LISTED:
             if lists.issuperset(pair):
-                return {part: of_list(folder, name, images) for part, name in zip(("train", "val"), pair, strict=True)}
+                found = {part: of_list(folder, name, images) for part, name in zip(PARTED, pair, strict=True)}
+                if rest := sorted(lists.difference(pair)):
+                    found["train"].remarks.append(f"{pair[0]} and {pair[1]} are read; not so: {', '.join(rest[:10])}.")
+                return found
         inside = folder / PARTS[0] if (folder / PARTS[0]).is_dir() else images
         return {"train": of_folder(folder / PARTS[1], inside)}
     return {"train": of_folder(place, images)}
