@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline import code_digest, config, paths
 from pipeline.errors import InputError
-from pipeline.graph import declared, doors, locks, missing, one_build, stand_ins
+from pipeline.graph import declared, doors, locks, missing, one_build, spent, stand_ins
 from pipeline.graph.disk import full_disk
 from pipeline.graph.exits import BuildError
 from pipeline.graph.job import EVENTS
@@ -140,6 +140,10 @@ def run_snakemake(
     environment = doors.environment(**{EVENTS: str(events)})
     known, preset = declared.stages(), config.load_preset(config.active_preset())
     at_once = cores if preset.threads == 1 else 1  # else one training has all processors, or the GPU
+
+    def note() -> None:
+        spent.add(progress.take_ended(), known, preset.name, 1 if preset.threads == 1 else cores)
+
     progress = Progress(say, events, work_of((known[name] for name in coming), preset.name), at_once)
     with open(log, "w", encoding="utf-8") as output:
         process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -147,11 +151,14 @@ def run_snakemake(
         while process.poll() is None:
             if progress.follow():
                 locks.keep()
+                note()
             time.sleep(0.1)
-        progress.follow()
     except BaseException:  # Ctrl-C, or what this prints cannot be written: nothing goes on alone
         one_build.end_own()  # but DVC finishes what it writes
         raise
+    finally:
+        progress.follow()
+        note()
     if process.returncode:
         ends = [tail(paths.ROOT / said, ENDING) for said in progress.unfinished.values()]
         if said := full_disk(*ends, tail(log, ENDING)):

@@ -43,6 +43,7 @@ class Progress:
         self.work = dict(coming)
         self.begun: dict[str, float] = {}  # when the stages began that run now
         self.ran: list[tuple[float, float]] = []  # work and seconds of those that ran
+        self.ended: list[Mapping[str, Any]] = []  # events of stages that ended, well or not, since they were taken last
         self.start, self.read, self.done, self.busy = clock(), 0, 0, False
         self.unfinished: dict[str, Path] = {}  # stage: log
 
@@ -68,6 +69,7 @@ class Progress:
                 self.say(f"  started  {title(log)}   (its progress: {log})")
             return
         self.begun.pop(stage, None)
+        self.ended.append(event)
         if event["exit"] == 0:
             self.unfinished.pop(stage, None)
             self.done += 1
@@ -77,6 +79,11 @@ class Progress:
             how = "" if event["ran"] else "   restored from the cache"
             self.say(f"  [{self.minutes()}] {title(log)}   {duration(event['seconds'])}{how}")
             self.look_around()
+
+    def take_ended(self) -> list[Mapping[str, Any]]:
+        """Return the events of stages that ended since the last call."""
+        ended, self.ended = self.ended, []
+        return ended
 
     def minutes(self) -> str:
         """Return `12 min done, about 42 min left`; without the latter where nothing long has ended yet."""

@@ -62,6 +62,8 @@ def catalogue_page(results: Results) -> str:
     text += f"{md.plural(len(entries), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
     text += f"**{decided} of {compared}** compared rows decided. A row stands in several tables where the paper prints "
     text += "it in several. [Back](README.md).\n"
+    if paths.index(results.name).with_name("hours.md").is_file():
+        text += "\n[Core-hours](hours.md) of the trainings and tests behind these results, by experiment.\n"
     if results.judges:
         tables = {entry.table.id: read_table(results.name, entry.table.id) for entry in entries}
         text += f"\n## All comparisons together\n\n{scorecard_section(tables)}"

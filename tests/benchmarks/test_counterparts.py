@@ -13,9 +13,9 @@ from pipeline.benchmarks.cases import forward_call, random_input, train_call
 from pipeline.benchmarks.counterparts import PAPER, MaskedPSConv2d, layers, sizes
 from pipeline.benchmarks.layers import all_cases, explain, main, parser
 from pipeline.benchmarks.marks import MISSED
-from pipeline.benchmarks.timing.machine import cpu_model
 from pipeline.benchmarks.timing.memory import allocations, highest, peak_bytes
 from pipeline.layers import PSConv2d
+from pipeline.processor import cpu_model
 
 TINY = {"channels": 8, "pixels": 6, "batch": 2}
 

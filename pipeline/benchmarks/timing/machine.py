@@ -2,10 +2,11 @@
 
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from pipeline.processor import cpu_model
 
 
 def describe(device: str) -> dict[str, Any]:
@@ -30,10 +31,3 @@ def describe(device: str) -> dict[str, Any]:
             "tf32": torch.backends.cudnn.allow_tf32,
         }
     return found
-
-
-def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the processor's name from Linux or, on other systems, from Python."""
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
