@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import config
+from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.evaluation.intervals import t_quantile
 from pipeline.graph import workspace
@@ -28,19 +28,36 @@ def compare(options: argparse.Namespace) -> None:
         raise InputError(f"SEEDS is {options.seeds}, but every method is trained at least once; 3 or more can tell.")
     if options.hours is not None and options.hours <= 0:
         raise InputError(f"HOURS is {options.hours:g}, but must be above 0; leave it out to train every method.")
-    chosen = chosen_kinds(options.methods)
+    published = options.init == "torchvision"
+    methods = startable(options.methods) if published else options.methods
+    chosen = chosen_kinds(methods)
     own_data.load_size(options.size)  # a wrong word should not wait for the folder to be read
     say(f"1/5 Checking {options.annotations} and every image")
     places = (options.images, options.annotations, options.val_images, options.val_annotations)
     folder = own_data.read_folder(options.name, *map(absolute, places), options.data)
-    path = own_data.write_preset(options.name, options.size, folder, options.seeds)
+    path = own_data.write_preset(options.name, options.size, folder, options.seeds, published)
     for remark in [*at_most(options.seeds, len([kind for kind in chosen if kind.baseline])), *folder.remarks]:
         say(f"  {remark}")
     say(f"  {folder.train_images:,} images to train on, {folder.val_images:,} to validate on: {config.relative(path)}")
-    words = ["--cores", str(options.cores)] + (["--methods", options.methods] if options.methods else [])
+    if published:
+        say("  All networks start from ImageNet's weights of torchvision; PSConv is left out, whose kernels have none.")
+    words = ["--cores", str(options.cores)] + (["--methods", methods] if methods else [])
     words += [] if options.hours is None else ["--hours", str(options.hours)]
     words += [f"--{name.replace('_', '-')}" for name in ("only_budget", "no_budget") if getattr(options, name)]
     workspace.become(options.name, "pipeline.own.run", words)
+
+
+def startable(methods: str) -> str:
+    """Return the methods that can start from published weights: all but PSConv.
+
+    Raises:
+        InputError: METHODS names PSConv.
+    """
+    if any(kind.paper == "psconv" for kind in chosen_kinds(methods)) and methods:
+        raise InputError(
+            f"METHODS={methods} names psconv, but no weights of its kernels are published; leave psconv or INIT out."
+        )
+    return methods or ",".join(paper for paper in paths.PAPERS if paper != "psconv")
 
 
 def absolute(place: str | None) -> str | None:
@@ -78,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--size", default="mini", help="mini, small, full, or a file like those in workflow/sizes")
     found.add_argument("--name", default="compare", help="of the preset and of the folder below build/")
     found.add_argument("--seeds", type=int, default=ENOUGH, help="trainings of every method and baseline (default: 3)")
+    found.add_argument(
+        "--init",
+        default="pretrain",
+        choices=("pretrain", "torchvision"),
+        help="start from a pre-training on crops of your objects (default), or from ImageNet's weights",
+    )
     extend(found)
     return found
 

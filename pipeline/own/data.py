@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 
 from pipeline import config, paths
 from pipeline.data.names import locate, relative
@@ -218,14 +219,20 @@ def check_name(name: str) -> Path:
     return path
 
 
-def write_preset(name: str, size: str, folder: Folder, blocks: int = 3) -> Path:
+def write_preset(name: str, size: str, folder: Folder, blocks: int = 3, published: bool = False) -> Path:
     """Write a folder's preset at a size, with so many trainings of everything, and return its path.
+
+    With `published` weights to start from, networks are as wide and deep as those; the size sets all else.
 
     Raises:
         InputError: a bad name, or another's preset.
     """
     path = check_name(name)
     found = load_size(size)
+    if published:
+        plain = ModelSize()
+        whole = {key: getattr(plain, key) for key in ("width", "depth", "fpn_channels", "head_channels")}
+        found = replace(found, init_source="torchvision", model=replace(found.model, **whole))
     content = msgspec.to_builtins(found)
     given = {key: value for key, value in content.items() if key not in ("epochs", "least_steps", "model", "training")}
     training = without_defaults(found.training)

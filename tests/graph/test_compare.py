@@ -59,6 +59,14 @@ def test_options_go_on_to_the_build(project, capsys):
     assert "warning" not in capsys.readouterr().out
 
 
+def test_published_weights_leave_psconv_out(project, capsys):
+    assert compare.main(words=[*WORDS, "--init", "torchvision"]) == 0
+    assert project[0][2] == ["--cores", "2", "--methods", "pod,dst,msfm,snip"]
+    preset = config.load_preset("own")
+    assert (preset.init_source, preset.model.width, preset.factor) == ("torchvision", 1.0, 0.1)
+    assert "PSConv is left out" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("seeds", "said"), [("1", "no difference can be told"), ("2", "1.3 times as large as with 3")])
 def test_few_seeds_warn_before_anything_trains(project, capsys, seeds, said):
     assert compare.main(words=[*WORDS, "--seeds", seeds]) == 0
@@ -76,6 +84,10 @@ def test_few_seeds_warn_before_anything_trains(project, capsys, seeds, said):
         ([*WORDS, "--images", "nowhere"], "nowhere is no folder"),
         ([*WORDS, "--methods", "dst,psconf"], "METHODS has 'psconf'; did you mean 'psconv'?"),
         ([*WORDS, "--hours", "0"], "HOURS is 0, but must be above 0"),
+        (
+            [*WORDS, "--init", "torchvision", "--methods", "dst,psconv"],
+            "names psconv, but no weights",
+        ),
     ],
 )
 def test_complaints_come_before_anything_is_changed(project, capsys, words, sentence):

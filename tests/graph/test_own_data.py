@@ -12,6 +12,7 @@ from PIL import Image
 from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.own.data import Part, load_size, pixel_factor, read_folder, write_preset
+from pipeline.preset import ModelSize
 
 ROOT = paths.ROOT
 
@@ -175,6 +176,17 @@ def test_sizes_make_presets(folder, size):
     if size == "small":  # epochs become steps of these images
         write_preset("own", size, found._replace(train_images=10_000))
         assert config.load_preset("own").training.steps == round(36 * 10_000 / 8)
+
+
+@pytest.mark.parametrize("size", ["mini", "small", "full"])
+def test_published_weights_need_networks_of_their_size(folder, size):
+    write_preset("own", size, read_folder("own", "photos", written(content())), published=True)
+    own, plain = config.load_preset("own"), ModelSize()
+    assert own.init_source == "torchvision"
+    assert [own.model.planes(stage) for stage in range(2, 6)] == [64, 128, 256, 512]
+    assert [own.model.blocks(count) for count in (3, 4, 6, 23)] == [3, 4, 6, 23]
+    assert (own.model.fpn_channels, own.model.head_channels) == (plain.fpn_channels, plain.head_channels)
+    assert own.factor == load_size(size).factor  # the size still says how large pictures are
 
 
 def test_mini_is_the_mini_preset(folder):
