@@ -16,6 +16,7 @@ from pipeline.own.advice import Offer, advise, points, times, top, untold
 from pipeline.own.cells import level_text, too_few
 from pipeline.own.classes_section import classes_section, confusion_section
 from pipeline.own.detectors import LEAST, ClassResults, Detector, best_first, cost_of, kinds, order_of, trained
+from pipeline.own.snip_ranges import NOTES
 from pipeline.own.take_home import take_home
 from pipeline.own.visible import more_section, visible_sentence
 from pipeline.own.warnings import proposed_threshold, warnings
@@ -196,16 +197,21 @@ def about(results: ClassResults, found: Sequence[Detector]) -> list[str]:
 
 
 def snip_sentence(results: ClassResults, found: Sequence[Detector]) -> list[str]:
-    """Return what share of the objects each of SNIP's valid ranges holds, which are not fitted to the data."""
+    """Return what share of the objects each of SNIP's valid ranges holds, and whether they are fitted to the data."""
     for one in found:
         loaded = load_experiment(one.kind.experiment)
         shares = (results.training(one.kind.experiment) or {}).get("valid_objects")
         if loaded.method.snip and shares:
             parts = [f"{md.percent(share, 0)} % at {side}" for side, share in shares.items()]
+            held = f"in training they held {md.listing(parts)}. The ranges of its test were searched on other pictures."
+            if loaded.notes.row == NOTES["row"]:
+                return [
+                    "SNIP's resolutions are its paper's; its valid ranges end where as large a share of this data's "
+                    f"objects is smaller as of COCO's below the paper's ends; {held}"
+                ]
             return [
                 "SNIP's resolutions and valid ranges are its paper's, scaled by the pictures' size and not fitted to "
-                f"this data's objects; in training they held {md.listing(parts)}. The ranges of its test were "
-                "searched on other pictures."
+                f"this data's objects; {held}"
             ]
     return []
 

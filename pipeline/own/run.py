@@ -18,6 +18,7 @@ from pipeline.graph import doors
 from pipeline.graph.build import build, say
 from pipeline.graph.exits import BuildError, exit_code
 from pipeline.graph.one_build import FROM
+from pipeline.own import snip_ranges
 from pipeline.own.cells import level_text
 from pipeline.own.detectors import DST, PLAIN, PROPOSED, ClassResults, Kind, best_first, kinds, trained
 from pipeline.own.graph import add_proposed, chosen_kinds, group_of, narrow, stage_of, threshold_read
@@ -38,6 +39,8 @@ def run(options: argparse.Namespace) -> None:
     say(f"  {shown(paths.data_page(preset))} says what was left out, and why")
     chosen = chosen_kinds(options.methods)
     narrow(chosen)
+    if any(kind.experiment == snip_ranges.EXPERIMENT for kind in chosen):
+        say(f"  {snip_ranges.fit_ranges(preset)}")
     order = list(dict.fromkeys(map(group_of, chosen)))
     if not options.no_budget or options.hours is not None:
         say("3/5 What it will cost")

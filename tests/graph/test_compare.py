@@ -130,6 +130,7 @@ def place(tmp_path, monkeypatch):
         found = {name: cost.get(known[name].name.partition("@")[0], 1.0) for name in needed}
         write_json(options["json"], {"side_by_side": 2, "seconds": found})
 
+    monkeypatch.setattr(run.snip_ranges, "fit_ranges", lambda preset: f"ranges of {preset}")  # needs verified data
     monkeypatch.setattr(run, "build", build)
     monkeypatch.setattr(run, "run_module", run_module)
     monkeypatch.setattr(run.doors, "dvc", lambda *words: done.append(("dvc", *words)))
@@ -153,6 +154,7 @@ def test_the_plain_detector_is_first_and_stands_on_screen(place, capsys):
     said = capsys.readouterr().out
     assert said.index("The plain detector: AP 26.6") < said.index("plain 26.6") < said.index("## Advice")
     assert "By class: ball 26.6, clock 26.6" in said
+    assert said.index("ranges of mini") < said.index("The plain detector")
     assert f"Its mistakes: {PLAIN}.png" in said
     assert "## Every detector" not in said
     assert said.rstrip().splitlines()[-2].startswith("All of it: reports/mini/compare.md")
