@@ -113,7 +113,7 @@ def test_equals_the_masked_sum(kernel, kwargs, batch, height, width, threads, fo
 )
 def test_bfloat16_equals_the_masked_sum(kernel, kwargs, batch, height, width, threads):
     if not kernel.knows(torch.bfloat16):
-        return  # a processor without AMX
+        return  # a processor without AMX and AVX512-BF16
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(convolution, "load", lambda: kernel)

@@ -1,6 +1,7 @@
-// AMX tiles of 16 rows of 64 bytes, and how bf16 values are brought into their order.
+// Tiles of 16 rows of 64 bytes, AMX's own where there is AMX, and how bf16 values are brought into their order.
 #pragma once
 #include <cstdint>
+#include <cstring>
 
 #include "transpose.h"
 
@@ -16,6 +17,21 @@ struct alignas(64) Config {
 
 // The compiler does not know that a tile reads memory: have all written before.
 inline void written() { __asm__ volatile("" ::: "memory"); }
+
+inline void release() {
+#ifdef __AMX_BF16__
+  _tile_release();
+#endif
+}
+
+#ifndef __AMX_BF16__
+// Add to each sum the products of two neighbouring values on the left, the same for all lanes, and two of each lane.
+inline __m512 dot(__m512 sum, const Half* left, __m512bh right) {
+  int32_t both;
+  std::memcpy(&both, left, sizeof(both));
+  return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(both), right);
+}
+#endif
 
 // Return 16 values of this pixel and of the next one, `step` further, in turns.
 inline __m512i side_by_side(const Half* pixel, int64_t step) {

@@ -1,8 +1,8 @@
-// The same walk as walk.cpp in bf16 with AMX: tiles of 16 pixels by 16 outputs, sums in fp32. Weights are packed with
-// neighbouring source channels in pairs: [units, D / 2, LANES, 2].
+// The same walk as walk.cpp in bf16, with AMX or else AVX512-BF16: tiles of 16 pixels by 16 outputs, sums in fp32.
+// Weights are packed with neighbouring source channels in pairs: [units, D / 2, LANES, 2].
 #include "planes.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#ifdef __AVX512BF16__
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -10,6 +10,7 @@
 
 constexpr int64_t BAND = 500000;  // values of a band
 
+#ifdef __AMX_BF16__
 // Tiles 0 to 3: sums of (row of pixels, unit). 4 and 5: pixels of two rows. 6 and 7: weights of two units.
 template <int D>
 static void configure(int pixels) {
@@ -23,7 +24,7 @@ static void configure(int pixels) {
 
 template <int D>
 static void compute_tile(const Planes<Half, D>& planes, const Band<Half>& band, const std::vector<Visit>& visits,
-                         const Half* weights, int64_t row, int64_t column, float* sums) {
+                         const Half* weights, int64_t row, int64_t column, int64_t, float* sums) {
   alignas(64) static const Half zeros[TILE * D] = {};
   _tile_zero(0);
   _tile_zero(1);
@@ -54,6 +55,62 @@ static void compute_tile(const Planes<Half, D>& planes, const Band<Half>& band, 
   _tile_stored(3, sums + 3 * TILE * LANES, 4 * LANES);
 }
 
+#else
+// Sums of a block of pixels stay in registers over all visits: up to 16 of them, 2 weights and a pair of channels.
+template <int D, int ROWS>
+static void compute_block(const Planes<Half, D>& planes, const Band<Half>& band, const std::vector<Visit>& visits,
+                          const Half* weights, int64_t row, int64_t column, float* sums) {
+  __m512 sum[UNITS][ROWS];
+  for (auto& unit : sum)
+    for (auto& one : unit) one = _mm512_setzero_ps();
+  for (const Visit& visit : visits) {
+    const Half* x = planes.at(band, visit, row, column);
+    if (!x) continue;
+    const Half* w = weights + visit.weights;
+    const auto multiply = [&](auto first, auto count) {
+      for (int pair = 0; pair < D; pair += 2) {
+        __m512bh right[UNITS];
+        for (int u = 0; u < count; ++u) right[u] = (__m512bh)_mm512_load_si512(w + u * D * LANES + pair * LANES);
+        for (int p = 0; p < ROWS; ++p)
+          for (int u = 0; u < count; ++u) sum[first + u][p] = dot(sum[first + u][p], x + p * D + pair, right[u]);
+      }
+    };
+    using std::integral_constant;
+    if (visit.units == 3) multiply(integral_constant<int, 0>(), integral_constant<int, 2>());
+    else if (visit.units == 1) multiply(integral_constant<int, 0>(), integral_constant<int, 1>());
+    else multiply(integral_constant<int, 1>(), integral_constant<int, 1>());
+  }
+  for (int u = 0; u < UNITS; ++u)
+    for (int p = 0; p < ROWS; ++p) _mm512_store_ps(sums + (u * TILE + p) * LANES, sum[u][p]);
+}
+
+template <int D>
+static void configure(int) {}
+
+template <int D>
+static void compute_tile(const Planes<Half, D>& planes, const Band<Half>& band, const std::vector<Visit>& visits,
+                         const Half* weights, int64_t row, int64_t column, int64_t pixels, float* sums) {
+  const int64_t blocks = (pixels + 7) / 8;
+  for (int r = 0; r < 2; ++r)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t first = pixels * block / blocks;
+      float* to = sums + (r * UNITS * TILE + first) * LANES;
+      const auto run = [&](auto rows) { compute_block<D, rows>(planes, band, visits, weights, row + r, column + first, to); };
+      switch (pixels * (block + 1) / blocks - first) {
+        case 8: run(std::integral_constant<int, 8>()); break;
+        case 7: run(std::integral_constant<int, 7>()); break;
+        case 6: run(std::integral_constant<int, 6>()); break;
+        case 5: run(std::integral_constant<int, 5>()); break;
+        case 4: run(std::integral_constant<int, 4>()); break;
+        case 3: run(std::integral_constant<int, 3>()); break;
+        case 2: run(std::integral_constant<int, 2>()); break;
+        default: run(std::integral_constant<int, 1>());
+      }
+    }
+}
+
+#endif
+
 template <int D>
 static void compute_band(const Planes<Half, D>& planes, const Band<Half>& band, const Chunk& chunk, const Half* weights,
                          Half* y, const Map& map) {
@@ -69,7 +126,7 @@ static void compute_band(const Planes<Half, D>& planes, const Band<Half>& band, 
     for (int64_t row = band.first; row < rows; row += 2)
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t column = std::min(tile * pixels, columns - pixels);  // the last one may overlap
-        compute_tile<D>(planes, band, chunk.phases[phase], weights, row, column, sums);
+        compute_tile<D>(planes, band, chunk.phases[phase], weights, row, column, pixels, sums);
         for (int64_t r = row; r < std::min(row + 2, rows); ++r)
           for (int u = 0; u < chunk.count; ++u) {
             const float* from = sums + ((r - row) * UNITS + u) * TILE * LANES;
@@ -96,7 +153,7 @@ static void convolve(const Layer& layer, bool backward, const Half* x, const Hal
       for (const Chunk& chunk : walk.chunks)
         for (const auto& band : bands) compute_band<D>(planes, band, chunk, packed, y, map);
     });
-    _tile_release();
+    release();
   }
 }
 
@@ -105,8 +162,12 @@ static int depth(const Layer& layer, bool backward) { return (backward ? layer.h
 
 // Ask the system for AMX, which a process may use only then.
 PUBLIC int has_bf16() {
+#ifdef __AMX_BF16__
   constexpr long request = 0x1023, tiles = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, request, tiles) == 0;
+#else
+  return 1;
+#endif
 }
 
 PUBLIC void pack_bf16(const Layer* layer, int backward, const Half* weight, int64_t out, int64_t in, int64_t tap,

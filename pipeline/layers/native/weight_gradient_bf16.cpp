@@ -1,9 +1,9 @@
-// The weight's gradient in bf16 with AMX. A tile multiplies pairs of pixels: the output's gradient is transposed to
+// The weight's gradient in bf16, with AMX or else AVX512-BF16. A tile multiplies pairs of pixels: the output's gradient is transposed to
 // [channel, pixel], and the input is kept twice, with pixels (0, 1), (2, 3), ... and (1, 2), (3, 4), ... side by side,
 // because a tap may begin at an odd pixel. Sums are fp32 and stay in the tiles for a whole band.
 #include "planes.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#ifdef __AVX512BF16__
 #include <immintrin.h>
 
 #include "tiles.h"
@@ -88,6 +88,7 @@ struct Pairs {
   }
 };
 
+#ifdef __AMX_BF16__
 // Tiles 0 to 2: sums of three taps. 3: the output's gradient. 4 to 6: the input for each tap.
 static void configure(int step) {
   Config config;
@@ -130,6 +131,30 @@ static void add(const Pairs& pairs, const std::vector<Band<Half>>& bands, int64_
   if (count > 2) _tile_stored(2, to + 2 * tap, output * 4);
 }
 
+#else
+static void configure(int) {}
+
+// Sums of a tap stay in registers for all bands.
+static void add(const Pairs& pairs, const std::vector<Band<Half>>& bands, int64_t channel, const Visit* taps, int count,
+                float* to, int64_t tap, int64_t output) {
+  for (int t = 0; t < count; ++t, to += tap) {
+    __m512 sum[TILE];
+    for (int c = 0; c < TILE; ++c) sum[c] = _mm512_loadu_ps(to + c * output);
+    for (const Band<Half>& band : bands)
+      for (int64_t row = band.first; row < band.last; ++row) {
+        const Half* x = pairs.input(band, taps[t], row);
+        if (!x) continue;
+        const Half* grad = pairs.gradient(band, row) + channel * pairs.pixels;
+        for (int64_t pixel = 0; pixel < pairs.pixels; pixel += 2) {
+          const __m512bh right = (__m512bh)_mm512_loadu_si512(x + pixel / 2 * PAIR);
+          for (int c = 0; c < TILE; ++c) sum[c] = dot(sum[c], grad + c * pairs.pixels + pixel, right);
+        }
+      }
+    for (int c = 0; c < TILE; ++c) _mm512_storeu_ps(to + c * output, sum[c]);
+  }
+}
+#endif
+
 PUBLIC void weight_gradient_bf16(const Layer* layer, const Half* grad, const Half* x, float* result, int64_t images,
                                      int64_t height, int64_t width, int64_t out_height, int64_t out_width) {
   const Walk& walk = walk_of(*layer, false);
@@ -147,7 +172,7 @@ PUBLIC void weight_gradient_bf16(const Layer* layer, const Half* grad, const Hal
         for_taps(*layer, channel, TAPS, [&](const Visit* taps, int count, int64_t to, int64_t tap, int64_t output) {
           add(pairs, bands, channel, taps, count, result + to, tap, output);
         });
-      _tile_release();
+      release();
     }
   });
 }
