@@ -1,4 +1,4 @@
-"""The C++ kernel's functions, on tensors of the CPU: float32, and bfloat16 where the processor has AMX or AVX512-BF16."""
+"""The C++ kernel on tensors of the CPU: float32, and bfloat16 where the processor has AMX or AVX512-BF16."""
 
 from __future__ import annotations
 
