@@ -23,7 +23,11 @@ CATALOGUE = "data/published/experiments.yaml"  # every experiment of the papers,
 
 
 def write_catalogue(preset: str) -> None:
-    """Write `catalogue.md` of a preset."""
+    """Write `catalogue.md` of a preset, and the figure of all comparisons."""
+    from pipeline.reporting.figures.comparisons import draw_comparisons
+
+    names = [table.id for paper in paths.PAPERS for table in load_published(paper).tables]
+    draw_comparisons(preset, {name: read_table(preset, name) for name in names}, paths.figure(preset, "comparisons"))
     write_text(paths.catalogue(preset), catalogue_page(Results(preset)))
 
 
@@ -67,6 +71,8 @@ def catalogue_page(results: Results) -> str:
     if results.judges:
         tables = {entry.table.id: read_table(results.name, entry.table.id) for entry in entries}
         text += f"\n## All comparisons together\n\n{scorecard_section(tables)}"
+        text += "\n![Gains of all comparisons, published and ours](figures/comparisons.png)\n"
+        text += "\n[Data](figures/comparisons.csv).\n"
     for paper in paths.PAPERS:
         rows = [entry for entry in entries if entry.table.id.startswith(f"{paper}_")]
         text += f"\n## {NAMES[paper]}\n\n{md.table(COLUMNS, rows)}"

@@ -56,7 +56,7 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
         ax.axvline(0, color="black", linewidth=0.9)
         for line in chosen:
             place = len(order) - order.index((line.evaluation, line.baseline))
-            _draw_gain(ax, line, place)
+            draw_gain(ax, line, place)
         ax.set_title(f"AP of {title}")
         ax.set_xlabel("gain over baseline (AP points)")
         ax.set_ylim(0.4, len(order) + 0.6)
@@ -78,7 +78,8 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
     plotting.save(drawn, path, fields, [{key: line.text[key] for key in fields} for line in lines])
 
 
-def _draw_gain(ax: plotting.Axes, line: Line, place: float) -> None:
+def draw_gain(ax: plotting.Axes, line: Line, place: float) -> None:
+    """Draw one comparison at a height: its gain with the interval, and the published one a little below."""
     if line.published_gain is not None:
         style = {"marker": "D", "markersize": 5, "color": "white", "markeredgecolor": "black"}
         ax.plot(line.published_gain, place - 0.28, **style)
