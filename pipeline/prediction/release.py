@@ -1,8 +1,9 @@
 """A finished detector as one folder for people without this project's data and results: weights, config, model card.
 
 `model.safetensors` are the weights of the experiment's first block; `config.json` holds all that builds the network and
-runs its tests, and the classes; `README.md` is a model card in the form of Hugging Face's hub; `backbone.onnx` is there
-where the graph exported it. `pipeline.prediction.released.load` reads the folder.
+runs its tests, and the classes; `README.md` is a model card in the form of Hugging Face's hub; `detector.onnx` is the
+whole detector (`pipeline.prediction.whole`) and `backbone.onnx` is there where the graph exported it.
+`pipeline.prediction.released.load` reads the folder.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -21,39 +23,49 @@ from pipeline.data.pixels import LEVELS
 from pipeline.errors import InputError
 from pipeline.files import found_json, replacing, write_json, write_text
 from pipeline.options import Notes
+from pipeline.prediction.onnx_card import onnx_section
 from pipeline.preset import Data
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights, save_weights
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+WEIGHTS, CONFIG, CARD, ONNX = "model.safetensors", "config.json", "README.md", "detector.onnx"
 ALONE = ("classifier", "d_rfcn_rcn", "d_rfcn_rpn")  # find no objects alone
 THRESHOLDS_ARE = "the scores of the best F1 on the validation pictures at IoU 0.5, which flatters them a little"
 SHOWN = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
 
 
-def write_release(spec: Spec, folder: Path, thresholds: Mapping[str, Mapping[str, float]] | None = None) -> None:
+def write_release(
+    spec: Spec,
+    folder: Path,
+    thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    onnx: Mapping[str, Any] | None = None,
+) -> None:
     """Write the folder of a trained detector.
 
     Args:
         spec: the experiment.
         folder: is made where it does not exist.
         thresholds: by test and class the score to show detections from, of the best F1 on the validation pictures.
+        onnx: what `pipeline.prediction.whole.export_whole` returned for this folder; None where it was not asked.
 
     Raises:
         InputError: it was not trained, or finds no objects by itself.
     """
     preset, file = spec.preset.name, finished(spec)
     folder.mkdir(parents=True, exist_ok=True)
-    onnx = paths.onnx(preset, spec.name)
+    backbone = paths.onnx(preset, spec.name)
     save_weights(folder / WEIGHTS, *load_weights(file))
-    if onnx.is_file():
-        with replacing(folder / onnx.name) as temporary:
-            shutil.copyfile(onnx, temporary)
+    if backbone.is_file():
+        with replacing(folder / backbone.name) as temporary:
+            shutil.copyfile(backbone, temporary)
+    if not onnx or "left_out" in onnx:
+        (folder / ONNX).unlink(missing_ok=True)  # of an earlier export
     classes = load_manifest(spec.manifest).category_names
     content = {"experiment": spec.name, "classes": classes, "levels": levels_of(spec), "thresholds_are": THRESHOLDS_ARE}
     content |= {"thresholds": thresholds or {}, "spec": msgspec.to_builtins(bare(spec))}
+    content |= {"onnx": dict(onnx)} if onnx else {}
     write_json(folder / CONFIG, content)
-    write_text(folder / CARD, card(spec, classes, thresholds or {}))
+    write_text(folder / CARD, card(spec, classes, thresholds or {}, onnx))
 
 
 def finished(spec: Spec) -> Path:
@@ -83,7 +95,12 @@ def bare(spec: Spec) -> Spec:
     return replace(spec.of_block(1), preset=preset, experiment=replace(spec.experiment, notes=notes))
 
 
-def card(spec: Spec, classes: list[str], thresholds: Mapping[str, Mapping[str, float]]) -> str:
+def card(
+    spec: Spec,
+    classes: list[str],
+    thresholds: Mapping[str, Mapping[str, float]],
+    onnx: Mapping[str, Any] | None = None,
+) -> str:
     """Return the model card."""
     experiment, preset = spec.experiment, spec.preset
     head = {"license": "apache-2.0", "library_name": "scalewise", "pipeline_tag": "object-detection"}
@@ -103,7 +120,8 @@ def card(spec: Spec, classes: list[str], thresholds: Mapping[str, Mapping[str, f
     text += (
         "Or detect in a folder of pictures: `python -m pipeline.stages.detect --from this-folder --images FOLDER`.\n\n"
     )
-    text += f"{len(classes)} classes: {', '.join(classes)}.\n\n{suggestions(thresholds)}## Limits\n\n"
+    text += f"{len(classes)} classes: {', '.join(classes)}.\n\n{suggestions(thresholds)}"
+    text += f"{onnx_section(onnx, spec) if onnx else ''}## Limits\n\n"
     text += (
         "One training; another seed gives somewhat other numbers. It knows its training data's classes and styles.\n"
     )
