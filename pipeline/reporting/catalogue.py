@@ -61,7 +61,7 @@ def catalogue_page(results: Results) -> str:
     text = f"# All tables, preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
     text += f"{md.plural(len(entries), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
     text += f"**{decided} of {compared}** compared rows decided. A row stands in several tables where the paper prints "
-    text += "it in several. [Back](README.md).\n"
+    text += "it in several. [Back](README.md), [every result as one CSV](results.csv).\n"
     if results.judges:
         tables = {entry.table.id: read_table(results.name, entry.table.id) for entry in entries}
         text += f"\n## All comparisons together\n\n{scorecard_section(tables)}"
