@@ -9,6 +9,7 @@ ALLOWED = (
     "no small disk can be mounted here",
     "no CUDA device is at hand",
     r"no C\+\+ compiler is at hand",
+    "no Chromium is at hand",
     r"data/photographs/\w+ is not here: python -m pipeline\.stages\.fetch --preset \w+",
 )
 

@@ -1,4 +1,4 @@
-"""A run in which a test is skipped fails, unless it needs a GPU or photographs."""
+"""A run in which a test is skipped fails, unless it needs a GPU, a browser or photographs."""
 
 import os
 import subprocess

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline import code_digest, config, paths
 from pipeline.graph import declared, signing
+from pipeline.reporting import static_html
 
 START = "- **Out of date:** "
 README = Path("README.md")
@@ -56,7 +57,10 @@ def outdated(root: Path = paths.ROOT) -> dict[Path, str]:
         texts.pop(README, None)  # it quotes another preset's report
     wanted = line(root)
     found = {path: with_line(text, wanted, places[path]) for path, text in texts.items()}
-    return {path: text for path, text in found.items() if text != texts[path]}
+    changed = {path: text for path, text in found.items() if text != texts[path]}
+    if report in changed and (root / report).with_suffix(".html").is_file():
+        changed[report.with_suffix(".html")] = static_html.page(changed[report], root / report.parent)
+    return changed
 
 
 def with_line(text: str, wanted: str, before: str) -> str:

@@ -10,11 +10,12 @@ from pipeline.graph.progress import duration
 from pipeline.graph.repair import repair
 from pipeline.published.tables import load_published
 from pipeline.reporting.catalogue import write_catalogue
+from pipeline.reporting.results_csv import write_results
 from pipeline.reporting.tables import write_table
 
 
 def refresh() -> None:
-    """Write all published tables and the catalogue from the results there are; other rows read `not run`.
+    """Write all published tables, the catalogue and the CSV from the results there are; other rows read `not run`.
 
     A table whose inputs all exist is entered into DVC's lock as what its stage would have made of them. One that lacks
     some is not: DVC and Snakemake keep calling it out of date until its rows were run.
@@ -30,8 +31,9 @@ def refresh() -> None:
     for name in names:
         write_table(name, preset)
     write_catalogue(preset)
+    write_results(preset)
     known = declared.stages()
-    stages = [declared.one(name, known) for name in (*names, "catalogue")]
+    stages = [declared.one(name, known) for name in (*names, "catalogue", "results")]
     complete = [stage for stage in stages if there(stage.deps)]
     doors.dvc("commit", "--force", *(stage.address for stage in complete))
     waiting = [stage.address.rpartition(":")[2] for stage in stages if stage not in complete]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.analysis.loss_share import PAPER_THRESHOLD
-from pipeline.files import write_text
 from pipeline.own.advice import Offer, advise, points, times, top, untold
 from pipeline.own.cells import level_text, too_few
 from pipeline.own.classes_section import classes_section, confusion_section
@@ -21,6 +20,7 @@ from pipeline.own.take_home import take_home
 from pipeline.own.visible import more_section, visible_sentence
 from pipeline.own.warnings import proposed_threshold, warnings
 from pipeline.reporting.context import numbers_of, recipe_of
+from pipeline.reporting.static_html import write_both
 from pipeline.verdicts.results import activity, load_experiment
 
 SIZES = {"ap": "all objects", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
@@ -28,8 +28,8 @@ SHOWN = "## Every detector"  # the page up to here is printed at the end
 
 
 def write_comparison(preset: str) -> None:
-    """Write `paths.compared` of a preset."""
-    write_text(paths.compared(preset), compare_page(ClassResults(preset)))
+    """Write `paths.compared` of a preset, and the same as HTML beside it."""
+    write_both(paths.compared(preset), compare_page(ClassResults(preset)))
 
 
 def compare_page(results: ClassResults) -> str:
@@ -192,7 +192,8 @@ def about(results: ClassResults, found: Sequence[Detector]) -> list[str]:
         *threshold_sentence(results),
         *recipe_of(results),
         "Every method is trained by its own paper's recipe; plain detectors by each of these.",
-        "[What was read, left out and why](data.md).",
+        "[What was read, left out and why](data.md). [This page as one HTML file](compare.html): tables that sort, no "
+        "server, one file to mail.",
     ]
 
 

@@ -71,7 +71,11 @@ def run(options: argparse.Namespace) -> None:
     say("5/5 Comparing")
     build(["compare"], options.cores)
     page = paths.compared(preset)
-    say("\n" + read_text(paths.ROOT / page).partition(SHOWN)[0].rstrip() + f"\n\nAll of it: {shown(page)}")
+    say(
+        "\n"
+        + read_text(paths.ROOT / page).partition(SHOWN)[0].rstrip()
+        + f"\n\nAll of it: {shown(page)}; with tables that sort, for a browser: {shown(page.with_suffix('.html'))}"
+    )
     for path in drawn(preset, best_first(trained(ClassResults(preset)))[0].kind.evaluation):
         say(f"Its mistakes: {shown(path)}")
 

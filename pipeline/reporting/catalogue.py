@@ -65,7 +65,7 @@ def catalogue_page(results: Results) -> str:
     text = f"# All tables, preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
     text += f"{md.plural(len(entries), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
     text += f"**{decided} of {compared}** compared rows decided. A row stands in several tables where the paper prints "
-    text += "it in several. [Back](README.md).\n"
+    text += "it in several. [Back](README.md), [every result as one CSV](results.csv).\n"
     if paths.index(results.name).with_name("hours.md").is_file():
         text += "\n[Core-hours](hours.md) of the trainings and tests behind these results, by experiment.\n"
     if results.judges:

@@ -21,6 +21,7 @@ def front_page(results: Results) -> str:
     text += "- [The answer](index.md): which method helps small objects here, and can one tell?\n"
     text += "- [How far the evidence carries](evidence.md): what could be told from nothing, and running it again\n"
     text += "- [All tables](catalogue.md): every table that the papers print, published beside ours\n"
+    text += "- [Every result as one CSV](results.csv): a row for each evaluation and training, to load\n"
     text += "- [Claims](claims.md): what the papers claim, what holds here, and what cannot be told\n"
     text += "- [Methods side by side](methods.md): by object size, cost and latency, and combinations no paper tried\n"
     text += "- [Figures of the papers](paper_figures/README.md), drawn from these results\n"

@@ -6,12 +6,13 @@ from typing import Any
 
 from pipeline import markdown as md
 from pipeline import paths
-from pipeline.files import found_json, write_text
+from pipeline.files import found_json
 from pipeline.preset import Preset
 from pipeline.published.papers import NAMES, PAIRS
 from pipeline.reporting.context import comparability, data_of, judged, numbers_of, shared_trainings
 from pipeline.reporting.scorecard_section import scorecard_section, scorecard_sentence
 from pipeline.reporting.sources import table_address
+from pipeline.reporting.static_html import write_both
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word
@@ -25,16 +26,20 @@ WHOLE = """\
 - [How far the evidence carries](evidence.md): what could be told from nothing, and running it again
 - [Which detector to take](compare.md): every detector by AP and cost, and advice
 - [All tables](catalogue.md): each published row beside ours, with its experiment, command and cost
+- [Every result as one CSV](results.csv): a row for each evaluation and training, to load
 - [Claims](claims.md), [methods side by side](methods.md), [the papers' figures](paper_figures/README.md) and
   [model cards](cards/README.md): from the whole catalogue, `dvc repro`
 - [What was looked at besides AP](README.md), and the front page of the whole report
 """
-LATER = "- `dvc repro` adds `catalogue.md`, `claims.md`, `methods.md`, `paper_figures` and `cards`: all experiments\n"
+LATER = """\
+- `dvc repro` adds `catalogue.md`, `results.csv`, `claims.md`, `methods.md`, `paper_figures` and `cards`: of all
+  experiments
+"""
 
 
 def write_index(preset: str) -> None:
-    """Write `index.md` of a preset."""
-    write_text(paths.index(preset), index_page(Results(preset)))
+    """Write `index.md` of a preset, and the same as `index.html`."""
+    write_both(paths.index(preset), index_page(Results(preset)))
 
 
 def index_page(results: Results) -> str:
@@ -211,7 +216,8 @@ def data_section(results: Results) -> str:
 
 
 def pages_section(results: Results) -> str:
-    text = "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in paths.PAPERS)
+    text = "- [This page as one HTML file](index.html): tables that sort, pictures inside, no server\n"
+    text += "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in paths.PAPERS)
     if results.published_images():
         links = md.listing([f"[{NAMES[paper]}](gallery/{paper}.md)" for paper in PAIRS])
         text += f"- Galleries of {links}: annotations, baseline and method on the same images\n"

@@ -10,6 +10,7 @@ PAGES = dict.fromkeys(paths.PAPERS, "pipeline.reporting.pages:write_page") | {
     "index": "pipeline.reporting.index_page:write_index",
     "compare": "pipeline.own.page:write_comparison",
     "catalogue": "pipeline.reporting.catalogue:write_catalogue",
+    "results": "pipeline.reporting.results_csv:write_results",
     "claims": "pipeline.reporting.claims_page:write_claims",
     "methods": "pipeline.reporting.methods_page:write_methods",
     "evidence": "pipeline.reporting.evidence_page:write_evidence",

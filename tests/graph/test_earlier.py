@@ -3,7 +3,10 @@
 import hashlib
 from pathlib import Path
 
+from pipeline import paths
+from pipeline.files import write_text
 from pipeline.graph import earlier
+from pipeline.reporting.static_html import write_both
 
 PAGE = f"# Report\n\n{earlier.QUESTION}- **Helps:** something.\n"
 LINE = f"{earlier.START}1 of the 2 trainings.\n"
@@ -31,3 +34,17 @@ def test_the_line_stands_first_in_the_answer_and_goes_again():
     assert earlier.with_line(with_it, newer, earlier.QUESTION) == with_it.replace(LINE, newer)
     assert earlier.with_line(with_it, "", earlier.QUESTION) == PAGE
     assert earlier.with_line("a page without an answer\n", LINE, earlier.QUESTION) == "a page without an answer\n"
+
+
+def test_the_page_as_html_has_the_line_too(tmp_path, monkeypatch):
+    report = paths.index("mini")
+    write_text(tmp_path / paths.PARAMS, "preset: mini\n")
+    write_both(tmp_path / report, PAGE)
+    monkeypatch.setattr(earlier, "line", lambda root: LINE)
+    found = earlier.outdated(tmp_path)
+    assert list(found) == [report, report.with_suffix(".html")]
+    assert "1 of the 2 trainings." in found[report]
+    assert "<strong>Out of date:</strong> 1 of the 2 trainings." in found[report.with_suffix(".html")]
+    for path, text in found.items():
+        write_text(tmp_path / path, text)
+    assert earlier.outdated(tmp_path) == {}
