@@ -25,7 +25,7 @@ from pipeline.files import replacing, write_json, write_text
 from pipeline.own.suggested import suggested
 from pipeline.prediction.detector import coco_results
 from pipeline.prediction.folder import PictureFolder, find_pictures
-from pipeline.prediction.release import finished, levels_of
+from pipeline.prediction.release import bare, finished, levels_of
 from pipeline.prediction.released import Detector
 from pipeline.reporting.gallery import draw_boxes
 from pipeline.reporting.gallery_choice import group
@@ -45,7 +45,7 @@ def trained_detector(spec: Spec, test: str) -> Detector:
         raise InputError(f"{spec.name} has no test {test!r}{nearest(test, tests)}; it has {sorted(tests)}.")
     classes, weights = tuple(load_manifest(spec.manifest).category_names), finished(spec)
     thresholds = suggested(spec.preset.name, paths.evaluation_name(spec.name, test))
-    return Detector(spec.of_block(1), test, classes, weights, pick_device(), levels_of(spec), thresholds)
+    return Detector(bare(spec), test, classes, weights, pick_device(), levels_of(spec), thresholds)
 
 
 def detect_folder(detector: Detector, place: Path, out: Path) -> list[str]:

@@ -87,9 +87,18 @@ def levels_of(spec: Spec) -> float:
     return next((entry["levels"] for entry in images if "levels" in entry), float(LEVELS))
 
 
+def as_stored(spec: Spec) -> bool:
+    """Whether pictures with an EXIF orientation were trained on as they are stored: by the preset, or as found."""
+    if spec.data.exif != "auto":
+        return spec.data.exif == "stored"
+    counts = [entry.get("excluded", {}) for entry in load_manifest(spec.manifest).splits.values()]
+    return any("exif_ignored" in one for one in counts) and not any("exif_rotated" in one for one in counts)
+
+
 def bare(spec: Spec) -> Spec:
     """Return a specification without the places of the data that it was trained on, and without its notes."""
-    data = Data(kind=spec.data.kind, exif=spec.data.exif, max_megapixels=spec.data.max_megapixels)
+    exif = "stored" if as_stored(spec) else spec.data.exif
+    data = Data(kind=spec.data.kind, exif=exif, max_megapixels=spec.data.max_megapixels)
     preset = replace(spec.preset, data=data, datasets=None, labelled=None)
     notes = Notes(row=spec.experiment.notes.row)
     return replace(spec.of_block(1), preset=preset, experiment=replace(spec.experiment, notes=notes))

@@ -1,6 +1,7 @@
 """Detecting in a folder: the numbers of the stage `predict`, from an experiment and from an exported folder alone."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import sys
@@ -172,6 +173,23 @@ def test_pictures_are_seen_as_in_training(spec, tmp_path, monkeypatch):
     write_release(spec, tmp_path / "released")
     assert released.load(tmp_path / "released").levels == 4096.0
     assert released.load(tmp_path / "released").detect is not None
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "rule"),
+    [
+        ({}, {}, "auto"),
+        ({"exif_ignored": 3}, {}, "stored"),
+        ({"exif_ignored": 3}, {"exif_rotated": 1}, "auto"),
+        ({"exif_rotated": 3}, {}, "auto"),
+    ],
+)
+def test_turned_pictures_are_seen_as_training_s_data_was_found_to_be(spec, monkeypatch, train, val, rule):
+    manifest = load_manifest(spec.manifest)
+    splits = {name: manifest.splits[name] | {"excluded": one} for name, one in (("train", train), ("val", val))}
+    monkeypatch.setattr(release, "load_manifest", lambda path: dataclasses.replace(manifest, splits=splits))
+    assert release.bare(spec).preset.data.exif == rule
+    assert detect.trained_detector(spec, "single").spec.preset.data.exif == rule
 
 
 def test_bad_input_is_one_sentence(spec, photos, tmp_path, monkeypatch, capsys):
