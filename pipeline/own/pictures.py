@@ -9,9 +9,13 @@ from pipeline.data.voc import SUFFIXES
 
 def files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """Return the files of a folder and of those below it that end so, sorted; no hidden ones, no Mac's companions."""
-    found = []
+    found, seen = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        if real in seen:  # a link to a folder above, or to another one below
+            continue
+        seen.add(real)
         found += [Path(place, name) for name in names if name.endswith(tuple(suffixes)) and not name.startswith(".")]
     return sorted(found)
 

@@ -6,6 +6,7 @@ A picture without a label file, or with an empty one, has no object.
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,12 @@ ALL_BARE = "YOLO's rule puts labels/a.txt where images/a.jpg is, or a.txt beside
 def settings(place: Path) -> Path | None:
     """Return the `data.yaml` of a folder, under whatever name it has one; None without."""
     found = sorted([*place.glob("*.yaml"), *place.glob("*.yml")], key=lambda path: (path.stem != "data", path.name))
-    return next((path for path in found if isinstance(read_yaml(path), dict) and "names" in read_yaml(path)), None)
+    for path in found:
+        with suppress(InputError):  # other programs' files lie there, too
+            content = read_yaml(path)
+            if isinstance(content, dict) and "names" in content:
+                return path
+    return None
 
 
 def read(place: Path, images: Path | None) -> dict[str, Records]:

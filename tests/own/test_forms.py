@@ -235,6 +235,15 @@ def test_boxes_in_pixels_are_no_yolo(place):
     assert seen(found)["00"] == [("ant", 15, 15, 10, 10), ("bee", 15, 16, 10, 10)]
 
 
+def test_links_in_circles_and_files_of_others_do_no_harm(place):
+    draw(place / "images")
+    write_yolo(place / "labels")
+    (place / "images/again").symlink_to(place / "images", target_is_directory=True)
+    (place / "compose.yaml").write_text("services: [\n")
+    (place / "zoo.yaml").write_text("train: images\nnames: [ant, bee]\n")
+    assert seen(read_folder("own", "", str(place))) == WANTED
+
+
 def test_folders_of_no_known_form(place):
     draw(place)
     with pytest.raises(InputError, match="; name an instances JSON, a data"):

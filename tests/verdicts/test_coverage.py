@@ -8,7 +8,7 @@ from pipeline.verdicts.baselines import headline_pairs
 from pipeline.verdicts.comparison import judge_gain
 from pipeline.verdicts.results import Results
 
-REPORTS, DRAWS = 500, 200
+DRAWS = 200
 EFFECTS = (0.0, 0.01, 0.02)  # of methods, in turns, as fractions of 1
 BLOCK, TRAINING = 0.012, 0.006  # deviations of what all trainings of a block share, and of each alone
 IMAGES_SHARED, IMAGES = 0.01, 0.003  # of what all evaluations see on the same test images, and each alone
@@ -48,11 +48,11 @@ class Invented(Results):
         return {"largest_shift": 1.0, "layers": {}}
 
 
-@pytest.mark.parametrize("blocks", [3, 8])
-def test_intervals_of_whole_reports_cover_the_truth(blocks):
+@pytest.mark.parametrize(("blocks", "reports"), [(8, 500), (3, 150)])
+def test_intervals_of_whole_reports_cover_the_truth(blocks, reports):
     random = np.random.default_rng(blocks)
     covered, decided, of_none = [], [], []
-    for _ in range(REPORTS):
+    for _ in range(reports):
         results = Invented(random, blocks)
         for name, baseline in headline_pairs():
             told = judge_gain(results, name, baseline, "ap", None).judged
