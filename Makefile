@@ -80,7 +80,7 @@ lint: $(STAMP)
 # Every experiment of all 44 tables, over as many sittings and clones as it takes: committed results count although their
 # weights are not in git. `make tables` writes the tables from what there is so far.
 catalogue: $(STAMP)
-	@$(GRAPH) build catalogue --cores $(CORES) --keep-going --allow-missing
+	@$(GRAPH) build catalogue results --cores $(CORES) --keep-going --allow-missing
 
 tables: $(STAMP)
 	@$(GRAPH) tables

@@ -59,9 +59,9 @@ def build(targets: Sequence[str], cores: int, keep_going: bool = False, allow_mi
             raise BuildError(f"DVC still calls {', '.join(sorted(left))} out of date; `dvc status` says why.")
         agree(stages, known)
     locks.keep(finished=True)
-    spent = duration(time.monotonic() - begin)
+    took = duration(time.monotonic() - begin)
     verb = "is" if len(targets) == 1 else "are"
-    say(f"{named} {verb} {'built' if stale else 'up to date'}: {', '.join(files)} ({spent})")
+    say(f"{named} {verb} {'built' if stale else 'up to date'}: {', '.join(files)} ({took})")
     if one_build.FROM in os.environ and paths.index(config.active_preset()).as_posix() in files:
         say(f"Look here first: {os.environ[one_build.FROM]}/{paths.index(config.active_preset())}")
 
@@ -86,7 +86,7 @@ def make_stand_ins(stale: Sequence[str], known: dict[str, declared.Stage], cores
     for names in missing.stand_ins(stale, known):
         say(f"Making again, for others start from them: {', '.join(name.rpartition(':')[2] for name in names)}.")
         settle(out for stage in known.values() for out in stage.outs)
-        run = functools.partial(run_snakemake, stale=[], coming=names, cores=cores)
+        run = functools.partial(run_snakemake, stale=[], coming=names, cores=cores, record=False)
         for sentence in stand_ins.make([known[name] for name in names], run):
             say(sentence)
 
@@ -123,9 +123,16 @@ def agree(stages: Sequence[declared.Stage], known: dict[str, declared.Stage]) ->
 
 
 def run_snakemake(
-    targets: Sequence[str], stale: Sequence[str], coming: Iterable[str], cores: int, keep_going: bool = False
+    targets: Sequence[str],
+    stale: Sequence[str],
+    coming: Iterable[str],
+    cores: int,
+    keep_going: bool = False,
+    record: bool = True,
 ) -> None:
     """Let Snakemake rebuild files with the files in `stale` taken as out of date, and report stage by stage.
+
+    What it takes is recorded beside the results, unless these stand as they are (`record`).
 
     Raises:
         BuildError: a stage failed, or the build was interrupted.
@@ -142,7 +149,11 @@ def run_snakemake(
     at_once = cores if preset.threads == 1 else 1  # else one training has all processors, or the GPU
 
     def note() -> None:
-        spent.add(progress.take_ended(), known, preset.name, 1 if preset.threads == 1 else cores)
+        ended = progress.take_ended()
+        try:
+            spent.add(ended if record else (), known, preset.name, 1 if preset.threads == 1 else cores)
+        except InputError as error:  # no reason to end what trains
+            say(f"  core-hours were not recorded: {error}")
 
     progress = Progress(say, events, work_of((known[name] for name in coming), preset.name), at_once)
     with open(log, "w", encoding="utf-8") as output:

@@ -54,12 +54,12 @@ def add(events: Iterable[Mapping[str, Any]], known: Mapping[str, Stage], preset:
         name = known[event["stage"]].name if event["stage"] in known else ""
         if event.get("ran") and name.partition("@")[0] in COUNTED:
             before = found.get(name)
-            begun = before.core_seconds if before and not before.ended else 0.0
             experiment = paths.split_evaluation(name.partition("@")[2])[0]
+            blocks = blocks_of(experiment, preset)
+            adds = before and (not before.ended or blocks > before.blocks)  # of more blocks only the new ones ran
+            begun = before.core_seconds if adds else 0.0
             seconds = round(begun + cores * event["seconds"], 1)
-            found[name] = Spent(
-                name, experiment, blocks_of(experiment, preset), seconds, not event["exit"], cpu_model()
-            )
+            found[name] = Spent(name, experiment, blocks, seconds, not event["exit"], cpu_model())
             write(preset, found)
 
 
@@ -89,7 +89,7 @@ def load(preset: str) -> dict[str, Spent]:
             )
             for row in rows
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
             f"{path} is no record of hours ({error!r}); remove it, and the next build begins one."
         ) from None

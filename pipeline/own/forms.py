@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pipeline.errors import InputError
 from pipeline.files import write_text
+from pipeline.markdown import plural
 from pipeline.own import voc_form, yolo
 from pipeline.own.pictures import files
 from pipeline.own.records import Records
@@ -56,6 +57,11 @@ def as_coco(images: str, annotations: str, val_images: str, val_annotations: str
                 "each part."
             )
         found |= parts if len(given) == 1 else {part: parts["train"]}
+    if both := sorted(set.intersection(*(one.paths for one in found.values())) if len(given) == 2 else ()):
+        raise InputError(
+            f"{plural(len(both), 'picture')}, such as {both[0].name}, would train and validate; name the folder of "
+            "each part's own pictures as IMAGES and VAL_IMAGES, or lists of them as ANNOTATIONS and VAL_ANNOTATIONS."
+        )
     return written(found, read["train"].BOXES, folder)
 
 
@@ -73,10 +79,16 @@ def written(found: Mapping[str, Records], boxes: str, folder: Path) -> Form:
 
 def reader(place: Path) -> ModuleType | None:
     """Return the module that reads what a path names; None for COCO's JSON. Raises InputError for no known form."""
+    if not place.exists():
+        raise InputError(f"{place} does not exist; correct ANNOTATIONS, or VAL_ANNOTATIONS.")
     if place.is_dir():
-        if (place / "Annotations").is_dir() or voc_form.years(place) or files(place, [".xml"]):
+        if (place / "Annotations").is_dir() or voc_form.years(place):
             return voc_form
-        if yolo.settings(place) or files(place, [".txt"]):
+        if yolo.settings(place):
+            return yolo
+        if files(place, [".xml"]):
+            return voc_form
+        if files(place, [".txt"]):
             return yolo
         found = files(place, [".json"])
         cure = f"name the file {found[0]}" if found else "name an instances JSON, a data.yaml, or a VOC folder"

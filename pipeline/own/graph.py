@@ -54,10 +54,18 @@ def experiments_behind(chosen: Iterable[Kind]) -> set[str]:
     return found
 
 
-def narrow(chosen: Sequence[Kind]) -> None:
-    """Let the comparison depend on some detectors only, so that a build trains no others."""
+def narrow(chosen: Sequence[Kind], preset: str) -> None:
+    """Let the comparison depend on some detectors only, so that a build trains no others and the page shows none.
+
+    An earlier run of other methods, perhaps from other weights or on other data, leaves results behind; its scores by
+    class are made again in seconds where its detectors are chosen once more.
+    """
     gone = experiments_behind(KINDS) - experiments_behind(chosen)
-    evaluations = {kind.evaluation for kind in KINDS} - {kind.evaluation for kind in chosen}
+    own = {kind.evaluation for kind in chosen}
+    evaluations = {kind.evaluation for kind in KINDS} - own - ({PROPOSED} if f"{DST}_dst" in own else set())
+    for name in map(paths.per_class_name, evaluations):
+        for place in (paths.metrics(preset, name), paths.bootstrap(preset, name)):
+            (paths.ROOT / place).unlink(missing_ok=True)
     graph = read_yaml(paths.ROOT / GRAPH)
     body = graph["stages"]["compare"]
     body["deps"] = [dep for dep in body["deps"] if not belongs(dep, gone, evaluations)]

@@ -20,6 +20,11 @@ class Records:
         self.images.append({"file_name": path.relative_to(self.root).as_posix(), **(size or {})})
         self.objects.append(objects)
 
+    @property
+    def paths(self) -> set[Path]:
+        """The image files."""
+        return {self.root / image["file_name"] for image in self.images}
+
     def coco(self, names: list[str]) -> dict[str, Any]:
         """Return the part as an instances file's content; categories have the ids 1, 2, ... in the order of names."""
         ids = {name: number for number, name in enumerate(names, start=1)}

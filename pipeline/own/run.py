@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
         say(f"  warning: {line}" if is_warning else f"  {line}")
     say(f"  {shown(paths.data_page(preset))} says what was left out, and why")
     chosen = chosen_kinds(options.methods)
-    narrow(chosen)
+    narrow(chosen, preset)
     if any(kind.experiment == snip_ranges.EXPERIMENT for kind in chosen):
         say(f"  {snip_ranges.fit_ranges(preset)}")
     order = list(dict.fromkeys(map(group_of, chosen)))
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
             say(f"  {line}")
         order = fitted.kept
         chosen = [kind for kind in chosen if group_of(kind) in order]
-        narrow(chosen)
+        narrow(chosen, preset)
     if options.only_budget:
         return
     say("4/5 Training, testing and scoring: the plain detector first")

@@ -6,7 +6,7 @@ from pipeline.data.exclusions import shown
 from pipeline.data.voc import PARTS, SUFFIXES, find_folders, read_annotation, read_split
 from pipeline.errors import InputError
 from pipeline.markdown import plural
-from pipeline.own.pictures import ByName, files
+from pipeline.own.pictures import ByName, as_named, files
 from pipeline.own.records import Records
 
 BOXES = "xyxy"
@@ -64,7 +64,7 @@ def of_list(folder: Path, name: str, images: Path | None) -> Records:
     """Return the images of a list of a VOC folder."""
     stems, _ = read_split(folder, name)
     root = folder / PARTS[0] if (folder / PARTS[0]).is_dir() or images is None else images
-    return collected([(stem, folder / PARTS[1] / f"{stem}.xml") for stem in stems], ByName(root))
+    return collected([(stem, as_named(folder / PARTS[1] / f"{stem}.xml")) for stem in stems], ByName(root))
 
 
 def of_folder(folder: Path, images: Path | None) -> Records:

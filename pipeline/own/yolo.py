@@ -5,6 +5,8 @@ A picture without a label file, or with an empty one, has no object.
 """
 
 import math
+import os
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from pipeline.data.names import tidy
 from pipeline.errors import InputError
 from pipeline.files import read_text, read_yaml
 from pipeline.markdown import plural
-from pipeline.own.pictures import common_folder, files, pictures
+from pipeline.own.pictures import as_named, common_folder, files, form, pictures
 from pipeline.own.records import Records
 
 BOXES = "normalised_cxcywh"
@@ -59,6 +61,8 @@ def of_settings(place: Path, images: Path | None) -> dict[str, Records]:
     if not isinstance(content, dict):
         raise InputError(f"{place} must hold the keys `train`, `val` and `names`, as YOLO's data.yaml does.")
     names = class_names(content.get("names"), place)
+    if "kpt_shape" in content:
+        raise InputError(f"{place} has kpt_shape: its labels are of poses, of which no boxes are read; export boxes.")
     roots = [place.parent, *([images] if images else [])]
     if isinstance(content.get("path"), str):
         roots = [place.parent / content["path"], *roots]
@@ -91,8 +95,8 @@ def named(value: Any, key: str, roots: list[Path], place: Path) -> list[Path]:
     """
     if not isinstance(value, str):
         raise InputError(f"{place} has {key}: {shown(value)}, but it must be a folder or a list of pictures.")
-    forms = dict.fromkeys([value, value.removeprefix("../"), value.removeprefix("../../")])
-    for path in (root / form for form in forms for root in roots):
+    ways = dict.fromkeys([value, value.removeprefix("../"), value.removeprefix("../../")])
+    for path in (root / way for way in ways for root in roots):
         if path.is_file():
             return listed(path, path.parent)
         if path.is_dir():
@@ -102,14 +106,14 @@ def named(value: Any, key: str, roots: list[Path], place: Path) -> list[Path]:
 
 def listed(place: Path, root: Path) -> list[Path]:
     """Return the pictures of a text file with a path a line, from the file's own folder, `root`, or absolute."""
-    lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
-    return some(
-        [
-            next((path for path in (place.parent / line, root / line) if path.is_file()), place.parent / line)
-            for line in dict.fromkeys(lines)
-        ],
-        place,
-    )
+    found = []
+    for line in dict.fromkeys(line.strip() for line in read_text(place).splitlines() if line.strip()):
+        forms = (folder / name for name in (line, line.replace("\\", "/")) for folder in (place.parent, root))
+        path = next((path for path in forms if os.path.isfile(path)), None)  # which takes names of any length
+        if path is None:
+            raise InputError(f"{place} names the picture {shown(line)}, which is not there; correct the line.")
+        found.append(path)
+    return some(found, place)
 
 
 def some(found: list[Path], place: Path) -> list[Path]:
@@ -122,20 +126,34 @@ def of_labels(labels: Path, images: Path) -> Records:
     """Return the pictures of a folder with the labels of another: same names below both, or same names at all."""
     found = some(pictures(images), images)
     texts = [path for path in files(labels, [".txt"]) if path.name not in NAMES]
-    inside = {path.relative_to(labels).with_suffix("").as_posix(): path for path in texts}
-    alone = {path.stem: path for path in texts}
-    names = {path: path.relative_to(images).with_suffix("").as_posix() for path in found}
-    beside = {path: inside.get(name) or alone.get(path.stem) or labels / f"{name}.txt" for path, name in names.items()}
+    inside = {name_below(path, labels): path for path in texts}
+    names = {path: name_below(path, images) for path in found}
+    if not inside.keys() & names.values():  # other folders than the pictures': names alone, where each is the only one
+        inside, names = by_stem(texts), {path: stem for stem, path in by_stem(found).items()}
+    beside = {path: inside.get(names.get(path, ""), labels / f"{name_below(path, images)}.txt") for path in found}
     return labelled(found, beside, names_near(labels), labels)
+
+
+def name_below(path: Path, folder: Path) -> str:
+    """Return a file's name below a folder in one Unicode form, without suffix."""
+    return form(path.relative_to(folder).with_suffix("").as_posix())
+
+
+def by_stem(found: list[Path]) -> dict[str, Path]:
+    """Return files by their names without suffix, those of which no other is called so."""
+    names = {path: form(path.stem) for path in found}
+    counts = Counter(names.values())
+    return {name: path for path, name in names.items() if counts[name] == 1}
 
 
 def label_of(picture: Path) -> Path:
     """Return where YOLO's rule has a picture's labels: for its last folder `images`, `labels`; else beside it."""
-    parts = list(picture.parent.parts)
+    parts, beside = list(picture.parent.parts), picture.with_suffix(".txt")
     for place in reversed(range(len(parts))):
         if parts[place] == "images":
-            return Path(*parts[:place], "labels", *parts[place + 1 :], f"{picture.stem}.txt")
-    return picture.with_suffix(".txt")
+            path = as_named(Path(*parts[:place], "labels", *parts[place + 1 :], f"{picture.stem}.txt"))
+            return path if path.is_file() or not as_named(beside).is_file() else as_named(beside)
+    return as_named(beside)
 
 
 def labelled(
@@ -221,8 +239,8 @@ def names_near(place: Path) -> list[str]:
 def class_names(value: Any, place: Path) -> list[str]:
     """Return names in the order of their numbers: of a list, or of a mapping from 0 on."""
     if isinstance(value, dict):
-        if sorted(value) != list(range(len(value))):
-            raise InputError(f"{place} has names for {shown(sorted(value, key=str))}, but classes count 0, 1, 2, ...")
+        if set(value) != set(range(len(value))):
+            raise InputError(f"{place} has names for {shown(list(value))}, but classes count 0, 1, 2, ...")
         value = [value[number] for number in range(len(value))]
     if not isinstance(value, list) or not value or not all(isinstance(one, str | int | float) for one in value):
         raise InputError(f"{place} must have `names`, a list of the classes' names; add it.")

@@ -10,10 +10,10 @@ from pipeline.spec import Spec
 EXAMPLE = """```python
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession("detector.onnx")
-picture = Image.open("image.jpg").convert("RGB")
+picture = {picture}.convert("RGB")
 scale = min({short:g} / min(picture.size), {long:g} / max(picture.size))
 small = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.BILINEAR)
 image = np.asarray(small, dtype=np.float32).transpose(2, 0, 1) / 255
@@ -23,12 +23,14 @@ boxes = boxes * np.tile(np.divide(picture.size, small.size), 2)  # in the pictur
 """
 
 
-def onnx_section(onnx: Mapping[str, Any], spec: Spec) -> str:
+def onnx_section(onnx: Mapping[str, Any], spec: Spec, stored: bool, levels: float) -> str:
     """Return the paragraph with its heading.
 
     Args:
         onnx: what `pipeline.prediction.whole.export_whole` returned.
         spec: the experiment.
+        stored: pictures with an EXIF orientation were trained on as they are stored.
+        levels: how many grey levels of 16-bit and float files became 256.
     """
     if "left_out" in onnx:
         return f"## ONNX\n\n`detector.onnx` is left out: {onnx['left_out']}.\n\n"
@@ -44,4 +46,9 @@ def onnx_section(onnx: Mapping[str, Any], spec: Spec) -> str:
     text += f"{check['largest']:g} (pixels and scores; {check['detections']} detections of both together)"
     if check["stray"]:
         text += f", but for {check['stray']}, which rounding at a threshold exchanged"
-    return f"{text}.\n\n{EXAMPLE.format(short=onnx['short_side'], long=onnx['long_side'])}\n"
+    if not check["detections"]:
+        text += ", so that nothing was compared"
+    opened = 'Image.open("image.jpg")' if stored else 'ImageOps.exif_transpose(Image.open("image.jpg"))'
+    example = EXAMPLE.format(short=onnx["short_side"], long=onnx["long_side"], picture=opened)
+    text += f".\n\n{example}\nPictures of more than 8 bits are multiplied by 256 / {levels:g} and cut to 0-255 first, "
+    return f"{text}which `.convert` does not do.\n\n"

@@ -130,7 +130,7 @@ def card(
         "Or detect in a folder of pictures: `python -m pipeline.stages.detect --from this-folder --images FOLDER`.\n\n"
     )
     text += f"{len(classes)} classes: {', '.join(classes)}.\n\n{suggestions(thresholds)}"
-    text += f"{onnx_section(onnx, spec) if onnx else ''}## Limits\n\n"
+    text += f"{onnx_section(onnx, spec, as_stored(spec), levels_of(spec)) if onnx else ''}## Limits\n\n"
     text += (
         "One training; another seed gives somewhat other numbers. It knows its training data's classes and styles.\n"
     )

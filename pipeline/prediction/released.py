@@ -105,7 +105,7 @@ class Detector:
             For each `boxes` [D, 4] xyxy in the picture's pixels, `scores` [D], `labels` [D] from 1, `names`, and of
             detectors that have them `masks` (uint8 [D, H, W]); best first.
         """
-        data = Pictures(pictures, self.levels)
+        data = Pictures(pictures, self.levels, self.spec.preset.data.exif != "stored")
         return [self.named(found, data.size(row)) for row, found in enumerate(self.merged(data))]
 
     def merged(self, data: Any) -> list[Detections]:
@@ -131,8 +131,8 @@ class Pictures:
 
     proposals = None
 
-    def __init__(self, pictures: Sequence[Picture], levels: float = LEVELS) -> None:
-        self.images = [pixels(picture, levels) for picture in pictures]
+    def __init__(self, pictures: Sequence[Picture], levels: float = LEVELS, turn: bool = True) -> None:
+        self.images = [pixels(picture, levels, turn) for picture in pictures]
         self.boxes = [torch.zeros(0, 4)] * len(self.images)
 
     def __len__(self) -> int:

@@ -119,6 +119,9 @@ def _words(token: Token) -> str:
 def _embed(image: Token, folder: Path) -> None:
     """Put a picture's bytes into its place; words where it was not drawn yet."""
     path = folder / str(image.attrs["src"])
+    if path.suffix != ".png" or not path.resolve().is_relative_to(folder.resolve()):
+        image.type, image.content = "text", f"({image.content}: no picture of this report)"  # a word of a user's data
+        return
     if not path.is_file():
         image.type, image.content = "text", f"({image.content}: not drawn yet)"
         return

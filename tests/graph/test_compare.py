@@ -184,6 +184,16 @@ def test_methods_that_were_left_out_are_not_trained(place):
     assert [step for step in place if f"loss_share@{DST}" in step] == []
 
 
+def test_detectors_of_an_earlier_run_are_not_compared_with(place):
+    """They may have started from other weights, or have seen other data."""
+    assert run.main(["--no-budget", "--methods", "psconv,msfm"]) == 0
+    assert "| MSFM |" in Path("reports/mini/compare.md").read_text()
+    assert run.main(["--no-budget", "--methods", "psconv"]) == 0
+    text = Path("reports/mini/compare.md").read_text()
+    assert "| PSConv |" in text
+    assert "| MSFM |" not in text
+
+
 def test_hours_leave_out_the_dearest_first_and_say_so(place, capsys):
     """Two plain trainings and the pre-training: 15 minutes, two at once; MSFM's two: 10; the others' more."""
     assert run.main(["--hours", "0.7", "--only-budget"]) == 0

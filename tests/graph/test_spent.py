@@ -46,6 +46,14 @@ def test_sittings_add_up_until_a_stage_has_ended_and_a_new_run_replaces_it(proje
     assert rows(project) == {"train@dst_frcnn_r50_fpn_1x": (180.0, "True")}
 
 
+def test_more_blocks_add_to_those_that_are_there(project, monkeypatch):
+    monkeypatch.setattr(spent, "blocks_of", lambda experiment, preset: 3)
+    spent.add([ended(TRAIN, 300.0)], KNOWN, "mini", 1)
+    monkeypatch.setattr(spent, "blocks_of", lambda experiment, preset: 5)
+    spent.add([ended(TRAIN, 200.0)], KNOWN, "mini", 1)
+    assert rows(project) == {"train@dst_frcnn_r50_fpn_1x": (500.0, "True")}
+
+
 def test_pages_and_what_came_from_the_cache_took_nothing(project):
     spent.add([ended(TABLE, 3.0), ended(TRAIN, 1.0, ran=False), ended("gone:train@x", 1.0)], KNOWN, "mini", 1)
     assert not (project / "hours.csv").exists()

@@ -1,6 +1,7 @@
 """One data set as COCO, VOC and YOLO have it is read alike, and what breaks a form is one sentence."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,9 @@ def test_difficult_objects_are_ignored_ones(place):
         ),
         ({"labels/03.txt": "0 0.5 0.5 0.1 0.1 0.9\n"}, "labels/03.txt line 1 has 5 numbers behind the class"),
         ({"labels/03.txt": "0 nan 0.5 0.1 0.1\n"}, "labels/03.txt line 1 holds a number that is not finite"),
+        ({"data.yaml": "train: images\nnames: {0: ant, x: bee}\n"}, "data.yaml has names for [0, 'x'], but classes"),
+        ({"data.yaml": "train: images\nnames: [ant, bee]\nkpt_shape: [17, 2]\n"}, "its labels are of poses"),
+        ({"list.txt": "images/gone.jpg\n", "data.yaml": "train: list.txt\nnames: [ant]\n"}, "names the picture"),
         ({"data.yaml": "train: images\n"}, "data.yaml must have `names`"),
         ({"data.yaml": "train: pictures\nnames: [ant, bee]\n"}, "data.yaml has train: pictures, but"),
         ({"data.yaml": "names: [ant, bee]\n"}, "data.yaml names no `train` pictures"),
@@ -242,6 +246,55 @@ def test_links_in_circles_and_files_of_others_do_no_harm(place):
     (place / "compose.yaml").write_text("services: [\n")
     (place / "zoo.yaml").write_text("train: images\nnames: [ant, bee]\n")
     assert seen(read_folder("own", "", str(place))) == WANTED
+
+
+def test_names_in_another_unicode_form_and_case_of_suffix(place):
+    draw(place / "images", range(20))
+    write_yolo(place / "labels", range(20))
+    (place / "images/00.jpg").rename(place / "images" / unicodedata.normalize("NFD", "ä.jpg"))
+    (place / "labels/00.txt").rename(place / "labels" / unicodedata.normalize("NFC", "ä.txt"))
+    (place / "data.yaml").write_text("train: images\nnames: [ant, bee]\n")
+    for words in (("", str(place / "data.yaml")), (str(place / "images"), str(place / "labels"))):
+        found = {unicodedata.normalize("NFC", name): one for name, one in seen(read_folder("own", *words)).items()}
+        assert found["ä"] == WANTED["00"]
+
+
+def test_labels_of_one_picture_are_not_another_s(place):
+    """Pictures of one name in two folders, of which only one has labels."""
+    for name in ("a", "b"):
+        draw(place / "images" / name, range(20) if name == "a" else range(20, 40))
+    for number in range(20, 40):
+        (place / f"images/b/{number}.jpg").rename(place / f"images/b/{number - 20:02}.jpg")
+    write_yolo(place / "labels/a", range(20))
+    (place / "classes.txt").write_text("ant\nbee\n")
+    found = read_folder("own", str(place / "images"), str(place / "labels"))
+    files = [json.loads(Path(part.annotations).read_text()) for part in (found.train, found.val)]
+    names = {one["id"]: one["file_name"] for file in files for one in file["images"]}
+    assert len(names) == 40
+    assert {names[one["image_id"]].split("/")[0] for file in files for one in file["annotations"]} == {"a"}
+
+
+def test_labels_beside_their_pictures_in_a_folder_called_images(place):
+    draw(place / "images")
+    write_yolo(place / "elsewhere")
+    for path in (place / "elsewhere").iterdir():
+        path.rename(place / "images" / path.name)
+    (place / "data.yaml").write_text("train: images\nnames: [ant, bee]\n")
+    assert seen(read_folder("own", "", str(place / "data.yaml"))) == WANTED
+
+
+def test_two_parts_of_one_image_folder_need_lists(place):
+    draw(place / "images")
+    write_yolo(place / "labels/train", range(24))
+    write_yolo(place / "labels/val", range(24, COUNT))
+    (place / "classes.txt").write_text("ant\nbee\n")
+    with pytest.raises(InputError, match=r"^30 pictures, such as 00\.jpg, would train and validate; name the folder"):
+        read_folder("own", str(place / "images"), str(place / "labels/train"), None, str(place / "labels/val"))
+
+
+def test_what_is_not_there_is_said(place):
+    with pytest.raises(InputError, match=r"nowhere\.txt does not exist; correct ANNOTATIONS"):
+        read_folder("own", "", "nowhere.txt")
 
 
 def test_folders_of_no_known_form(place):
