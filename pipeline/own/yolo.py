@@ -239,9 +239,10 @@ def names_near(place: Path) -> list[str]:
 def class_names(value: Any, place: Path) -> list[str]:
     """Return names in the order of their numbers: of a list, or of a mapping from 0 on."""
     if isinstance(value, dict):
-        if set(value) != set(range(len(value))):
+        numbered = {str(number): name for number, name in value.items()}  # quoted ones are meant so, too
+        if numbered.keys() != {str(number) for number in range(len(value))}:
             raise InputError(f"{place} has names for {shown(list(value))}, but classes count 0, 1, 2, ...")
-        value = [value[number] for number in range(len(value))]
+        value = [numbered[str(number)] for number in range(len(value))]
     if not isinstance(value, list) or not value or not all(isinstance(one, str | int | float) for one in value):
         raise InputError(f"{place} must have `names`, a list of the classes' names; add it.")
     names = [tidy(str(one)) for one in value]

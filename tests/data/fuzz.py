@@ -35,6 +35,7 @@ from pipeline.data.verification_page import write_verification_page
 from pipeline.data.verify import Source, verify
 from pipeline.errors import InputError
 from pipeline.evaluation.inputs import read_detections, read_ground_truth
+from pipeline.own.forms import as_coco
 from pipeline.preset import Data, Preset
 
 LIMIT = 60  # seconds for one input
@@ -192,6 +193,29 @@ def voc(folder: Path, draw: random.Random) -> None:
     show(verify("fuzz", "voc", {"train": Source(voc_root=root, voc_split="train")}, 1.0, folder / "out"))
 
 
+def yolo(folder: Path, draw: random.Random) -> None:
+    """A damaged `data.yaml`, list or label file, brought into COCO's form and verified."""
+    root = folder / "set"
+    for part in ("images", "labels"):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    for name in ("a", "b"):
+        (root / f"images/{name}.png").write_bytes(packed("PNG"))
+        (root / f"labels/{name}.txt").write_text("0 0.5 0.5 0.2 0.3\n1 0.1 0.1 0.6 0.1 0.5 0.7\n")
+    (root / "list.txt").write_text("images/a.png\n./images/b.png\n")
+    kept = {"path": ".", "train": draw.choice(("images", "list.txt")), "names": {0: "ant", 1: "bee"}}
+    (root / "data.yaml").write_text(json.dumps(odd(kept, draw) if draw.random() < 0.3 else kept))
+    path = root / draw.choice(("data.yaml", "list.txt", "labels/a.txt", "labels/a.txt"))
+    path.write_bytes(damaged(path.read_bytes(), draw))
+    place = draw.choice((root, root / "data.yaml", root / "list.txt", root / "labels"))
+    form = as_coco(str(root / "images"), str(place), "", "", folder / "made")
+    sources = {part: Source(Path(file), Path(images)) for part, (images, file) in form.parts.items()}
+    show(
+        verify(
+            "fuzz", "coco", sources, 1.0, folder / "out", config.converted({"kind": "coco", **form.rules}, Data, "DATA")
+        )
+    )
+
+
 def show(manifest: dict) -> None:
     """Write what people see of a data set that was accepted."""
     write_verification_page(manifest)
@@ -279,6 +303,7 @@ READERS: tuple[Reader, ...] = (
     instances,
     instances,
     voc,
+    yolo,
     pictures,
     pictures,
     labelled,

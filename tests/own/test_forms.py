@@ -112,7 +112,9 @@ def test_yolo_as_roboflow_exports_it(place):
     for part, numbers in (("train", range(24)), ("valid", range(24, COUNT))):
         draw(place / part / "images", numbers)
         write_yolo(place / part / "labels", numbers)
-    (place / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['ant', 'bee']\n")
+    (place / "data.yaml").write_text(
+        'train: ../train/images\nval: ../valid/images\nnc: 2\nnames: {"0": ant, "1": bee}\n'
+    )
     assert seen(read_folder("own", "", str(place / "data.yaml"))) == WANTED
 
 
