@@ -219,8 +219,9 @@ def pages_section(results: Results) -> str:
     text = "- [This page as one HTML file](index.html): tables that sort, pictures inside, no server\n"
     text += "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in paths.PAPERS)
     if results.published_images():
-        links = md.listing([f"[{NAMES[paper]}](gallery/{paper}.md)" for paper in PAIRS])
-        text += f"- Galleries of {links}: annotations, baseline and method on the same images\n"
+        drawn = [paper for paper in PAIRS if (paths.gallery(results.name) / f"{paper}.png").is_file()]
+        links = md.listing([f"[{NAMES[paper]}](gallery/{paper}.md)" for paper in drawn])
+        text += f"- Galleries of {links}: annotations, baseline and method on the same images\n" if drawn else ""
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
     text += "- [Data](data.md): what was read, and what was left out and why\n"

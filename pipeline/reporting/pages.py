@@ -106,6 +106,8 @@ def gallery_section(results: Results, paper: str) -> str:
     baseline, method = drawn(paper, load_rows(paper))
     what = f"Annotations, `{baseline}` and `{method}` on the same validation images"
     if results.published_images():
+        if not picture.is_file():
+            return f"Not drawn yet: it needs `{baseline}` and `{method}`.\n"
         return f"![{what}](../gallery/{picture.name})\n\n{what}. [How they were chosen](../gallery/{paper}.md).\n"
     return f"{what}: `{picture.as_posix()}` on the machine that ran this. Pictures of photographs are not in git.\n"
 

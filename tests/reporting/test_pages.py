@@ -129,6 +129,9 @@ def test_pages_of_the_tour_name_the_experiments_that_another_training_stands_for
 
 def test_pictures_of_photographs_are_not_linked_and_an_unknown_paper_is_one_sentence(fake):
     results = Results("mini")
+    assert gallery_section(results, "dst").startswith("Not drawn yet: it needs `dst_frcnn_r50_fpn_1x` and")
+    paths.gallery("mini").mkdir(parents=True)
+    (paths.gallery("mini") / "dst.png").touch()
     assert "![" in gallery_section(results, "dst")
     results.published_images = lambda: False
     text = gallery_section(results, "dst")
