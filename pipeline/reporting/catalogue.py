@@ -66,7 +66,7 @@ def catalogue_page(results: Results) -> str:
     text += f"{md.plural(len(entries), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
     text += f"**{decided} of {compared}** compared rows decided. A row stands in several tables where the paper prints "
     text += "it in several. [Back](README.md), [every result as one CSV](results.csv).\n"
-    if paths.index(results.name).with_name("hours.md").is_file():
+    if os.path.exists(paths.index(results.name).with_name("hours.md")):  # builds write it, so no stage depends on it
         text += "\n[Core-hours](hours.md) of the trainings and tests behind these results, by experiment.\n"
     if results.judges:
         tables = {entry.table.id: read_table(results.name, entry.table.id) for entry in entries}
