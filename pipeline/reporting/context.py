@@ -87,13 +87,13 @@ def sizes_of(results: Results, evaluations: Sequence[str], evaluated: bool = Tru
         f"short side {listing([str(side) for side in sides])} px",
         *_proposals(results, evaluations),
         f"{_span(steps)} training steps of {_span(batches)} images" if steps and batches else "no training summary",
-        f"{_blocks(trainings)} of each experiment",
+        *([f"{_blocks(trainings)} of each experiment"] if trainings else []),
     ]
     return "; ".join(parts if evaluated else parts[1:]).capitalize() + "."
 
 
 def _blocks(trainings: Sequence[dict]) -> str:
-    counts = sorted({len(found.get("blocks", [found])) for found in trainings}) or [1]
+    counts = sorted({len(found.get("blocks", [found])) for found in trainings})
     return f"{_span(counts)} training{'s' * (counts[-1] > 1)}"
 
 

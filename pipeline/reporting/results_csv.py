@@ -74,7 +74,7 @@ def evaluation_rows(results: Results, name: str, test: str) -> Iterator[dict[str
         yield {
             **{"paper": spec.paper, "experiment": name, "test": test, "block": number},
             "seed": spec.of_block(number).seed,
-            "images": scores.get("val_images" if is_classifier(name) else "images"),
+            "images": scores.get("val_images") if is_classifier(name) else found.get("images"),
             **picked(scores, (*SCORES, *ERRORS)),
             **picked(size or {}, SIZE),
             **picked(facts, TRAINING),

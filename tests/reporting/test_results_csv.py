@@ -21,8 +21,8 @@ def written() -> list[dict[str, str]]:
 
 def test_a_row_a_block_with_the_values_of_its_files(fake):
     numbers = {"ap": 0.1234567, "ap_small": None, "ar100": 0.4}
-    blocks = [{"test": "single", "images": 300, **numbers}, {"images": 300, "ap": 0.25}]
-    write_json(paths.metrics("mini", DST), {**blocks[0], "ap": 0.18672835, "blocks": blocks})
+    blocks = [dict(numbers), {"ap": 0.25}]
+    write_json(paths.metrics("mini", DST), {**blocks[0], "images": 300, "ap": 0.18672835, "blocks": blocks})
     facts = {"steps": 300, "precision": "bf16"}
     write_json(paths.training_summary("mini", DST), {**facts, "blocks": [facts, {**facts, "precision": "fp32"}]})
     fake.size(DST, 1_434_090, 2_182_595_520)
@@ -90,5 +90,6 @@ def test_every_committed_result_is_there_once_and_as_its_file_has_it(monkeypatch
         found = read_json(paths.metrics("mini", paths.evaluation_name(row.experiment, row.test)))
         own = found.get("blocks", [found])[row.block - 1]
         assert (row.ap, row.ap50) == pytest.approx((own["ap"], own["ap50"]), abs=0)
+        assert row.images == found["images"]
         size = found_json(paths.size("mini", row.experiment))
         assert pd.isna(row.macs) if size is None else row.macs == size["macs"]
