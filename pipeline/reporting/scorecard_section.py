@@ -51,7 +51,7 @@ def scorecard_sentence(tables: dict[str, list[Line]]) -> str:
 
 
 def shown(found: Agreement) -> str:
-    """Return `62 of 114 (54 % [45, 63])`; the interval draws whole tables."""
+    """Return `62 of 114 (54 % [45, 63])`; the interval is that of `agreement`."""
     if not found.of:
         return md.MISSING
     share = f"{100 * found.agree / found.of:.0f} %"

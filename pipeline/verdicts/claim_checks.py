@@ -62,10 +62,7 @@ def _checked(results: Results, claim: Claim, check: Check, column: str, a: Row, 
     if column.startswith("scale_"):
         return CheckedClaim(*about, _scales(results, check, column, a, b), unit="dilation")
     if a.evaluation == b.evaluation:
-        if check.printed == 0:
-            same = Verdict(Word.AGREES, 0.0, 0.0, "Both rows are one network, one training and one evaluation.")
-            return CheckedClaim(*about, Gain(check.printed, 0.0, same))
-        return CheckedClaim(*about, _no(check, "both rows are one evaluation in this project"))
+        return CheckedClaim(*about, _no(check, "both rows are one network, one training and one evaluation here"))
     # of errors, the printed difference is the second's lead over the first
     first, second = (b, a) if kind == "error" else (a, b)
     names, bound = (first.evaluation, second.evaluation), check.bound.of(check.printed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.verdicts.rule import COMPATIBLE, EXCLUDED, Word
-from pipeline.verdicts.scorecard import Scorecard, agreement, discoveries, distinct, scorecard
+from pipeline.verdicts.scorecard import Scorecard, agreement, discoveries, distinct, scorecard, wilson
 from pipeline.verdicts.table_lines import FIELDS, TEXTS, Line
 
 
@@ -66,4 +66,11 @@ def test_signs_agree_by_table():
     assert (one.agree, one.of, one.low) == (1, 2, None)  # one table gives no interval
     both = agreement([*found, *[("t2", line(name, published_gain=2.0)) for name in "defg"]])
     assert (both.agree, both.of) == (5, 6)
-    assert (both.low, both.high) == (0.5, 1.0)  # t1 drawn twice, t2 drawn twice
+    assert (both.low, both.high) == (pytest.approx(0.436, abs=1e-3), 1.0)  # Wilson of 5 in 6; t2 drawn twice
+
+
+def test_wilson_by_hand():
+    # z^2 = 3.8415: (3 + 1.9207 -+ 1.96 sqrt(3 / 4 + 0.9604)) / 7.8415
+    assert wilson(3, 4) == (pytest.approx(0.3006, abs=1e-4), pytest.approx(0.9544, abs=1e-4))
+    assert wilson(0, 5)[0] == 0.0
+    assert wilson(5, 5)[1] == 1.0
