@@ -81,8 +81,17 @@ def offers_of(found: Sequence[Detector]) -> list[Offer]:
     def ratio(part: float, whole: float) -> float:
         return float("inf") if float("inf") in (part, whole) else round(part / whole, 1)
 
+    names = {one.kind.evaluation: one.name for one in plain}
     return [
-        Offer(one.name, one.ap.gain, *map(ratio, cost_of(one), base), plain=one.kind.plain, key=one) for one in found
+        Offer(
+            one.name,
+            one.ap.gain,
+            *map(ratio, cost_of(one), base),
+            one.kind.plain,
+            one,
+            names.get(one.kind.baseline, ""),
+        )
+        for one in found
     ]
 
 
