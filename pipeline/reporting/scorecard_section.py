@@ -45,7 +45,8 @@ def scorecard_sentence(tables: dict[str, list[Line]]) -> str:
     if not card.compared:
         return ""
     text = f"{shown(agreement(found))} gains in AP have the published sign; of {card.compared} with an interval "
-    text += f"{card.decided} are decided ({card.by_chance:.1f} would be by chance)"
+    text += f"{card.decided} are decided ({card.by_chance:.1f} would be by chance, and {card.survive} stay if at most "
+    text += "one in twenty of the decided may be false)"
     excluded = f", and the published size is excluded in {card.excluded} of {card.printed}" if card.printed else ""
     return f"{text}{excluded}."
 
