@@ -12,7 +12,7 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.analysis.loss_share import PAPER_THRESHOLD
 from pipeline.own.advice import Offer, advise, points, times, top, untold
-from pipeline.own.cells import level_text, too_few
+from pipeline.own.cells import class_names, level_text, too_few
 from pipeline.own.classes_section import classes_section, confusion_section
 from pipeline.own.detectors import LEAST, ClassResults, Detector, best_first, cost_of, kinds, order_of, trained
 from pipeline.own.snip_ranges import NOTES
@@ -122,7 +122,7 @@ def value_cell(metric: str) -> Callable[[Detector], str]:
 
 def averaged_over(one: Detector) -> str:
     """Return a sentence on the classes that AP of a size leaves out, nothing where it leaves out none that exist."""
-    names = {str(entry["id"]): entry["name"] for entry in one.metrics["categories"]}
+    names = class_names(one)
     parts = []
     for size in ("small", "medium", "large"):
         counts = {key: of_class[size] for key, of_class in one.metrics["objects"].items()}

@@ -212,7 +212,7 @@ def test_page_counts_and_explains(folder):
     left_out, kept = page.split("## Left out")[1].split("## Kept")
     assert "annotation 20 of 'b.png': [1, 1, 0, 5] in 40x30 | 1 |" in left_out
     assert "annotation 21 of 'b.png': [30, 1, 20, 5] in 40x30 | 1 |" in kept
-    assert "| 1 | 4 | a\\|b | 2 |" in page
+    assert "| 1 | 4 | a&#124;b | 2 |" in page
     assert str(folder) not in page
     assert write_verification_page(load_manifest(folder / "out" / "manifest.json")) == page
 
