@@ -14,7 +14,7 @@ from pipeline.analysis.loss_share import PAPER_THRESHOLD
 from pipeline.own.advice import Offer, advise, points, times, top, untold
 from pipeline.own.cells import class_names, level_text, too_few
 from pipeline.own.classes_section import classes_section, confusion_section
-from pipeline.own.detectors import LEAST, ClassResults, Detector, best_first, cost_of, kinds, order_of, trained
+from pipeline.own.detectors import DST, LEAST, ClassResults, Detector, best_first, cost_of, order_of, trained
 from pipeline.own.snip_ranges import NOTES
 from pipeline.own.take_home import take_home
 from pipeline.own.visible import more_section, visible_sentence
@@ -39,7 +39,7 @@ def compare_page(results: ClassResults) -> str:
     text += bullets(advice(results, found))
     if not found:
         return text
-    said = warnings(results, kinds())
+    said = warnings(results, [one.kind for one in found])
     text += f"\n## Warnings\n\n{bullets(said)}" if said else ""
     text += f"\n{SHOWN}, best first\n\n"
     text += detectors_table(found)
@@ -189,7 +189,7 @@ def about(results: ClassResults, found: Sequence[Detector]) -> list[str]:
         f"{32 * preset.pixel_factor:.0f} px, large from {96 * preset.pixel_factor:.0f} px (square root of the area) in "
         "the files' own pixels.",
         *snip_sentence(results, found),
-        *threshold_sentence(results),
+        *threshold_sentence(results, found),
         *recipe_of(results),
         "Every method is trained by its own paper's recipe; plain detectors by each of these.",
         "[What was read, left out and why](data.md). [This page as one HTML file](compare.html): tables that sort, no "
@@ -217,9 +217,9 @@ def snip_sentence(results: ClassResults, found: Sequence[Detector]) -> list[str]
     return []
 
 
-def threshold_sentence(results: ClassResults) -> list[str]:
-    """Return what threshold DST's paper would read off the plain detector's training here."""
-    proposed = proposed_threshold(results)
+def threshold_sentence(results: ClassResults, found: Sequence[Detector]) -> list[str]:
+    """Return what threshold DST's paper would read off the plain detector's training here, where that is compared."""
+    proposed = proposed_threshold(results) if any(one.kind.evaluation == DST for one in found) else None
     if proposed is None:
         return []
     return [
