@@ -29,7 +29,7 @@ SHOWN = "## Every detector"  # the page up to here is printed at the end
 
 def write_comparison(preset: str) -> None:
     """Write `paths.compared` of a preset, and the same as HTML beside it."""
-    write_both(paths.compared(preset), compare_page(ClassResults(preset)))
+    write_both(paths.compared(preset), compare_page(ClassResults(preset)), alone=True)
 
 
 def compare_page(results: ClassResults) -> str:

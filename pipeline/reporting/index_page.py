@@ -216,7 +216,7 @@ def data_section(results: Results) -> str:
 
 
 def pages_section(results: Results) -> str:
-    text = "- [This page as one HTML file](index.html): tables that sort, pictures inside, no server\n"
+    text = "- [This page as HTML](index.html): tables that sort, pictures inside; links lead to files beside it\n"
     text += "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in paths.PAPERS)
     if results.published_images():
         drawn = [paper for paper in PAIRS if (paths.gallery(results.name) / f"{paper}.png").is_file()]

@@ -62,6 +62,9 @@ def test_absolute_numbers_decide(fake):
     write_comparison("mini")
     text = paths.compared("mini").read_text()
     assert text == page()
+    alone = paths.compared("mini").with_suffix(".html").read_text()
+    assert "<a " not in alone
+    assert "left out and why (data.md)" in alone
     said, table = text.partition("## Every detector")[::2]
     assert "**Best: plain, twice as long**, 54.0 AP" in said
     assert "**Not worth it**, beside the best plain detector of no more cost: SNIP" in said
