@@ -14,15 +14,17 @@ def write_verification_page(manifest: Mapping | Manifest) -> str:
     splits = data["splits"]
     count = len(data["categories"])
     categories = "1 category" if count == 1 else f"{count} categories"
-    small, medium = SMALL_SIDE * data["factor"], MEDIUM_SIDE * data["factor"]
+    small, medium = data.get("sizes") or (SMALL_SIDE * data["factor"], MEDIUM_SIDE * data["factor"])
+    whose = f"COCO's 32² and 96² at the preset's factor {data['factor']:.4g}"
+    whose = f"the preset's own; {whose} in the papers' tables" if data.get("sizes") else whose
     seed = "" if data.get("seed") is None else f", seed {data['seed']}"
     return "\n".join(
         [
             f"# Data of preset `{data['preset']}`",
             "",
             f"Kind: {data['kind']}{seed}; {categories}. Every image was checked, every annotation read.",
-            f"An object is small below {small:.4g}² and large from {medium:.4g}² square pixels on (COCO's 32² and 96² "
-            f"at the preset's factor {data['factor']:.4g}); crowd and difficult regions are not objects.",
+            f"An object is small below {small:.6g}² and large from {medium:.6g}² square pixels on ({whose}); crowd and "
+            "difficult regions are not objects.",
             "",
             "## Counts",
             "",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline import markdown as md
-from pipeline import paths
+from pipeline import object_sizes, paths
 from pipeline.analysis.loss_share import PAPER_THRESHOLD
 from pipeline.own.advice import Offer, advise, points, times, top, untold
 from pipeline.own.cells import class_names, level_text, too_few
@@ -185,9 +185,7 @@ def about(results: ClassResults, found: Sequence[Detector]) -> list[str]:
         f"{md.plural(found[0].metrics['images'], 'validation picture')}; "
         f"{md.listing([md.plural(count, 'training') for count in blocks])} (blocks) of each detector, which differ in "
         "their seed only.",
-        f"Networks see a short side of {round(800 * preset.factor)} px. Small is below "
-        f"{32 * preset.pixel_factor:.0f} px, large from {96 * preset.pixel_factor:.0f} px (square root of the area) in "
-        "the files' own pixels.",
+        f"Networks see a short side of {round(800 * preset.factor)} px. {object_sizes.sentence(preset)}",
         *snip_sentence(results, found),
         *threshold_sentence(results, found),
         *recipe_of(results),
