@@ -9,6 +9,7 @@ from pipeline.markdown import Column, listing, percent, plural
 from pipeline.options import Test
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table
+from pipeline.verbatim import short, verbatim
 from pipeline.verdicts.estimates import Spread
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import BY_SIGN, ONE_TRAINING, gain_rule
@@ -68,8 +69,8 @@ def data_of(results: Results) -> str:
     """Return a preset's data: of photographs, what its title says of them in brackets; and which categories alone."""
     data = results.preset.data
     _, bracket, remark = results.preset.title.partition("(")
-    text = remark.rstrip(")") if bracket and data.kind != "scaleworld" else DATA[data.kind]
-    return f"{text}, of its categories only {listing(list(data.categories))}" if data.categories else text
+    text = verbatim(remark.rstrip(")")) if bracket and data.kind != "scaleworld" else DATA[data.kind]
+    return f"{text}, of its categories only {listing(list(map(short, data.categories)))}" if data.categories else text
 
 
 def sizes_of(results: Results, evaluations: Sequence[str], evaluated: bool = True) -> str:

@@ -180,7 +180,7 @@ def sizes_section(results: Results) -> str:
         "Data": f"{data_of(results)}; {_images(results)}",
         "Lengths": f"the papers' times {preset.factor:g}: their short side of 800 px is {round(800 * preset.factor)} "
         "px",
-        "Object sizes": f"small below {small:.1f} px, large from {large:.1f} px",
+        "Object sizes": f"small below {small:.1f} px, large from {large:.1f} px{_own_sizes(preset)}",
         "Network": f"width x{model.width:g}, depth x{model.depth:g} with at least {model.min_blocks} blocks a stage",
         "Training of 1x": _training(results),
         "Initial weights": "pre-trained here" if pretrained else "torchvision's ImageNet weights",
@@ -216,7 +216,7 @@ def data_section(results: Results) -> str:
 
 
 def pages_section(results: Results) -> str:
-    text = "- [This page as one HTML file](index.html): tables that sort, pictures inside, no server\n"
+    text = "- [This page as HTML](index.html): tables that sort, pictures inside; links lead to files beside it\n"
     text += "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in paths.PAPERS)
     if results.published_images():
         drawn = [paper for paper in PAIRS if (paths.gallery(results.name) / f"{paper}.png").is_file()]
@@ -249,6 +249,13 @@ def _images(results: Results) -> str:
     splits = (found_json(paths.statistics(results.name)) or {}).get("splits", {})
     parts = [f"{split['images']:,} {name} images" for name, split in sorted(splits.items())]
     return ", ".join(parts) or "not counted yet"
+
+
+def _own_sizes(preset: Preset) -> str:
+    """Return the boundaries of what is counted and scored by class, where they are not those of the tables."""
+    if preset.sizes == "coco":
+        return ""
+    return f"; in data.md and compare.md below {preset.sizes[0]:.6g} px and from {preset.sizes[1]:.6g} px"
 
 
 def _blocks(preset: Preset) -> str:
