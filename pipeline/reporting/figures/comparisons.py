@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline import paths
 from pipeline.published.papers import NAMES
 from pipeline.reporting.figures import plotting
-from pipeline.reporting.figures.results import draw_gain
+from pipeline.reporting.figures.results import GAINS, draw_gain
 from pipeline.verdicts.scorecard import distinct
 from pipeline.verdicts.table_lines import Line
 
@@ -42,8 +42,7 @@ def draw_comparisons(preset: str, tables: dict[str, list[Line]], path: Path) -> 
         ax.set_ylim(0.3, rows + 0.7)
         ax.grid(axis="y", visible=False)
         ax.set_xlabel("gain over baseline (points of the table's deciding metric)")
-    note = "dot: ours, with 95 % interval (blue up, orange down, grey not decided); hollow diamond below: published"
-    drawn.suptitle(f"All comparisons that were run, preset {preset}\n{note}", x=0.01, ha="left", fontsize=9.5)
+    drawn.suptitle(f"All comparisons that were run, preset {preset}\n{GAINS}", x=0.01, ha="left", fontsize=9.5)
     data = [{"table": table, **{key: line.text[key] for key in FIELDS[1:]}} for table, line in found]
     plotting.save(drawn, path, FIELDS, data)
 
