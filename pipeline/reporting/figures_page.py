@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import paths
 from pipeline.files import write_text
-from pipeline.reporting.context import comparability, numbers_of
+from pipeline.reporting.context import numbers_of
 from pipeline.reporting.figures import msfm, pod, snip
 from pipeline.verdicts.results import Results
 
@@ -61,7 +61,7 @@ def write_figures_page(preset: str) -> None:
 
 def figures_page(results: Results, drawn: set[str]) -> str:
     """Return the list; a figure without data says what it waits for."""
-    text = f"# Figures of the papers, preset {results.name}\n\n{numbers_of(results)} {comparability(results)} "
+    text = f"# Figures of the papers, preset {results.name}\n\n{numbers_of(results, '../')} "
     text += "[Back](../index.md).\n"
     for figure in FIGURES:
         text += f"\n## {figure.title}\n\n"

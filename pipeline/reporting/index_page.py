@@ -9,7 +9,7 @@ from pipeline import paths
 from pipeline.files import found_json
 from pipeline.preset import Preset
 from pipeline.published.papers import NAMES, PAIRS
-from pipeline.reporting.context import comparability, data_of, judged, numbers_of, shared_trainings
+from pipeline.reporting.context import HOW, comparability, data_of, judged, numbers_of, shared_trainings
 from pipeline.reporting.scorecard_section import scorecard_section, scorecard_sentence
 from pipeline.reporting.sources import table_address
 from pipeline.reporting.static_html import write_both
@@ -224,6 +224,7 @@ def pages_section(results: Results) -> str:
         text += f"- Galleries of {links}: annotations, baseline and method on the same images\n" if drawn else ""
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
+    text += f"- [How results are measured and judged]({HOW}), said once for all pages\n"
     text += "- [Data](data.md): what was read, and what was left out and why\n"
     return text + (WHOLE if results.reproduces() else LATER) if results.judges else text
 
