@@ -12,6 +12,7 @@ from pipeline.published.columns import kind_of, name_of
 from pipeline.published.papers import NAMES
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table, load_published
+from pipeline.reporting.combined import combined_lines
 from pipeline.reporting.context import numbers_of
 from pipeline.reporting.scorecard_section import scorecard_section
 from pipeline.reporting.sources import experiment_link
@@ -27,8 +28,9 @@ def write_catalogue(preset: str) -> None:
     from pipeline.reporting.figures.comparisons import draw_comparisons
 
     names = [table.id for paper in paths.PAPERS for table in load_published(paper).tables]
-    draw_comparisons(preset, {name: read_table(preset, name) for name in names}, paths.figure(preset, "comparisons"))
-    write_text(paths.catalogue(preset), catalogue_page(Results(preset)))
+    results, tables = Results(preset), {name: read_table(preset, name) for name in names}
+    draw_comparisons(preset, tables, combined_lines(results), paths.figure(preset, "comparisons"))
+    write_text(paths.catalogue(preset), catalogue_page(results))
 
 
 class Entry(NamedTuple):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.reporting.combined import combined_lines
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, DIAMOND, GREY, rounded
 from pipeline.verdicts.baselines import headline_tables
@@ -50,7 +51,9 @@ def draw_scales(results: Results, path: Path) -> None:
 
 def draw_ap_by_size(results: Results, path: Path) -> None:
     """Gain of each method over its baseline by object size: ours with its interval, and the published one."""
-    lines = [x for x in read_headlines(results.name, headline_tables()) if x.compared and x.metric in SIZES]
+    combined = combined_lines(results)
+    lines = [*read_headlines(results.name, headline_tables()), *combined]
+    lines = [line for line in lines if line.compared and line.metric in SIZES]
     order = list(dict.fromkeys((line.evaluation, line.baseline) for line in lines))
     drawn, axes = plotting.figure(1, len(SIZES), (13.5, 1.5 + 0.42 * max(3, len(order))), sharex=True, sharey=True)
     for ax, (metric, title) in zip(axes, SIZES.items(), strict=True):
@@ -68,6 +71,7 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
     if order:
         methods = methods_of(results.name, headline_tables(), True)
         labels = {(item.evaluation, item.baseline): item.name.replace(" (", "\n(") for item in methods}
+        labels |= {(line.evaluation, line.baseline): line.method for line in combined}
         axes[0].set_yticks(range(len(order), 0, -1), [labels[key] for key in order])
     note = GAINS
     if lines and all(line.low is None for line in lines):
