@@ -16,7 +16,7 @@ from pipeline.published.columns import METRICS, NAMES
 from pipeline.published.papers import NAMES as PAPER_NAMES
 from pipeline.published.row_names import DETECTORS
 from pipeline.published.tables import load_published
-from pipeline.reporting.context import DATA
+from pipeline.reporting.context import DATA, HOW
 from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.methods import COMBINATIONS, SINGLES
 from pipeline.verdicts.results import Results, load_experiment, scale_source
@@ -118,8 +118,8 @@ def metrics_section(results: Results, name: str) -> str:
     columns = [md.Column("Test", lambda test: f"`{test}`")]
     columns.append(md.Column("Images", lambda test: f"{found[test]['images']:,}", "r"))
     columns += [md.Column(NAMES[metric], partial(cell, metric), "r") for metric in METRICS]
-    text = "Percent, on the validation images; brackets are 95 % intervals over images (percentiles of a bootstrap). "
-    return text + "Run-to-run noise comes on top.\n\n" + md.table(columns, found)
+    text = f"Percent, on the validation images; [brackets](../{HOW}) are over images alone.\n\n"
+    return text + md.table(columns, found)
 
 
 def interval(draws: Any) -> str:

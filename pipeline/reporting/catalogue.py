@@ -12,7 +12,8 @@ from pipeline.published.columns import kind_of, name_of
 from pipeline.published.papers import NAMES
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table, load_published
-from pipeline.reporting.context import comparability, numbers_of
+from pipeline.reporting.combined import combined_lines
+from pipeline.reporting.context import numbers_of
 from pipeline.reporting.scorecard_section import scorecard_section
 from pipeline.reporting.sources import experiment_link
 from pipeline.verdicts.comparison import METRICS, RECALLS
@@ -27,8 +28,9 @@ def write_catalogue(preset: str) -> None:
     from pipeline.reporting.figures.comparisons import draw_comparisons
 
     names = [table.id for paper in paths.PAPERS for table in load_published(paper).tables]
-    draw_comparisons(preset, {name: read_table(preset, name) for name in names}, paths.figure(preset, "comparisons"))
-    write_text(paths.catalogue(preset), catalogue_page(Results(preset)))
+    results, tables = Results(preset), {name: read_table(preset, name) for name in names}
+    draw_comparisons(preset, tables, combined_lines(results), paths.figure(preset, "comparisons"))
+    write_text(paths.catalogue(preset), catalogue_page(results))
 
 
 class Entry(NamedTuple):
@@ -62,7 +64,7 @@ def catalogue_page(results: Results) -> str:
     entries = [table_entry(results, table) for paper in paths.PAPERS for table in load_published(paper).tables]
     own, run = sum(entry.own for entry in entries), sum(entry.run for entry in entries)
     compared, decided = (sum(getattr(entry.counts, key) for entry in entries) for key in ("compared", "decided"))
-    text = f"# All tables, preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
+    text = f"# All tables, preset {results.name}\n\n{numbers_of(results, '')}\n\n"
     text += f"{md.plural(len(entries), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
     text += f"**{decided} of {compared}** compared rows decided. A row stands in several tables where the paper prints "
     text += "it in several. [Back](README.md), [every result as one CSV](results.csv).\n"

@@ -8,10 +8,10 @@ from pipeline import paths
 from pipeline.files import write_text
 from pipeline.published.papers import NAMES
 from pipeline.published.tables import load_published
-from pipeline.reporting.context import comparability, numbers_of, one_rule
+from pipeline.reporting.context import numbers_of
 from pipeline.verdicts.claims import Part, judge_claims
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import CLAIM_RULE, CLAIM_WORDS, Word, worst
+from pipeline.verdicts.rule import CLAIM_WORDS, Word, worst
 
 FIELDS = ("paper", "claim", "verdict", "statement", "part", "published", "ours", "part_verdict", "why", "sources")
 
@@ -30,14 +30,14 @@ def claims_page(results: Results, judged: dict[str, dict[str, list[Part]]]) -> s
     """Return the page of all papers: how many claims have which verdict, and every decided one."""
     total = sum(len(claims) for claims in judged.values())
     text = f"# Claims, preset {results.name}\n\n{md.plural(total, 'claim')} of five papers, each with the numbers that "
-    text += f"it rests on. {numbers_of(results)} {comparability(results)} [Back](index.md), [data](claims.csv).\n\n"
+    text += f"it rests on. {numbers_of(results, '')} [Back](index.md), [data](claims.csv).\n\n"
     words = {paper: [entry.word for entry in entries_of(paper, claims)] for paper, claims in judged.items()}
     columns = [
         md.Column("Paper", lambda paper: f"[{NAMES[paper]}](claims/{paper}.md)"),
         md.Column("Claims", lambda paper: len(words[paper]), "r"),
         *(md.Column(word, lambda paper, word=word: words[paper].count(word), "r") for word in CLAIM_WORDS),
     ]
-    text += f"{md.table(columns, judged)}\n{CLAIM_RULE}\n\n{one_rule(results)}\n\n## Decided\n\n"
+    text += f"{md.table(columns, judged)}\n## Decided\n\n"
     entries = [entry for paper, claims in judged.items() for entry in entries_of(paper, claims)]
     decided = [entry for entry in entries if entry.word in (Word.HOLDS, Word.CONTRADICTED)]
     return text + (md.table(DECIDED, decided) if decided else "None yet.\n")
@@ -99,8 +99,8 @@ def told(part: Part) -> str:
 
 def paper_claims(results: Results, paper: str, claims: dict[str, list[Part]]) -> str:
     """Return the page of one paper's claims, a line a part."""
-    text = f"# Claims of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results)} {comparability(results)} "
-    text += f"[{NAMES[paper]}](../papers/{paper}.md), [all claims](../claims.md).\n\n{CLAIM_RULE}\n\n"
+    text = f"# Claims of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results, '../')} "
+    text += f"[{NAMES[paper]}](../papers/{paper}.md), [all claims](../claims.md).\n\n"
     lines = [(None if i else e, part) for e in entries_of(paper, claims) for i, part in enumerate(e.parts)]
     return text + md.table(PARTS, lines)
 

@@ -10,7 +10,7 @@ from pipeline.evaluation.intervals import Estimate
 from pipeline.files import write_text
 from pipeline.published.columns import NAMES
 from pipeline.published.tables import find_table
-from pipeline.reporting.context import numbers_of, one_rule
+from pipeline.reporting.context import numbers_of
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.comparison import Compared, compare, readable_method
 from pipeline.verdicts.estimates import block_gains, estimate_gain, image_sd
@@ -40,16 +40,15 @@ def write_evidence(preset: str) -> None:
 
 
 def evidence_page(results: Results) -> str:
-    """Return the page: power first, then halves of the blocks against each other, then the rule."""
+    """Return the page: power first, then halves of the blocks against each other."""
     lines = headline_lines(results)
     known = [line for line in lines if line.found.known]
-    text = f"# How far the evidence carries, preset {results.name}\n\n{numbers_of(results)} [Back](README.md).\n\n"
+    text = f"# How far the evidence carries, preset {results.name}\n\n{numbers_of(results, '')} [Back](README.md).\n\n"
     text += "## What could be told from nothing\n\n"
     if not known:
         return f"{text}Nothing: every experiment was trained once, so the noise of trainings is unknown.\n"
     text += power_section(known)
-    text += f"\n## Run it again\n\n{again_section(results, known)}"
-    return f"{text}\n## The rule\n\n{one_rule(results)}\n"
+    return f"{text}\n## Run it again\n\n{again_section(results, known)}"
 
 
 def headline_lines(results: Results) -> list[Line]:

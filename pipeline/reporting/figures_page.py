@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline import paths
 from pipeline.files import write_text
-from pipeline.reporting.context import comparability, numbers_of
-from pipeline.reporting.figures import papers
+from pipeline.reporting.context import numbers_of
+from pipeline.reporting.figures import msfm, pod, snip
 from pipeline.verdicts.results import Results
 
 FOLDER = "paper_figures"
@@ -27,12 +27,12 @@ class Figure:
 
 
 FIGURES = (
-    Figure("pod_f1", "POD, figure 1: speed and accuracy", "two networks of a detector in pod_t5", papers.draw_speeds),
-    Figure("pod_f3", "POD, figure 3: decomposition of a scale", "nothing", papers.draw_decomposition),
-    Figure("pod_f6", "POD, figure 6: learnt scales", "the global scale learners", papers.draw_learnt_scales),
-    Figure("msfm_ablations", "MSFM, tables 2 and 3: ablations", "the tables msfm_t2_*", papers.draw_ablations),
-    Figure("snip_f4", "SNIP, figure 4: resolutions", "the classifiers snip_cls_*", papers.draw_resolutions),
-    Figure("snip_recall", "SNIP, table 3: recall by object size", "table snip_t3", papers.draw_recall_by_size),
+    Figure("pod_f1", "POD, figure 1: speed and accuracy", "a detector of pod_t5 with its baseline", pod.draw_speeds),
+    Figure("pod_f3", "POD, figure 3: decomposition of a scale", "nothing", pod.draw_decomposition),
+    Figure("pod_f6", "POD, figure 6: learnt scales", "the global scale learners", pod.draw_learnt_scales),
+    Figure("msfm_ablations", "MSFM, tables 2 and 3: ablations", "the tables msfm_t2_*", msfm.draw_ablations),
+    Figure("snip_f4", "SNIP, figure 4: resolutions", "the classifiers snip_cls_*", snip.draw_resolutions),
+    Figure("snip_recall", "SNIP, table 3: recall by object size", "table snip_t3", snip.draw_recall_by_size),
     Figure("statistics", "SNIP, figure 1: object sizes", "the data"),
     Figure("dst_training_length", "DST, figure 1: AP over the length of training", "tables dst_t2, dst_t3 and dst_t5"),
     Figure("dst_threshold", "DST, figure 4: thresholds", "table dst_t12"),
@@ -61,7 +61,7 @@ def write_figures_page(preset: str) -> None:
 
 def figures_page(results: Results, drawn: set[str]) -> str:
     """Return the list; a figure without data says what it waits for."""
-    text = f"# Figures of the papers, preset {results.name}\n\n{numbers_of(results)} {comparability(results)} "
+    text = f"# Figures of the papers, preset {results.name}\n\n{numbers_of(results, '../')} "
     text += "[Back](../index.md).\n"
     for figure in FIGURES:
         text += f"\n## {figure.title}\n\n"

@@ -4,7 +4,7 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import read_json, write_text
 from pipeline.published.papers import NAMES
-from pipeline.reporting.context import comparability, numbers_of
+from pipeline.reporting.context import HOW, numbers_of
 from pipeline.verdicts.results import Results
 
 EXPORTED = ("pod_frcnn_r50_fpn_1x_fd", "pod_frcnn_r50_fpn_1x_fd_wt", "psconv_frcnn_r50_fpn_1x_psconv")
@@ -17,8 +17,9 @@ def write_front_page(preset: str) -> None:
 
 def front_page(results: Results) -> str:
     """Return the page that links all others, with what was looked at besides AP."""
-    text = f"# Report of preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
+    text = f"# Report of preset {results.name}\n\n{numbers_of(results)}\n\n"
     text += "- [The answer](index.md): which method helps small objects here, and can one tell?\n"
+    text += f"- [How results are measured and judged]({HOW}), said once for all pages\n"
     text += "- [How far the evidence carries](evidence.md): what could be told from nothing, and running it again\n"
     text += "- [All tables](catalogue.md): every table that the papers print, published beside ours\n"
     text += "- [Every result as one CSV](results.csv): a row for each evaluation and training, to load\n"

@@ -158,7 +158,7 @@ def stack(rows: list[Image.Image], pair: tuple[str, str], thresholds: list[float
 def gallery_page(results: Results, paper: str, thresholds: list[float]) -> str:
     """Return the page below which a paper's picture stands: what it shows, and how its images were chosen."""
     pair = drawn(paper, load_rows(paper))
-    text = f"# Gallery of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results)}\n\n"
+    text = f"# Gallery of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results, '../')}\n\n"
     text += "Each row is one validation image: annotations, the baseline's detections, the method's. The images are "
     text += "chosen by rule: two with the most small objects, two with the most large ones, two where both runs "
     text += "differ most.\n\n"

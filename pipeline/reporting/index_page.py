@@ -9,14 +9,23 @@ from pipeline import paths
 from pipeline.files import found_json
 from pipeline.preset import Preset
 from pipeline.published.papers import NAMES, PAIRS
-from pipeline.reporting.context import comparability, data_of, judged, numbers_of, shared_trainings
+from pipeline.reporting.combined import combined_methods
+from pipeline.reporting.context import HOW, comparability, data_of, judged, numbers_of, shared_trainings
 from pipeline.reporting.scorecard_section import scorecard_section, scorecard_sentence
 from pipeline.reporting.sources import table_address
 from pipeline.reporting.static_html import write_both
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word
-from pipeline.verdicts.table_lines import Method, baseline_ap50, count_verdicts, main_metric, methods_of, read_table
+from pipeline.verdicts.table_lines import (
+    Method,
+    baseline_ap50,
+    count_verdicts,
+    main_metric,
+    methods_of,
+    read_headlines,
+    read_table,
+)
 
 METRIC = "ap_small"
 INTERVALS = " with 95 % intervals"
@@ -44,7 +53,8 @@ def write_index(preset: str) -> None:
 
 def index_page(results: Results) -> str:
     """Return the page; its first screen is the answer."""
-    methods = methods_of(results.name, headline_tables(), headline=True)
+    combined = combined_methods(results)
+    methods = [*methods_of(results.name, headline_tables(), headline=True), *combined]
     text = f"# Scalewise, preset {results.name}\n\n"
     text += f"{numbers_of(results)} {comparability(results)}\n\n"
     if results.judges:
@@ -54,6 +64,7 @@ def index_page(results: Results) -> str:
     text += md.table(judged(results, METHODS), sorted(methods, key=_order))
     text += f"\nAP in percent, gains in points over the method's own baseline{INTERVALS if results.judges else ''}, "
     text += "cost as a multiple of that baseline's."
+    text += "".join(f" No paper prints {method.name}: it is in no count beside theirs." for method in combined)
     weak = any(gain.word == Word.UNDERTRAINED for method in methods for gain in method.gains.values())
     floor = md.percent(results.preset.verdicts.min_baseline_ap50, 0)
     text += f" `{Word.UNDERTRAINED}`: that baseline's AP50 is below {floor}.\n" if weak else "\n"
@@ -133,7 +144,7 @@ def by_size(methods: list[Method]) -> str:
 
 
 METHODS = (
-    md.Column("Method", lambda method: f"[{method.name}](headline/{method.table}.md)"),
+    md.Column("Method", lambda method: f"[{method.name}]({_address(method)})"),
     md.Column("AP", lambda method: md.NOT_RUN if method.ap is None else md.number(method.ap), "r"),
     md.Column("AP small gain", lambda method: method.gains[METRIC].text, "r"),
     md.Column("Verdict, small", lambda method: method.gains[METRIC].word),
@@ -224,6 +235,7 @@ def pages_section(results: Results) -> str:
         text += f"- Galleries of {links}: annotations, baseline and method on the same images\n" if drawn else ""
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
+    text += f"- [How results are measured and judged]({HOW}), said once for all pages\n"
     text += "- [Data](data.md): what was read, and what was left out and why\n"
     return text + (WHOLE if results.reproduces() else LATER) if results.judges else text
 
@@ -240,14 +252,25 @@ def commands(results: Results) -> str:
     return text + "`params.yaml`, and run `dvc repro quickstart`; the README has the details.\n"
 
 
+def _address(method: Method) -> str:
+    """Return where a method leads: to its table, or to the file of one that stands in none."""
+    if method.table:
+        return f"headline/{method.table}.md"
+    return f"../../{paths.experiment_file(method.evaluation).as_posix()}"
+
+
 def _order(method: Method) -> tuple[bool, float]:
     gain = method.gains[METRIC].gain
     return gain is None, -(gain or 0.0)
 
 
 def _images(results: Results) -> str:
+    """Return how many images trainings see, and on how many the rows above were tested."""
     splits = (found_json(paths.statistics(results.name)) or {}).get("splits", {})
-    parts = [f"{split['images']:,} {name} images" for name, split in sorted(splits.items())]
+    names = {line.evaluation for line in read_headlines(results.name, headline_tables()) if line.kind == "row"}
+    tested = {found["images"] for name in sorted(names) if (found := results.metrics(name))}
+    parts = [f"{splits['train']['images']:,} training images"] if splits else []
+    parts += [f"{number:,} validation images" for number in sorted(tested)]
     return ", ".join(parts) or "not counted yet"
 
 

@@ -8,7 +8,7 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import write_text
 from pipeline.published.columns import NAMES
-from pipeline.reporting.context import comparability, numbers_of, one_rule
+from pipeline.reporting.context import numbers_of
 from pipeline.reporting.latency import latency_section
 from pipeline.verdicts import methods
 from pipeline.verdicts.comparison import Gain, judge_gain
@@ -37,11 +37,11 @@ def methods_page(
     results: Results, own: list[Compared], singles: list[Compared], joined: list[tuple[Compared, tuple[str, ...]]]
 ) -> str:
     """Return the page."""
-    text = f"# All methods side by side, preset {results.name}\n\n{numbers_of(results)} {comparability(results)} "
+    text = f"# All methods side by side, preset {results.name}\n\n{numbers_of(results, '')} "
     text += "[Back](index.md), [data](methods.csv).\n\n## By object size\n\n"
     text += "Gain in points over the method's own baseline, trained by the same recipe, with its 95 % interval. "
     text += "**Bold**: the interval excludes zero.\n\n"
-    text += gains_table(own) + f"\n{one_rule(results)}\n"
+    text += gains_table(own)
     text += f"\n## Cost\n\n{cost_section(results)}"
     text += f"\n## Latency\n\n{latency_section()}"
     text += "\n## Combinations\n\nNo paper joined its method with another's. These are trained by one recipe, "

@@ -9,14 +9,14 @@ from pipeline.files import read_text, write_text
 from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS
 from pipeline.published.rows import drawn, load_rows
 from pipeline.published.tables import exists, find_table, load_published
-from pipeline.reporting.context import comparability, data_of, judged, numbers_of
+from pipeline.reporting.context import data_of, judged, numbers_of
 from pipeline.reporting.facts import learnt_facts
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.table_lines import count_verdicts, read_headlines
 
 # said under the first table only
-ONCE = ("- Verdict:", "- Published numbers", "- Differs from the paper", "- Seeds ±", "- Parameters and")
+ONCE = ("- These are", "- Differs from the paper")
 
 
 def write_page(paper: str, preset: str) -> None:
@@ -30,7 +30,7 @@ def paper_page(results: Results, paper: str) -> str:
     venue = f", {published.venue}" if published.venue else f", {published.year}"
     text = f"# {NAMES[paper]} under preset {results.name}\n\n*{published.title}*{venue}. [All papers](../index.md).\n\n"
     text += f"**The paper's claim.** {CLAIMS[paper]}\n\n" if paper in CLAIMS else ""
-    text += f"**Here.** {numbers_of(results)} {comparability(results)}\n\n"
+    text += f"**Here.** {numbers_of(results, '../')}\n\n"
     text += verdict_sentences(results, paper)
     facts = learnt_facts(results, paper)
     if facts:

@@ -11,7 +11,7 @@ from pipeline.files import write_text
 from pipeline.published.columns import ERRORS, MASK, NAMES, RECALLS, name_of
 from pipeline.published.rows import needs_test_dev
 from pipeline.published.tables import Published, Row, Table, find_table
-from pipeline.reporting.context import SPREAD, beside_table, heading, judged, spread_cell, verdict_rule
+from pipeline.reporting.context import beside_table, heading, judged, spread_cell
 from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
 from pipeline.reporting.sources import left_out, sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
@@ -22,7 +22,7 @@ from pipeline.verdicts.estimates import spread
 from pipeline.verdicts.lengths import unequal_lengths
 from pipeline.verdicts.printed_costs import PrintedCost, costs_of
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import Word, rules_of
+from pipeline.verdicts.rule import Word
 from pipeline.verdicts.table_lines import FIELDS
 
 SIZES = [f"{kind}ap_{size}" for kind in ("", MASK) for size in ("small", "medium", "large")]
@@ -88,7 +88,6 @@ def table_markdown(
         if gain.verdict.word == Word.UNDERTRAINED
     }
     notes += "".join(f"- {Word.UNDERTRAINED.capitalize()}: {sentence}\n" for sentence in sorted(weak))
-    notes += _judging(results, table, compared) if results.judges else ""
     others = [c for c in table.columns if c not in NAMES]
     notes += f"- Printed but not compared here: {', '.join(others)}.\n" if others else ""
     text += notes
@@ -104,13 +103,6 @@ def table_markdown(
     if claims and results.judges:
         text += f"\n## Claims that these rows can check\n\n{md.table(CLAIMS, claims)}"
     return text
-
-
-def _judging(results: Results, table: Table, compared: list[Compared]) -> str:
-    """Return what stands under a table of how its rows are judged."""
-    notes = f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
-    notes += f"- {SPREAD}\n"
-    return notes + "".join(f"- {rule}\n" for rule in rules_of(table.columns))
 
 
 def _columns(results: Results, shown: list[str], main: str) -> list[md.Column]:
@@ -201,8 +193,7 @@ def _cost_section(results: Results, methods: list[Compared], table: Table) -> st
         )
     experiments = list(dict.fromkeys(item.experiment for item in methods))
     shape = next(size["input"] for size in map(results.size, experiments) if size)
-    text = f"\n## Cost\n\nOne input of {shape[0]} x {shape[1]} px; `x baseline` of a test at several resolutions "
-    text += "counts the pixels of all."
+    text = f"\n## Cost\n\nOne input of {shape[0]} x {shape[1]} px."
     assumed = [f"`{name}`" for name in experiments if (results.size(name) or {}).get("scales") == "assumed"]
     if assumed:
         text += f" Multiply-adds of {md.listing(assumed)} are with the printed scales, not with those learnt here."

@@ -94,12 +94,13 @@ def read_table(preset: str, name: str, headline: bool = False) -> list[Line]:
     if not path.is_file():
         return []
     try:
-        return [_typed(cells) for cells in csv.DictReader(io.StringIO(read_text(path)))]
+        return [line_of(cells) for cells in csv.DictReader(io.StringIO(read_text(path)))]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no table of this version ({error}); make it again.") from error
 
 
-def _typed(cells: dict[str, str]) -> Line:
+def line_of(cells: dict[str, str]) -> Line:
+    """Return a line from its cells. Raises KeyError or ValueError for cells of another kind of table."""
     found = {name: cells[name] if name in TEXTS else float(cells[name]) if cells[name] else None
              for name in FIELDS if name != "verdict"}  # fmt: skip
     return Line(**found, verdict=Word(cells["verdict"]) if cells["verdict"] else None, text=cells)
@@ -126,14 +127,15 @@ def count_verdicts(lines: list[Line], metric: str) -> Counts:
 def methods_of(preset: str, tables: list[str], headline: bool = False) -> list[Method]:
     """Return every compared row of some tables, in order; a name says what the gain is over where that is not plain."""
     return [
-        _method(name, lines, row)
+        method_of(name, lines, row)
         for name in tables
         for lines in [read_table(preset, name, headline)]
         for row in dict.fromkeys(line.row for line in lines if line.compared)
     ]
 
 
-def _method(table: str, lines: list[Line], row: str) -> Method:
+def method_of(table: str, lines: list[Line], row: str) -> Method:
+    """Return a compared row of a table as one method."""
     own = {(line.kind, line.metric): line for line in lines if line.row == row}
     first = own["row", "ap"]
     names = {line.evaluation: line.method for line in lines if line.compared}

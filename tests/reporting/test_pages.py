@@ -10,12 +10,13 @@ from pipeline.files import write_json
 from pipeline.reporting.catalogue import write_catalogue
 from pipeline.reporting.context import comparability, recipe_of, shared_trainings
 from pipeline.reporting.figures.headline import draw_figures
+from pipeline.reporting.how_measured import how_measured, write_how_measured
 from pipeline.reporting.index_page import answer, by_size, reproduced, write_index
 from pipeline.reporting.pages import gallery_section, write_page
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import Judged, Word
+from pipeline.verdicts.rule import CLAIM_RULE, RULES, Judged, Word, gain_rule
 from pipeline.verdicts.table_lines import Method, methods_of
 
 
@@ -125,6 +126,19 @@ def test_pages_of_the_tour_name_the_experiments_that_another_training_stands_for
     assert named == {*results.preset.shares, *results.preset.shares.values()} != set()
     assert said in recipe_of(results)[0]
     assert comparability(results) != comparability(Results("mini"))
+    assert said in how_measured(results)
+
+
+def test_rules_stand_on_one_page_and_nowhere_else(fake):
+    fake.dst()
+    fake.noise()
+    report(fake)
+    write_how_measured("mini")
+    rules = [*gain_rule(20), *CLAIM_RULE, *RULES.values(), *recipe_of(Results("mini"))]
+    pages = {page.name: page.read_text() for page in paths.index("mini").parent.rglob("*.md")}
+    own = pages.pop("how_measured.md")
+    assert [rule for rule in rules if rule not in own] == []
+    assert [(name, rule) for name, text in pages.items() for rule in rules if rule in text] == []
 
 
 def test_pictures_of_photographs_are_not_linked_and_an_unknown_paper_is_one_sentence(fake):

@@ -236,7 +236,6 @@ def test_preset_sizes_and_differences_stand_beside_the_table(fake):
     sides = [round(side * preset.factor) for side in (480, 800, 1400)]
     wanted = f"300 validation images; short side {sides[0]}, {sides[1]} and {sides[2]} px; 300 training steps of "
     assert f"{wanted}{preset.training.batch} images" in text("snip_t2")
-    assert "In the place of the papers' sizes and recipes this preset has networks of 0.25 times" in text("snip_t2")
     shared = re.search(
         r"Differs from the paper: recipe `snip`, in (\d+) points \(docs/differences.md\)", text("snip_t2")
     )

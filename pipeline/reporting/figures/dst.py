@@ -121,9 +121,9 @@ def draw_training_length(results: Results, path: Path) -> None:
         ax.set_xlim(0.5, 7.6)
         ax.set_xticks(sorted({r["length"] for r in data}))
         plotting.label_ends(ax, ends)
+        say_bars(ax, data if column == "ours" else [])
     axes[0].set_ylabel("AP")
     drawn.suptitle(f"DST: longer training, preset {results.name}; levels are not comparable", x=0.01, ha="left")
-    say_bars(axes[1], data)
     fields = ("experiment", "method", "length", "published", "ours", "run_sd")
     cells = [
         line | {"published": rounded(line["published"], 1)} | {key: rounded(line[key]) for key in ("ours", "run_sd")}

@@ -9,7 +9,8 @@ from pipeline.reporting.figures.plotting import COLOURS, GREY, missing_to_nan, r
 from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.results import Results, load_experiment
 
-SHORT = {"ms_train_600_1000": "multi-scale", "single_scale": "single scale", "fd_wt": "fd-wt", "": "baseline"}
+SHORT = {"": "baseline", "single_scale": "single scale", "ms_train_600_1000": "multi-scale", "gsl": "GSL", "fd": "FD"}
+SHORT |= {"fd_wt": "FD-WT", "dst": "DST", "msfm": "MSFM", "snip": "SNIP", "psconv": "PSConv"}
 
 
 def short_name(experiment: str) -> str:
@@ -29,9 +30,9 @@ def colours_of(experiments: list[str]) -> dict[str, str]:
 
 
 def draw_loss(results: Results, path: Path) -> None:
-    """Training loss over optimiser steps, one panel a paper, one line an experiment."""
+    """Training loss over optimiser steps, one panel a paper on one scale, one line an experiment."""
     drawn, axes = plotting.figure(2, 3, (10.5, 5.6))
-    data = []
+    data, found = [], []
     for ax, paper in zip(axes, paths.PAPERS, strict=False):
         experiments = [name for name in headline_experiments() if paths.paper_of(name) == paper]
         ends = []
@@ -47,15 +48,17 @@ def draw_loss(results: Results, path: Path) -> None:
         if not ends:
             plotting.say_empty(ax, "not run")
             continue
-        ax.set_ylim(bottom=0)
+        found.append((ax, ends))
         ax.set_xlabel("optimiser step")
         ax.set_ylabel("training loss (sum of parts)")
         _room_right(ax)
+    for ax, ends in found:
+        ax.set_ylim(0, max(other.get_ylim()[1] for other, _ in found))
         plotting.label_ends(ax, ends)
     for ax in axes[len(paths.PAPERS) :]:
         ax.axis("off")
         ax.text(0, 0.9, "Each point is the mean of a window of steps.\n", va="top", color=GREY)
-        text = "Losses are comparable inside a panel only:\nrecipes differ between papers."
+        text = "Lines of a panel can be compared; recipes\ndiffer between papers."
         ax.text(0, 0.75, text, va="top", color=GREY)
     drawn.suptitle(f"Training loss by paper, preset {results.name}", x=0.01, ha="left")
     plotting.save(drawn, path, ("experiment", "step", "loss"), data)
