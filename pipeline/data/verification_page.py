@@ -7,9 +7,13 @@ from pipeline.data.exclusions import REASONS
 from pipeline.data.manifest import MEDIUM_SIDE, SMALL_SIDE, Manifest
 from pipeline.verbatim import short, verbatim
 
+VOC_ELSEWHERE = (
+    "The rows on PASCAL VOC are trained and tested on these data, as all others: the preset names none of VOC's own.\n"
+)
 
-def write_verification_page(manifest: Mapping | Manifest) -> str:
-    """Return the Markdown text of `reports/<preset>/data.md`; it names no folder of the machine."""
+
+def write_verification_page(manifest: Mapping | Manifest, voc: bool = False) -> str:
+    """Return the Markdown text of `reports/<preset>/data.md` or `data_voc.md`; it names no folder of the machine."""
     data = asdict(manifest) if isinstance(manifest, Manifest) else manifest
     splits = data["splits"]
     count = len(data["categories"])
@@ -20,8 +24,9 @@ def write_verification_page(manifest: Mapping | Manifest) -> str:
     seed = "" if data.get("seed") is None else f", seed {data['seed']}"
     return "\n".join(
         [
-            f"# Data of preset `{data['preset']}`",
+            f"# {'Data of the rows on PASCAL VOC,' if voc else 'Data of'} preset `{data['preset']}`",
             "",
+            *([VOC_ELSEWHERE] if voc and data["kind"] != "voc" else []),
             f"Kind: {data['kind']}{seed}; {categories}. Every image was checked, every annotation read.",
             f"An object is small below {small:.6g}² and large from {medium:.6g}² square pixels on ({whose}); crowd and "
             "difficult regions are not objects.",

@@ -27,7 +27,7 @@ SHARE = (2.5, 97.5)  # percentiles of an interval over images
 
 
 def carded() -> list[str]:
-    """Return the experiments that have a card: those behind the quickstart's tables, and the combinations."""
+    """Return the experiments that have a card: those behind the headline's tables, and the combinations."""
     pairs = [*SINGLES, *(pair for pair, _ in COMBINATIONS)]
     return list(dict.fromkeys([*headline_experiments(), *(paths.split_evaluation(p.evaluation)[0] for p in pairs)]))
 
@@ -148,7 +148,10 @@ def limits(results: Results, name: str) -> str:
         lines.append("Trained on rendered scenes: it knows their classes and styles, and no photographs.")
     if results.name != "full":
         lines.append("Far smaller and trained far shorter than the paper's: it serves comparisons, not applications.")
-    lines.append("One training; another seed gives other weights and somewhat other numbers.")
+    blocks = len(results.training(name).get("blocks", [0]))
+    whose = f"Numbers are means over {blocks} trainings, what is exported or loaded is the first of them"
+    whose = whose if blocks > 1 else "One training"
+    lines.append(f"{whose}; another seed gives other weights and somewhat other numbers.")
     if scale_source(name):
         lines.append("Its scales were learnt on these data and need not fit others.")
     if load_experiment(name).proposals:

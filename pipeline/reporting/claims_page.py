@@ -9,11 +9,18 @@ from pipeline.files import write_text
 from pipeline.published.papers import NAMES
 from pipeline.published.tables import load_published
 from pipeline.reporting.context import numbers_of
+from pipeline.verdicts.claim_checks import SIGN_AGREES
 from pipeline.verdicts.claims import Part, judge_claims
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import CLAIM_WORDS, Word, worst
 
 FIELDS = ("paper", "claim", "verdict", "statement", "part", "published", "ours", "part_verdict", "why", "sources")
+
+BY_SIZE = " (by its size; the sign agrees)"
+BOUNDS = (
+    "A bound that a claim names (at least, above, about) is of the papers' own data and sizes: a claim that it "
+    "contradicts here may keep its sign, which then stands beside the verdict."
+)
 
 
 def write_claims(preset: str) -> None:
@@ -40,6 +47,7 @@ def claims_page(results: Results, judged: dict[str, dict[str, list[Part]]]) -> s
     text += f"{md.table(columns, judged)}\n## Decided\n\n"
     entries = [entry for paper, claims in judged.items() for entry in entries_of(paper, claims)]
     decided = [entry for entry in entries if entry.word in (Word.HOLDS, Word.CONTRADICTED)]
+    text += "" if results.name == "full" else f"{BOUNDS}\n\n"
     return text + (md.table(DECIDED, decided) if decided else "None yet.\n")
 
 
@@ -56,9 +64,11 @@ class Entry(NamedTuple):
     def verdict(self) -> str:
         """The word, and which parts it says nothing of because they cannot be checked here."""
         left = [part.what for part in self.parts if part.verdict == Word.UNCHECKABLE]
+        worst_parts = [part for part in self.parts if part.verdict == self.word]
+        word = f"{self.word}{BY_SIZE}" if all(map(by_size, worst_parts)) else self.word
         if not left or self.word == Word.UNCHECKABLE:
-            return self.word
-        return f"{self.word}, but for {md.listing(left)}, which {Word.UNCHECKABLE}"
+            return word
+        return f"{word}, but for {md.listing(left)}, which {Word.UNCHECKABLE}"
 
     @property
     def numbers(self) -> str:
@@ -91,8 +101,15 @@ def entries_of(paper: str, claims: dict[str, list[Part]]) -> list[Entry]:
     ]
 
 
+def by_size(part: Part) -> bool:
+    """Whether a part has the claimed sign and is contradicted by the claimed size alone."""
+    return part.verdict == Word.CONTRADICTED and part.why.endswith(SIGN_AGREES)
+
+
 def told(part: Part) -> str:
-    """Return a part's verdict, and why where it is not decided."""
+    """Return a part's verdict, and why where it is not decided or only a bound contradicts it."""
+    if by_size(part):
+        return f"{part.verdict}{BY_SIZE}"
     why = part.why and part.verdict not in (Word.HOLDS, Word.CONTRADICTED)
     return f"{part.verdict}: {part.why}" if why else part.verdict
 

@@ -9,6 +9,7 @@ from pipeline import paths
 from pipeline.files import found_json
 from pipeline.preset import Preset
 from pipeline.published.papers import NAMES, PAIRS
+from pipeline.reporting.by_size import by_size
 from pipeline.reporting.combined import combined_methods
 from pipeline.reporting.context import HOW, comparability, data_of, judged, numbers_of, shared_trainings
 from pipeline.reporting.scorecard_section import scorecard_section, scorecard_sentence
@@ -18,6 +19,7 @@ from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word
 from pipeline.verdicts.table_lines import (
+    Line,
     Method,
     baseline_ap50,
     count_verdicts,
@@ -29,8 +31,7 @@ from pipeline.verdicts.table_lines import (
 
 METRIC = "ap_small"
 INTERVALS = " with 95 % intervals"
-SIZES = {"ap_small": "small", "ap_medium": "medium", "ap_large": "large", "ap": "all sizes"}
-# made by `dvc repro`, which needs every experiment; the quickstart leaves them as they are
+# made by `dvc repro`, which needs every experiment; the headline leaves them as they are
 WHOLE = """\
 - [How far the evidence carries](evidence.md): what could be told from nothing, and running it again
 - [Which detector to take](compare.md): every detector by AP and cost, and advice
@@ -60,7 +61,7 @@ def index_page(results: Results) -> str:
     if results.judges:
         text += "**Which method helps small objects here, and can one tell?**\n\n"
         text += "".join(f"- {line}\n" for line in [*answer(results, methods), *reproduced(results)]) + "\n"
-        text += by_size(methods)
+        text += by_size(methods, headline_lines(results))
     text += md.table(judged(results, METHODS), sorted(methods, key=_order))
     text += f"\nAP in percent, gains in points over the method's own baseline{INTERVALS if results.judges else ''}, "
     text += "cost as a multiple of that baseline's."
@@ -120,27 +121,13 @@ def reproduced(results: Results) -> list[str]:
             f"**Exact:** {held['equal']} of {md.plural(held['counted'], 'network')} have the "
             "[parameters](identities.md) that follow from their papers' designs, to the integer."
         )
-    beside = scorecard_sentence({name: read_table(results.name, name, headline=True) for name in headline_tables()})
+    beside = scorecard_sentence(headline_lines(results))
     return [*lines, *([f"**Beside the papers:** {beside}"] if beside else [])]
 
 
-def by_size(methods: list[Method]) -> str:
-    """Return which methods help and hurt objects of each size; nothing where no gain has an interval."""
-    if all(gain.low is None for method in methods for gain in method.gains.values()):
-        return ""
-
-    def told(key: str, metric: str) -> str:
-        found = [(method, method.gains[metric]) for method in methods if metric in method.gains]
-        found = sorted((pair for pair in found if getattr(pair[1], key)), key=lambda pair: -abs(pair[1].gain))
-        over = {method.name: " (over another baseline)" for method, _ in found if method.stand_in}
-        return "; ".join(f"{method.name} {gain.text}{over.get(method.name, '')}" for method, gain in found)
-
-    columns = [
-        md.Column("Objects", SIZES.__getitem__),
-        md.Column("Helps, points of AP", partial(told, "up")),
-        md.Column("Hurts", partial(told, "down")),
-    ]
-    return f"{md.table(columns, SIZES)}\nWhat stands in neither column cannot be told here, or was not run.\n\n"
+def headline_lines(results: Results) -> dict[str, list[Line]]:
+    """Return the lines of the headline's tables by table."""
+    return {name: read_table(results.name, name, headline=True) for name in headline_tables()}
 
 
 METHODS = (
@@ -155,8 +142,8 @@ METHODS = (
 
 
 def decided_section(results: Results) -> str:
-    """Return counts for each table of the quickstart, and how well the baselines learnt."""
-    found = {name: read_table(results.name, name, headline=True) for name in headline_tables()}
+    """Return counts for each table of the headline, and how well the baselines learnt."""
+    found = headline_lines(results)
     counts = {name: count_verdicts(lines, main_metric(lines)) for name, lines in found.items()}
 
     def words(name: str) -> str:
@@ -172,7 +159,9 @@ def decided_section(results: Results) -> str:
         md.Column("Not run", lambda name: counts[name].not_run, "r"),
     ]
     compared, decided = (sum(getattr(count, key) for count in counts.values()) for key in ("compared", "decided"))
-    text = f"Decided by AP: **{decided} of {compared}** compared rows.\n\n{md.table(columns, found)}"
+    waiting = sum(count.words.get(Word.NOT_RUN, 0) for count in counts.values())
+    text = f"Decided by AP: **{decided} of {compared}** compared rows that were run; {waiting} not run.\n\n"
+    text += md.table(columns, found)
     ap50 = baseline_ap50(results.name, headline_tables())
     if ap50:
         span = f"{ap50[0]:.1f}" if ap50[0] == ap50[-1] else f"{ap50[0]:.1f} to {ap50[-1]:.1f}"
@@ -249,7 +238,7 @@ def commands(results: Results) -> str:
     text += "dvc repro                            # every table, then reports/PRESET/catalogue.md\n"
     text += f"snakemake --cores 2 {paths.table(results.name, 'dst_t2').as_posix()}    # one table, in parallel\n```\n\n"
     text += "Own data: name your images and annotations in `workflow/presets/own.yaml`, set `preset: own` in "
-    return text + "`params.yaml`, and run `dvc repro quickstart`; the README has the details.\n"
+    return text + "`params.yaml`, and run `make own`; the README has the details.\n"
 
 
 def _address(method: Method) -> str:

@@ -31,7 +31,7 @@ SIZES += RECALLS[3:]
 
 
 def write_table(name: str, preset: str, headline: bool = False) -> None:
-    """Write `tables/<name>.md` and `.csv` of a preset, or with the quickstart's rows alone `headline/<name>.*`.
+    """Write `tables/<name>.md` and `.csv` of a preset, or with the headline's rows alone `headline/<name>.*`.
 
     Rows without a result read `not run`, so a table can be written at any time. Raises InputError for an unknown table.
     """
@@ -72,10 +72,9 @@ def table_markdown(
     text += md.table(judged(results, columns), compared)
     text += left_out(table.id, missing)
     methods = [item for item in compared if item.baseline]
-    decided = sum(item.gains[main].verdict.decided for item in methods)
+    words = [item.gains[main].verdict.word for item in methods]
     text += "\n"
-    if results.judges:
-        text += f"**{decided} of {md.plural(len(methods), 'compared row')} decided** (by {NAMES[main]}).\n\n"
+    text += decided_sentence(words, NAMES[main]) if results.judges else ""
     notes = beside_table(results, [item.evaluation for item in compared])
     notes += "".join(f"- {sentence}\n" for sentence in _stand_in_sentences(published, table, methods))
     notes += "".join(f"- {sentence}\n" for sentence in unequal_lengths(results, compared))
@@ -103,6 +102,16 @@ def table_markdown(
     if claims and results.judges:
         text += f"\n## Claims that these rows can check\n\n{md.table(CLAIMS, claims)}"
     return text
+
+
+def decided_sentence(words: list[Word], metric: str) -> str:
+    """Return how many compared rows that were run are decided, from the verdicts of all of them."""
+    waiting = words.count(Word.NOT_RUN)
+    if waiting == len(words) > 0:
+        return f"**No compared row was run** (of {waiting}).\n\n"
+    run = md.plural(len(words) - waiting, "compared row")
+    rest = f"; {waiting} not run" if waiting else ""
+    return f"**{sum(word.decided for word in words)} of {run} decided** (by {metric}){rest}.\n\n"
 
 
 def _columns(results: Results, shown: list[str], main: str) -> list[md.Column]:

@@ -30,7 +30,7 @@ def main(options: argparse.Namespace) -> None:
     for comparison in comparisons:
         if not comparison.agrees:
             print(f"warning: {comparison.sentence}", file=sys.stderr)
-    parts = [write_verification_page(manifest), counts_section(comparisons)]
+    parts = [write_verification_page(manifest, options.dataset == "voc"), counts_section(comparisons)]
     if data.kind != "scaleworld":  # rendered boxes are no slips of a hand
         parts.append(odd_section({name: load_split(place, name) for name in ("train", "val")}))
     page = "\n".join(part for part in parts if part)

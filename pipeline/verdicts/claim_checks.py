@@ -69,6 +69,7 @@ def _checked(results: Results, claim: Claim, check: Check, column: str, a: Row, 
     return CheckedClaim(*about, claimed_gain(results, *names, column, check.printed, bound))
 
 
+SIGN_AGREES = "By its size; the sign agrees."
 NO_SIGN = "The paper prints a difference of 0.0 here, which has no sign."
 
 
@@ -86,6 +87,8 @@ def claimed_gain(
         verdict = replace(gain.verdict, word=Word.UNCHECKABLE, sentence=same or NO_SIGN)
     elif gain.ours is not None and bound:
         verdict = judge_bound(gain.ours, gain.verdict, bound)
+        if verdict.word == Word.CONTRADICTS and gain.verdict.word == Word.AGREES:
+            verdict = replace(verdict, sentence=f"{verdict.sentence} {SIGN_AGREES}")
     else:
         verdict = gain.verdict
     return replace(gain, verdict=verdict)

@@ -80,6 +80,17 @@ def discoveries(p: Sequence[float], rate: float = FALSE_DISCOVERIES) -> list[int
     return sorted(order[:kept])
 
 
+def decided_alone(tables: dict[str, list[Line]], metric: str) -> set[tuple[str, str]]:
+    """Return evaluation and baseline of what is decided in a metric by itself, and not among all its comparisons."""
+    judged = [line for _, line in distinct(tables, metric) if line.p is not None]
+    kept = discoveries([line.p for line in judged])
+    return {
+        (line.evaluation, line.baseline)
+        for place, line in enumerate(judged)
+        if line.verdict.decided and place not in kept
+    }
+
+
 def agreement(found: Sequence[tuple[str, Line]]) -> Agreement:
     """Return how many gains have the printed sign, with the wider of two intervals of the share.
 

@@ -22,9 +22,13 @@ def test_without_results_no_picture_of_them_is_drawn_and_the_page_says_what_it_w
     page = (FOLDER_OF / "README.md").read_text()
     assert page.count("Waits for") == len(FIGURES) - 1
     assert "Waits for the classifiers snip_cls_*: not run under this preset." in page
-    # pictures of other stages lead to their data, and wait until they are drawn
-    for name in ("statistics", "dst_threshold"):
-        write_text(paths.figure("mini", name), "a picture")
+    # pictures of other stages lead to their data, and wait until these hold enough: a third threshold
+    write_text(paths.figure("mini", "statistics").with_suffix(".csv"), "kind,split\nhistogram,val\n")
+    thresholds = "experiment,threshold,ap\na,0.0,20.0\nb,0.1,21.0\nc,0.2,{}\n"
+    write_text(paths.figure("mini", "dst_threshold").with_suffix(".csv"), thresholds.format(""))
+    write_figures_page("mini")
+    assert "figures/dst_threshold" not in (FOLDER_OF / "README.md").read_text()
+    write_text(paths.figure("mini", "dst_threshold").with_suffix(".csv"), thresholds.format("22.0"))
     write_figures_page("mini")
     page = (FOLDER_OF / "README.md").read_text()
     assert "PS-ResNet-50\n\nWaits for psconv_cls_r50_120ep_cos_psconv: not run under this preset.\n" in page

@@ -35,7 +35,7 @@ def test_pages_and_figures_show_it_and_no_count_holds_it(fake, monkeypatch):
     page = index_page(results)
     assert "**Helps:** MSFM + DST +3.0 [+1.0, +5.0]" in page
     assert f"| [MSFM + DST](../../workflow/combinations/experiments/{COMBINED}.yaml) | 23.0 |" in page
-    assert "Decided by AP: **0 of 0**" in page
+    assert "Decided by AP: **0 of 0** compared rows that were run; 0 not run." in page
     assert "Nothing was compared yet" in page
     path = paths.figure("mini", "ap_by_size")
     draw_ap_by_size(results, path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.verdicts.rule import COMPATIBLE, EXCLUDED, Word
-from pipeline.verdicts.scorecard import Scorecard, agreement, discoveries, distinct, scorecard, wilson
+from pipeline.verdicts.scorecard import Scorecard, agreement, decided_alone, discoveries, distinct, scorecard, wilson
 from pipeline.verdicts.table_lines import FIELDS, TEXTS, Line
 
 
@@ -58,6 +58,14 @@ def test_counts_by_hand():
         line("d"),  # no interval
     ]
     assert scorecard(lines) == Scorecard(3, 2, pytest.approx(0.15), 2, 2, 1)
+
+
+def test_what_is_decided_alone_and_not_among_all():
+    # 0.04 is above 0.05 * 2 / 3; the same comparison in a second table does not count twice
+    lines = [line("a", p=0.001, verdict=Word.AGREES), line("b", p=0.04, verdict=Word.UP), line("c", p=0.5)]
+    assert decided_alone({"x_t1": lines, "x_t2": lines[1:2]}, "ap") == {("b", "base")}
+    assert decided_alone({"x_t1": lines[:2]}, "ap") == set()
+    assert decided_alone({"x_t1": lines}, "ap_small") == set()
 
 
 def test_signs_agree_by_table():

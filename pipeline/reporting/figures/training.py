@@ -1,5 +1,6 @@
 """Figures of what happened during training: losses, small-object loss shares and collages, valid objects of SNIP."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline import paths
@@ -27,6 +28,15 @@ def colours_of(experiments: list[str]) -> dict[str, str]:
     """Return a colour for each experiment of one paper: grey for the baseline, which is the first without a method."""
     names = [name for name in experiments if short_name(name) not in ("baseline", "single scale")]
     return {name: COLOURS[names.index(name) % len(COLOURS)] if name in names else GREY for name in experiments}
+
+
+def means_over(results: Results, experiments: Iterable[str]) -> str:
+    """Return what the lines of some trainings' histories are: `means over 8 trainings`, or of a single training."""
+    found = filter(None, map(results.training, experiments))
+    counts = sorted({len(one.get("blocks", [one])) for one in found}) or [1]
+    if counts == [1]:
+        return "one training each"
+    return f"means over {' to '.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} trainings"
 
 
 def draw_loss(results: Results, path: Path) -> None:
@@ -60,7 +70,8 @@ def draw_loss(results: Results, path: Path) -> None:
         ax.text(0, 0.9, "Each point is the mean of a window of steps.\n", va="top", color=GREY)
         text = "Lines of a panel can be compared; recipes\ndiffer between papers."
         ax.text(0, 0.75, text, va="top", color=GREY)
-    drawn.suptitle(f"Training loss by paper, preset {results.name}", x=0.01, ha="left")
+    said = means_over(results, headline_experiments())
+    drawn.suptitle(f"Training loss by paper, preset {results.name}; {said}", x=0.01, ha="left")
     plotting.save(drawn, path, ("experiment", "step", "loss"), data)
 
 
@@ -107,7 +118,8 @@ def draw_collage(results: Results, path: Path) -> None:
     below.set_title("Share of steps that trained on collages")
     below.set_ylabel("% of steps")
     below.set_xlabel("optimiser step")
-    drawn.suptitle(f"DST: small objects' share of the loss, and collages, preset {results.name}", x=0.01, ha="left")
+    said = f"preset {results.name}; {means_over(results, [*bases, *methods])}"
+    drawn.suptitle(f"DST: small objects' share of the loss, and collages, {said}", x=0.01, ha="left")
     plotting.save(drawn, path, ("experiment", "step", "small_share", "collage"), data)
 
 
