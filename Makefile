@@ -106,7 +106,8 @@ compare: $(STAMP)
 	@$(BIN)/python -m pipeline.own.compare --annotations $(call typed,ANNOTATIONS) $(call option,images,IMAGES) \
 	  $(call option,val-images,VAL_IMAGES) $(call option,val-annotations,VAL_ANNOTATIONS) $(call option,data,DATA) \
 	  --size $(call typed,SIZE) --name $(call typed,NAME) --seeds $(call typed,SEEDS) --cores $(CORES) \
-	  $(call option,methods,METHODS) $(call option,init,INIT) $(call option,hours,HOURS) $(if $(BUDGET),--only-budget)
+	  $(call option,methods,METHODS) $(call option,init,INIT) $(call option,hours,HOURS) $(call option,sizes,SIZES) \
+	  $(if $(BUDGET),--only-budget)
 
 # 10,000 damaged and odd inputs over all readers, of users' files and of own ones: each ends in data or in one sentence.
 fuzz: $(STAMP)

@@ -161,6 +161,8 @@ class Preset(Options):
     title: str
     data: Data
     factor: Factor  # of every length on the papers' 800-pixel scale
+    # Sides in the files' pixels below which objects are small, and from which they are large, where classes are scored.
+    sizes: Literal["coco"] | tuple[Positive, Positive] = "coco"
     original_factor: Factor | None = None  # of lengths in original COCO pixels, where the files' differ from `factor`
     model: ModelSize = ModelSize()
     training: Training = Training()
@@ -177,6 +179,11 @@ class Preset(Options):
     labelled: dict[Literal["imagenet", "cifar100"], LabelledSource] | None = None
     # Data of the experiments on another data set than COCO; without an entry they see the preset's `data` too.
     datasets: dict[Literal["voc"], Data] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where sizes do not rise."""
+        if self.sizes != "coco" and not self.sizes[0] < self.sizes[1]:
+            raise ValueError(f"sizes are two lengths in pixels, the smaller one first, got {list(self.sizes)}")
 
     @property
     def pixel_factor(self) -> float:

@@ -10,7 +10,8 @@ from statistics import median
 from typing import Any
 
 from pipeline.data.exclusions import shown
-from pipeline.data.verification_page import cell, table
+from pipeline.data.verification_page import table
+from pipeline.verbatim import verbatim
 
 PIXEL = 1.0  # longest short side of a box of a pixel
 TIMES = 5.0  # a class's median side, above which a box is odd
@@ -54,6 +55,6 @@ def odd_section(splits: Mapping[str, Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     lines = ["## Boxes to look at", "", "They are kept and trained on; look whether their labels are right.", ""]
-    cells = [[name, cell(what), cell("; ".join(where)), str(count)] for name, what, count, where in rows]
+    cells = [[name, verbatim(what), verbatim("; ".join(where)), str(count)] for name, what, count, where in rows]
     lines += table(["split", "what", "examples (x, y, width, height)", "count"], cells, numbers_from=3)
     return "\n".join(lines) + "\n"

@@ -5,23 +5,31 @@ from dataclasses import asdict
 
 from pipeline.data.exclusions import REASONS
 from pipeline.data.manifest import MEDIUM_SIDE, SMALL_SIDE, Manifest
+from pipeline.verbatim import short, verbatim
+
+VOC_ELSEWHERE = (
+    "The rows on PASCAL VOC are trained and tested on these data, as all others: the preset names none of VOC's own.\n"
+)
 
 
-def write_verification_page(manifest: Mapping | Manifest) -> str:
-    """Return the Markdown text of `reports/<preset>/data.md`; it names no folder of the machine."""
+def write_verification_page(manifest: Mapping | Manifest, voc: bool = False) -> str:
+    """Return the Markdown text of `reports/<preset>/data.md` or `data_voc.md`; it names no folder of the machine."""
     data = asdict(manifest) if isinstance(manifest, Manifest) else manifest
     splits = data["splits"]
     count = len(data["categories"])
     categories = "1 category" if count == 1 else f"{count} categories"
-    small, medium = SMALL_SIDE * data["factor"], MEDIUM_SIDE * data["factor"]
+    small, medium = data.get("sizes") or (SMALL_SIDE * data["factor"], MEDIUM_SIDE * data["factor"])
+    whose = f"COCO's 32² and 96² at the preset's factor {data['factor']:.4g}"
+    whose = f"the preset's own; {whose} in the papers' tables" if data.get("sizes") else whose
     seed = "" if data.get("seed") is None else f", seed {data['seed']}"
     return "\n".join(
         [
-            f"# Data of preset `{data['preset']}`",
+            f"# {'Data of the rows on PASCAL VOC,' if voc else 'Data of'} preset `{data['preset']}`",
             "",
+            *([VOC_ELSEWHERE] if voc and data["kind"] != "voc" else []),
             f"Kind: {data['kind']}{seed}; {categories}. Every image was checked, every annotation read.",
-            f"An object is small below {small:.4g}² and large from {medium:.4g}² square pixels on (COCO's 32² and 96² "
-            f"at the preset's factor {data['factor']:.4g}); crowd and difficult regions are not objects.",
+            f"An object is small below {small:.6g}² and large from {medium:.6g}² square pixels on ({whose}); crowd and "
+            "difficult regions are not objects.",
             "",
             "## Counts",
             "",
@@ -50,11 +58,6 @@ def table(head: list[str], rows: list[list[str]], numbers_from: int) -> list[str
     return [f"| {' | '.join(cells)} |" for cells in [head, marks, *rows]]
 
 
-def cell(text: str) -> str:
-    """Return text that is safe in a table cell."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
 def _counts(splits: Mapping[str, Mapping]) -> list[str]:
     head = ["split", "images", "without objects", "objects", "crowd", "difficult", "with mask"]
     head += ["small", "medium", "large"]
@@ -78,14 +81,14 @@ def _reasons(splits: Mapping[str, Mapping], left_out: bool) -> list[str]:
     for name, entry in splits.items():
         for reason, count in entry["excluded"].items():
             if REASONS[reason].left_out == left_out:
-                examples = "; ".join(cell(example) for example in entry["excluded_examples"][reason])
+                examples = "; ".join(verbatim(example) for example in entry["excluded_examples"][reason])
                 rows.append([name, REASONS[reason].found, REASONS[reason].done, examples, str(count)])
     return table(["split", "what", "done", "examples", "count"], rows, numbers_from=4) if rows else ["Nothing."]
 
 
 def _categories(categories: list[dict], splits: Mapping[str, Mapping]) -> list[str]:
     rows = [
-        [str(category["id"]), str(category["original_id"]), cell(category["name"])]
+        [str(category["id"]), str(category["original_id"]), short(category["name"])]
         + [str(entry["objects_per_category"][index]) for entry in splits.values()]
         for index, category in enumerate(categories)
     ]

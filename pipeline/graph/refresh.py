@@ -10,6 +10,7 @@ from pipeline.graph.progress import duration
 from pipeline.graph.repair import repair
 from pipeline.published.tables import load_published
 from pipeline.reporting.catalogue import write_catalogue
+from pipeline.reporting.how_measured import write_how_measured
 from pipeline.reporting.results_csv import write_results
 from pipeline.reporting.tables import write_table
 
@@ -31,9 +32,10 @@ def refresh() -> None:
     for name in names:
         write_table(name, preset)
     write_catalogue(preset)
+    write_how_measured(preset)
     write_results(preset)
     known = declared.stages()
-    stages = [declared.one(name, known) for name in (*names, "catalogue", "results")]
+    stages = [declared.one(name, known) for name in (*names, "catalogue", "how_measured", "results")]
     complete = [stage for stage in stages if there(stage.deps)]
     doors.dvc("commit", "--force", *(stage.address for stage in complete))
     waiting = [stage.address.rpartition(":")[2] for stage in stages if stage not in complete]

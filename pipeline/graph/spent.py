@@ -123,9 +123,8 @@ def page(preset: str, found: list[Spent]) -> str:
     ]
     text = f"# Core-hours, preset {preset}\n\n**{hours(found)} core-hours** in all: "
     text += md.listing([f"{kind} {hours(found, kind)}" for kind in kinds])
-    text += (
-        f". Measured on {md.listing(sorted({one.processor for one in found}))}, beside the machine's other work.\n\n"
-    )
+    text += f". Measured on {md.listing(sorted({one.processor for one in found}))}: a job's time by the clock times "
+    text += "the cores that it may use, so they hold what it waited for beside the machine's other work.\n\n"
     unfinished = [one.experiment for one in found if not one.ended]
     text += f"Not finished: {md.listing(sorted(set(unfinished)))}.\n\n" if unfinished else ""
     text += md.table(columns, sorted(rows.items(), key=lambda row: -sum(one.core_seconds for one in row[1])))

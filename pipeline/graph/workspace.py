@@ -18,6 +18,8 @@ from pipeline import config, paths
 from pipeline.files import read_yaml, write_text
 from pipeline.graph import declared, lock_file, one_build
 from pipeline.graph.write import dumped, gallery
+from pipeline.preset import Preset
+from pipeline.published.headline import COMBINED
 from pipeline.published.rows import RowsFile
 
 COPIED = (
@@ -65,7 +67,8 @@ def sync(preset: str) -> Path:
     for name in files(place):
         if name not in wanted:
             (place / name).unlink()
-    changed = shortened(loaded.leaves_out, loaded.shares) if loaded.leaves_out or loaded.shares else {}
+    without = left_out(loaded)
+    changed = shortened(without, loaded.shares) if without or loaded.shares else {}
     params = read_yaml(paths.ROOT / paths.PARAMS) | {"preset": preset}
     changed |= {
         paths.PARAMS: yaml.safe_dump(params),
@@ -104,6 +107,11 @@ def same(source: Path, copy: Path) -> bool:
         return False
     a, b = source.stat(), copy.stat()
     return (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)
+
+
+def left_out(preset: Preset) -> tuple[str, ...]:
+    """Return the experiments and stages that the quickstart goes without; one without verdicts shows no combination."""
+    return (*preset.leaves_out, *(() if preset.verdicts.judge else (COMBINED,)))
 
 
 def shortened(without: Sequence[str], shares: Mapping[str, str]) -> dict[Path, str]:

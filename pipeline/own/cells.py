@@ -3,6 +3,7 @@
 from pipeline import markdown as md
 from pipeline.evaluation.intervals import Estimate
 from pipeline.own.detectors import LEAST, Detector
+from pipeline.verbatim import short
 
 
 def level_text(found: Estimate | None) -> str:
@@ -26,3 +27,8 @@ def too_few(one: Detector, metric: str) -> str:
 
 def few(count: int) -> str:
     return f"too few objects ({count:,})"
+
+
+def class_names(one: Detector) -> dict[str, str]:
+    """Return the names of a detector's classes by their ids as text, as pages show them."""
+    return {str(entry["id"]): short(entry["name"]) for entry in one.metrics["categories"]}

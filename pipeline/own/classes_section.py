@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pipeline import markdown as md
 from pipeline import paths
-from pipeline.own.cells import few, level_text
+from pipeline.own.cells import class_names, few, level_text
 from pipeline.own.confusion import NOTHING
 from pipeline.own.detectors import LEAST, Detector, class_metric, order_of
 
@@ -17,7 +17,7 @@ def classes_section(found: Sequence[Detector]) -> str:
     """Return objects by class and size, then AP by class of the best detector and of the first plain one."""
     best = found[0]
     plain = min((one for one in found if one.kind.plain), key=lambda one: order_of(one.kind), default=best)
-    names = {str(entry["id"]): entry["name"] for entry in best.metrics["categories"]}
+    names = class_names(best)
 
     def objects(size: str) -> Callable[[str], str]:
         return lambda key: f"{best.metrics['objects'][key][size]:,}"
@@ -51,7 +51,7 @@ SIZED = {"Objects": "all", "small": "small", "medium": "medium", "large": "large
 
 def confusion_section(best: Detector) -> str:
     """Return how often objects of one class were shown as another by the best detector, at the suggested scores."""
-    names = {str(entry["id"]): entry["name"] for entry in best.metrics["categories"]}
+    names = class_names(best)
     folder = (paths.index(best.results.name).parent / "mistakes").as_posix()
     matrix, objects = best.metrics["confusion"], best.metrics["objects"]
     chosen = sorted(names, key=lambda key: -objects[key]["all"])[:MOST_CLASSES]

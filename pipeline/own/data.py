@@ -11,7 +11,7 @@ import msgspec
 import yaml
 from msgspec.structs import replace
 
-from pipeline import config, paths
+from pipeline import config, object_sizes, paths
 from pipeline.data.names import locate, relative
 from pipeline.data.orientation import all_upright
 from pipeline.data.verify import Source, Split, read_splits
@@ -60,6 +60,7 @@ class Folder(NamedTuple):
     original_factor: float
     remarks: list[str]
     rules: dict[str, str | float]  # further keys of `data`
+    sizes: str | tuple[float, float] = object_sizes.COCO
 
 
 def read_folder(
@@ -69,11 +70,23 @@ def read_folder(
     val_images: str | None = None,
     val_annotations: str | None = None,
     keys: str = "",
+    sizes: str = object_sizes.COCO,
 ) -> Folder:
     """Check a data set, its pictures included, and split it where no validation annotations are named.
 
-    `keys` are words `key=value` on how the data is to be read, of `READING`. Raises InputError for the first mistake.
+    Args:
+        name: of the preset.
+        images: folder that the file names start from.
+        annotations: of all images, or of those to train on.
+        val_images: the validation images' folder, where it is another one.
+        val_annotations: those of the validation images; none: split.
+        keys: words `key=value` on how the data is to be read, of `READING`.
+        sizes: where small objects end and large ones begin (`object_sizes.read`).
+
+    Raises:
+        InputError: the first mistake.
     """
+    boundaries = object_sizes.read(sizes)
     check_name(name)
     if not annotations:
         raise InputError("ANNOTATIONS must be named: an instances JSON, a data.yaml, or a VOC folder.")
@@ -119,7 +132,11 @@ def read_folder(
                 )
     remarks += [sentence for one, coco in found.items() if (sentence := unseen(coco, one))]
     counts = (len(found[one]["images"]) for one in ("train", "val"))
-    return Folder(named["train"], named["val"], *counts, pixel_factor(found["train"]["images"]), remarks, rules)
+    factor = pixel_factor(found["train"]["images"])
+    if boundaries == object_sizes.THIRDS:
+        boundaries = object_sizes.thirds(found["train"]["annotations"])
+        remarks.append(f"Objects are small below {boundaries[0]:.6g} px and large from {boundaries[1]:.6g} px.")
+    return Folder(named["train"], named["val"], *counts, factor, remarks, rules, boundaries)
 
 
 def reading(keys: str) -> dict[str, str | float]:
@@ -246,6 +263,7 @@ def write_preset(name: str, size: str, folder: Folder, blocks: int = 3, publishe
         **given,
         "blocks": blocks,
         "original_factor": folder.original_factor,
+        **({} if folder.sizes == object_sizes.COCO else {"sizes": list(folder.sizes)}),
         "model": without_defaults(found.model),
         "training": training,
         "verdicts": without_defaults(found.verdicts),

@@ -14,7 +14,8 @@ import yaml
 from pipeline import paths
 from pipeline.analysis.loss_share import PAPER_THRESHOLD
 from pipeline.errors import InputError, nearest
-from pipeline.files import found_json, read_yaml, write_text
+from pipeline.files import found_json, read_text, read_yaml, write_text
+from pipeline.graph import earlier, signing
 from pipeline.graph.write import dumped
 from pipeline.own.detectors import DST, KINDS, LONGER, PLAIN, PROPOSED, Kind, kinds
 from pipeline.verdicts.lengths import behind
@@ -55,21 +56,40 @@ def experiments_behind(chosen: Iterable[Kind]) -> set[str]:
 
 
 def narrow(chosen: Sequence[Kind], preset: str) -> None:
-    """Let the comparison depend on some detectors only, so that a build trains no others and the page shows none.
-
-    An earlier run of other methods, perhaps from other weights or on other data, leaves results behind; its scores by
-    class are made again in seconds where its detectors are chosen once more.
-    """
+    """Let the comparison depend on some detectors only, so that a build trains no others and the page shows none."""
     gone = experiments_behind(KINDS) - experiments_behind(chosen)
     own = {kind.evaluation for kind in chosen}
     evaluations = {kind.evaluation for kind in KINDS} - own - ({PROPOSED} if f"{DST}_dst" in own else set())
-    for name in map(paths.per_class_name, evaluations):
-        for place in (paths.metrics(preset, name), paths.bootstrap(preset, name)):
-            (paths.ROOT / place).unlink(missing_ok=True)
+    forget(preset, evaluations | of_other_inputs(preset))
     graph = read_yaml(paths.ROOT / GRAPH)
     body = graph["stages"]["compare"]
     body["deps"] = [dep for dep in body["deps"] if not belongs(dep, gone, evaluations)]
     write_text(paths.ROOT / GRAPH, dumped(graph))
+
+
+def forget(preset: str, evaluations: Iterable[str]) -> None:
+    """Remove scores by class and pictures of mistakes, which an earlier run of other methods, or on other data, left.
+
+    Where the trainings behind them still hold, they are made again in seconds.
+    """
+    for name in evaluations:
+        own = paths.per_class_name(name)
+        drawn = (paths.index(preset).parent / f"mistakes/{name}_{what}.png" for what in ("misses", "false_alarms"))
+        for place in (paths.metrics(preset, own), paths.bootstrap(preset, own), *drawn):
+            (paths.ROOT / place).unlink(missing_ok=True)
+
+
+def of_other_inputs(preset: str) -> set[str]:
+    """Return the detectors whose scores by class were made from another manifest or digest than the present ones.
+
+    A page that is written before their turn would show them beside what was trained on the present data.
+    """
+    places = {kind: f"workflow/papers/{kind.paper}/dvc.yaml:{stage_of(kind)}" for kind in KINDS}
+    digests = (paths.code_digest(preset, "per_class", kind.evaluation) for kind in KINDS)
+    present = {path for path in (paths.manifest(preset), *digests) if (paths.ROOT / path).is_file()}
+    records = signing.load(places.values(), paths.ROOT)
+    kept = records.keys() - earlier.changed(records, {path: read_text(paths.ROOT / path) for path in present})
+    return {kind.evaluation for kind, place in places.items() if place not in kept}
 
 
 def belongs(dep: str, experiments: set[str], evaluations: set[str]) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline import markdown as md
-from pipeline import paths
+from pipeline import object_sizes, paths
 from pipeline.analysis.loss_share import PAPER_THRESHOLD
 from pipeline.own.advice import Offer, advise, points, times, top, untold
-from pipeline.own.cells import level_text, too_few
+from pipeline.own.cells import class_names, level_text, too_few
 from pipeline.own.classes_section import classes_section, confusion_section
-from pipeline.own.detectors import LEAST, ClassResults, Detector, best_first, cost_of, kinds, order_of, trained
+from pipeline.own.detectors import DST, LEAST, ClassResults, Detector, best_first, cost_of, order_of, trained
 from pipeline.own.snip_ranges import NOTES
 from pipeline.own.take_home import take_home
 from pipeline.own.visible import more_section, visible_sentence
@@ -29,7 +29,7 @@ SHOWN = "## Every detector"  # the page up to here is printed at the end
 
 def write_comparison(preset: str) -> None:
     """Write `paths.compared` of a preset, and the same as HTML beside it."""
-    write_both(paths.compared(preset), compare_page(ClassResults(preset)))
+    write_both(paths.compared(preset), compare_page(ClassResults(preset)), alone=True)
 
 
 def compare_page(results: ClassResults) -> str:
@@ -39,10 +39,12 @@ def compare_page(results: ClassResults) -> str:
     text += bullets(advice(results, found))
     if not found:
         return text
-    said = warnings(results, kinds())
+    said = warnings(results, [one.kind for one in found])
     text += f"\n## Warnings\n\n{bullets(said)}" if said else ""
     text += f"\n{SHOWN}, best first\n\n"
     text += detectors_table(found)
+    if results.reproduces():
+        text += "\nMethods stand one by one here; what two of them give together stands on the [index](index.md).\n"
     text += f"\n## Gains inside each recipe\n\n{gains_table(results, found)}"
     text += f"\n## Objects and classes\n\n{classes_section(found)}\n## Confusions\n\n{confusion_section(found[0])}"
     text += f"\n## What would show more\n\n{visible_sentence(found, SIZES)}\n\n{more_section(found, SIZES)}"
@@ -81,8 +83,17 @@ def offers_of(found: Sequence[Detector]) -> list[Offer]:
     def ratio(part: float, whole: float) -> float:
         return float("inf") if float("inf") in (part, whole) else round(part / whole, 1)
 
+    names = {one.kind.evaluation: one.name for one in plain}
     return [
-        Offer(one.name, one.ap.gain, *map(ratio, cost_of(one), base), plain=one.kind.plain, key=one) for one in found
+        Offer(
+            one.name,
+            one.ap.gain,
+            *map(ratio, cost_of(one), base),
+            one.kind.plain,
+            one,
+            names.get(one.kind.baseline, ""),
+        )
+        for one in found
     ]
 
 
@@ -122,7 +133,7 @@ def value_cell(metric: str) -> Callable[[Detector], str]:
 
 def averaged_over(one: Detector) -> str:
     """Return a sentence on the classes that AP of a size leaves out, nothing where it leaves out none that exist."""
-    names = {str(entry["id"]): entry["name"] for entry in one.metrics["categories"]}
+    names = class_names(one)
     parts = []
     for size in ("small", "medium", "large"):
         counts = {key: of_class[size] for key, of_class in one.metrics["objects"].items()}
@@ -185,11 +196,9 @@ def about(results: ClassResults, found: Sequence[Detector]) -> list[str]:
         f"{md.plural(found[0].metrics['images'], 'validation picture')}; "
         f"{md.listing([md.plural(count, 'training') for count in blocks])} (blocks) of each detector, which differ in "
         "their seed only.",
-        f"Networks see a short side of {round(800 * preset.factor)} px. Small is below "
-        f"{32 * preset.pixel_factor:.0f} px, large from {96 * preset.pixel_factor:.0f} px (square root of the area) in "
-        "the files' own pixels.",
+        f"Networks see a short side of {round(800 * preset.factor)} px. {object_sizes.sentence(preset)}",
         *snip_sentence(results, found),
-        *threshold_sentence(results),
+        *threshold_sentence(results, found),
         *recipe_of(results),
         "Every method is trained by its own paper's recipe; plain detectors by each of these.",
         "[What was read, left out and why](data.md). [This page as one HTML file](compare.html): tables that sort, no "
@@ -217,9 +226,9 @@ def snip_sentence(results: ClassResults, found: Sequence[Detector]) -> list[str]
     return []
 
 
-def threshold_sentence(results: ClassResults) -> list[str]:
-    """Return what threshold DST's paper would read off the plain detector's training here."""
-    proposed = proposed_threshold(results)
+def threshold_sentence(results: ClassResults, found: Sequence[Detector]) -> list[str]:
+    """Return what threshold DST's paper would read off the plain detector's training here, where that is compared."""
+    proposed = proposed_threshold(results) if any(one.kind.evaluation == DST for one in found) else None
     if proposed is None:
         return []
     return [

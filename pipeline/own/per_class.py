@@ -17,9 +17,10 @@ from pipeline.analysis.costs import test_areas, training_area
 from pipeline.evaluation.bootstrap import Replicates, image_counts, mean_draws
 from pipeline.evaluation.contributions import Contributions, contributions_of
 from pipeline.evaluation.precision import average_precision, mean_of_present
-from pipeline.evaluation.protocol import IOU_THRESHOLDS, scaled_area_ranges
+from pipeline.evaluation.protocol import IOU_THRESHOLDS
 from pipeline.evaluation.scoring import rounded, scored_part
 from pipeline.files import write_json
+from pipeline.object_sizes import area_ranges
 from pipeline.own.confusion import confusion, thresholds_of
 from pipeline.own.detectors import LEAST, class_metric
 from pipeline.spec import Spec
@@ -33,7 +34,7 @@ def score_classes(spec: Spec, test: str) -> None:
     draws = np.ascontiguousarray(image_counts(len(truth["images"]), preset.verdicts.draws, 0).T, dtype=np.int32)
     numbers, replicates, counts = [], [], {}
     for detections in found:
-        tables = contributions_of(truth, detections, "bbox", scaled_area_ranges(preset.pixel_factor))
+        tables = contributions_of(truth, detections, "bbox", area_ranges(preset))
         counts = object_counts(tables, truth["categories"])
         numbers.append({key: rounded(values[0]) for key, values in scores(tables, once, counts).items()})
         replicates.append(scores(tables, draws, counts))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import config, paths
+from pipeline import config, object_sizes, paths
 from pipeline.data.summary import summary
 from pipeline.errors import InputError
 from pipeline.files import found_json, read_json, read_text
@@ -34,7 +34,9 @@ def run(options: argparse.Namespace) -> None:
     say("2/5 Verifying both parts")
     build(["synthesize"], 1)
     doors.dvc("repro", "--force", "--single-item", "verify")  # files may have changed under the same names
-    for line, is_warning in summary(found_json(paths.ROOT / paths.manifest(preset)) or {"splits": {}}):
+    manifest = paths.ROOT / paths.manifest(preset)
+    found = found_json(manifest) or {"splits": {}}
+    for line, is_warning in summary(object_sizes.recounted(found, manifest, config.load_preset(preset))):
         say(f"  warning: {line}" if is_warning else f"  {line}")
     say(f"  {shown(paths.data_page(preset))} says what was left out, and why")
     chosen = chosen_kinds(options.methods)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +10,12 @@ import yaml
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.data.manifest import load_split
-from pipeline.files import read_json, read_text, read_yaml, write_text
+from pipeline.files import read_json, read_yaml, write_text
 from pipeline.own.detectors import SNIP
+from pipeline.published.coco_curve import curve
 from pipeline.verdicts.results import load_experiment
 
 EXPERIMENT = f"{SNIP}_snip"
-CURVE = Path("reports/benchmarks/annotation_statistics.csv")  # share of train2017's objects up to a relative scale
 COCO_SIDE = (640 * 480) ** 0.5  # px: relative scale 1 of COCO's usual photograph
 NOTES = {"row": "of no table: its valid ranges are of this data's sizes", "expected": {}, "cost": "as SNIP"}
 TRAINING = ("head_range", "proposal_range")
@@ -70,12 +67,6 @@ def fit(content: dict[str, Any], sizes: np.ndarray) -> None:
     for test in content["tests"].values():
         if test.get("valid_ranges"):
             test["valid_ranges"] = [ends(found) for found in test["valid_ranges"]]
-
-
-def curve() -> tuple[list[float], list[float]]:
-    """Return relative scales and the share of COCO's objects up to each, as committed."""
-    rows = list(csv.DictReader(io.StringIO(read_text(paths.ROOT / CURVE))))
-    return [float(row["relative_scale"]) for row in rows], [float(row["train2017"]) for row in rows]
 
 
 def coco_share(size: float) -> float:

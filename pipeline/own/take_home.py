@@ -28,9 +28,11 @@ def take_home(preset: str, found: Sequence[Detector]) -> str:
         f"{python}.export {experiment} --preset {shlex.quote(preset)} --folder detector",
         f"{python}.detect --from detector{option} --images FOLDER_OR_FILE --out detected",
     ]
+    own = ("build", preset)  # where `make compare` writes
+    where = f" (`{'/'.join(own)}`)" if paths.ROOT.parts[-2:] == own else ""
     text += "```sh\n" + "\n".join(lines) + "\n```\n"
     return text + (
-        f"Type them in the project's folder that holds this report (`build/{preset}` after `make compare`). The first "
+        f"Type them in the project's folder that holds this report{where}. The first "
         f"writes {best.name} (its first training) into a folder that needs neither data nor results; the second "
         "detects in any pictures with it: COCO results, a CSV, and pictures with the boxes above each class's score of "
         "the best F1 on the validation pictures.\n"

@@ -31,14 +31,16 @@ CLAIMS = {
     ),
 }
 FIGURES = {
-    "loss": "Training loss of every experiment behind the quickstart's tables.",
+    "loss": "Training loss of every experiment behind the headline's tables, each the mean of its trainings.",
     "scales": "Learnt global scales by block, with their deviation over images.",
-    "collage": "Small objects' share of the regression loss, and share of collage steps.",
-    "loss_share": "What each object size carries of the regression loss over the training, without and with DST.",
-    "loss_share_histogram": "Small objects' share of the regression loss in every step, without and with DST.",
+    "collage": "Small objects' share of the regression loss, and share of collage steps, means over trainings.",
+    "loss_share": "What each object size carries of the regression loss, without and with DST, means over trainings.",
+    "loss_share_histogram": "Small objects' share of the loss in every step of all trainings, without and with DST.",
     "valid_objects": "Objects that train the head at each resolution.",
     "receptive_field": "Where a unit's connections reach, and how densely, with plain, learnt and decomposed scales.",
-    "psconv_frcnn_r50_fpn_1x_psconv_weight_share": "Share of each dilation rate in the weight of every PSConv layer.",
+    "psconv_frcnn_r50_fpn_1x_psconv_weight_share": (
+        "Share of each dilation rate in the weight of every PSConv layer of the first training."
+    ),
     "ap_by_size": "Gain over its own baseline by object size, for all methods.",
 }
 FIGURES_OF = {  # of a paper alone
@@ -47,7 +49,7 @@ FIGURES_OF = {  # of a paper alone
     "snip": ("valid_objects",),
     "psconv": ("psconv_frcnn_r50_fpn_1x_psconv_weight_share",),
 }
-# baseline and method whose detections are drawn, by paper: the first pair that the quickstart has
+# baseline and method whose detections are drawn, by paper: the first pair that the headline has
 PAIRS = {
     "pod": (
         ("pod_frcnn_r50_fpn_2x", "pod_frcnn_r50_fpn_1x_fd_wt"),

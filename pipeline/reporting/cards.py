@@ -16,7 +16,7 @@ from pipeline.published.columns import METRICS, NAMES
 from pipeline.published.papers import NAMES as PAPER_NAMES
 from pipeline.published.row_names import DETECTORS
 from pipeline.published.tables import load_published
-from pipeline.reporting.context import DATA
+from pipeline.reporting.context import DATA, HOW
 from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.methods import COMBINATIONS, SINGLES
 from pipeline.verdicts.results import Results, load_experiment, scale_source
@@ -27,7 +27,7 @@ SHARE = (2.5, 97.5)  # percentiles of an interval over images
 
 
 def carded() -> list[str]:
-    """Return the experiments that have a card: those behind the quickstart's tables, and the combinations."""
+    """Return the experiments that have a card: those behind the headline's tables, and the combinations."""
     pairs = [*SINGLES, *(pair for pair, _ in COMBINATIONS)]
     return list(dict.fromkeys([*headline_experiments(), *(paths.split_evaluation(p.evaluation)[0] for p in pairs)]))
 
@@ -118,8 +118,8 @@ def metrics_section(results: Results, name: str) -> str:
     columns = [md.Column("Test", lambda test: f"`{test}`")]
     columns.append(md.Column("Images", lambda test: f"{found[test]['images']:,}", "r"))
     columns += [md.Column(NAMES[metric], partial(cell, metric), "r") for metric in METRICS]
-    text = "Percent, on the validation images; brackets are 95 % intervals over images (percentiles of a bootstrap). "
-    return text + "Run-to-run noise comes on top.\n\n" + md.table(columns, found)
+    text = f"Percent, on the validation images; [brackets](../{HOW}) are over images alone.\n\n"
+    return text + md.table(columns, found)
 
 
 def interval(draws: Any) -> str:
@@ -148,7 +148,10 @@ def limits(results: Results, name: str) -> str:
         lines.append("Trained on rendered scenes: it knows their classes and styles, and no photographs.")
     if results.name != "full":
         lines.append("Far smaller and trained far shorter than the paper's: it serves comparisons, not applications.")
-    lines.append("One training; another seed gives other weights and somewhat other numbers.")
+    blocks = len(results.training(name).get("blocks", [0]))
+    whose = f"Numbers are means over {blocks} trainings, what is exported or loaded is the first of them"
+    whose = whose if blocks > 1 else "One training"
+    lines.append(f"{whose}; another seed gives other weights and somewhat other numbers.")
     if scale_source(name):
         lines.append("Its scales were learnt on these data and need not fit others.")
     if load_experiment(name).proposals:

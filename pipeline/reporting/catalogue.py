@@ -12,11 +12,13 @@ from pipeline.published.columns import kind_of, name_of
 from pipeline.published.papers import NAMES
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table, load_published
-from pipeline.reporting.context import comparability, numbers_of
+from pipeline.reporting.combined import combined_lines
+from pipeline.reporting.context import numbers_of
 from pipeline.reporting.scorecard_section import scorecard_section
 from pipeline.reporting.sources import experiment_link
 from pipeline.verdicts.comparison import METRICS, RECALLS
 from pipeline.verdicts.results import Results, load_experiment
+from pipeline.verdicts.scorecard import distinct
 from pipeline.verdicts.table_lines import Counts, count_verdicts, main_metric, read_table
 
 CATALOGUE = "data/published/experiments.yaml"  # every experiment of the papers, by name
@@ -27,8 +29,9 @@ def write_catalogue(preset: str) -> None:
     from pipeline.reporting.figures.comparisons import draw_comparisons
 
     names = [table.id for paper in paths.PAPERS for table in load_published(paper).tables]
-    draw_comparisons(preset, {name: read_table(preset, name) for name in names}, paths.figure(preset, "comparisons"))
-    write_text(paths.catalogue(preset), catalogue_page(Results(preset)))
+    results, tables = Results(preset), {name: read_table(preset, name) for name in names}
+    draw_comparisons(preset, tables, combined_lines(results), paths.figure(preset, "comparisons"))
+    write_text(paths.catalogue(preset), catalogue_page(results))
 
 
 class Entry(NamedTuple):
@@ -62,14 +65,18 @@ def catalogue_page(results: Results) -> str:
     entries = [table_entry(results, table) for paper in paths.PAPERS for table in load_published(paper).tables]
     own, run = sum(entry.own for entry in entries), sum(entry.run for entry in entries)
     compared, decided = (sum(getattr(entry.counts, key) for entry in entries) for key in ("compared", "decided"))
-    text = f"# All tables, preset {results.name}\n\n{numbers_of(results)} {comparability(results)}\n\n"
-    text += f"{md.plural(len(entries), 'table')} with {own} rows of the papers' own: **{run} have a result here**; "
-    text += f"**{decided} of {compared}** compared rows decided. A row stands in several tables where the paper prints "
-    text += "it in several. [Back](README.md), [every result as one CSV](results.csv).\n"
+    text = f"# All tables, preset {results.name}\n\n{numbers_of(results, '')}\n\n"
+    tables = {entry.table.id: read_table(results.name, entry.table.id) for entry in entries}
+    once = [line for _, line in distinct(tables)]
+    text += f"{md.plural(len(entries), 'table')} with {own} rows of the papers' own: **{run} have a result here**. "
+    text += (
+        f"**{sum(line.verdict.decided for line in once)} of {md.plural(len(once), 'distinct comparison')} decided**, "
+    )
+    text += f"which are {decided} of {compared} rows that were run: the papers print some in several tables. "
+    text += "[Back](README.md), [every result as one CSV](results.csv).\n"
     if os.path.exists(paths.index(results.name).with_name("hours.md")):  # builds write it, so no stage depends on it
         text += "\n[Core-hours](hours.md) of the trainings and tests behind these results, by experiment.\n"
     if results.judges:
-        tables = {entry.table.id: read_table(results.name, entry.table.id) for entry in entries}
         text += f"\n## All comparisons together\n\n{scorecard_section(tables)}"
         text += "\n![Gains of all comparisons, published and ours](figures/comparisons.png)\n"
         text += "\n[Data](figures/comparisons.csv).\n"
@@ -88,7 +95,7 @@ def table_entry(results: Results, table: Table) -> Entry:
     run = len(ids & {line.row for line in told})
     counts = count_verdicts(lines, main_metric(lines))
     said = str(counts)
-    if not counts.compared:
+    if not counts.words:
         named = Counter({line.row: line.verdict for line in lines if line.kind in ("row", "scale", "speed")}.values())
         said = ", ".join(f"{count} {word}" for word, count in sorted(named.items()))
     return Entry(table, bool(lines), sum(row.ours for row in table.rows), run, counts, said or "not made")

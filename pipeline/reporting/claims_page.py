@@ -8,12 +8,19 @@ from pipeline import paths
 from pipeline.files import write_text
 from pipeline.published.papers import NAMES
 from pipeline.published.tables import load_published
-from pipeline.reporting.context import comparability, numbers_of, one_rule
+from pipeline.reporting.context import numbers_of
+from pipeline.verdicts.claim_checks import SIGN_AGREES
 from pipeline.verdicts.claims import Part, judge_claims
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import CLAIM_RULE, CLAIM_WORDS, Word, worst
+from pipeline.verdicts.rule import CLAIM_WORDS, Word, worst
 
 FIELDS = ("paper", "claim", "verdict", "statement", "part", "published", "ours", "part_verdict", "why", "sources")
+
+BY_SIZE = " (by its size; the sign agrees)"
+BOUNDS = (
+    "A bound that a claim names (at least, above, about) is of the papers' own data and sizes: a claim that it "
+    "contradicts here may keep its sign, which then stands beside the verdict."
+)
 
 
 def write_claims(preset: str) -> None:
@@ -30,16 +37,17 @@ def claims_page(results: Results, judged: dict[str, dict[str, list[Part]]]) -> s
     """Return the page of all papers: how many claims have which verdict, and every decided one."""
     total = sum(len(claims) for claims in judged.values())
     text = f"# Claims, preset {results.name}\n\n{md.plural(total, 'claim')} of five papers, each with the numbers that "
-    text += f"it rests on. {numbers_of(results)} {comparability(results)} [Back](index.md), [data](claims.csv).\n\n"
+    text += f"it rests on. {numbers_of(results, '')} [Back](index.md), [data](claims.csv).\n\n"
     words = {paper: [entry.word for entry in entries_of(paper, claims)] for paper, claims in judged.items()}
     columns = [
         md.Column("Paper", lambda paper: f"[{NAMES[paper]}](claims/{paper}.md)"),
         md.Column("Claims", lambda paper: len(words[paper]), "r"),
         *(md.Column(word, lambda paper, word=word: words[paper].count(word), "r") for word in CLAIM_WORDS),
     ]
-    text += f"{md.table(columns, judged)}\n{CLAIM_RULE}\n\n{one_rule(results)}\n\n## Decided\n\n"
+    text += f"{md.table(columns, judged)}\n## Decided\n\n"
     entries = [entry for paper, claims in judged.items() for entry in entries_of(paper, claims)]
     decided = [entry for entry in entries if entry.word in (Word.HOLDS, Word.CONTRADICTED)]
+    text += "" if results.name == "full" else f"{BOUNDS}\n\n"
     return text + (md.table(DECIDED, decided) if decided else "None yet.\n")
 
 
@@ -56,9 +64,11 @@ class Entry(NamedTuple):
     def verdict(self) -> str:
         """The word, and which parts it says nothing of because they cannot be checked here."""
         left = [part.what for part in self.parts if part.verdict == Word.UNCHECKABLE]
+        worst_parts = [part for part in self.parts if part.verdict == self.word]
+        word = f"{self.word}{BY_SIZE}" if all(map(by_size, worst_parts)) else self.word
         if not left or self.word == Word.UNCHECKABLE:
-            return self.word
-        return f"{self.word}, but for {md.listing(left)}, which {Word.UNCHECKABLE}"
+            return word
+        return f"{word}, but for {md.listing(left)}, which {Word.UNCHECKABLE}"
 
     @property
     def numbers(self) -> str:
@@ -91,16 +101,23 @@ def entries_of(paper: str, claims: dict[str, list[Part]]) -> list[Entry]:
     ]
 
 
+def by_size(part: Part) -> bool:
+    """Whether a part has the claimed sign and is contradicted by the claimed size alone."""
+    return part.verdict == Word.CONTRADICTED and part.why.endswith(SIGN_AGREES)
+
+
 def told(part: Part) -> str:
-    """Return a part's verdict, and why where it is not decided."""
+    """Return a part's verdict, and why where it is not decided or only a bound contradicts it."""
+    if by_size(part):
+        return f"{part.verdict}{BY_SIZE}"
     why = part.why and part.verdict not in (Word.HOLDS, Word.CONTRADICTED)
     return f"{part.verdict}: {part.why}" if why else part.verdict
 
 
 def paper_claims(results: Results, paper: str, claims: dict[str, list[Part]]) -> str:
     """Return the page of one paper's claims, a line a part."""
-    text = f"# Claims of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results)} {comparability(results)} "
-    text += f"[{NAMES[paper]}](../papers/{paper}.md), [all claims](../claims.md).\n\n{CLAIM_RULE}\n\n"
+    text = f"# Claims of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results, '../')} "
+    text += f"[{NAMES[paper]}](../papers/{paper}.md), [all claims](../claims.md).\n\n"
     lines = [(None if i else e, part) for e in entries_of(paper, claims) for i, part in enumerate(e.parts)]
     return text + md.table(PARTS, lines)
 

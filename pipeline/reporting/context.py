@@ -9,23 +9,24 @@ from pipeline.markdown import Column, listing, percent, plural
 from pipeline.options import Test
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table
+from pipeline.verbatim import short, verbatim
 from pipeline.verdicts.estimates import Spread
 from pipeline.verdicts.results import Results, load_experiment
-from pipeline.verdicts.rule import BY_SIGN, ONE_TRAINING, gain_rule
+from pipeline.verdicts.rule import ONE_TRAINING
 
 DATA = {
     "scaleworld": "ScaleWorld (rendered scenes, made here)",
     "coco": "photographs of a COCO-format folder",
     "voc": "photographs of a PASCAL VOC folder",
 }
+HOW = "how_measured.md"
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 
 def beside_table(results: Results, evaluations: Sequence[str], evaluated: bool = True) -> str:
     """Return the bullet list that stands under a table made of some evaluations."""
     experiments = list(dict.fromkeys(paths.split_evaluation(name)[0] for name in evaluations))
-    lines = [numbers_of(results), sizes_of(results, evaluations, evaluated), comparability(results)]
-    lines += recipe_of(results)
+    lines = [numbers_of(results, "../"), sizes_of(results, evaluations, evaluated)]
     lines += [f"Differs from the paper: {text}." for text in differing(experiments)]
     return "".join(f"- {line}\n" for line in lines)
 
@@ -48,9 +49,14 @@ def differing(experiments: Sequence[str]) -> list[str]:
     ]
 
 
-def numbers_of(results: Results) -> str:
-    """Return the sentence that names a number after its preset: a mini number is called a mini number."""
+def numbers_of(results: Results, up: str | None = None) -> str:
+    """Return the sentence that names a number after its preset: a mini number is called a mini number.
+
+    Args:
+        up: the way to the report's folder, for a link to the page of how they are measured; None gives no link.
+    """
     text = f"These are **{results.name} numbers**: preset `{results.name}`, on {data_of(results)}."
+    text += "" if up is None else f" [How they are measured and judged]({up}{HOW})."
     return text if results.judges else f"{text} {ONE_TRAINING}"
 
 
@@ -68,8 +74,8 @@ def data_of(results: Results) -> str:
     """Return a preset's data: of photographs, what its title says of them in brackets; and which categories alone."""
     data = results.preset.data
     _, bracket, remark = results.preset.title.partition("(")
-    text = remark.rstrip(")") if bracket and data.kind != "scaleworld" else DATA[data.kind]
-    return f"{text}, of its categories only {listing(list(data.categories))}" if data.categories else text
+    text = verbatim(remark.rstrip(")")) if bracket and data.kind != "scaleworld" else DATA[data.kind]
+    return f"{text}, of its categories only {listing(list(map(short, data.categories)))}" if data.categories else text
 
 
 def sizes_of(results: Results, evaluations: Sequence[str], evaluated: bool = True) -> str:
@@ -163,24 +169,9 @@ def comparability(results: Results) -> str:
     return f"Published numbers are from the papers' own data (mostly COCO) at full size: {compare}."
 
 
-def one_rule(results: Results) -> str:
-    """Return the rule of all verdicts, for pages that show several tables."""
-    return gain_rule(100 * results.preset.verdicts.min_baseline_ap50)
-
-
-def verdict_rule(results: Results, evaluations: Sequence[str]) -> str:
-    """Return the rule of the verdict of some evaluations in one line."""
-    if evaluations and all(is_classifier(name) for name in evaluations):  # `rule.RULES` says what their interval is
-        return f"Verdict: a gain is `undecided` unless its 95 % interval excludes zero; {BY_SIGN}"
-    return one_rule(results)
-
-
 def spread_cell(found: Spread) -> str:
     """Return `3: ± 0.5` for several blocks, `1` for one."""
     return f"{found.count}" if found.sd is None else f"{found.count}: ± {percent(found.sd)}"
-
-
-SPREAD = "Blocks ±: how many trainings the row is the mean of, and the deviation of one of them; `1` is a single one."
 
 
 def _span(values: Sequence[int]) -> str:

@@ -11,6 +11,12 @@ from pipeline.verdicts.rule import MOVED
 DST_BASELINE = "dst_frcnn_r50_fpn_1x"
 
 
+def figure_data(results: Results, name: str) -> list[dict[str, str]]:
+    """Return the data of a figure, none where it was not drawn or draws nothing that was run."""
+    path = paths.figure(results.name, name).with_suffix(".csv")
+    return list(csv.DictReader(io.StringIO(read_text(path)))) if path.is_file() else []
+
+
 def learnt_facts(results: Results, paper: str) -> list[str]:
     """Return a paper's facts, none where nothing was run."""
     facts = {"pod": scale_facts, "dst": collage_facts, "snip": valid_facts}
@@ -19,7 +25,7 @@ def learnt_facts(results: Results, paper: str) -> list[str]:
 
 def scale_facts(results: Results) -> list[str]:
     """Say how far POD's scales moved."""
-    rows = _figure_data(results, "scales")
+    rows = figure_data(results, "scales")
     if not rows:
         return []
     far = max(rows, key=lambda row: abs(float(row["mean"]) - 1))
@@ -36,7 +42,7 @@ def scale_facts(results: Results) -> list[str]:
 
 def collage_facts(results: Results) -> list[str]:
     """Say how often DST fed collages, and what small objects carried of the loss."""
-    rows = _figure_data(results, "collage")
+    rows = figure_data(results, "collage")
     facts = []
     for name in dict.fromkeys(row["experiment"] for row in rows):
         shares = [float(row["small_share"]) for row in rows if row["experiment"] == name and row["small_share"]]
@@ -56,8 +62,8 @@ def threshold_facts(results: Results) -> list[str]:
         return []
     steps = "steps" if found["source"] == "steps" else f"windows of {found['window_steps']} steps"
     return [
-        f"Half of the baseline's {steps} gave small objects less than {100 * found['quantiles']['0.5']:.1f} % of the "
-        f"regression loss, so the paper's heuristic proposes a threshold of **{found['proposed_threshold']:g}** here; "
+        f"Half of the baseline's {steps} gave small objects a share of less than **{found['proposed_threshold']:g}** "
+        f"of the regression loss, which the paper's heuristic proposes as threshold here; "
         f"{100 * found['below_paper_threshold']:.0f} % lie below the paper's {found['paper_threshold']:g} (there about "
         f"half did). `python -m pipeline.stages.loss_share {DST_BASELINE}` writes it."
     ]
@@ -65,14 +71,9 @@ def threshold_facts(results: Results) -> list[str]:
 
 def valid_facts(results: Results) -> list[str]:
     """Say which share of objects SNIP trained on."""
-    rows = _figure_data(results, "valid_objects")
+    rows = figure_data(results, "valid_objects")
     shares = ", ".join(f"{100 * float(row['share']):.1f} % at {row['resolution']}" for row in rows if row["share"])
     return [f"Objects inside the head's valid range: {shares} (short sides at the papers' scale)."] if shares else []
-
-
-def _figure_data(results: Results, name: str) -> list[dict[str, str]]:
-    path = paths.figure(results.name, name).with_suffix(".csv")
-    return list(csv.DictReader(io.StringIO(read_text(path)))) if path.is_file() else []
 
 
 def _mean(values: list[float]) -> float:

@@ -6,14 +6,24 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import paths
 from pipeline.files import write_text
-from pipeline.reporting.context import comparability, numbers_of
-from pipeline.reporting.figures import papers
+from pipeline.reporting.context import numbers_of
+from pipeline.reporting.facts import figure_data
+from pipeline.reporting.figures import msfm, pod, snip
 from pipeline.verdicts.results import Results
 
 FOLDER = "paper_figures"
+
+
+class Points(NamedTuple):
+    """Distinct values of a column of a figure's data in rows where another one is filled."""
+
+    varies: str
+    ours: str
+    least: int
 
 
 @dataclass(frozen=True)
@@ -24,18 +34,29 @@ class Figure:
     title: str
     waits: str
     draw: Callable[[Results, Path], bool] | None = None
+    points: Points | None = None  # that a picture of another stage needs to show anything
 
 
 FIGURES = (
-    Figure("pod_f1", "POD, figure 1: speed and accuracy", "two networks of a detector in pod_t5", papers.draw_speeds),
-    Figure("pod_f3", "POD, figure 3: decomposition of a scale", "nothing", papers.draw_decomposition),
-    Figure("pod_f6", "POD, figure 6: learnt scales", "the global scale learners", papers.draw_learnt_scales),
-    Figure("msfm_ablations", "MSFM, tables 2 and 3: ablations", "the tables msfm_t2_*", papers.draw_ablations),
-    Figure("snip_f4", "SNIP, figure 4: resolutions", "the classifiers snip_cls_*", papers.draw_resolutions),
-    Figure("snip_recall", "SNIP, table 3: recall by object size", "table snip_t3", papers.draw_recall_by_size),
+    Figure("pod_f1", "POD, figure 1: speed and accuracy", "a detector of pod_t5 with its baseline", pod.draw_speeds),
+    Figure("pod_f3", "POD, figure 3: decomposition of a scale", "nothing", pod.draw_decomposition),
+    Figure("pod_f6", "POD, figure 6: learnt scales", "the global scale learners", pod.draw_learnt_scales),
+    Figure("msfm_ablations", "MSFM, tables 2 and 3: ablations", "the tables msfm_t2_*", msfm.draw_ablations),
+    Figure("snip_f4", "SNIP, figure 4: resolutions", "the classifiers snip_cls_*", snip.draw_resolutions),
+    Figure("snip_recall", "SNIP, table 3: recall by object size", "table snip_t3", snip.draw_recall_by_size),
     Figure("statistics", "SNIP, figure 1: object sizes", "the data"),
-    Figure("dst_training_length", "DST, figure 1: AP over the length of training", "tables dst_t2, dst_t3 and dst_t5"),
-    Figure("dst_threshold", "DST, figure 4: thresholds", "table dst_t12"),
+    Figure(
+        "dst_training_length",
+        "DST, figure 1: AP over the length of training",
+        "trainings of two lengths of tables dst_t2, dst_t3 and dst_t5",
+        points=Points("length", "ours", 2),
+    ),
+    Figure(
+        "dst_threshold",
+        "DST, figure 4: thresholds",
+        "trainings with three thresholds",
+        points=Points("threshold", "ap", 3),
+    ),
     Figure("loss_share", "DST, figure 5: shares of the loss", "the trainings of dst_t2"),
     Figure("loss_share_histogram", "DST, figure 6: small objects' share of the loss", "the trainings of dst_t2"),
     *(
@@ -59,13 +80,22 @@ def write_figures_page(preset: str) -> None:
     write_text(folder / "README.md", figures_page(results, drawn))
 
 
+def shows(results: Results, figure: Figure) -> bool:
+    """Return whether a picture of another stage shows results: its data hold any, or as many points as it needs."""
+    rows = figure_data(results, figure.name)
+    if figure.points is None:
+        return bool(rows)
+    varies, ours, least = figure.points
+    return len({row[varies] for row in rows if row[ours]}) >= least
+
+
 def figures_page(results: Results, drawn: set[str]) -> str:
     """Return the list; a figure without data says what it waits for."""
-    text = f"# Figures of the papers, preset {results.name}\n\n{numbers_of(results)} {comparability(results)} "
+    text = f"# Figures of the papers, preset {results.name}\n\n{numbers_of(results, '../')} "
     text += "[Back](../index.md).\n"
     for figure in FIGURES:
         text += f"\n## {figure.title}\n\n"
-        if figure.draw is None and paths.figure(results.name, figure.name).is_file():
+        if figure.draw is None and shows(results, figure):
             text += f"![{figure.title}](../figures/{figure.name}.png)\n\n"
             text += f"[Data](../figures/{figure.name}.csv).\n"
         elif figure.name in drawn:

@@ -21,6 +21,10 @@ def identities_page(rows: Sequence[Counted]) -> str:
     found = totals(rows)
     wrong = [row for row in rows if row.exact is False]
     waiting = [row for row in rows if row.parameters is None]
+    unbuilt = [
+        f"- {plural(len(waiting), 'row')} of detectors that are not built yet; what their method adds to the backbone "
+        f"is counted in {sum(row.delta is not None for row in waiting)} of them."
+    ]
     lines = [
         "# Parameters and multiply-adds, to the integer\n",
         "Networks at the papers' size, counted without data or weights, whatever the preset. Worked-out numbers come "
@@ -30,8 +34,7 @@ def identities_page(rows: Sequence[Counted]) -> str:
         f"- {plural(found['counted'], 'network')} counted whole, {found['equal']} of them equal to the worked-out "
         "integers.",
         f"- Differing from them: {listing([row.row.name for row in wrong])}.",
-        f"- {plural(len(waiting), 'row')} of detectors that are not built yet; what their method adds to the backbone "
-        f"is counted in {sum(row.delta is not None for row in waiting)} of them.",
+        *(unbuilt if waiting else []),
         "- Printed numbers that the counts do not reproduce: "
         + listing([row.row.name for row in rows if row.status == "mismatch"])
         + ".",

@@ -9,19 +9,29 @@ from pipeline import paths
 from pipeline.files import found_json
 from pipeline.preset import Preset
 from pipeline.published.papers import NAMES, PAIRS
-from pipeline.reporting.context import comparability, data_of, judged, numbers_of, shared_trainings
+from pipeline.reporting.by_size import by_size
+from pipeline.reporting.combined import combined_methods
+from pipeline.reporting.context import HOW, comparability, data_of, judged, numbers_of, shared_trainings
 from pipeline.reporting.scorecard_section import scorecard_section, scorecard_sentence
 from pipeline.reporting.sources import table_address
 from pipeline.reporting.static_html import write_both
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word
-from pipeline.verdicts.table_lines import Method, baseline_ap50, count_verdicts, main_metric, methods_of, read_table
+from pipeline.verdicts.table_lines import (
+    Line,
+    Method,
+    baseline_ap50,
+    count_verdicts,
+    main_metric,
+    methods_of,
+    read_headlines,
+    read_table,
+)
 
 METRIC = "ap_small"
 INTERVALS = " with 95 % intervals"
-SIZES = {"ap_small": "small", "ap_medium": "medium", "ap_large": "large", "ap": "all sizes"}
-# made by `dvc repro`, which needs every experiment; the quickstart leaves them as they are
+# made by `dvc repro`, which needs every experiment; the headline leaves them as they are
 WHOLE = """\
 - [How far the evidence carries](evidence.md): what could be told from nothing, and running it again
 - [Which detector to take](compare.md): every detector by AP and cost, and advice
@@ -44,16 +54,18 @@ def write_index(preset: str) -> None:
 
 def index_page(results: Results) -> str:
     """Return the page; its first screen is the answer."""
-    methods = methods_of(results.name, headline_tables(), headline=True)
+    combined = combined_methods(results)
+    methods = [*methods_of(results.name, headline_tables(), headline=True), *combined]
     text = f"# Scalewise, preset {results.name}\n\n"
     text += f"{numbers_of(results)} {comparability(results)}\n\n"
     if results.judges:
         text += "**Which method helps small objects here, and can one tell?**\n\n"
         text += "".join(f"- {line}\n" for line in [*answer(results, methods), *reproduced(results)]) + "\n"
-        text += by_size(methods)
+        text += by_size(methods, headline_lines(results))
     text += md.table(judged(results, METHODS), sorted(methods, key=_order))
     text += f"\nAP in percent, gains in points over the method's own baseline{INTERVALS if results.judges else ''}, "
     text += "cost as a multiple of that baseline's."
+    text += "".join(f" No paper prints {method.name}: it is in no count beside theirs." for method in combined)
     weak = any(gain.word == Word.UNDERTRAINED for method in methods for gain in method.gains.values())
     floor = md.percent(results.preset.verdicts.min_baseline_ap50, 0)
     text += f" `{Word.UNDERTRAINED}`: that baseline's AP50 is below {floor}.\n" if weak else "\n"
@@ -109,31 +121,17 @@ def reproduced(results: Results) -> list[str]:
             f"**Exact:** {held['equal']} of {md.plural(held['counted'], 'network')} have the "
             "[parameters](identities.md) that follow from their papers' designs, to the integer."
         )
-    beside = scorecard_sentence({name: read_table(results.name, name, headline=True) for name in headline_tables()})
+    beside = scorecard_sentence(headline_lines(results))
     return [*lines, *([f"**Beside the papers:** {beside}"] if beside else [])]
 
 
-def by_size(methods: list[Method]) -> str:
-    """Return which methods help and hurt objects of each size; nothing where no gain has an interval."""
-    if all(gain.low is None for method in methods for gain in method.gains.values()):
-        return ""
-
-    def told(key: str, metric: str) -> str:
-        found = [(method, method.gains[metric]) for method in methods if metric in method.gains]
-        found = sorted((pair for pair in found if getattr(pair[1], key)), key=lambda pair: -abs(pair[1].gain))
-        over = {method.name: " (over another baseline)" for method, _ in found if method.stand_in}
-        return "; ".join(f"{method.name} {gain.text}{over.get(method.name, '')}" for method, gain in found)
-
-    columns = [
-        md.Column("Objects", SIZES.__getitem__),
-        md.Column("Helps, points of AP", partial(told, "up")),
-        md.Column("Hurts", partial(told, "down")),
-    ]
-    return f"{md.table(columns, SIZES)}\nWhat stands in neither column cannot be told here, or was not run.\n\n"
+def headline_lines(results: Results) -> dict[str, list[Line]]:
+    """Return the lines of the headline's tables by table."""
+    return {name: read_table(results.name, name, headline=True) for name in headline_tables()}
 
 
 METHODS = (
-    md.Column("Method", lambda method: f"[{method.name}](headline/{method.table}.md)"),
+    md.Column("Method", lambda method: f"[{method.name}]({_address(method)})"),
     md.Column("AP", lambda method: md.NOT_RUN if method.ap is None else md.number(method.ap), "r"),
     md.Column("AP small gain", lambda method: method.gains[METRIC].text, "r"),
     md.Column("Verdict, small", lambda method: method.gains[METRIC].word),
@@ -144,8 +142,8 @@ METHODS = (
 
 
 def decided_section(results: Results) -> str:
-    """Return counts for each table of the quickstart, and how well the baselines learnt."""
-    found = {name: read_table(results.name, name, headline=True) for name in headline_tables()}
+    """Return counts for each table of the headline, and how well the baselines learnt."""
+    found = headline_lines(results)
     counts = {name: count_verdicts(lines, main_metric(lines)) for name, lines in found.items()}
 
     def words(name: str) -> str:
@@ -161,7 +159,9 @@ def decided_section(results: Results) -> str:
         md.Column("Not run", lambda name: counts[name].not_run, "r"),
     ]
     compared, decided = (sum(getattr(count, key) for count in counts.values()) for key in ("compared", "decided"))
-    text = f"Decided by AP: **{decided} of {compared}** compared rows.\n\n{md.table(columns, found)}"
+    waiting = sum(count.words.get(Word.NOT_RUN, 0) for count in counts.values())
+    text = f"Decided by AP: **{decided} of {compared}** compared rows that were run; {waiting} not run.\n\n"
+    text += md.table(columns, found)
     ap50 = baseline_ap50(results.name, headline_tables())
     if ap50:
         span = f"{ap50[0]:.1f}" if ap50[0] == ap50[-1] else f"{ap50[0]:.1f} to {ap50[-1]:.1f}"
@@ -180,7 +180,7 @@ def sizes_section(results: Results) -> str:
         "Data": f"{data_of(results)}; {_images(results)}",
         "Lengths": f"the papers' times {preset.factor:g}: their short side of 800 px is {round(800 * preset.factor)} "
         "px",
-        "Object sizes": f"small below {small:.1f} px, large from {large:.1f} px",
+        "Object sizes": f"small below {small:.1f} px, large from {large:.1f} px{_own_sizes(preset)}",
         "Network": f"width x{model.width:g}, depth x{model.depth:g} with at least {model.min_blocks} blocks a stage",
         "Training of 1x": _training(results),
         "Initial weights": "pre-trained here" if pretrained else "torchvision's ImageNet weights",
@@ -216,7 +216,7 @@ def data_section(results: Results) -> str:
 
 
 def pages_section(results: Results) -> str:
-    text = "- [This page as one HTML file](index.html): tables that sort, pictures inside, no server\n"
+    text = "- [This page as HTML](index.html): tables that sort, pictures inside; links lead to files beside it\n"
     text += "".join(f"- [{NAMES[paper]}](papers/{paper}.md)\n" for paper in paths.PAPERS)
     if results.published_images():
         drawn = [paper for paper in PAIRS if (paths.gallery(results.name) / f"{paper}.png").is_file()]
@@ -224,6 +224,7 @@ def pages_section(results: Results) -> str:
         text += f"- Galleries of {links}: annotations, baseline and method on the same images\n" if drawn else ""
     else:
         text += f"- Galleries: `{paths.gallery(results.name).as_posix()}` on the machine that ran this, not in git\n"
+    text += f"- [How results are measured and judged]({HOW}), said once for all pages\n"
     text += "- [Data](data.md): what was read, and what was left out and why\n"
     return text + (WHOLE if results.reproduces() else LATER) if results.judges else text
 
@@ -237,7 +238,14 @@ def commands(results: Results) -> str:
     text += "dvc repro                            # every table, then reports/PRESET/catalogue.md\n"
     text += f"snakemake --cores 2 {paths.table(results.name, 'dst_t2').as_posix()}    # one table, in parallel\n```\n\n"
     text += "Own data: name your images and annotations in `workflow/presets/own.yaml`, set `preset: own` in "
-    return text + "`params.yaml`, and run `dvc repro quickstart`; the README has the details.\n"
+    return text + "`params.yaml`, and run `make own`; the README has the details.\n"
+
+
+def _address(method: Method) -> str:
+    """Return where a method leads: to its table, or to the file of one that stands in none."""
+    if method.table:
+        return f"headline/{method.table}.md"
+    return f"../../{paths.experiment_file(method.evaluation).as_posix()}"
 
 
 def _order(method: Method) -> tuple[bool, float]:
@@ -246,9 +254,20 @@ def _order(method: Method) -> tuple[bool, float]:
 
 
 def _images(results: Results) -> str:
+    """Return how many images trainings see, and on how many the rows above were tested."""
     splits = (found_json(paths.statistics(results.name)) or {}).get("splits", {})
-    parts = [f"{split['images']:,} {name} images" for name, split in sorted(splits.items())]
+    names = {line.evaluation for line in read_headlines(results.name, headline_tables()) if line.kind == "row"}
+    tested = {found["images"] for name in sorted(names) if (found := results.metrics(name))}
+    parts = [f"{splits['train']['images']:,} training images"] if splits else []
+    parts += [f"{number:,} validation images" for number in sorted(tested)]
     return ", ".join(parts) or "not counted yet"
+
+
+def _own_sizes(preset: Preset) -> str:
+    """Return the boundaries of what is counted and scored by class, where they are not those of the tables."""
+    if preset.sizes == "coco":
+        return ""
+    return f"; in data.md and compare.md below {preset.sizes[0]:.6g} px and from {preset.sizes[1]:.6g} px"
 
 
 def _blocks(preset: Preset) -> str:

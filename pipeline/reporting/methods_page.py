@@ -8,7 +8,7 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import write_text
 from pipeline.published.columns import NAMES
-from pipeline.reporting.context import comparability, numbers_of, one_rule
+from pipeline.reporting.context import numbers_of
 from pipeline.reporting.latency import latency_section
 from pipeline.verdicts import methods
 from pipeline.verdicts.comparison import Gain, judge_gain
@@ -37,11 +37,11 @@ def methods_page(
     results: Results, own: list[Compared], singles: list[Compared], joined: list[tuple[Compared, tuple[str, ...]]]
 ) -> str:
     """Return the page."""
-    text = f"# All methods side by side, preset {results.name}\n\n{numbers_of(results)} {comparability(results)} "
+    text = f"# All methods side by side, preset {results.name}\n\n{numbers_of(results, '')} "
     text += "[Back](index.md), [data](methods.csv).\n\n## By object size\n\n"
     text += "Gain in points over the method's own baseline, trained by the same recipe, with its 95 % interval. "
     text += "**Bold**: the interval excludes zero.\n\n"
-    text += gains_table(own) + f"\n{one_rule(results)}\n"
+    text += gains_table(own)
     text += f"\n## Cost\n\n{cost_section(results)}"
     text += f"\n## Latency\n\n{latency_section()}"
     text += "\n## Combinations\n\nNo paper joined its method with another's. These are trained by one recipe, "
@@ -109,17 +109,19 @@ def cost_section(results: Results) -> str:
 def parts_table(results: Results, singles: list[Compared], joined: list[tuple[Compared, tuple[str, ...]]]) -> str:
     """Return each combination's gain over the best of its single methods."""
 
-    def gain(metric: str, line: tuple[Pair, Pair | None]) -> str:
-        pair, best = line
+    def gain(metric: str, line: tuple[Pair, Pair | None, str]) -> str:
+        pair, best, _ = line
         return gain_cell(judge_gain(results, pair.evaluation, best.evaluation, metric, None)) if best else ""
 
     lines = []
     for item, parts in joined:
-        best = best_part(singles, parts)
-        lines.append((item.pair, best.pair if best and item.ap is not None else None))
+        best = best_part(singles, parts) if item.ap is not None else None
+        absent = [one.pair.name for one in singles if one.pair.name in parts and one.ap is None]
+        why = f"{md.listing(absent)} alone not run in this recipe" if item.ap is not None else md.NOT_RUN
+        lines.append((item.pair, best and best.pair, best.pair.name if best else why))
     columns = [
         md.Column("Combination", lambda line: line[0].name),
-        md.Column("Best part", lambda line: line[1].name if line[1] else md.NOT_RUN),
+        md.Column("Best part", lambda line: line[2]),
         *(md.Column(f"{NAMES[metric]} over it", partial(gain, metric), "r") for metric in METRICS),
     ]
     return md.table(columns, lines)

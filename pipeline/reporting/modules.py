@@ -8,6 +8,7 @@ from pipeline.errors import InputError, nearest
 
 PAGES = dict.fromkeys(paths.PAPERS, "pipeline.reporting.pages:write_page") | {
     "index": "pipeline.reporting.index_page:write_index",
+    "how_measured": "pipeline.reporting.how_measured:write_how_measured",
     "compare": "pipeline.own.page:write_comparison",
     "catalogue": "pipeline.reporting.catalogue:write_catalogue",
     "results": "pipeline.reporting.results_csv:write_results",

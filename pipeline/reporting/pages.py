@@ -9,14 +9,14 @@ from pipeline.files import read_text, write_text
 from pipeline.published.papers import CLAIMS, FIGURES, FIGURES_OF, NAMES, PAIRS
 from pipeline.published.rows import drawn, load_rows
 from pipeline.published.tables import exists, find_table, load_published
-from pipeline.reporting.context import comparability, data_of, judged, numbers_of
-from pipeline.reporting.facts import learnt_facts
+from pipeline.reporting.context import data_of, judged, numbers_of
+from pipeline.reporting.facts import figure_data, learnt_facts
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.table_lines import count_verdicts, read_headlines
 
-# said under the first table only
-ONCE = ("- Verdict:", "- Published numbers", "- Differs from the paper", "- Seeds ±", "- Parameters and")
+ONCE = ("- These are", "- Differs from the paper")  # said under the first table only
+NOT_RUN = "Nothing of this paper was run here yet.\n"
 
 
 def write_page(paper: str, preset: str) -> None:
@@ -30,7 +30,7 @@ def paper_page(results: Results, paper: str) -> str:
     venue = f", {published.venue}" if published.venue else f", {published.year}"
     text = f"# {NAMES[paper]} under preset {results.name}\n\n*{published.title}*{venue}. [All papers](../index.md).\n\n"
     text += f"**The paper's claim.** {CLAIMS[paper]}\n\n" if paper in CLAIMS else ""
-    text += f"**Here.** {numbers_of(results)} {comparability(results)}\n\n"
+    text += f"**Here.** {numbers_of(results, '../')}\n\n"
     text += verdict_sentences(results, paper)
     facts = learnt_facts(results, paper)
     if facts:
@@ -46,7 +46,10 @@ def paper_page(results: Results, paper: str) -> str:
         text += "of the paper; those that the rows above can check stand under their tables.\n"
     text += "\n## Figures\n"
     for name in (*FIGURES_OF.get(paper, ()), "ap_by_size", "loss"):
-        text += f"\n![{FIGURES[name]}](../figures/{name}.png)\n\n{FIGURES[name]} [Data](../figures/{name}.csv).\n"
+        if figure_data(results, name):
+            text += f"\n![{FIGURES[name]}](../figures/{name}.png)\n\n{FIGURES[name]} [Data](../figures/{name}.csv).\n"
+        else:
+            text += f"\nNot run, so not drawn: {FIGURES[name][0].lower()}{FIGURES[name][1:]}\n"
     if paper in PAIRS:
         text += f"\n## Gallery\n\n{gallery_section(results, paper)}"
     return f"{text}\n## Rebuild\n\n{commands(results, paper)}"
@@ -57,7 +60,7 @@ def verdict_sentences(results: Results, paper: str) -> str:
     lines = read_headlines(results.name, headline_tables(paper))
     counts, small = (count_verdicts(lines, metric) for metric in ("ap", "ap_small"))
     if not counts.compared:
-        return "No row of this paper is compared yet: not run.\n"
+        return "No method of this paper is compared here yet.\n"
     gains = {(line.row, line.metric): line.judged for line in lines if line.kind == "row"}
     columns = [md.Column("Method", lambda line: line.method)]
     for metric, title in (("ap", "AP gain, points"), ("ap_small", "AP small gain, points")):
@@ -67,17 +70,20 @@ def verdict_sentences(results: Results, paper: str) -> str:
         ]
     if not results.judges:
         return md.table(judged(results, columns), [line for line in lines if line.compared and line.metric == "ap"])
-    text = f"Decided: **{counts.decided} of {counts.compared}** by AP, **{small.decided} of {small.compared}** by AP "
-    text += "of small objects; brackets are 95 % intervals.\n\n"
+    text = f"Of the compared rows that were run **{counts.decided} of {counts.compared}** are decided by AP, "
+    text += f"**{small.decided} of {small.compared}** by AP of small objects; brackets are 95 % intervals.\n\n"
     return text + md.table(columns, [line for line in lines if line.compared and line.metric == "ap"])
 
 
 def experiments_list(results: Results, paper: str) -> str:
     """Return what was trained, one bullet an experiment, with its place in the paper and its file."""
     tables = [find_table(name, headline=True)[1] for name in headline_tables(paper)]
-    rows = [row for table in tables for row in table.rows if exists(row)]
+    names = dict.fromkeys(row.experiments[-1] for table in tables for row in table.rows if exists(row))
+    trained = [name for name in names if results.training(name) is not None]
+    if not trained:
+        return NOT_RUN
     text = f"Data: {data_of(results)}. Cells of tables are means over an experiment's trainings.\n\n"
-    for name in dict.fromkeys(row.experiments[-1] for row in rows):
+    for name in trained:
         notes = load_experiment(name).notes
         file = f"../../../{paths.experiment_file(name).as_posix()}"
         text += f"- [`{name}`]({file}): {notes.row}. At full size: {notes.cost}.\n"

@@ -6,17 +6,17 @@ combinations alike, so it is made again when any of them changes. The index and 
 
 from __future__ import annotations
 
-import hashlib
+import csv
+import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline import blocks, config, paths
 from pipeline import markdown as md
-from pipeline.files import write_text
+from pipeline.files import read_text, write_text
 from pipeline.published.rows import is_classifier
-from pipeline.settings import settings
-from pipeline.spec import Spec
 from pipeline.verdicts.results import Results, load_experiment, load_recipe
 
 SIZES = ("small", "medium", "large")
@@ -28,6 +28,7 @@ SCORES = (*AP, *AR, *(f"mask_{name}" for name in (*AP, *AR)), "map", "map_area",
 ERRORS = ("top1_error", "top5_error")
 SIZE = ("parameters_total", "parameters_trainable", "macs")
 TRAINING = ("steps", "images_seen", "batch", "lr", "precision")
+TRAINED = ("train", "pretrain", "classify", "fine_tune")  # kinds of stages
 COLUMNS = (
     "paper",
     "experiment",
@@ -39,7 +40,7 @@ COLUMNS = (
     *ERRORS,
     *SIZE,
     *TRAINING,
-    "recipe_digest",
+    "processor",
 )
 
 
@@ -55,13 +56,14 @@ def write_results(preset: str) -> None:
 
 def rows(results: Results) -> Iterator[dict[str, Any]]:
     """Give the rows in the order of papers and names; what was not run has none."""
+    trained_on = processors(results.name)
     for name in [*config.experiments(), *config.combinations()]:
         tests = ["single"] if is_classifier(name) else list(load_experiment(name).tests)
         for test in tests:
-            yield from evaluation_rows(results, name, test)
+            yield from evaluation_rows(results, name, test, trained_on.get(name, ""))
 
 
-def evaluation_rows(results: Results, name: str, test: str) -> Iterator[dict[str, Any]]:
+def evaluation_rows(results: Results, name: str, test: str, processor: str = "") -> Iterator[dict[str, Any]]:
     """Give a row for each block of one evaluation; a classifier is scored while it trains."""
     summary, size = results.training(name), results.size(name)
     found = summary if is_classifier(name) else results.metrics(paths.evaluation_name(name, test))
@@ -78,7 +80,7 @@ def evaluation_rows(results: Results, name: str, test: str) -> Iterator[dict[str
             **picked(scores, (*SCORES, *ERRORS)),
             **picked(size or {}, SIZE),
             **picked(facts, TRAINING),
-            "recipe_digest": recipe_digest(spec),
+            "processor": processor,
         }
 
 
@@ -87,8 +89,13 @@ def picked(found: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: found.get(key) for key in keys}
 
 
-def recipe_digest(spec: Spec) -> str:
-    """Return a hash of what an experiment's training is told, the same for all of its blocks."""
-    script = "pretrain" if is_classifier(spec.name) else "train"
-    lines = settings(spec.of_block(1), script)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+def processors(preset: str) -> dict[str, str]:
+    """Return the processor that trained each experiment, as builds keep it in `hours.csv`.
+
+    Builds write that file beside the results, so no stage depends on it, and what they did not train is missing.
+    """
+    path = paths.index(preset).with_name("hours.csv")
+    if not os.path.exists(path):
+        return {}
+    lines = csv.DictReader(io.StringIO(read_text(path)))
+    return {line["experiment"]: line["processor"] for line in lines if line["stage"].partition("@")[0] in TRAINED}

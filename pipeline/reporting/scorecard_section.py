@@ -45,13 +45,14 @@ def scorecard_sentence(tables: dict[str, list[Line]]) -> str:
     if not card.compared:
         return ""
     text = f"{shown(agreement(found))} gains in AP have the published sign; of {card.compared} with an interval "
-    text += f"{card.decided} are decided ({card.by_chance:.1f} would be by chance)"
+    text += f"{card.decided} are decided ({card.by_chance:.1f} would be by chance, and {card.survive} stay if at most "
+    text += "one in twenty of the decided may be false)"
     excluded = f", and the published size is excluded in {card.excluded} of {card.printed}" if card.printed else ""
     return f"{text}{excluded}."
 
 
 def shown(found: Agreement) -> str:
-    """Return `62 of 114 (54 % [45, 63])`; the interval draws whole tables."""
+    """Return `62 of 114 (54 % [45, 63])`; the interval is that of `agreement`."""
     if not found.of:
         return md.MISSING
     share = f"{100 * found.agree / found.of:.0f} %"

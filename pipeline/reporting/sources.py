@@ -40,12 +40,12 @@ def sources_section(results: Results, table: str, compared: list[Compared], addr
 
 
 def left_out(table: str, missing: list[Row]) -> str:
-    """Return what a table says of the rows that it lacks: the quickstart's shows some only, others were not run."""
+    """Return what a table says of the rows that it lacks: the headline's shows some only, others were not run."""
     hidden = sum(not row.shown for row in missing)
     text = ""
     if hidden:
-        text += f"\n{md.plural(hidden, 'further row')} of this table {'is' if hidden == 1 else 'are'} not the "
-        text += f"quickstart's; `dvc repro {table_address(table)}` makes the table with all rows.\n"
+        text += f"\n{md.plural(hidden, 'further row')} of this table {'is' if hidden == 1 else 'are'} not in the "
+        text += f"headline; `dvc repro {table_address(table)}` makes the table with all rows.\n"
     if count := len(missing) - hidden:
         text += f"\n{md.plural(count, 'further row')} of this table {'is' if count == 1 else 'are'} not run under this "
         text += f"preset; the [CSV]({table}.csv) lists {'it' if count == 1 else 'them'}.\n"

@@ -9,7 +9,7 @@ import base64
 import html
 import mimetypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,17 +26,25 @@ LEADING = re.compile(rf"(?:± ?)?{NUMBER.pattern}x?(?![\w.])")  # `4.42x`, `40 %
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def write_both(path: Path, text: str) -> None:
-    """Write a page, and the same as HTML beside it."""
+def write_both(path: Path, text: str, alone: bool = False) -> None:
+    """Write a page, and the same as HTML beside it, which is to be read `alone` or among the files that it links."""
     write_text(path, text)
-    write_text(path.with_suffix(".html"), page(text, path.parent))
+    write_text(path.with_suffix(".html"), page(text, path.parent, alone))
 
 
-def page(text: str, folder: Path) -> str:
-    """Return a page in Markdown as HTML; its pictures lie below `folder`, and its links stay as they are."""
+def page(text: str, folder: Path, alone: bool = False) -> str:
+    """Return a page in Markdown as HTML.
+
+    Args:
+        text: the page.
+        folder: its pictures lie below it.
+        alone: the file is sent away without its neighbours: of a link out of the page its words and its target stay.
+    """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(text)
     title = next((_words(token) for before, token in pairwise(tokens) if before.tag == "h1"), "Scalewise")
+    for token in tokens if alone else ():
+        token.children = list(_unlinked(token.children or ()))
     for token in tokens:
         for child in token.children or ():
             if child.type == "image":
@@ -114,6 +122,18 @@ def _box(heading: str) -> str:
 def _words(token: Token) -> str:
     """Return the text of inline Markdown, without marks and links."""
     return "".join(child.content for child in token.children or ()).strip()
+
+
+def _unlinked(children: Iterable[Token]) -> Iterator[Token]:
+    """Give the tokens of inline Markdown with `words (target)` in the place of links that lead out of the page."""
+    target = "#"
+    for child in children:
+        if child.type == "link_open":
+            target = str(child.attrs["href"])
+        if not child.type.startswith("link_") or target.startswith("#"):
+            yield child
+        elif child.type == "link_close":
+            yield Token("text", "", 0, content=f" ({target})")
 
 
 def _embed(image: Token, folder: Path) -> None:

@@ -11,7 +11,7 @@ from pipeline.files import write_text
 from pipeline.published.columns import ERRORS, MASK, NAMES, RECALLS, name_of
 from pipeline.published.rows import needs_test_dev
 from pipeline.published.tables import Published, Row, Table, find_table
-from pipeline.reporting.context import SPREAD, beside_table, heading, judged, spread_cell, verdict_rule
+from pipeline.reporting.context import beside_table, heading, judged, spread_cell
 from pipeline.reporting.scales_table import is_scales_table, scales_csv, scales_markdown
 from pipeline.reporting.sources import left_out, sources_section, table_address
 from pipeline.reporting.speeds_table import is_speeds_table, speeds_csv, speeds_markdown
@@ -22,7 +22,7 @@ from pipeline.verdicts.estimates import spread
 from pipeline.verdicts.lengths import unequal_lengths
 from pipeline.verdicts.printed_costs import PrintedCost, costs_of
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import Word, rules_of
+from pipeline.verdicts.rule import Word
 from pipeline.verdicts.table_lines import FIELDS
 
 SIZES = [f"{kind}ap_{size}" for kind in ("", MASK) for size in ("small", "medium", "large")]
@@ -31,7 +31,7 @@ SIZES += RECALLS[3:]
 
 
 def write_table(name: str, preset: str, headline: bool = False) -> None:
-    """Write `tables/<name>.md` and `.csv` of a preset, or with the quickstart's rows alone `headline/<name>.*`.
+    """Write `tables/<name>.md` and `.csv` of a preset, or with the headline's rows alone `headline/<name>.*`.
 
     Rows without a result read `not run`, so a table can be written at any time. Raises InputError for an unknown table.
     """
@@ -72,10 +72,9 @@ def table_markdown(
     text += md.table(judged(results, columns), compared)
     text += left_out(table.id, missing)
     methods = [item for item in compared if item.baseline]
-    decided = sum(item.gains[main].verdict.decided for item in methods)
+    words = [item.gains[main].verdict.word for item in methods]
     text += "\n"
-    if results.judges:
-        text += f"**{decided} of {md.plural(len(methods), 'compared row')} decided** (by {NAMES[main]}).\n\n"
+    text += decided_sentence(words, NAMES[main]) if results.judges else ""
     notes = beside_table(results, [item.evaluation for item in compared])
     notes += "".join(f"- {sentence}\n" for sentence in _stand_in_sentences(published, table, methods))
     notes += "".join(f"- {sentence}\n" for sentence in unequal_lengths(results, compared))
@@ -88,7 +87,6 @@ def table_markdown(
         if gain.verdict.word == Word.UNDERTRAINED
     }
     notes += "".join(f"- {Word.UNDERTRAINED.capitalize()}: {sentence}\n" for sentence in sorted(weak))
-    notes += _judging(results, table, compared) if results.judges else ""
     others = [c for c in table.columns if c not in NAMES]
     notes += f"- Printed but not compared here: {', '.join(others)}.\n" if others else ""
     text += notes
@@ -106,11 +104,14 @@ def table_markdown(
     return text
 
 
-def _judging(results: Results, table: Table, compared: list[Compared]) -> str:
-    """Return what stands under a table of how its rows are judged."""
-    notes = f"- {verdict_rule(results, [item.evaluation for item in compared])}\n"
-    notes += f"- {SPREAD}\n"
-    return notes + "".join(f"- {rule}\n" for rule in rules_of(table.columns))
+def decided_sentence(words: list[Word], metric: str) -> str:
+    """Return how many compared rows that were run are decided, from the verdicts of all of them."""
+    waiting = words.count(Word.NOT_RUN)
+    if waiting == len(words) > 0:
+        return f"**No compared row was run** (of {waiting}).\n\n"
+    run = md.plural(len(words) - waiting, "compared row")
+    rest = f"; {waiting} not run" if waiting else ""
+    return f"**{sum(word.decided for word in words)} of {run} decided** (by {metric}){rest}.\n\n"
 
 
 def _columns(results: Results, shown: list[str], main: str) -> list[md.Column]:
@@ -201,8 +202,7 @@ def _cost_section(results: Results, methods: list[Compared], table: Table) -> st
         )
     experiments = list(dict.fromkeys(item.experiment for item in methods))
     shape = next(size["input"] for size in map(results.size, experiments) if size)
-    text = f"\n## Cost\n\nOne input of {shape[0]} x {shape[1]} px; `x baseline` of a test at several resolutions "
-    text += "counts the pixels of all."
+    text = f"\n## Cost\n\nOne input of {shape[0]} x {shape[1]} px."
     assumed = [f"`{name}`" for name in experiments if (results.size(name) or {}).get("scales") == "assumed"]
     if assumed:
         text += f" Multiply-adds of {md.listing(assumed)} are with the printed scales, not with those learnt here."

@@ -15,11 +15,14 @@ from pipeline.data.sources import verify_preset
 from pipeline.data.summary import summary
 from pipeline.data.verification_page import write_verification_page
 from pipeline.files import write_text
+from pipeline.object_sizes import recounted
 
 
 def main(options: argparse.Namespace) -> None:
     preset = config.load_preset(options.preset)
     manifest = verify_preset(preset, options.dataset)
+    place = paths.manifest(preset.name, options.dataset)
+    manifest = recounted(manifest, place, preset)
     for line, is_warning in summary(manifest):
         print(f"warning: {line}" if is_warning else line, file=sys.stderr if is_warning else sys.stdout)
     data = preset.data_of(options.dataset)
@@ -27,9 +30,8 @@ def main(options: argparse.Namespace) -> None:
     for comparison in comparisons:
         if not comparison.agrees:
             print(f"warning: {comparison.sentence}", file=sys.stderr)
-    parts = [write_verification_page(manifest), counts_section(comparisons)]
+    parts = [write_verification_page(manifest, options.dataset == "voc"), counts_section(comparisons)]
     if data.kind != "scaleworld":  # rendered boxes are no slips of a hand
-        place = paths.manifest(preset.name, options.dataset)
         parts.append(odd_section({name: load_split(place, name) for name in ("train", "val")}))
     page = "\n".join(part for part in parts if part)
     write_text(paths.data_page(preset.name, options.dataset), page)

@@ -62,16 +62,14 @@ def _checked(results: Results, claim: Claim, check: Check, column: str, a: Row, 
     if column.startswith("scale_"):
         return CheckedClaim(*about, _scales(results, check, column, a, b), unit="dilation")
     if a.evaluation == b.evaluation:
-        if check.printed == 0:
-            same = Verdict(Word.AGREES, 0.0, 0.0, "Both rows are one network, one training and one evaluation.")
-            return CheckedClaim(*about, Gain(check.printed, 0.0, same))
-        return CheckedClaim(*about, _no(check, "both rows are one evaluation in this project"))
+        return CheckedClaim(*about, _no(check, "both rows are one network, one training and one evaluation here"))
     # of errors, the printed difference is the second's lead over the first
     first, second = (b, a) if kind == "error" else (a, b)
     names, bound = (first.evaluation, second.evaluation), check.bound.of(check.printed)
     return CheckedClaim(*about, claimed_gain(results, *names, column, check.printed, bound))
 
 
+SIGN_AGREES = "By its size; the sign agrees."
 NO_SIGN = "The paper prints a difference of 0.0 here, which has no sign."
 
 
@@ -89,6 +87,8 @@ def claimed_gain(
         verdict = replace(gain.verdict, word=Word.UNCHECKABLE, sentence=same or NO_SIGN)
     elif gain.ours is not None and bound:
         verdict = judge_bound(gain.ours, gain.verdict, bound)
+        if verdict.word == Word.CONTRADICTS and gain.verdict.word == Word.AGREES:
+            verdict = replace(verdict, sentence=f"{verdict.sentence} {SIGN_AGREES}")
     else:
         verdict = gain.verdict
     return replace(gain, verdict=verdict)

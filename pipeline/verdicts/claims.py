@@ -209,7 +209,7 @@ def _annotations(claim: Claim) -> Iterator[Part]:
 def _ours(line: Line) -> str:
     if line.our_gain is None:
         return ""
-    text = md.number(line.our_gain, 1 if line.unit == "percent" else 3, sign=True)
+    text = md.number(line.our_gain, 1 if line.unit == "percent" else 3, sign=line.unit != "times")
     return f"{text} {md.interval(line.low, line.high)}".strip()
 
 

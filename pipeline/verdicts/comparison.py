@@ -128,7 +128,15 @@ def readable_method(row: Row) -> str:
     return f"{name} (C4)" if factors.get("neck") == "c4" and factors["method"].startswith("fd") else name
 
 
+def headline_rows() -> list[Row]:
+    """Return the rows of the headline's tables, in the papers' order."""
+    return [row for name in headline_tables() for row in find_table(name, headline=True)[1].rows if exists(row)]
+
+
 def headline_experiments() -> list[str]:
-    """Return the experiments behind the quickstart's tables, in the papers' order, each once."""
-    rows = (row for name in headline_tables() for row in find_table(name, headline=True)[1].rows if exists(row))
-    return list(dict.fromkeys(row.experiments[-1] for row in rows))
+    """Return the experiments behind the headline's tables, in the papers' order, each once."""
+    return list(dict.fromkeys(row.experiments[-1] for row in headline_rows()))
+
+
+def headline_evaluations() -> set[str]:
+    return {row.evaluation for row in headline_rows()}

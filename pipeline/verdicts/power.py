@@ -45,15 +45,30 @@ def images_needed(gain: float, noise: Estimate) -> float | None:
 
 
 class Halves(NamedTuple):
-    """One half's interval of a gain, and the other half's estimate of it."""
+    """One half of the blocks taken as the report, and the other half's estimate of the same gain."""
 
-    low: float
-    high: float
+    report: Estimate
     other: float
 
     @property
     def covered(self) -> bool:
-        return self.low <= self.other <= self.high
+        """Whether the report's interval holds the other estimate."""
+        return abs(self.other - self.report.gain) <= self.report.half_width()
+
+    @property
+    def expected(self) -> float:
+        """The chance of `covered` if the noise is as the report says: less than its level, for both estimates vary."""
+        return 1 - self.difference._replace(gain=self.report.half_width()).p
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the two estimates differ by no more than the noise of both allows in 95 of 100 cases."""
+        return abs(self.other - self.report.gain) <= self.difference.half_width()
+
+    @property
+    def difference(self) -> Estimate:
+        """The noise of the difference of both: trainings twice, and no images, which both halves share."""
+        return self.report._replace(sd_block=2**0.5 * self.report.sd_block, sd_images=0.0)
 
 
 def halves(differences: Sequence[float], sd_images: float | None) -> list[Halves]:
@@ -64,5 +79,4 @@ def halves(differences: Sequence[float], sd_images: float | None) -> list[Halves
     parts = differences[::2], differences[1::2]
     if min(map(len, parts)) < 2 or sd_images is None:
         return []
-    ends = [estimate(part, sd_images).interval() for part in parts]
-    return [Halves(*ends[0], fmean(parts[1])), Halves(*ends[1], fmean(parts[0]))]
+    return [Halves(estimate(part, sd_images), fmean(other)) for part, other in (parts, parts[::-1])]

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline import markdown as md
-from pipeline.published.columns import kind_of
 
 if TYPE_CHECKING:
     from pipeline.evaluation.intervals import Estimate
@@ -75,7 +74,7 @@ BY_SIGN = (
     f"then `{Word.AGREES}` or `{Word.CONTRADICTS}` by the sign of the published gain, or `{Word.UP}` / `{Word.DOWN}` "
     "where the paper prints none for this pair."
 )
-RULES = {  # by kind of column, see `published.columns`
+RULES = {  # by kind of column
     "error": "Errors: lower is better, so a gain is the baseline's error minus the method's. The test images that two "
     "networks miss are taken as independent of each other, which makes the interval wider.",
     "count": "Parameters and multiply-adds are counted at the papers' size whatever the preset: "
@@ -88,32 +87,31 @@ RULES = {  # by kind of column, see `published.columns`
 }
 CLAIM_RULE = (
     f"`{Word.HOLDS}`: every part that can be checked does: the whole 95 % interval of a gain has the printed sign or, "
-    "where the sentence names a bound (at least, above, about), keeps that bound; other numbers keep theirs. "
-    f"`{Word.CONTRADICTED}`: the whole interval of a part, or its number, lies on the other side. "
+    "where the sentence names a bound (at least, above, about), keeps that bound; other numbers keep theirs.",
+    f"`{Word.CONTRADICTED}`: the whole interval of a part, or its number, lies on the other side.",
     f"`{Word.UNDECIDED}`: an interval lies on both sides, there is none, the method was inactive, or its baseline "
-    f"learnt too little. `{Word.NOT_RUN}`: a result is missing. `{Word.UNCHECKABLE}`: the reason stands beside it; a "
-    "printed difference of 0.0 has no sign, and two rows that are one network here have no difference. A claim takes "
-    f"the first of {', '.join(CLAIM_WORDS)} that one of its parts has, and names the parts that cannot be checked."
+    "learnt too little.",
+    f"`{Word.NOT_RUN}`: a result is missing.",
+    f"`{Word.UNCHECKABLE}`: the reason stands beside it; a printed difference of 0.0 has no sign, and two rows that "
+    "are one network here have no difference.",
+    f"A claim takes the first of {', '.join(CLAIM_WORDS)} that one of its parts has, and names the parts that cannot "
+    "be checked.",
 )
 
 
-def gain_rule(floor: float) -> str:
-    """Return the rule of gains in AP, of baselines of at least some AP50."""
-    return (
-        "Verdict: a gain is the mean over the blocks that method and baseline both have; a block is one seed of "
-        "pre-training and training, and both draw the same images in the same order in it. Its 95 % interval holds the "
-        "noise of trainings (the deviation of the blocks' differences; where these are few, pooled with the headline's "
-        "comparisons of the same kind) and the choice of test images (a paired bootstrap of the mean), with Student's "
-        f"t. A gain is `{Word.UNDECIDED}` unless that interval excludes zero; {BY_SIGN} `{Word.INACTIVE}`: the method "
-        f"changed nothing in this run. `{Word.UNDERTRAINED}`: the baseline's AP50 is below {floor:.0f}. Beside it: "
-        f"`{EXCLUDED}` where the published gain lies outside of our interval, else `{COMPATIBLE}`."
-    )
-
-
-def rules_of(columns: Iterable[str]) -> list[str]:
-    """Return the rules of the kinds other than scores among some columns, in order."""
-    kinds = {kind_of(column) for column in columns}
-    return [text for kind, text in RULES.items() if kind in kinds]
+def gain_rule(floor: float) -> list[str]:
+    """Return the rule of gains in AP in sentences, of baselines of at least some AP50."""
+    return [
+        "A gain is the mean over the blocks that method and baseline both have; a block is one seed of pre-training "
+        "and training, and both draw the same images in the same order in it.",
+        "Its 95 % interval holds the noise of trainings (the deviation of the blocks' differences; where these are "
+        "few, pooled with the headline's comparisons of the same kind) and the choice of test images (a paired "
+        "bootstrap of the mean), with Student's t.",
+        f"A gain is `{Word.UNDECIDED}` unless that interval excludes zero; {BY_SIGN}",
+        f"`{Word.INACTIVE}`: the method changed nothing in this run. `{Word.UNDERTRAINED}`: the baseline's AP50 is "
+        f"below {floor:.0f}.",
+        f"Beside it: `{EXCLUDED}` where the published gain lies outside of our interval, else `{COMPATIBLE}`.",
+    ]
 
 
 class Judged(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -79,17 +80,40 @@ def discoveries(p: Sequence[float], rate: float = FALSE_DISCOVERIES) -> list[int
     return sorted(order[:kept])
 
 
+def decided_alone(tables: dict[str, list[Line]], metric: str) -> set[tuple[str, str]]:
+    """Return evaluation and baseline of what is decided in a metric by itself, and not among all its comparisons."""
+    judged = [line for _, line in distinct(tables, metric) if line.p is not None]
+    kept = discoveries([line.p for line in judged])
+    return {
+        (line.evaluation, line.baseline)
+        for place, line in enumerate(judged)
+        if line.verdict.decided and place not in kept
+    }
+
+
 def agreement(found: Sequence[tuple[str, Line]]) -> Agreement:
-    """Return how many gains have the printed sign; its interval draws whole tables, whose rows share a baseline."""
+    """Return how many gains have the printed sign, with the wider of two intervals of the share.
+
+    One takes the gains as independent (Wilson's of a share), the other draws whole tables, whose rows share a baseline;
+    of few tables the latter alone would be too narrow.
+    """
     signed = [(table, line) for table, line in found if line.published_gain and line.our_gain]
     same = [(table, (line.our_gain > 0) == (line.published_gain > 0)) for table, line in signed]
+    agree, of = sum(s for _, s in same), len(same)
     shares = np.array([[sum(s for t, s in same if t == name), sum(t == name for t, _ in same)]
                        for name in dict.fromkeys(t for t, _ in same)], dtype=float)  # fmt: skip
     if len(shares) < 2:
-        return Agreement(sum(s for _, s in same), len(same), None, None)
+        return Agreement(agree, of, None, None)
     drawn = shares[np.random.default_rng(0).integers(len(shares), size=(DRAWS, len(shares)))].sum(axis=1)
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
-    return Agreement(sum(s for _, s in same), len(same), float(low), float(high))
+    ends = (*np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975]), *wilson(agree, of))
+    return Agreement(agree, of, float(min(ends)), float(max(ends)))
+
+
+def wilson(count: int, of: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the ends of Wilson's interval of a share."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    centre, half = count + z**2 / 2, z * (count * (of - count) / of + z**2 / 4) ** 0.5
+    return max(0.0, (centre - half) / (of + z**2)), min(1.0, (centre + half) / (of + z**2))
 
 
 def grouped(

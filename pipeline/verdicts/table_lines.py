@@ -53,15 +53,19 @@ class Line:
         """Whether it is a row whose gain over a baseline is judged."""
         return self.kind == "row" and bool(self.baseline)
 
+    def of_row(self, metric: str) -> bool:
+        """Whether it says whether a row was run; a row of scores says so in every metric, here in one."""
+        return self.kind in ("not run", "scale", "speed") or (self.kind, self.metric) == ("row", metric)
+
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of a table, or of several: compared ones, decided ones, and each word's number."""
+    """Rows of a table, or of several: compared ones that were run, decided ones, and each word's number."""
 
     compared: int
     decided: int
-    not_run: int  # the paper's own rows that this preset does not have, and rows without a result
-    words: dict[Word, int]
+    not_run: int  # rows without a result, baselines too, and the paper's own that this preset does not have
+    words: dict[Word, int]  # of compared rows, run or not
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {word}" for word, count in self.words.items())
@@ -69,7 +73,7 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """One compared row of the quickstart's tables."""
+    """One compared row of the headline's tables."""
 
     name: str
     table: str
@@ -89,24 +93,25 @@ class Method:
 
 
 def read_table(preset: str, name: str, headline: bool = False) -> list[Line]:
-    """Return the lines of a table's CSV (`headline`: of the quickstart's rows), none where the table does not exist."""
+    """Return the lines of a table's CSV (`headline`: of its rows alone), none where the table does not exist."""
     path = (paths.headline if headline else paths.table)(preset, name, "csv")
     if not path.is_file():
         return []
     try:
-        return [_typed(cells) for cells in csv.DictReader(io.StringIO(read_text(path)))]
+        return [line_of(cells) for cells in csv.DictReader(io.StringIO(read_text(path)))]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no table of this version ({error}); make it again.") from error
 
 
-def _typed(cells: dict[str, str]) -> Line:
+def line_of(cells: dict[str, str]) -> Line:
+    """Return a line from its cells. Raises KeyError or ValueError for cells of another kind of table."""
     found = {name: cells[name] if name in TEXTS else float(cells[name]) if cells[name] else None
              for name in FIELDS if name != "verdict"}  # fmt: skip
     return Line(**found, verdict=Word(cells["verdict"]) if cells["verdict"] else None, text=cells)
 
 
 def read_headlines(preset: str, tables: list[str]) -> list[Line]:
-    """Return the lines of several tables of the quickstart."""
+    """Return the lines of several tables of the headline."""
     return [line for name in tables for line in read_table(preset, name, headline=True)]
 
 
@@ -119,21 +124,23 @@ def count_verdicts(lines: list[Line], metric: str) -> Counts:
     """Count the verdicts of one metric."""
     words = Counter(line.verdict for line in lines if line.compared and line.metric == metric)
     decided = sum(count for word, count in words.items() if word.decided)
-    not_run = sum(line.kind == "not run" for line in lines) + words[Word.NOT_RUN]
-    return Counts(words.total(), decided, not_run, dict(sorted(words.items())))
+    ran = words.total() - words[Word.NOT_RUN]
+    not_run = len({line.row for line in lines if line.verdict == Word.NOT_RUN and line.of_row(metric)})
+    return Counts(ran, decided, not_run, dict(sorted(words.items())))
 
 
 def methods_of(preset: str, tables: list[str], headline: bool = False) -> list[Method]:
     """Return every compared row of some tables, in order; a name says what the gain is over where that is not plain."""
     return [
-        _method(name, lines, row)
+        method_of(name, lines, row)
         for name in tables
         for lines in [read_table(preset, name, headline)]
         for row in dict.fromkeys(line.row for line in lines if line.compared)
     ]
 
 
-def _method(table: str, lines: list[Line], row: str) -> Method:
+def method_of(table: str, lines: list[Line], row: str) -> Method:
+    """Return a compared row of a table as one method."""
     own = {(line.kind, line.metric): line for line in lines if line.row == row}
     first = own["row", "ap"]
     names = {line.evaluation: line.method for line in lines if line.compared}
@@ -148,6 +155,6 @@ def _method(table: str, lines: list[Line], row: str) -> Method:
 
 
 def baseline_ap50(preset: str, tables: list[str]) -> list[float]:
-    """Return the AP50 of every baseline row of the quickstart's tables that was run, each evaluation once."""
+    """Return the AP50 of every baseline row of the headline's tables that was run, each evaluation once."""
     lines = [x for x in read_headlines(preset, tables) if (x.kind, x.metric, x.verdict) == ("row", "ap50", "baseline")]
     return sorted({line.evaluation: line.ours for line in lines if line.ours is not None}.values())

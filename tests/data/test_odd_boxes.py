@@ -16,7 +16,7 @@ def test_a_box_five_times_the_median_is_remarked_on():
     what = "'red | cell': boxes of 5 times their class's median side (20 px) or more"
     assert found == (what, 1, ["a.png: 0, 5, 100, 100"])
     page = odd_section({"train": split([20.0] * 30 + [100.0]), "val": split([20.0])})
-    assert "| train | 'red \\| cell'" in page
+    assert "| train | 'red &#124; cell'" in page
     assert "| val |" not in page
 
 

@@ -13,6 +13,7 @@ from pipeline import config, paths
 from pipeline.data.fetching.official import Comparison, compare_counts, counts_section
 from pipeline.data.manifest import load_split
 from pipeline.data.sources import verify_preset
+from pipeline.data.verification_page import VOC_ELSEWHERE
 from pipeline.errors import InputError
 from pipeline.preset import Data, Source
 from pipeline.stages import verify
@@ -101,5 +102,10 @@ def test_the_stage_warns_and_shows_it_on_the_page(both, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.splitlines()[1].startswith("warning: VOC 2007+2012 trainval has 2 images; its publisher counts 16551")
     page = paths.data_page("tiny", "voc").read_text()
-    assert page.index("## Categories") < page.index("## Against the publishers' counts")
     assert json.loads(paths.manifest("tiny", "voc").read_text())["kind"] == "voc"
+    assert page.startswith("# Data of the rows on PASCAL VOC, preset")
+    assert VOC_ELSEWHERE not in page
+    monkeypatch.setattr(config, "load_preset", lambda name: replace(both, datasets=None))
+    verify.main(Namespace(preset="tiny", dataset="voc"))
+    assert VOC_ELSEWHERE in paths.data_page("tiny", "voc").read_text()
+    assert page.index("## Categories") < page.index("## Against the publishers' counts")

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+import tiny
 from photographs import photographs
 from PIL import Image
 from tiny_sets import instances, normalised, verify_one, write_instances
@@ -11,9 +12,11 @@ from tiny_sets import instances, normalised, verify_one, write_instances
 from pipeline import config, paths
 from pipeline.data.manifest import load_manifest, load_split, size_name
 from pipeline.data.sources import verify_preset
+from pipeline.data.summary import summary
 from pipeline.data.verification_page import write_verification_page
 from pipeline.data.verify import Source, new_categories, verify
 from pipeline.errors import InputError
+from pipeline.object_sizes import recounted
 
 
 def two_splits(folder, train, val, **options):
@@ -212,7 +215,7 @@ def test_page_counts_and_explains(folder):
     left_out, kept = page.split("## Left out")[1].split("## Kept")
     assert "annotation 20 of 'b.png': [1, 1, 0, 5] in 40x30 | 1 |" in left_out
     assert "annotation 21 of 'b.png': [30, 1, 20, 5] in 40x30 | 1 |" in kept
-    assert "| 1 | 4 | a\\|b | 2 |" in page
+    assert "| 1 | 4 | a&#124;b | 2 |" in page
     assert str(folder) not in page
     assert write_verification_page(load_manifest(folder / "out" / "manifest.json")) == page
 
@@ -257,3 +260,18 @@ def test_real_photographs(tmp_path, monkeypatch, name, images, objects):
     else:
         assert tuple(entry["images"] for entry in splits) == images
         assert [entry["objects_per_category"] for entry in splits] == objects
+
+
+def test_a_page_counts_by_the_sizes_of_a_preset_and_the_manifest_stays(folder):
+    """Sides of 20 and 5.8 pixels; a crowd of 1,200 px^2 is none."""
+    manifest, place = verify_one(folder, instances()), folder / "out/manifest.json"
+    before = place.read_bytes()
+    assert recounted(manifest, place, tiny.PRESET) == manifest
+    found = recounted(manifest, place, tiny.replace(tiny.PRESET, sizes=(10.0, 15.5)))
+    assert place.read_bytes() == before
+    assert [found["splits"]["train"][name] for name in ("small", "medium", "large")] == [1, 0, 1]
+    page = write_verification_page(found)
+    assert "small below 10² and large from 15.5² square pixels on (the preset's own; COCO's 32² and 96²" in page
+    assert "| 1 (50.0 %) | 0 (0.0 %) | 1 (50.0 %) |" in page
+    assert "2 objects (1 small, 0 medium, 1 large), 1 crowd" in next(summary(found))[0]
+    assert "the preset's own" not in write_verification_page(manifest)

@@ -124,7 +124,9 @@ def test_the_page_says_which_threshold_the_heuristic_proposes(fake):
     share |= {"below_paper_threshold": 0.73, "paper_threshold": 0.1}
     write_json(paths.loss_share("mini", BASELINE), share)
     (sentence,) = threshold_facts(Results("mini"))
-    assert "Half of the baseline's steps gave small objects less than 3.1 % of the regression loss" in sentence
-    assert "a threshold of **0.031** here; 73 % lie below the paper's 0.1" in sentence
+    assert (
+        "Half of the baseline's steps gave small objects a share of less than **0.031** of the regression" in sentence
+    )
+    assert "73 % lie below the paper's 0.1" in sentence
     write_json(paths.loss_share("mini", BASELINE), share | {"source": "windows"})
     assert "Half of the baseline's windows of 10 steps" in threshold_facts(Results("mini"))[0]

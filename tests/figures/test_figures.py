@@ -1,17 +1,21 @@
 """Figures: the data beside them is what was drawn, and the bytes are the same every time."""
 
+from types import SimpleNamespace
+
 import pytest
 from fake_results import figure_rows as rows
 
 from pipeline import config, paths
 from pipeline.files import write_text
 from pipeline.markdown import statistic_name
+from pipeline.reporting.figures.comparisons import named
 from pipeline.reporting.figures.dst import draw_dst_figures
 from pipeline.reporting.figures.headline import FIGURES, draw_figures
 from pipeline.reporting.figures.statistics import plot_statistics
 from pipeline.reporting.figures.training import short_name, valid_shares
 from pipeline.reporting.figures_page import write_figures_page
 from pipeline.reporting.tables import write_table
+from pipeline.verdicts.comparison import headline_evaluations
 from pipeline.verdicts.results import Results
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
@@ -29,7 +33,14 @@ def fill(fake) -> None:
 
 def test_lines_are_named_by_their_method_and_longer_baselines_by_their_length():
     names = (BASE, DST, "pod_frcnn_r50_fpn_2x", "snip_drfcn_r50_7ep_single_scale")
-    assert [short_name(name) for name in names] == ["baseline", "dst", "baseline 2x", "single scale"]
+    assert [short_name(name) for name in names] == ["baseline", "DST", "baseline 2x", "single scale"]
+
+
+def test_comparisons_are_named_as_on_the_index_and_others_by_method_and_printed_label():
+    names = (DST, "DST", "Ours (R50)"), ("other", "DST", "Ours (R101)"), ("other", "SNIP", "IPN, With SNIP")
+    lines = [SimpleNamespace(evaluation=name, method=method, label=label) for name, method, label in names]
+    assert DST in headline_evaluations()
+    assert [named(line, {DST}) for line in lines] == ["DST", "DST: Ours (R101)", "IPN, With SNIP"]
 
 
 def test_data_of_every_figure(fake):
@@ -90,6 +101,9 @@ def test_statistics_figure(fake, tmp_path):
             for name in ("train", "val")
             for scales, share in (("0.25000,0.50000", "0.666667,,"), ("0.50000,1.00000", "0.333333,,"))
         ),
+        # 90.97 % of COCO's boxes are below half their image's side; the first bin also counts what is smaller
+        "histogram,COCO train2017,,0.25000,0.50000,0.9097,,",
+        "histogram,COCO train2017,,0.50000,1.00000,0.0903,,",
     ]
     assert statistic_name("object_share_small") == "objects that are small"
     assert statistic_name("relative_scale_q90") == "relative scale, 90 % quantile"

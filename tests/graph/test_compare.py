@@ -1,5 +1,6 @@
 """`make compare`: in which order things happen, what is skipped the second time, and one real run at a tiny size."""
 
+import hashlib
 import json
 import os
 import re
@@ -99,6 +100,16 @@ def test_complaints_come_before_anything_is_changed(project, capsys, words, sent
     assert printed.count("\n") == 1
 
 
+def record(evaluation: str) -> None:
+    """Write DVC's record of a score by class that was made from the present manifest."""
+    lock = Path(f"workflow/papers/{paths.paper_of(evaluation)}/dvc.lock")
+    content = yaml.safe_load(lock.read_text())
+    path = paths.manifest("mini")
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    content["stages"][f"per_class@{evaluation}"] = {"cmd": "", "deps": [{"path": path.as_posix(), "md5": md5}]}
+    lock.write_text(yaml.safe_dump(content))
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Enter the folder of a comparison, in which builds are written down and leave the results of what they name."""
@@ -109,6 +120,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     shutil.copytree(ROOT / "data/published", tmp_path / "data/published")
     Path("params.yaml").write_text("preset: mini\n")
+    write_json(paths.manifest("mini"), {"splits": {}})
     done = []
 
     def build(targets: list[str], cores: int) -> None:
@@ -117,6 +129,7 @@ def place(tmp_path, monkeypatch):
             kind, _, name = target.partition("@")
             if kind == "per_class":
                 invented.write_classes("mini", name)
+                record(name)
             elif kind == "loss_share":
                 write_json(paths.loss_share("mini", name), {"proposed_threshold": 0.005})
         if targets == ["compare"]:
@@ -136,6 +149,12 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(run.doors, "dvc", lambda *words: done.append(("dvc", *words)))
     monkeypatch.setattr(run, "drawn", lambda preset, evaluation: [Path(f"{evaluation}.png")])
     return done
+
+
+def rows() -> list[str]:
+    """Return the detectors that the page shows."""
+    lines = Path("reports/mini/compare.md").read_text().partition("## Every detector")[2].partition("## Gains")[0]
+    return [line.split(" | ")[0].strip("| ") for line in lines.splitlines() if line.startswith("| ")][2:]
 
 
 def trainings() -> set[str]:
@@ -192,6 +211,27 @@ def test_detectors_of_an_earlier_run_are_not_compared_with(place):
     text = Path("reports/mini/compare.md").read_text()
     assert "| PSConv |" in text
     assert "| MSFM |" not in text
+
+
+@pytest.mark.parametrize(("data", "shown"), [("same", [6, 6, 6, 6]), ("other", [1, 2, 4, 6])])
+def test_pages_in_between_show_no_training_on_other_data(place, monkeypatch, data, shown):
+    seen = []
+    monkeypatch.setattr(run, "write_comparison", lambda preset: (page.write_comparison(preset), seen.append(rows())))
+    assert run.main(["--no-budget", "--methods", "psconv,msfm"]) == 0
+    assert len(seen[0]) == 1
+    drawn = [
+        Path(f"reports/mini/mistakes/{name}_misses.png") for name in (PLAIN, f"{PLAIN}_fd", "msfm_frcnn_r50_fpn_1x")
+    ]
+    for path in drawn:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    if data == "other":
+        write_json(paths.manifest("mini"), {"splits": {}, "shared_images": 0, "seed": 1})
+    seen.clear()
+    assert run.main(["--no-budget", "--methods", "psconv,msfm"]) == 0
+    assert [len(found) for found in seen] == shown
+    assert [path.is_file() for path in drawn] == ([True, False, True] if data == "same" else [False] * 3)
+    assert len(rows()) == 6
 
 
 def test_hours_leave_out_the_dearest_first_and_say_so(place, capsys):

@@ -152,6 +152,22 @@ def test_pixels_against_cocos():
     assert factor((384, 256)) == 0.6
 
 
+def test_sizes_of_objects_are_worked_out_from_those_to_train_on(folder):
+    data = content()
+    for number, one in enumerate(data["annotations"]):
+        one["bbox"], one["area"] = [0, 0, 4 + number % 3, 4 + number % 3], None
+    found = read_folder("own", "photos", written(data), sizes="thirds")
+    assert found.sizes == (4.5, 5.5)
+    write_preset("own", "mini", found)
+    assert config.load_preset("own").sizes == (4.5, 5.5)
+    write_preset("own", "mini", read_folder("own", "photos", "all.json", sizes="17,41"))
+    assert config.load_preset("own").sizes == (17.0, 41.0)
+    text = write_preset("own", "mini", read_folder("own", "photos", "all.json")).read_text()
+    assert "sizes" not in text
+    with pytest.raises(InputError, match=r"^SIZES is '41,17', but must be"):
+        read_folder("own", "photos", "all.json", sizes="41,17")
+
+
 def test_sizes_may_be_missing(folder):
     data = content()
     del data["images"][0]["height"], data["images"][1]["width"], data["images"][1]["height"]

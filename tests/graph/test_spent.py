@@ -63,7 +63,7 @@ def test_the_page_sums_by_kind_and_experiment(project):
     spent.add([ended(PRETRAIN, 1800.0), ended(TRAIN, 3600.0), ended(PREDICT, 360.0)], KNOWN, "mini", 1)
     text = (project / "hours.md").read_text()
     assert "**1.60 core-hours** in all: pre-training 0.50, training 1.00 and testing 0.10." in text
-    assert "Measured on a processor, beside" in text
+    assert "Measured on a processor: a job's time by the clock" in text
     assert "| dst_frcnn_r50_fpn_1x | 8 | 0.00 | 1.00 | 0.10 | 1.10 |" in text
     assert "| resnet50 | 8 | 0.50 | 0.00 | 0.00 | 0.50 |" in text
 

@@ -14,7 +14,9 @@ MANY = {"all": 150, "small": 50, "medium": 50, "large": 50}
 CLASSES = ("red", "white")
 
 
-def scored(name: str, ap: float, blocks: int = 3, sd: float = 0.001, objects=(MANY, MANY), test=1.0, **others) -> None:
+def scored(
+    name: str, ap: float, blocks: int = 3, sd: float = 0.001, objects=(MANY, MANY), test=1.0, collage=0.4, **others
+) -> None:
     """Write results by class of an evaluation, all metrics `ap`, in blocks that lie `sd` apart, and its costs."""
     metrics = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
     keys = [str(number) for number in range(1, len(objects) + 1)]
@@ -38,7 +40,7 @@ def scored(name: str, ap: float, blocks: int = 3, sd: float = 0.001, objects=(MA
     experiment = paths.split_evaluation(name)[0]
     write_json(paths.size("mini", experiment), {"macs": 6e9, "parameters_total": 1, "input": [200, 300]})
     steps = 1200 if experiment == LONGER else 600
-    shares = {"collage_share": 0.4, "valid_objects": {"1400": 0.5, "800": 0.7, "480": 0.2}}
+    shares = {"collage_share": collage, "valid_objects": {"1400": 0.5, "800": 0.7, "480": 0.2}}
     write_json(paths.training_summary("mini", experiment), {"steps": steps, "images_seen": 4 * steps, **shares})
 
 
@@ -60,6 +62,9 @@ def test_absolute_numbers_decide(fake):
     write_comparison("mini")
     text = paths.compared("mini").read_text()
     assert text == page()
+    alone = paths.compared("mini").with_suffix(".html").read_text()
+    assert "<a " not in alone
+    assert "left out and why (data.md)" in alone
     said, table = text.partition("## Every detector")[::2]
     assert "**Best: plain, twice as long**, 54.0 AP" in said
     assert "**Not worth it**, beside the best plain detector of no more cost: SNIP" in said
@@ -167,6 +172,8 @@ def test_a_page_says_what_was_warned_of(fake):
     scored(PLAIN, 0.5)
     assert "## Warnings" not in page()
     write_json(paths.training_summary("mini", f"{DST}_dst"), {"steps": 600, "collage_share": 0.9})
+    assert "## Warnings" not in page()  # the training may be of other data: only what is compared is warned of
+    scored(f"{DST}_dst", 0.5, collage=0.9)
     assert "## Warnings\n\n- DST: 90 % of the steps were collages" in page()
 
 

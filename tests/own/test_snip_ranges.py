@@ -7,6 +7,7 @@ from pipeline import config, paths
 from pipeline.files import read_yaml, write_json
 from pipeline.options import Experiment
 from pipeline.own import snip_ranges
+from pipeline.published import coco_curve
 
 PAPER = [[0, 80], [40, 160], [120, None]]
 TEST = [[0, 90], [32, 180], [75, None]]
@@ -14,7 +15,7 @@ TEST = [[0, 90], [32, 180], [75, None]]
 
 def coco_sizes(count: int = 20_000) -> np.ndarray:
     """Return sizes as COCO's are spread, in px."""
-    scales, shares = snip_ranges.curve()
+    scales, shares = coco_curve.curve()
     return np.interp((np.arange(count) + 0.5) / count, shares, scales) * snip_ranges.COCO_SIDE
 
 
@@ -41,7 +42,7 @@ def test_objects_of_one_size_still_have_ranges(sizes):
 
 def test_shares_and_spread_of_coco_are_those_of_its_page():
     """By hand from reports/benchmarks/annotation_statistics.json: 90th over 10th percentile of train2017's boxes."""
-    page = snip_ranges.read_json(paths.ROOT / snip_ranges.CURVE.with_suffix(".json"))
+    page = snip_ranges.read_json(paths.ROOT / coco_curve.CURVE.with_suffix(".json"))
     assert snip_ranges.coco_spread() == pytest.approx(page["sizes"]["train2017, boxes"]["q90_over_q10"], rel=0.01)
     assert snip_ranges.coco_share(0) == 0
     assert snip_ranges.coco_share(10_000) == 1
@@ -52,8 +53,8 @@ def test_the_folder_s_experiment_is_written_anew(tmp_path, monkeypatch):
     path = tmp_path / paths.experiment_file(snip_ranges.EXPERIMENT)
     path.parent.mkdir(parents=True)
     path.write_text((paths.ROOT / paths.experiment_file(snip_ranges.EXPERIMENT)).read_text())
-    curve = paths.ROOT / snip_ranges.CURVE
-    monkeypatch.setattr(snip_ranges, "CURVE", curve)  # an absolute path wins over the root before it
+    curve = paths.ROOT / coco_curve.CURVE
+    monkeypatch.setattr(coco_curve, "CURVE", curve)  # an absolute path wins over the root before it
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     sizes = 2 * coco_sizes(2000)
     write_json(tmp_path / paths.manifest("own"), {"factor": 0.5})

@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from pipeline import config, paths
-from pipeline.files import write_text
+from pipeline.files import read_json, write_json, write_text
 from pipeline.reporting.cards import interval, loading, what_it_is, write_cards
 from pipeline.verdicts.results import Results
 
@@ -39,6 +39,12 @@ def test_a_card_holds_metrics_with_intervals_cost_weights_and_licence(fake):
     assert "Apache 2.0" in text
     assert "knows their classes and styles, and no photographs" in text
     spec = config.resolve(DST, "mini")
+    assert "- One training; another seed" in text
+    summary = read_json(paths.training_summary("mini", DST))
+    write_json(paths.training_summary("mini", DST), summary | {"blocks": [summary] * 8})
+    write_cards("mini")
+    text = (paths.cards("mini") / f"{DST}.md").read_text()
+    assert "means over 8 trainings, what is exported or loaded is the first of them;" in text
     assert f"300 steps of {spec.batch} images with adamw at a rate of {spec.lr:g}" in text
 
 

@@ -7,16 +7,18 @@ import pytest
 from pipeline import config, paths
 from pipeline.errors import InputError
 from pipeline.files import write_json
+from pipeline.reporting.by_size import by_size
 from pipeline.reporting.catalogue import write_catalogue
 from pipeline.reporting.context import comparability, recipe_of, shared_trainings
 from pipeline.reporting.figures.headline import draw_figures
-from pipeline.reporting.index_page import answer, by_size, reproduced, write_index
+from pipeline.reporting.how_measured import how_measured, write_how_measured
+from pipeline.reporting.index_page import answer, reproduced, write_index
 from pipeline.reporting.pages import gallery_section, write_page
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
-from pipeline.verdicts.rule import Judged, Word
-from pipeline.verdicts.table_lines import Method, methods_of
+from pipeline.verdicts.rule import CLAIM_RULE, RULES, Judged, Word, gain_rule
+from pipeline.verdicts.table_lines import FIELDS, Method, line_of, methods_of
 
 
 def report(fake) -> None:
@@ -43,11 +45,18 @@ def test_what_helps_and_hurts_stands_by_size_and_an_untold_gain_in_neither_colum
         method("C", 1.0, 4.0, "undecided"),
         replace(method("D", 5.0, 1.0, "decided up"), stand_in=True),
     ]
-    lines = by_size(methods).splitlines()
+    lines = by_size(methods, {}).splitlines()
     assert (
         lines[2] == "| small | D +5.0 [+4.0, +6.0] (over another baseline); A +4.0 [+1.0, +7.0] | B -4.0 [-6.0, -2.0] |"
     )
-    assert by_size([method("C", 1.0, None, "undecided")]) == ""
+    assert by_size([method("C", 1.0, None, "undecided")], {}) == ""
+    # what is decided alone and not among all comparisons is marked: 0.04 is above 0.05 * 2 / 3
+    words = {"A": (Word.AGREES, 0.001), "B": (Word.CONTRADICTS, 0.04), "C": (Word.UNDECIDED, 0.5)}
+    cells = dict.fromkeys(FIELDS, "") | {"kind": "row", "baseline": "base", "metric": "ap_small", "our_gain": "1.0"}
+    told = [cells | {"evaluation": name, "verdict": word, "p": f"{p}"} for name, (word, p) in words.items()]
+    text = by_size(methods, {"x_t1": list(map(line_of, told))})
+    assert "A +4.0 [+1.0, +7.0] | B -4.0 [-6.0, -2.0]† |" in text.splitlines()[2]
+    assert text.count("†") == 2
 
 
 def test_exact_counts_are_those_of_the_page_of_identities(fake):
@@ -90,7 +99,7 @@ def test_a_report_of_dst_alone_which_is_the_same_every_time(fake):
     report(fake)
     index = paths.index("mini").read_text()
     assert "**Helps:** DST +3.0 [+1.0, +5.0] points of AP small." in index
-    assert "Decided by AP: **1 of 10** compared rows." in index
+    assert "Decided by AP: **1 of 1** compared rows that were run; 9 not run." in index
     assert "| [DST](headline/dst_t2.md) | 23.0 | +3.0 [+1.0, +5.0] | agrees |" in index
     page = paths.page("mini", "dst").read_text()
     assert "| DST | +3.0 [+1.0, +5.0] | agrees |" in page
@@ -98,7 +107,19 @@ def test_a_report_of_dst_alone_which_is_the_same_every_time(fake):
     methods = methods_of("mini", headline_tables(), headline=True)
     assert {"SNIP (over multi-scale test)", "POD FD-WT"} <= {item.name for item in methods}
     assert not any(item.stand_in for item in methods)
-    assert "1 agrees, 7 not run" in paths.index("mini").with_name("catalogue.md").read_text()
+    catalogue = paths.index("mini").with_name("catalogue.md").read_text()
+    assert "1 agrees, 7 not run" in catalogue
+    # DST alone was run, which several tables show
+    assert "**1 of 1 distinct comparison decided**" in catalogue
+    # of pod_t2's twelve rows none was run, its baselines neither
+    assert "| [pod_t2](headline/pod_t2.md) | 0 | 0 | 2 not run | 12 |" in index
+    assert "**1 of 1 compared row decided** (by AP); 1 not run." in paths.headline("mini", "dst_t2").read_text()
+    other = paths.page("mini", "pod").read_text()
+    assert other.count("Nothing of this paper was run here yet.") == 1
+    assert "No method of this paper is compared here yet." in other
+    assert "figures/scales.png" not in other
+    assert "- [`dst_frcnn_r50_fpn_1x_ms_train_600_1000`]" not in page
+    assert "- [`dst_frcnn_r50_fpn_1x_dst`]" in page
 
 
 def test_a_preset_that_decides_nothing_shows_numbers_alone(fake, monkeypatch):
@@ -125,6 +146,19 @@ def test_pages_of_the_tour_name_the_experiments_that_another_training_stands_for
     assert named == {*results.preset.shares, *results.preset.shares.values()} != set()
     assert said in recipe_of(results)[0]
     assert comparability(results) != comparability(Results("mini"))
+    assert said in how_measured(results)
+
+
+def test_rules_stand_on_one_page_and_nowhere_else(fake):
+    fake.dst()
+    fake.noise()
+    report(fake)
+    write_how_measured("mini")
+    rules = [*gain_rule(20), *CLAIM_RULE, *RULES.values(), *recipe_of(Results("mini"))]
+    pages = {page.name: page.read_text() for page in paths.index("mini").parent.rglob("*.md")}
+    own = pages.pop("how_measured.md")
+    assert [rule for rule in rules if rule not in own] == []
+    assert [(name, rule) for name, text in pages.items() for rule in rules if rule in text] == []
 
 
 def test_pictures_of_photographs_are_not_linked_and_an_unknown_paper_is_one_sentence(fake):

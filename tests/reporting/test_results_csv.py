@@ -8,7 +8,7 @@ import pytest
 from pipeline import config, paths
 from pipeline.files import found_json, read_json, write_json
 from pipeline.graph import declared
-from pipeline.reporting.results_csv import COLUMNS, place, recipe_digest, write_results
+from pipeline.reporting.results_csv import COLUMNS, place, write_results
 
 DST, CLASSIFIER = "dst_frcnn_r50_fpn_1x_dst", "psconv_cls_r50_120ep_cos"
 KEYS = ("paper", "experiment", "test", "block")
@@ -31,7 +31,6 @@ def test_a_row_a_block_with_the_values_of_its_files(fake):
     spec = config.resolve(DST, "mini")
     expected = {"paper": "dst", "experiment": DST, "test": "single", "images": "300"}
     expected |= {"steps": "300", "parameters_total": "1434090", "macs": "2182595520", "mask_ap": "", "top1_error": ""}
-    expected |= {"recipe_digest": recipe_digest(spec)}
     for row in (first, second):
         assert {key: row[key] for key in expected} == expected
     told = ("block", "seed", "ap", "ap_small", "ar100", "precision")
@@ -55,12 +54,13 @@ def test_a_block_that_is_not_trained_again_yet_and_a_classifier(fake):
     assert [rows[2][key] for key in ("images", "ap", "top1_error", "top5_error")] == ["1000", "", "0.35", "0.06"]
 
 
-def test_the_digest_is_of_the_recipe_and_not_of_the_number_of_blocks():
-    spec = config.resolve(DST, "mini")
-    assert spec.blocks > 1
-    assert recipe_digest(spec) == recipe_digest(spec.of_block(2))
-    others = [config.resolve(DST, "tour"), config.resolve(f"{DST}_tau_sweep", "mini")]
-    assert recipe_digest(spec) not in map(recipe_digest, others)
+def test_the_processor_is_the_one_that_trained(fake):
+    fake.evaluation(DST, 0.2)
+    assert [row["processor"] for row in written()] == [""]
+    stages = [f"{kind}@{DST},{DST},1,9.0,True,{machine}" for kind, machine in (("train", "one"), ("predict", "other"))]
+    head = "stage,experiment,blocks,core_seconds,ended,processor"
+    place("mini").with_name("hours.csv").write_text("\n".join([head, *stages]) + "\n")
+    assert [row["processor"] for row in written()] == ["one"]
 
 
 def test_the_stage_depends_on_every_file_that_a_row_comes_from():

@@ -83,6 +83,17 @@ def test_the_file_has_the_cells_of_the_page_and_loads_nothing(tmp_path):
     assert "default-src 'none'" in text
 
 
+def test_a_page_that_is_sent_alone_links_to_nothing_outside(tmp_path):
+    text = "# One\n\n[Left **out** & why](data.md#one), [below](#two), <https://x.org> and [b](../c.md)\n\n"
+    text += md.table([md.Column("Method", lambda one: one)], ["[DST](a.md)"])
+    write_both(tmp_path / "one.md", text, alone=True)
+    found = (tmp_path / "one.html").read_text()
+    assert re.findall(r'href="([^"]*)"', found) == ["#two"]
+    said = html.unescape(re.sub("<[^>]*>", "", found))
+    assert "Left out & why (data.md#one), below, https://x.org (https://x.org) and b (../c.md)" in said
+    assert cells(found) == ["DST (a.md)"]
+
+
 def test_words_of_the_data_are_no_markup_and_a_picture_that_is_not_drawn_is_said(tmp_path):
     text = page('# <script>alert("x")</script> & co\n\n![Gains <1>](figures/gains.png)\n', tmp_path)
     assert text.count("<script>") == 1

@@ -104,15 +104,15 @@ def test_each_situation_has_its_verdict(fake, prepare, table, verdict):
 def test_rows_without_a_result_read_not_run(fake):
     write_table("dst_t2", "mini")
     assert f"| Ours (R50)<br>`{DST}` | 38.6 → not run |" in text("dst_t2")
-    assert "**0 of 8 compared rows decided**" in text("dst_t2")
+    assert "**No compared row was run** (of 8)." in text("dst_t2")
     unmeasured(fake)  # unknown noise leaves a gain without an interval
     write_table("dst_t2", "mini")
     row = line("dst_t2", "frcnn_r50_fpn_1x__dst")
     assert (row["our_gain"], row["low"], "one training of each" in row["why"]) == ("10.0", "", True)
     write_table("dst_t2", "mini", headline=True)
     headline = text("dst_t2", paths.headline)
-    assert "7 further rows of this table are not the quickstart's" in headline
-    assert "**0 of 2 compared rows decided**" in headline
+    assert "7 further rows of this table are not in the headline" in headline
+    assert "**0 of 1 compared row decided** (by AP); 1 not run." in headline
     assert len([x for x in lines("dst_t2", paths.headline) if x["kind"] == "not run"]) == 7
 
 
@@ -209,7 +209,7 @@ def test_scales_table_takes_first_and_last_block_that_exist(fake):
     fake.scales("pod_frcnn_r50_fpn_1x_gsl", 0.25)
     write_table("pod_t3", "mini", headline=True)
     page = text("pod_t3", paths.headline)
-    assert "2 further rows of this table are not the quickstart's" in page
+    assert "2 further rows of this table are not in the headline" in page
     row = next(line for line in page.splitlines() if line.startswith("| R34 | layer2.1 |"))
     assert row.endswith("| 1.19 ± 0.01 → 1.25 ± 0.02 | 1.15 ± 0.01 → 1.00 ± 0.01 |")  # behind those on C4 features
     write_table("pod_t3", "mini")
@@ -236,7 +236,6 @@ def test_preset_sizes_and_differences_stand_beside_the_table(fake):
     sides = [round(side * preset.factor) for side in (480, 800, 1400)]
     wanted = f"300 validation images; short side {sides[0]}, {sides[1]} and {sides[2]} px; 300 training steps of "
     assert f"{wanted}{preset.training.batch} images" in text("snip_t2")
-    assert "In the place of the papers' sizes and recipes this preset has networks of 0.25 times" in text("snip_t2")
     shared = re.search(
         r"Differs from the paper: recipe `snip`, in (\d+) points \(docs/differences.md\)", text("snip_t2")
     )

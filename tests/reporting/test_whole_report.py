@@ -179,7 +179,8 @@ def check_claims(folder: Path) -> int:
         if part["ours"] and source.startswith("tables/"):
             lines = read_csv((folder / source).with_suffix(".csv"))
             gains = {float(line["our_gain"]) for line in lines if line["our_gain"]}
-            shown = {f"{gain:+.{digits}f}" for gain in gains for digits in (1, 3)} | {line["row"] for line in lines}
+            shown = {f"{gain:{form}}" for gain in gains for form in ("+.1f", "+.3f", ".3f")}
+            shown |= {line["row"] for line in lines}
             both = re.fullmatch(r".*, (\S+) over (\S+)", part["part"])
             if both:  # the lead of one row over another
                 names = {line["row"]: line["evaluation"] for line in lines}

@@ -7,7 +7,7 @@ from pipeline import paths
 from pipeline.files import write_json
 from pipeline.published.bounds import Bound
 from pipeline.published.tables import load_published
-from pipeline.reporting.claims_page import Entry, entries_of, write_claims
+from pipeline.reporting.claims_page import Entry, by_size, entries_of, write_claims
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.claim_checks import claimed_gain
 from pipeline.verdicts.claim_numbers import NUMBERS, number, rank_correlation
@@ -117,6 +117,16 @@ def test_a_gain_of_runs_in_no_table_is_judged_by_its_bound(fake, gain, verdict):
     assert found.sources == ("metrics/pod_frcnn_r50_c4_3x.json", "metrics/pod_frcnn_r50_c4_2x.json")
     fake.noise(None)
     assert claim("pod", "pod_c25_saturation")[0].verdict == "undecided"
+
+
+@pytest.mark.parametrize(("gain", "verdict", "told"), [(0.01, "contradicted", True), (-0.01, "contradicted", False)])
+def test_a_bound_may_contradict_where_the_sign_agrees(fake, gain, verdict, told):
+    fake.dst(gain=gain)  # at least 2 points, printed +1.9
+    fake.noise(sd=0.001)
+    (found,) = claim("dst", "dst_c1_abstract")
+    assert (found.published, found.verdict, by_size(found)) == ("at least 2", verdict, told)
+    entry = Entry("dst", "dst_c1_abstract", "", found.verdict, [found])
+    assert ("the sign agrees" in entry.verdict) == told
 
 
 def test_the_larger_of_two_gains(fake):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.intervals import Estimate, estimate
-from pipeline.verdicts.power import MOST, Halves, blocks_needed, halves, power
+from pipeline.verdicts.power import MOST, blocks_needed, halves, power
 
 
 def test_power_by_hand():
@@ -32,16 +32,20 @@ def test_power_is_the_share_of_decided_intervals():
 
 def test_halves_by_hand():
     one, other = halves([0.01, 0.02, 0.03, 0.02], 0.0)  # .01 and .03 against .02 twice
-    assert other == Halves(0.02, 0.02, pytest.approx(0.02))
-    assert (one.other, one.covered) == (pytest.approx(0.02), True)
-    assert one.high - one.low == pytest.approx(2 * 12.7062 * 0.01, rel=1e-4)  # t(1) * .01414 / sqrt(2)
+    assert (other.report.interval(), other.other) == ((0.02, 0.02), pytest.approx(0.02))
+    assert (one.other, one.covered, one.repeated) == (pytest.approx(0.02), True, True)
+    assert one.report.half_width() == pytest.approx(12.7062 * 0.01, rel=1e-4)  # t(1) * .01414 / sqrt(2)
+    assert one.difference.half_width() == pytest.approx(12.7062 * 0.0141421, rel=1e-4)
+    assert one.expected == pytest.approx(1 - 2 / np.pi * np.arctan(2**0.5 / 12.7062), rel=1e-4)  # P(|t(1)| < 8.98)
     assert halves([0.01, 0.02, 0.03], 0.0) == []
     assert halves([0.01] * 8, None) == []
 
 
-def test_most_halves_of_invented_gains_are_covered():
+def test_halves_of_invented_gains_are_covered_as_often_as_expected():
     random, found = np.random.default_rng(2), []
-    for _ in range(500):
-        shared = random.normal(0, 0.006)
-        found += halves((0.01 + shared + random.normal(0, 0.01, 8)).tolist(), 0.006)
-    assert np.mean([one.covered for one in found]) >= 0.9
+    for _ in range(2000):
+        shared = random.normal(0, 0.003)
+        found += halves((0.01 + shared + random.normal(0, 0.01, 8)).tolist(), 0.003)
+    assert np.mean([one.covered for one in found]) == pytest.approx(np.mean([one.expected for one in found]), abs=0.015)
+    assert np.mean([one.expected for one in found]) == pytest.approx(0.90, abs=0.02)
+    assert np.mean([one.repeated for one in found]) == pytest.approx(0.95, abs=0.01)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.verdicts.rule import COMPATIBLE, EXCLUDED, Word
-from pipeline.verdicts.scorecard import Scorecard, agreement, discoveries, distinct, scorecard
+from pipeline.verdicts.scorecard import Scorecard, agreement, decided_alone, discoveries, distinct, scorecard, wilson
 from pipeline.verdicts.table_lines import FIELDS, TEXTS, Line
 
 
@@ -60,10 +60,25 @@ def test_counts_by_hand():
     assert scorecard(lines) == Scorecard(3, 2, pytest.approx(0.15), 2, 2, 1)
 
 
+def test_what_is_decided_alone_and_not_among_all():
+    # 0.04 is above 0.05 * 2 / 3; the same comparison in a second table does not count twice
+    lines = [line("a", p=0.001, verdict=Word.AGREES), line("b", p=0.04, verdict=Word.UP), line("c", p=0.5)]
+    assert decided_alone({"x_t1": lines, "x_t2": lines[1:2]}, "ap") == {("b", "base")}
+    assert decided_alone({"x_t1": lines[:2]}, "ap") == set()
+    assert decided_alone({"x_t1": lines}, "ap_small") == set()
+
+
 def test_signs_agree_by_table():
     found = [("t1", line("a", published_gain=1.0)), ("t1", line("b", published_gain=-1.0)), ("t1", line("c"))]
     one = agreement(found)
     assert (one.agree, one.of, one.low) == (1, 2, None)  # one table gives no interval
     both = agreement([*found, *[("t2", line(name, published_gain=2.0)) for name in "defg"]])
     assert (both.agree, both.of) == (5, 6)
-    assert (both.low, both.high) == (0.5, 1.0)  # t1 drawn twice, t2 drawn twice
+    assert (both.low, both.high) == (pytest.approx(0.436, abs=1e-3), 1.0)  # Wilson of 5 in 6; t2 drawn twice
+
+
+def test_wilson_by_hand():
+    # z^2 = 3.8415: (3 + 1.9207 -+ 1.96 sqrt(3 / 4 + 0.9604)) / 7.8415
+    assert wilson(3, 4) == (pytest.approx(0.3006, abs=1e-4), pytest.approx(0.9544, abs=1e-4))
+    assert wilson(0, 5)[0] == 0.0
+    assert wilson(5, 5)[1] == 1.0

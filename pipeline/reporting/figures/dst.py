@@ -10,6 +10,7 @@ from pipeline import paths
 from pipeline.published.tables import find_table
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY, missing_to_nan, rounded
+from pipeline.reporting.figures.training import means_over
 from pipeline.verdicts.estimates import spread
 from pipeline.verdicts.results import Results, load_experiment
 
@@ -50,7 +51,8 @@ def draw_loss_share(results: Results, path: Path) -> None:
             for row in rows
         ]
     axes[0].set_ylabel("% of the regression loss, window mean")
-    drawn.suptitle(f"DST: what each object size carries of the loss, preset {results.name}", x=0.01, ha="left")
+    said = f"preset {results.name}; {means_over(results, BOTH)}"
+    drawn.suptitle(f"DST: what each object size carries of the loss, {said}", x=0.01, ha="left")
     plotting.save(drawn, path, ("experiment", "step", *(f"{size}_share" for size in SIZES)), data)
 
 
@@ -80,7 +82,8 @@ def draw_loss_share_histogram(results: Results, path: Path) -> None:
             for k in range(BINS)
         ]
     axes[0].set_ylabel("% of the steps")
-    drawn.suptitle(f"DST: small objects' share of the loss, step by step, preset {results.name}", x=0.01, ha="left")
+    said = f"preset {results.name}; {means_over(results, BOTH)}"
+    drawn.suptitle(f"DST: small objects' share of the loss, step by step, {said}", x=0.01, ha="left")
     plotting.save(drawn, path, ("experiment", "share_from", "share_to", "steps", "part_of_steps"), data)
 
 
@@ -121,9 +124,9 @@ def draw_training_length(results: Results, path: Path) -> None:
         ax.set_xlim(0.5, 7.6)
         ax.set_xticks(sorted({r["length"] for r in data}))
         plotting.label_ends(ax, ends)
+        say_bars(ax, data if column == "ours" else [])
     axes[0].set_ylabel("AP")
     drawn.suptitle(f"DST: longer training, preset {results.name}; levels are not comparable", x=0.01, ha="left")
-    say_bars(axes[1], data)
     fields = ("experiment", "method", "length", "published", "ours", "run_sd")
     cells = [
         line | {"published": rounded(line["published"], 1)} | {key: rounded(line[key]) for key in ("ours", "run_sd")}
@@ -190,7 +193,7 @@ def threshold_runs() -> dict[str, float]:
 
 
 def draw_dst_figures(preset: str) -> None:
-    """Write the figures that need more trainings than the quickstart's: longer training and thresholds."""
+    """Write the figures that need more trainings than the headline's: longer training and thresholds."""
     results = Results(preset)
     draw_training_length(results, paths.figure(preset, "dst_training_length"))
     draw_thresholds(results, paths.figure(preset, "dst_threshold"))

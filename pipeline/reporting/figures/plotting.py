@@ -18,6 +18,7 @@ from pipeline.markdown import csv_text
 # Okabe and Ito's palette without its yellow, which is too light for lines; grey is for baselines
 GREY = "#6b6b6b"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+DIAMOND = {"marker": "D", "markersize": 5, "color": "white", "markeredgecolor": "black", "ls": ""}  # a printed number
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 110,

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from pipeline.reporting.combined import combined_lines
 from pipeline.reporting.figures import plotting
-from pipeline.reporting.figures.plotting import COLOURS, GREY, rounded
+from pipeline.reporting.figures.plotting import COLOURS, DIAMOND, GREY, rounded
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.results import Results, load_experiment
@@ -11,6 +12,8 @@ from pipeline.verdicts.rule import Word
 from pipeline.verdicts.table_lines import Line, methods_of, read_headlines
 
 SIZES = {"ap": "all objects", "ap_small": "small objects", "ap_medium": "medium objects", "ap_large": "large objects"}
+# what `draw_gain` draws
+GAINS = "dot: ours, with 95 % interval (blue up, orange down, grey not decided); hollow diamond below: published"
 
 
 def draw_scales(results: Results, path: Path) -> None:
@@ -48,7 +51,9 @@ def draw_scales(results: Results, path: Path) -> None:
 
 def draw_ap_by_size(results: Results, path: Path) -> None:
     """Gain of each method over its baseline by object size: ours with its interval, and the published one."""
-    lines = [x for x in read_headlines(results.name, headline_tables()) if x.compared and x.metric in SIZES]
+    combined = combined_lines(results)
+    lines = [*read_headlines(results.name, headline_tables()), *combined]
+    lines = [line for line in lines if line.compared and line.metric in SIZES]
     order = list(dict.fromkeys((line.evaluation, line.baseline) for line in lines))
     drawn, axes = plotting.figure(1, len(SIZES), (13.5, 1.5 + 0.42 * max(3, len(order))), sharex=True, sharey=True)
     for ax, (metric, title) in zip(axes, SIZES.items(), strict=True):
@@ -66,8 +71,9 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
     if order:
         methods = methods_of(results.name, headline_tables(), True)
         labels = {(item.evaluation, item.baseline): item.name.replace(" (", "\n(") for item in methods}
+        labels |= {(line.evaluation, line.baseline): line.method for line in combined}
         axes[0].set_yticks(range(len(order), 0, -1), [labels[key] for key in order])
-    note = "dot: ours, with 95 % interval (blue up, orange down, grey not decided); hollow diamond below: published"
+    note = GAINS
     if lines and all(line.low is None for line in lines):
         note = "dot: ours, without interval (run-to-run noise not measured); hollow diamond below: published"
     elif any(line.low is None for line in lines):
@@ -81,8 +87,7 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
 def draw_gain(ax: plotting.Axes, line: Line, place: float) -> None:
     """Draw one comparison at a height: its gain with the interval, and the published one a little below."""
     if line.published_gain is not None:
-        style = {"marker": "D", "markersize": 5, "color": "white", "markeredgecolor": "black"}
-        ax.plot(line.published_gain, place - 0.28, **style)
+        ax.plot(line.published_gain, place - 0.28, **DIAMOND)
     told = line.judged
     if told.gain is None or told.word == Word.UNDERTRAINED:
         ax.annotate(told.word, (0, place), xytext=(6, 0), textcoords="offset points", color=GREY, va="center")

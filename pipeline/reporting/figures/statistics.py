@@ -1,4 +1,4 @@
-"""Figures of a data set's scale statistics: achieved beside wanted, and how relative scales are spread."""
+"""Figures of a data set's scale statistics beside COCO's: shares, quantiles, and how relative scales are spread."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.markdown import statistic_name
+from pipeline.published.coco_curve import curve
 from pipeline.reporting.figures import plotting
 from pipeline.reporting.figures.plotting import COLOURS, GREY
 
+COCO = "COCO train2017"
 FIELDS = ("kind", "split", "name", "from", "to", "achieved", "wanted", "tolerance")
 
 
@@ -32,7 +34,7 @@ def plot_statistics(stats: dict[str, Any], path: str | Path) -> None:
     quantiles.minorticks_off()
     quantiles.set_title("Relative box scale")
     _histogram(histogram, stats.get("splits", {}))
-    drawn.suptitle("Scale statistics of the data: dot achieved, grey band wanted (COCO's)", x=0.01, ha="left")
+    drawn.suptitle("Scale statistics of the data: dot achieved, grey COCO's, with the tolerance", x=0.01, ha="left")
     plotting.save(drawn, Path(path), FIELDS, _lines(stats))
 
 
@@ -41,13 +43,26 @@ def _lines(stats: dict[str, Any]) -> list[dict[str, Any]]:
     keys = ("name", "achieved", "wanted", "tolerance")
     about = {"kind": "comparison", "split": "train"}
     lines = [about | {key: row[key] for key in keys} for row in stats.get("comparison", [])]
-    for name, split in sorted(stats.get("splits", {}).items()):
+    for name, (edges, shares) in _spread(stats.get("splits", {})).items():
+        for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True):
+            scales = {"from": f"{low:.5f}", "to": f"{high:.5f}"}
+            lines.append({"kind": "histogram", "split": name, **scales, "achieved": round(share, 6)})
+    return lines
+
+
+def _spread(splits: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
+    """Return by split the edges of bins of relative scale and the share of objects in each; COCO's in the same bins."""
+    found = {}
+    for name, split in sorted(splits.items()):
         histogram = split["histogram_log2_relative_scale"]
         total = max(1, sum(histogram["counts"]))
-        for low, high, count in zip(histogram["edges"][:-1], histogram["edges"][1:], histogram["counts"], strict=True):
-            scales = {"from": f"{2**low:.5f}", "to": f"{2**high:.5f}"}
-            lines.append({"kind": "histogram", "split": name, **scales, "achieved": round(count / total, 6)})
-    return lines
+        found[name] = ([2**edge for edge in histogram["edges"]], [count / total for count in histogram["counts"]])
+    if found:
+        edges = next(iter(found.values()))[0]
+        below = np.interp(edges, *curve())
+        below[0] = 0  # as in a split's own first bin, which also counts what is smaller
+        found[COCO] = (edges, np.diff(below).tolist())
+    return found
 
 
 def _compare(ax: plotting.Axes, rows: list[dict[str, Any]], scale: float, unit: str) -> None:
@@ -70,25 +85,22 @@ def _compare(ax: plotting.Axes, rows: list[dict[str, Any]], scale: float, unit: 
 
 
 def _histogram(ax: plotting.Axes, splits: dict[str, Any]) -> None:
-    for colour, (name, split) in zip((COLOURS[0], COLOURS[1], GREY), sorted(splits.items()), strict=False):
-        edges = split["histogram_log2_relative_scale"]["edges"]
-        counts = split["histogram_log2_relative_scale"]["counts"]
-        total = max(1, sum(counts))
-        shares = [100 * count / total for count in counts]
-        ax.stairs(shares, [2**edge for edge in edges], color=colour, linewidth=1.6)
-        peak = max(range(len(shares)), key=shares.__getitem__)
-        line = f"{name}: {split['objects']:,} objects in {split['images']:,} images"
-        height = 0.95 - 0.07 * sorted(splits).index(name)
-        ax.annotate(line, (0.02, height), xycoords="axes fraction", color=colour)
-        ax.set_ylim(0, max(ax.get_ylim()[1], 1.3 * shares[peak]))
+    for number, (name, (edges, shares)) in enumerate(_spread(splits).items()):
+        coco = name == COCO
+        text = COCO if coco else "{}: {objects:,} objects, {images:,} images".format(name, **splits[name])
+        style = {"color": GREY, "alpha": 0.4, "fill": True} if coco else {"color": COLOURS[number], "linewidth": 1.6}
+        ax.stairs([100 * share for share in shares], edges, **style)
+        place, colour = (0.02, 0.95 - 0.07 * number), style["color"]
+        ax.annotate(text, place, xycoords="axes fraction", color=colour)
+        ax.set_ylim(0, max(ax.get_ylim()[1], 135 * max(shares)))
     ax.set_xscale("log")
     ax.set_xlim(2**-8, 1)
     ticks = [0.004, 0.01, 0.03, 0.1, 0.3, 1]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("relative box scale, sqrt(box area / image area)")
+    ax.set_xlabel("sqrt(box area / image area)")
     ax.set_ylabel("% of objects a half octave")
-    ax.set_title("How relative scales are spread")
+    ax.set_title("How relative box scales are spread")
 
 
 def plot_relative_scales(scales: Mapping[str, np.ndarray], printed: Mapping[str, float], path: str | Path) -> None:

@@ -1,5 +1,6 @@
 """Figures of what happened during training: losses, small-object loss shares and collages, valid objects of SNIP."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline import paths
@@ -9,7 +10,8 @@ from pipeline.reporting.figures.plotting import COLOURS, GREY, missing_to_nan, r
 from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.results import Results, load_experiment
 
-SHORT = {"ms_train_600_1000": "multi-scale", "single_scale": "single scale", "fd_wt": "fd-wt", "": "baseline"}
+SHORT = {"": "baseline", "single_scale": "single scale", "ms_train_600_1000": "multi-scale", "gsl": "GSL", "fd": "FD"}
+SHORT |= {"fd_wt": "FD-WT", "dst": "DST", "msfm": "MSFM", "snip": "SNIP", "psconv": "PSConv"}
 
 
 def short_name(experiment: str) -> str:
@@ -28,10 +30,19 @@ def colours_of(experiments: list[str]) -> dict[str, str]:
     return {name: COLOURS[names.index(name) % len(COLOURS)] if name in names else GREY for name in experiments}
 
 
+def means_over(results: Results, experiments: Iterable[str]) -> str:
+    """Return what the lines of some trainings' histories are: `means over 8 trainings`, or of a single training."""
+    found = filter(None, map(results.training, experiments))
+    counts = sorted({len(one.get("blocks", [one])) for one in found}) or [1]
+    if counts == [1]:
+        return "one training each"
+    return f"means over {' to '.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} trainings"
+
+
 def draw_loss(results: Results, path: Path) -> None:
-    """Training loss over optimiser steps, one panel a paper, one line an experiment."""
+    """Training loss over optimiser steps, one panel a paper on one scale, one line an experiment."""
     drawn, axes = plotting.figure(2, 3, (10.5, 5.6))
-    data = []
+    data, found = [], []
     for ax, paper in zip(axes, paths.PAPERS, strict=False):
         experiments = [name for name in headline_experiments() if paths.paper_of(name) == paper]
         ends = []
@@ -47,17 +58,20 @@ def draw_loss(results: Results, path: Path) -> None:
         if not ends:
             plotting.say_empty(ax, "not run")
             continue
-        ax.set_ylim(bottom=0)
+        found.append((ax, ends))
         ax.set_xlabel("optimiser step")
         ax.set_ylabel("training loss (sum of parts)")
         _room_right(ax)
+    for ax, ends in found:
+        ax.set_ylim(0, max(other.get_ylim()[1] for other, _ in found))
         plotting.label_ends(ax, ends)
     for ax in axes[len(paths.PAPERS) :]:
         ax.axis("off")
         ax.text(0, 0.9, "Each point is the mean of a window of steps.\n", va="top", color=GREY)
-        text = "Losses are comparable inside a panel only:\nrecipes differ between papers."
+        text = "Lines of a panel can be compared; recipes\ndiffer between papers."
         ax.text(0, 0.75, text, va="top", color=GREY)
-    drawn.suptitle(f"Training loss by paper, preset {results.name}", x=0.01, ha="left")
+    said = means_over(results, headline_experiments())
+    drawn.suptitle(f"Training loss by paper, preset {results.name}; {said}", x=0.01, ha="left")
     plotting.save(drawn, path, ("experiment", "step", "loss"), data)
 
 
@@ -104,7 +118,8 @@ def draw_collage(results: Results, path: Path) -> None:
     below.set_title("Share of steps that trained on collages")
     below.set_ylabel("% of steps")
     below.set_xlabel("optimiser step")
-    drawn.suptitle(f"DST: small objects' share of the loss, and collages, preset {results.name}", x=0.01, ha="left")
+    said = f"preset {results.name}; {means_over(results, [*bases, *methods])}"
+    drawn.suptitle(f"DST: small objects' share of the loss, and collages, {said}", x=0.01, ha="left")
     plotting.save(drawn, path, ("experiment", "step", "small_share", "collage"), data)
 
 
