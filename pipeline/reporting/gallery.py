@@ -30,14 +30,14 @@ def write_gallery(preset: str, paper: str) -> None:
     results = Results(preset)
     split = load_split(paths.manifest(preset), "val")
     path = paths.gallery(preset) / f"{paper}.png"
-    sheet, thresholds, which = draw_paper(results, split, drawn(paper, load_rows(paper)))
+    sheet, thresholds = draw_paper(results, split, drawn(paper, load_rows(paper)))
     with replacing(path) as temporary:
         sheet.save(temporary, optimize=True)
-    write_text(path.with_suffix(".md"), gallery_page(results, paper, thresholds, which))
+    write_text(path.with_suffix(".md"), gallery_page(results, paper, thresholds))
 
 
-def draw_paper(results: Results, split: dict, pair: tuple[str, str]) -> tuple[Image.Image, list[float], str]:
-    """Return one paper's picture, the score above which each of the two runs is shown, and which training they are."""
+def draw_paper(results: Results, split: dict, pair: tuple[str, str]) -> tuple[Image.Image, list[float]]:
+    """Return one paper's picture, and the score above which each of the two runs is shown."""
     files = [paths.detections(results.name, evaluation) for evaluation in pair]
     absent = next((name for name, file in zip(pair, files, strict=True) if not file.is_file()), None)
     if absent:
@@ -46,8 +46,7 @@ def draw_paper(results: Results, split: dict, pair: tuple[str, str]) -> tuple[Im
     truths = {image: [] for image in images}
     truths |= group([a for a in split["annotations"] if not a["iscrowd"] and a["image_id"] in images])
     runs, thresholds = [], []
-    which, both = median_block(files, evaluated_part(split, len(images)))
-    for file, detections in zip(files, both, strict=True):
+    for file, detections in zip(files, median_block(files, evaluated_part(split, len(images))), strict=True):
         with reading(file, "run its predict stage again"):
             found = group(detections)
             threshold, _ = best_threshold(truths, found)
@@ -59,19 +58,18 @@ def draw_paper(results: Results, split: dict, pair: tuple[str, str]) -> tuple[Im
     for image, why in choose_images(truths, sizes, runs):
         picture = open_picture(Path(split["images_root"]), images[image])
         rows.append(draw_row(picture, why, truths[image], [run[image] for run in runs], names))
-    return stack(rows, pair, thresholds, results.name), thresholds, which
+    return stack(rows, pair, thresholds, results.name), thresholds
 
 
-def median_block(files: Sequence[Path], truth: dict) -> tuple[str, list[list[dict]]]:
-    """Return which block has the median gain in AP, and the detections of a baseline and a method in it."""
+def median_block(files: Sequence[Path], truth: dict) -> list[list[dict]]:
+    """Return the detections of a baseline and a method in the block whose gain in AP is the median one."""
     both = [unlisted(read_json(file)) for file in files]
     pairs = list(zip(*both, strict=False))
     if len(pairs) == 1:
-        return "the only training", list(pairs[0])
+        return list(pairs[0])
     aps = [[evaluate_detections(truth, found)["ap"] or 0.0 for found in pair] for pair in pairs]
     order = sorted(range(len(pairs)), key=lambda number: aps[number][1] - aps[number][0])
-    middle = order[len(order) // 2]
-    return f"training {middle + 1} of {len(pairs)}, where the gain in AP is the median one", list(pairs[middle])
+    return list(pairs[order[len(order) // 2]])
 
 
 def open_picture(root: Path, entry: dict) -> Image.Image:
@@ -157,13 +155,13 @@ def stack(rows: list[Image.Image], pair: tuple[str, str], thresholds: list[float
     return sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
-def gallery_page(results: Results, paper: str, thresholds: list[float], which: str) -> str:
+def gallery_page(results: Results, paper: str, thresholds: list[float]) -> str:
     """Return the page below which a paper's picture stands: what it shows, and how its images were chosen."""
     pair = drawn(paper, load_rows(paper))
-    text = f"# Gallery of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results, '../')}\n\n"
+    text = f"# Gallery of {NAMES[paper]}, preset {results.name}\n\n{numbers_of(results)}\n\n"
     text += "Each row is one validation image: annotations, the baseline's detections, the method's. The images are "
     text += "chosen by rule: two with the most small objects, two with the most large ones, two where both runs "
-    text += f"differ most. Baseline and method are {which}.\n\n"
+    text += "differ most.\n\n"
     shown = " and ".join(f"{threshold:.2f} for `{name}`" for name, threshold in zip(pair, thresholds, strict=True))
     text += f"Shown above a score of {shown} (each run's best F1 at IoU 0.5).\n\n"
     return text + f"![Annotations, `{pair[0]}` and `{pair[1]}` on the same validation images]({paper}.png)\n"
