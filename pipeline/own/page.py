@@ -44,7 +44,7 @@ def compare_page(results: ClassResults) -> str:
     text += f"\n{SHOWN}, best first\n\n"
     text += detectors_table(found)
     if results.reproduces():
-        text += "\nMethods stand one by one here; what two of them give together stands on the [index](index.md).\n"
+        text += "\nMethods stand one by one here; what two of them give together stands on the report's index.\n"
     text += f"\n## Gains inside each recipe\n\n{gains_table(results, found)}"
     text += f"\n## Objects and classes\n\n{classes_section(found)}\n## Confusions\n\n{confusion_section(found[0])}"
     text += f"\n## What would show more\n\n{visible_sentence(found, SIZES)}\n\n{more_section(found, SIZES)}"
