@@ -30,7 +30,7 @@ class Offer(NamedTuple):
     training: float
     plain: bool
     key: Any = None
-    own: str = ""  # name of the plain detector of its own recipe
+    own: str = ""  # name of the plain detector that it was trained beside
 
 
 Gain = Callable[[Offer, Offer], Estimate | None]
@@ -129,7 +129,7 @@ def sentence_of_worth(others: Sequence[Offer], plain: Sequence[Offer], gain: Gai
         text = f"{one.name} {points(gain(one, base))} over {base.name} at {cost(one)}"
         own = next((found for found in plain if found.name == one.own != base.name), None)
         if own:
-            text += f" ({points(gain(one, own))} over {own.name}: the rest is the recipe's)"
+            text += f" ({points(gain(one, own))} over {own.name}, its own baseline)"
         if told(one, base, gain) <= 0:
             other.append(text)
         elif best != base and told(best, one, gain) > 0:

@@ -27,14 +27,14 @@ def test_what_wins_in_its_recipe_and_loses_outside_is_not_advised():
     assert worth.endswith("] over plain at 4.4x inference, 3.0x training.")
 
 
-def test_a_loss_that_is_the_recipes_is_not_put_on_the_method():
+def test_a_method_beside_another_baseline_is_shown_beside_its_own_too():
     snip = SNIP._replace(own="single")
     worth = advise([PLAIN, SINGLE, snip], gains(0.001))[-1]
     assert "SNIP -8.0 [" in worth
     assert " (+1.0 [" in worth
-    assert "over single: the rest is the recipe's)" in worth
+    assert "over single, its own baseline)" in worth
     dst = DST._replace(own="plain")
-    assert "recipe" not in advise([PLAIN, dst], gains(0.001))[-1]
+    assert "its own baseline" not in advise([PLAIN, dst], gains(0.001))[-1]
 
 
 def test_longer_training_is_a_candidate_like_any_other():
