@@ -80,6 +80,19 @@ def test_auto_takes_no_bf16_that_is_emulated(monkeypatch, emulated, expected):
     assert choose_precision(tiny.preset(precision="auto"), torch.device("cuda")) == expected
 
 
+@pytest.mark.parametrize(
+    ("avx512", "amx", "usable", "expected"),
+    [(True, False, True, "bf16"), (False, True, True, "bf16"), (False, False, True, "fp32"), (True, True, False, "fp32")],
+)
+def test_auto_takes_bf16_on_a_cpu_with_units_that_onednn_may_use(monkeypatch, avx512, amx, usable, expected):
+    import tiny
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: usable)
+    assert choose_precision(tiny.preset(precision="auto"), torch.device("cpu")) == expected
+
+
 @pytest.mark.parametrize(("processes", "expected"), [("1", 8), ("8", 2), ("32", 1)])
 def test_processes_of_a_machine_share_its_processors_for_loading(driver, monkeypatch, tmp_path, processes, expected):
     monkeypatch.chdir(tmp_path)

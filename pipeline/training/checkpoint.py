@@ -136,10 +136,22 @@ def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] 
     with replacing(path) as temporary:
         try:
             save_file(tensors, temporary, metadata or {})
+            sort_metadata(temporary)
         except SafetensorError as error:  # Rust's errors have the error number only in their text
             if any(f"os error {number})" in str(error) for number in FULL):
                 raise DiskFullError(path) from error
             raise
+
+
+def sort_metadata(path: Path) -> None:
+    """Put the text metadata of a safetensors file in the order of their names, because its writer takes any order."""
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        if metadata := header.get("__metadata__"):
+            header["__metadata__"] = dict(sorted(metadata.items()))
+        stream.seek(8)
+        stream.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
 
 
 def load_weights(path: Path, block: int = 1) -> tuple[dict[str, Tensor], dict[str, str]]:

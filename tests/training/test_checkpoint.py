@@ -207,3 +207,15 @@ def test_layers_of_a_method_keep_their_start():
         for stage in (2, 3, 4)
         for part in ("bias", "weight")
     )
+
+
+def test_equal_weights_are_equal_bytes(tmp_path):
+    """safetensors writes text metadata in an order that differs from one file to the next."""
+    metadata = {f"name {number} ü\n": '"value"' for number in range(20)}
+    files = [tmp_path / "first.safetensors", tmp_path / "second.safetensors"]
+    for file in files:
+        save_weights(file, {"tensor": torch.arange(3.0)}, metadata)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    tensors, read = load_weights(files[0])
+    assert read == metadata
+    assert tensors["tensor"].tolist() == [0, 1, 2]
