@@ -173,6 +173,7 @@ class Preset(Options):
     threads: Threads = 0  # 0 = torch's own choice
     seed: Seed = 0
     blocks: Few = 1  # trainings of every experiment, which differ in their seed only
+    grows: bool = False  # more blocks may be asked for later: a single one, too, is kept beside them
     headline_blocks: Few | None = None  # of those that the headline rests on, where these are more
     init_source: Literal["pretrain", "torchvision"] = "torchvision"
     # By the experiments' data set; without one, classifiers learn from crops of the preset's own objects.

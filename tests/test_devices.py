@@ -82,7 +82,12 @@ def test_auto_takes_no_bf16_that_is_emulated(monkeypatch, emulated, expected):
 
 @pytest.mark.parametrize(
     ("avx512", "amx", "usable", "expected"),
-    [(True, False, True, "bf16"), (False, True, True, "bf16"), (False, False, True, "fp32"), (True, True, False, "fp32")],
+    [
+        (True, False, True, "bf16"),
+        (False, True, True, "bf16"),
+        (False, False, True, "fp32"),
+        (True, True, False, "fp32"),
+    ],
 )
 def test_auto_takes_bf16_on_a_cpu_with_units_that_onednn_may_use(monkeypatch, avx512, amx, usable, expected):
     import tiny

@@ -262,6 +262,7 @@ def write_preset(name: str, size: str, folder: Folder, blocks: int = 3, publishe
         "data": {"kind": "coco", "train": folder.train._asdict(), "val": folder.val._asdict(), **folder.rules},
         **given,
         "blocks": blocks,
+        "grows": True,
         "original_factor": folder.original_factor,
         **({} if folder.sizes == object_sizes.COCO else {"sizes": list(folder.sizes)}),
         "model": without_defaults(found.model),

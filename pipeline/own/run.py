@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from pipeline import config, object_sizes, paths
 from pipeline.data.summary import summary
 from pipeline.errors import InputError
-from pipeline.files import found_json, read_json, read_text
+from pipeline.files import found_json, read_json, read_text, read_yaml, write_text
 from pipeline.graph import doors
 from pipeline.graph.build import build, say
 from pipeline.graph.exits import BuildError, exit_code
@@ -21,7 +23,7 @@ from pipeline.graph.one_build import FROM
 from pipeline.own import snip_ranges
 from pipeline.own.cells import level_text
 from pipeline.own.detectors import DST, PLAIN, PROPOSED, ClassResults, Kind, best_first, kinds, trained
-from pipeline.own.graph import add_proposed, chosen_kinds, group_of, narrow, stage_of, threshold_read
+from pipeline.own.graph import add_proposed, chosen_kinds, group_of, narrow, scored, stage_of, threshold_read
 from pipeline.own.hours import Fitted, fit
 from pipeline.own.page import SHOWN, write_comparison
 
@@ -58,10 +60,10 @@ def run(options: argparse.Namespace) -> None:
         return
     say("4/5 Training, testing and scoring: the plain detector first")
     first = [stage_of(kind) for kind in chosen if kind.evaluation == PLAIN]
+    if not all(scored(preset, kind) for kind in chosen if kind.evaluation == PLAIN):
+        first_look(preset, first, options.cores)
     build([*first, *([f"loss_share@{DST}"] if "dst" in order else [])], options.cores)
-    write_comparison(preset)  # it stands there early; the stage below writes it again
-    for line in plain_lines(preset):
-        say(f"  {line}")
+    show_plain(preset)
     threshold = threshold_read(preset)
     if "dst" in order and add_proposed(threshold):
         say(f"  DST is trained at the threshold {threshold:g}, too, which its paper would read off this data")
@@ -82,6 +84,28 @@ def run(options: argparse.Namespace) -> None:
         say(f"Its mistakes: {shown(path)}")
 
 
+def first_look(preset: str, stages: Sequence[str], cores: int) -> None:
+    """Train, test and show one block of the plain detector where there are several: the others go on beside it."""
+    file = paths.ROOT / paths.preset_file(preset)
+    content = read_yaml(file)
+    if content["blocks"] == 1:
+        return
+    whole = read_text(file)
+    write_text(file, yaml.safe_dump(content | {"blocks": 1}, sort_keys=False))
+    try:
+        build(stages, cores)
+        show_plain(preset, f", from the first of {content['blocks']} trainings")
+    finally:
+        write_text(file, whole)
+
+
+def show_plain(preset: str, which: str = "") -> None:
+    """Write the page with what there is, and say AP of the plain detector, by class too, and where its mistakes lie."""
+    write_comparison(preset)
+    for line in plain_lines(preset, which):
+        say(f"  {line}")
+
+
 def said_of(fitted: Fitted, hours: float | None) -> list[str]:
     """Return in which order papers are trained, what each adds, and what was left out."""
     parts = [f"{name} {60 * fitted.hours[name]:.0f} min" for name in fitted.kept]
@@ -96,15 +120,15 @@ def said_of(fitted: Fitted, hours: float | None) -> list[str]:
     return lines
 
 
-def plain_lines(preset: str) -> list[str]:
-    """Return AP and AP by class of the plain detector, and where pictures of its mistakes lie."""
+def plain_lines(preset: str, which: str = "") -> list[str]:
+    """Return AP and AP by class of the plain detector, with the words which of its trainings, and its pictures."""
     results = ClassResults(preset)
     one = next((found for found in trained(results) if found.kind.evaluation == PLAIN), None)
     if one is None:
         return []
     names = {str(entry["id"]): entry["name"] for entry in one.metrics["categories"]}
     classes = [f"{names[key]} {level_text(one.level(f'ap_class_{key}'))}" for key in names]
-    lines = [f"The plain detector: AP {level_text(one.ap)}, AP50 {100 * one.metrics['ap50']:.1f}"]
+    lines = [f"The plain detector{which}: AP {level_text(one.ap)}, AP50 {100 * one.metrics['ap50']:.1f}"]
     lines.append(f"By class: {', '.join(classes[:20])}{' and more' if len(classes) > 20 else ''}")
     return lines + [f"Its mistakes: {shown(path)}" for path in drawn(preset, PLAIN)]
 

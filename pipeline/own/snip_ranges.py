@@ -9,8 +9,8 @@ import yaml
 
 from pipeline import markdown as md
 from pipeline import paths
-from pipeline.data.manifest import load_split
-from pipeline.files import read_json, read_yaml, write_text
+from pipeline.data.manifest import load_manifest, load_split
+from pipeline.files import read_yaml, write_text
 from pipeline.own.detectors import SNIP
 from pipeline.published.coco_curve import curve
 from pipeline.verdicts.results import load_experiment
@@ -23,8 +23,8 @@ TRAINING = ("head_range", "proposal_range")
 
 def fit_ranges(preset: str) -> str:
     """Give SNIP's experiment in a comparison's folder the ranges of its data, and return a sentence on them."""
-    manifest = read_json(paths.ROOT / paths.manifest(preset))
-    sizes = object_sizes(load_split(manifest, "train"), manifest["factor"])
+    manifest = paths.ROOT / paths.manifest(preset)
+    sizes = object_sizes(load_split(manifest, "train"), load_manifest(manifest).factor)
     path = paths.ROOT / paths.experiment_file(EXPERIMENT)
     content = read_yaml(path)
     printed = [level["head_range"] for level in content["pyramid"]]

@@ -18,8 +18,8 @@ from pipeline.training.distributed import World
 def train_blocks(spec: Spec, world: World, file: Path, train_one: Callable[[Spec], Trained]) -> None:
     """Train every block and write the weights of all to `file`, and their mean history and summary.
 
-    A finished block is kept in its scratch folder where there are several: more blocks, or a later start of the same
-    stage, train only those that are new.
+    A finished block is kept in its scratch folder where there are several, or may be: more blocks, or a later start of
+    the same stage, train only those that are new.
 
     Args:
         spec: the experiment; all blocks of it are trained.
@@ -27,10 +27,10 @@ def train_blocks(spec: Spec, world: World, file: Path, train_one: Callable[[Spec
         file: of the weights.
         train_one: trains the block of a specification, or returns it where it is finished.
     """
-    done = []
+    kept, done = spec.blocks > 1 or spec.preset.grows, []
     for one in spec.in_blocks():
         trained = train_one(one)
-        if spec.blocks > 1 and world.main:
+        if kept and world.main:
             trained.keep()
         done.append(trained)
     if world.main:
@@ -38,7 +38,7 @@ def train_blocks(spec: Spec, world: World, file: Path, train_one: Callable[[Spec
         save_weights(file, blocks.joined([run.tensors for run in done]), blocks.joined([run.metadata for run in done]))
         write_text(paths.history(preset, name), mean_history([run.history for run in done]))
         write_json(paths.training_summary(preset, name), blocks.summary([run.summary for run in done]))
-        if spec.blocks == 1:
+        if not kept:
             Checkpoints(done[0].scratch).remove()
     world.wait()
 

@@ -122,12 +122,25 @@ def checkpoint_folder(spec: Spec, script: str, *files: Path, also: str = "") -> 
     Args:
         spec: the resolved experiment.
         script: "train" or "pretrain".
-        files: are hashed; one that does not exist (the manifest, where embedded data was never verified) is left out.
+        files: are hashed, of weights and proposals this block's part alone, so that further blocks change no key; one
+            that does not exist (the manifest, where embedded data was never verified) is left out.
         also: more that decides the result, as text.
     """
-    present = [file for file in files if file.is_file()]
-    parts = [training_digest(script, spec), torch.__version__, also, *(sha256(file) for file in present)]
+    present = [part_digest(file, spec.block) for file in files if file.is_file()]
+    parts = [training_digest(script, spec), torch.__version__, also, *present]
     return paths.scratch(spec.run, hashlib.sha256("/".join(parts).encode()).hexdigest()[:16])
+
+
+def part_digest(path: Path, block: int) -> str:
+    """Return the SHA-256 of a file, of a safetensors file that of one block's names, values and metadata."""
+    if path.suffix != ".safetensors":
+        return sha256(path)
+    tensors, metadata = load_weights(path, block)
+    whole = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return whole.hexdigest()
 
 
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

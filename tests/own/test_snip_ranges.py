@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline import config, paths
-from pipeline.files import read_yaml, write_json
+from pipeline.data.manifest import write_manifest
+from pipeline.files import read_json, read_yaml, sha256, write_json
 from pipeline.options import Experiment
 from pipeline.own import snip_ranges
 from pipeline.published import coco_curve
@@ -42,7 +43,7 @@ def test_objects_of_one_size_still_have_ranges(sizes):
 
 def test_shares_and_spread_of_coco_are_those_of_its_page():
     """By hand from reports/benchmarks/annotation_statistics.json: 90th over 10th percentile of train2017's boxes."""
-    page = snip_ranges.read_json(paths.ROOT / coco_curve.CURVE.with_suffix(".json"))
+    page = read_json(paths.ROOT / coco_curve.CURVE.with_suffix(".json"))
     assert snip_ranges.coco_spread() == pytest.approx(page["sizes"]["train2017, boxes"]["q90_over_q10"], rel=0.01)
     assert snip_ranges.coco_share(0) == 0
     assert snip_ranges.coco_share(10_000) == 1
@@ -57,10 +58,13 @@ def test_the_folder_s_experiment_is_written_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(coco_curve, "CURVE", curve)  # an absolute path wins over the root before it
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     sizes = 2 * coco_sizes(2000)
-    write_json(tmp_path / paths.manifest("own"), {"factor": 0.5})
     boxes = [{"bbox": [0, 0, size / 2, size / 2], "iscrowd": 0} for size in sizes]  # pictures half as large as COCO's
     boxes.append({"bbox": [0, 0, 9000, 9000], "iscrowd": 1})
-    monkeypatch.setattr(snip_ranges, "load_split", lambda manifest, split: {"annotations": boxes})
+    split = tmp_path / paths.manifest("own").with_name("train.json")
+    write_json(split, {"annotations": boxes})
+    entry = {"file": split.name, "sha256": sha256(split)}
+    manifest = {"preset": "own", "kind": "coco", "factor": 0.5, "categories": [], "splits": {"train": entry}}
+    write_manifest(tmp_path / paths.manifest("own"), manifest)
     said = snip_ranges.fit_ranges("own")
     assert "up to 160 px at 1400 (paper: up to 80), 80 to 320 px at 800 (paper: 40 to 160)" in said
     loaded = config.load(path, Experiment)
