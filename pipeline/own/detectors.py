@@ -58,7 +58,6 @@ KINDS = (
     Kind("PSConv", "psconv_frcnn_r50_fpn_1x_psconv", "psconv_frcnn_r50_fpn_1x"),
     Kind("plain D-RFCN", f"{SNIP}_single_scale"),
     Kind("D-RFCN, three resolutions in the test", f"{SNIP}_single_scale__ms_test", f"{SNIP}_single_scale"),
-    Kind("D-RFCN, three in training and test", f"{SNIP}_ms_train__ms_test", f"{SNIP}_single_scale"),
     Kind("SNIP", f"{SNIP}_snip__ms_test", f"{SNIP}_single_scale"),
 )
 

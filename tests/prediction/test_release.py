@@ -18,7 +18,7 @@ from pipeline.files import read_json, write_json
 from pipeline.models import build_detector
 from pipeline.prediction import released
 from pipeline.prediction.detector import coco_results, predict
-from pipeline.prediction.release import write_release
+from pipeline.prediction.release import card, suggestions, write_release
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import save_weights
 
@@ -94,6 +94,12 @@ def test_what_is_in_the_folder(tiny_project, tmp_path):
     assert content["classes"] == load_manifest(spec.manifest).category_names
     assert str(tiny_project) not in json.dumps(content)
     assert content["spec"]["experiment"]["method"]["collage"]["threshold"] == spec.experiment.method.collage.threshold
+
+
+def test_a_card_shows_names_of_classes_as_they_are(tiny_project):
+    text = card(finished("dst_frcnn_r50_fpn_1x"), ["a*b*", "car|bus", "<b>"], {})
+    assert "3 classes: a\\*b\\*, car&#124;bus, \\<b>." in text
+    assert "a\\*b\\* 0.50" in suggestions({"single": {"a*b*": 0.5}})
 
 
 def test_pictures_of_every_form(tiny_project, tmp_path):
