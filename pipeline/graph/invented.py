@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pipeline import paths
 from pipeline.files import write_json, write_text
 from pipeline.graph import declared
-from pipeline.own.detectors import SNIP, class_metric
+from pipeline.own.by_class import class_metric
+from pipeline.own.detectors import SNIP
 
 AP = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 METRICS = (*AP, *(f"mask_{name}" for name in AP), "map", "ar", "ar50", "ar75")

@@ -2,7 +2,8 @@
 
 from pipeline import markdown as md
 from pipeline.evaluation.intervals import Estimate
-from pipeline.own.detectors import LEAST, Detector
+from pipeline.own.by_class import LEAST
+from pipeline.own.detectors import Detector
 from pipeline.verbatim import short
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from pipeline import markdown as md
 from pipeline import paths
+from pipeline.own.by_class import LEAST, class_metric
 from pipeline.own.cells import class_names, few, level_text
 from pipeline.own.confusion import NOTHING
-from pipeline.own.detectors import LEAST, Detector, class_metric, order_of
+from pipeline.own.detectors import Detector, order_of
 
 MOST_CLASSES = 15  # rows and columns of a confusion matrix that can be read
 

@@ -14,7 +14,6 @@ from pipeline.verdicts.estimates import estimate_gain, estimate_level
 from pipeline.verdicts.lengths import behind, images_seen
 from pipeline.verdicts.results import Results
 
-LEAST = 30  # objects below which AP of a class or a size says nothing
 PASSES = 3  # forward passes that a training step costs
 
 
@@ -65,11 +64,6 @@ KINDS = (
 def kinds() -> list[Kind]:
     """Return the detectors whose experiments exist here."""
     return [kind for kind in KINDS if (paths.ROOT / paths.experiment_file(kind.experiment)).is_file()]
-
-
-def class_metric(category: str) -> str:
-    """Return the name of the AP of a class, from its id as text."""
-    return f"ap_class_{category}"
 
 
 class ClassResults(Results):

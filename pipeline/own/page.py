@@ -12,9 +12,10 @@ from pipeline import markdown as md
 from pipeline import object_sizes, paths
 from pipeline.analysis.loss_share import PAPER_THRESHOLD
 from pipeline.own.advice import Offer, advise, points, times, top, untold
+from pipeline.own.by_class import LEAST
 from pipeline.own.cells import class_names, level_text, too_few
 from pipeline.own.classes_section import classes_section, confusion_section
-from pipeline.own.detectors import DST, LEAST, ClassResults, Detector, best_first, cost_of, order_of, trained
+from pipeline.own.detectors import DST, ClassResults, Detector, best_first, cost_of, order_of, trained
 from pipeline.own.snip_ranges import NOTES
 from pipeline.own.take_home import take_home
 from pipeline.own.visible import more_section, visible_sentence

@@ -21,8 +21,8 @@ from pipeline.evaluation.protocol import IOU_THRESHOLDS
 from pipeline.evaluation.scoring import rounded, scored_part
 from pipeline.files import write_json
 from pipeline.object_sizes import area_ranges
+from pipeline.own.by_class import LEAST, class_metric
 from pipeline.own.confusion import confusion, thresholds_of
-from pipeline.own.detectors import LEAST, class_metric
 from pipeline.spec import Spec
 
 

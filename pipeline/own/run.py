@@ -69,9 +69,7 @@ def run(options: argparse.Namespace) -> None:
         say(f"  DST is trained at the threshold {threshold:g}, too, which its paper would read off this data")
         chosen = [*chosen, *(kind for kind in kinds() if kind.evaluation == PROPOSED)]
     at_once = options.cores if config.load_preset(preset).threads == 1 else 1
-    for start in range(
-        0, len(order), at_once
-    ):  # stages of one paper wait for each other
+    for start in range(0, len(order), at_once):  # stages of one paper wait for each other
         groups = order[start : start + at_once]
         build([stage_of(kind) for kind in chosen if group_of(kind) in groups], options.cores)
         write_comparison(preset)
