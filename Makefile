@@ -15,7 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the start of every s
 
 help:
 	@echo 'make quickstart   install, tour all five papers in build/tour: seven to twelve minutes on two cores, nothing tracked changes'
-	@echo 'make headline     the same rows under the preset of params.yaml, here: the numbers of reports/mini'
+	@echo 'make headline     the headline report of the preset of params.yaml, here: the numbers of reports/mini, hours'
+	@echo 'make install      everything into .venv [PYTHON=/path/to/python3.12] [CUDA=cu126: for older drivers and GPUs, needs uv]'
 	@echo 'make test         install, run the tests (make slow-test: those that build whole graphs or train)'
 	@echo 'make gpu-test     the tests of training by the rules of CUDA on a pretended GPU (needs g++)'
 	@echo 'make fuzz         10,000 damaged and odd inputs over all readers of files: minutes'
@@ -29,6 +30,11 @@ help:
 	@echo 'make clean        remove logs and caches of tools; results, weights and .venv stay'
 
 install: $(STAMP)
+
+# `make install CUDA=...` installs although everything is there.
+ifneq ($(and $(filter install,$(MAKECMDGOALS)),$(strip $(CUDA))),)
+.PHONY: $(STAMP)
+endif
 
 $(STAMP): requirements.txt pyproject.toml
 	@found=; \

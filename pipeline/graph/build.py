@@ -210,7 +210,7 @@ def accept(target: str) -> None:
     say(
         f"{target} is accepted as committed; nothing was trained. Both now have nothing to do:\n"
         f"  dvc repro --allow-missing {stage.address}\n  snakemake --cores 1 {stage.outs[0]}\n"
-        "Weights and detections are not in git: a plain `dvc repro` or `make quickstart` would make them anew."
+        "Weights and detections are not in git: a plain `dvc repro` or `make headline` would make them anew."
     )
 
 
