@@ -27,7 +27,7 @@ from pipeline.prediction.onnx_card import onnx_section
 from pipeline.preset import Data
 from pipeline.spec import Spec
 from pipeline.training.checkpoint import load_weights, save_weights
-from pipeline.verbatim import short
+from pipeline.verbatim import verbatim
 
 WEIGHTS, CONFIG, CARD, ONNX = "model.safetensors", "config.json", "README.md", "detector.onnx"
 ALONE = ("classifier", "d_rfcn_rcn", "d_rfcn_rpn")  # find no objects alone
@@ -130,7 +130,8 @@ def card(
     text += (
         "Or detect in a folder of pictures: `python -m pipeline.stages.detect --from this-folder --images FOLDER`.\n\n"
     )
-    text += f"{len(classes)} classes: {', '.join(map(short, classes))}.\n\n{suggestions(thresholds)}"
+    names = ", ".join(map(verbatim, classes))
+    text += f"{markdown.plural(len(classes), 'class', 'classes')}: {names}.\n\n{suggestions(thresholds)}"
     text += f"{onnx_section(onnx, spec, as_stored(spec), levels_of(spec)) if onnx else ''}## Limits\n\n"
     text += (
         "One training; another seed gives somewhat other numbers. It knows its training data's classes and styles.\n"
@@ -141,7 +142,7 @@ def card(
 def suggestions(thresholds: Mapping[str, Mapping[str, float]]) -> str:
     """Return a paragraph on the scores to show detections from, by test and class."""
     parts = [
-        f"{short(name)} {score:.2f}{'' if len(thresholds) == 1 else f' (`{test}`)'}"
+        f"{verbatim(name)} {score:.2f}{'' if len(thresholds) == 1 else f' (`{test}`)'}"
         for test, of_class in thresholds.items()
         for name, score in of_class.items()
     ]

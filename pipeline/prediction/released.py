@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pipeline.data.images import orientation_of
 from pipeline.data.pixels import LEVELS, as_rgb
 from pipeline.errors import InputError, nearest, reading
 from pipeline.files import read_json
@@ -25,6 +26,15 @@ from pipeline.prediction.release import CONFIG, WEIGHTS
 from pipeline.spec import Spec
 
 Picture = str | Path | np.ndarray | Tensor
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF orientation
 
 
 def load(place: str | Path, test: str | None = None, device: str | torch.device = "cpu") -> Detector:
@@ -153,7 +163,7 @@ def pixels(picture: Picture, levels: float = LEVELS, turn: bool = True) -> Tenso
     if isinstance(picture, str | Path):
         try:
             with Image.open(picture) as image:
-                picture = np.array(as_rgb(ImageOps.exif_transpose(image) if turn else image, levels))
+                picture = np.array(as_rgb(upright(image) if turn else image, levels))
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"Picture {picture} cannot be read ({error}); give another file.") from error
     if isinstance(picture, np.ndarray):
@@ -161,6 +171,16 @@ def pixels(picture: Picture, levels: float = LEVELS, turn: bool = True) -> Tenso
     if picture.ndim != 3 or picture.shape[0] != 3 or picture.dtype != torch.uint8:
         raise InputError("A picture must be a file, an array [H, W, 3] or a tensor [3, H, W], RGB of type uint8.")
     return picture.contiguous()
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return a picture turned as its EXIF orientation says.
+
+    Pillow's `exif_transpose` writes all metadata anew, which fails where a camera left a number out of a tag's range.
+    """
+    image.load()  # before the orientation, as where pictures are checked: TIFF's reader turns its own
+    way = TURNS.get(orientation_of(image))
+    return image if way is None else image.transpose(way)
 
 
 def one_by_one(batches: Dataset, numbers: range) -> Iterator[Any]:
