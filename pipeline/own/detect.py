@@ -70,11 +70,14 @@ def detect_folder(detector: Detector, place: Path, out: Path) -> list[str]:
     write_json(out / "images.json", {"images": pictures.entries, "annotations": [], "categories": categories})
     write_json(out / "detections.json", results, indent=None)
     write_text(out / "detections.csv", table(results, pictures, classes, thresholds))
-    of_picture = group(shown)
+    of_picture, drawn_names = group(shown), set[str]()
     for row, entry in enumerate(tqdm(pictures.entries, "pictures drawn", file=sys.stderr, mininterval=2.0)):
         image = Image.fromarray(pictures.image(row).permute(1, 2, 0).numpy())
         name = entry["file_name"]
-        path = out / "pictures" / (name if name.lower().endswith((".jpg", ".jpeg")) else f"{name}.jpg")
+        while name in drawn_names or not name.lower().endswith((".jpg", ".jpeg")):  # beside a.png, a.png.jpg may lie
+            name += ".jpg"
+        drawn_names.add(name)
+        path = out / "pictures" / name
         with replacing(path) as temporary:
             drawn(image, of_picture.get(entry["id"], []), classes).save(temporary, quality=92, subsampling=0)
     left = [f"{md.plural(others, 'other file')} in {place} left out: no picture by the name"] if others else []

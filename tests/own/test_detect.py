@@ -150,6 +150,13 @@ def test_results_inside_the_folder_are_not_detected_in(spec, photos):
     assert len(read_json(photos / "out/images.json")["images"]) == 4
 
 
+def test_pictures_whose_drawings_would_have_one_name_are_both_drawn(spec, tmp_path):
+    for name in ("a.png", "a.png.jpg"):
+        Image.new("RGB", (60, 40)).save(tmp_path / name)
+    detect.detect_folder(detect.trained_detector(spec, "single"), tmp_path, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out/pictures").iterdir()) == ["a.png.jpg", "a.png.jpg.jpg"]
+
+
 def test_one_picture_without_a_detection(spec, tmp_path):
     Image.new("RGB", (1, 700)).save(tmp_path / "thin.PNG")
     detector = detect.trained_detector(spec, "single")
