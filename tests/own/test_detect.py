@@ -151,9 +151,11 @@ def test_results_inside_the_folder_are_not_detected_in(spec, photos):
 
 
 def test_pictures_whose_drawings_would_have_one_name_are_both_drawn(spec, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
     for name in ("a.png", "a.png.jpg"):
-        Image.new("RGB", (60, 40)).save(tmp_path / name)
-    detect.detect_folder(detect.trained_detector(spec, "single"), tmp_path, tmp_path / "out")
+        Image.new("RGB", (60, 40)).save(folder / name)
+    detect.detect_folder(detect.trained_detector(spec, "single"), folder, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out/pictures").iterdir()) == ["a.png.jpg", "a.png.jpg.jpg"]
 
 
