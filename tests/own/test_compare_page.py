@@ -101,7 +101,7 @@ def test_a_class_that_a_size_leaves_out_is_named(fake):
 def test_one_class_and_one_detector(fake):
     scored(PLAIN, 0.5, objects=(MANY,))
     text = page()
-    assert "**Best: plain**, 50.0 AP" in text
+    assert "**Trained so far: plain**, 50.0 AP; there is nothing beside it yet." in text
     assert "No method was trained beside its baseline yet." in text
     assert "| red | 150 | 50 | 50 | 50 | 50.0 [" in text
     assert "Unknown, as the noise is." in text
