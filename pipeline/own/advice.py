@@ -45,6 +45,8 @@ def advise(offers: Sequence[Offer], gain: Gain) -> list[str]:
     """
     if not offers:
         return ["No detector was scored by class here yet: `dvc repro compare` trains what is missing and scores all."]
+    if len(offers) == 1:
+        return [f"**Trained so far: {offers[0].name}**, {md.percent(offers[0].ap)} AP; there is nothing beside it yet."]
     best, plain = top(offers), [one for one in offers if one.plain]
     lines = [sentence_of_best(best, offers, gain)]
     if not plain:

@@ -14,7 +14,7 @@ import yaml
 from pipeline import paths
 from pipeline.analysis.loss_share import PAPER_THRESHOLD
 from pipeline.errors import InputError, nearest
-from pipeline.files import found_json, read_text, read_yaml, write_text
+from pipeline.files import read_text, read_yaml, write_text
 from pipeline.graph import earlier, signing
 from pipeline.graph.write import dumped
 from pipeline.own.detectors import DST, KINDS, LONGER, PLAIN, PROPOSED, Kind, kinds
@@ -118,11 +118,6 @@ def add_proposed(threshold: float | None) -> bool:
     graph["stages"]["compare"]["deps"] = [*deps, *(dep.replace(f"{DST}_dst", PROPOSED) for dep in own)]
     write_text(paths.ROOT / GRAPH, dumped(graph))
     return True
-
-
-def threshold_read(preset: str) -> float | None:
-    """Return the threshold that the plain detector's training proposed; None where it was not read off yet."""
-    return (found_json(paths.ROOT / paths.loss_share(preset, DST)) or {}).get("proposed_threshold")
 
 
 def stage_of(kind: Kind) -> str:

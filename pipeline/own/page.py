@@ -19,7 +19,7 @@ from pipeline.own.detectors import DST, ClassResults, Detector, best_first, cost
 from pipeline.own.snip_ranges import NOTES
 from pipeline.own.take_home import take_home
 from pipeline.own.visible import more_section, visible_sentence
-from pipeline.own.warnings import proposed_threshold, warnings
+from pipeline.own.warnings import TOO_FEW, proposed_threshold, too_few_small, warnings
 from pipeline.reporting.context import numbers_of, recipe_of
 from pipeline.reporting.static_html import write_both
 from pipeline.verdicts.results import activity, load_experiment
@@ -232,8 +232,10 @@ def threshold_sentence(results: ClassResults, found: Sequence[Detector]) -> list
     proposed = proposed_threshold(results) if any(one.kind.evaluation == DST for one in found) else None
     if proposed is None:
         return []
+    said = f"here that is {proposed:g}, the share of the regression loss that small objects reach in half of the steps"
+    if too_few_small(proposed):
+        said = f"here none can be read, for {TOO_FEW}"
     return [
         f"DST's threshold is {PAPER_THRESHOLD:g} in its paper, which proposes to read it off the plain detector's "
-        f"training on other data: here that is {proposed:g}, the share of the regression loss that small objects reach "
-        "in half of the steps."
+        f"training on other data: {said}."
     ]

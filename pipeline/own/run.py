@@ -23,9 +23,10 @@ from pipeline.graph.one_build import FROM
 from pipeline.own import snip_ranges
 from pipeline.own.cells import level_text
 from pipeline.own.detectors import DST, PLAIN, PROPOSED, ClassResults, Kind, best_first, kinds, trained
-from pipeline.own.graph import add_proposed, chosen_kinds, group_of, narrow, scored, stage_of, threshold_read
+from pipeline.own.graph import add_proposed, chosen_kinds, group_of, narrow, scored, stage_of
 from pipeline.own.hours import Fitted, fit
 from pipeline.own.page import SHOWN, write_comparison
+from pipeline.own.warnings import TOO_FEW, proposed_threshold, too_few_small
 
 BUDGET = Path("data/scratch/budget.json")
 
@@ -64,8 +65,10 @@ def run(options: argparse.Namespace) -> None:
         first_look(preset, first, options.cores)
     build([*first, *([f"loss_share@{DST}"] if "dst" in order else [])], options.cores)
     show_plain(preset)
-    threshold = threshold_read(preset)
-    if "dst" in order and add_proposed(threshold):
+    threshold = proposed_threshold(ClassResults(preset))
+    if "dst" in order and too_few_small(threshold):
+        say(f"  DST is trained at its paper's threshold alone: {TOO_FEW}, so this data has none of its own")
+    elif "dst" in order and add_proposed(threshold):
         say(f"  DST is trained at the threshold {threshold:g}, too, which its paper would read off this data")
         chosen = [*chosen, *(kind for kind in kinds() if kind.evaluation == PROPOSED)]
     at_once = options.cores if config.load_preset(preset).threads == 1 else 1

@@ -12,7 +12,9 @@ from pipeline.own.detectors import DST, Kind
 from pipeline.verdicts.results import Results, load_experiment, scale_source
 
 MOST_COLLAGES = 0.8  # of the steps: above it, whole images are hardly seen
+LEAST_SHARE = 0.01  # of the loss, which training counts in hundredths: below it a threshold is not read but guessed
 LEAST_SCALE = 0.05  # a learnt scale below it is at its bound
+TOO_FEW = f"small objects carry less than {100 * LEAST_SHARE:g} % of the loss in half of the plain detector's steps"
 
 
 def warnings(results: Results, kinds: list[Kind]) -> list[str]:
@@ -35,9 +37,16 @@ def collages(results: Results, name: str) -> Iterator[str]:
     if share is None or share <= MOST_COLLAGES:
         return
     text = f"{md.percent(share, 0)} % of the steps were collages, so whole pictures were hardly trained on"
-    if proposed is not None and proposed != collage.threshold:
+    if too_few_small(proposed):
+        text += f"; {TOO_FEW}"
+    elif proposed is not None and proposed != collage.threshold:
         text += f"; its threshold is {collage.threshold:g}, and the plain detector's losses propose {proposed:g}"
     yield text + "."
+
+
+def too_few_small(proposed: float | None) -> bool:
+    """Whether half of the plain detector's steps have no small objects to speak of, so that no threshold parts them."""
+    return proposed is not None and proposed < LEAST_SHARE
 
 
 def proposed_threshold(results: Results) -> float | None:

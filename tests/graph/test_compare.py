@@ -133,7 +133,7 @@ def place(tmp_path, monkeypatch):
                 invented.write_classes("mini", name)
                 record(name)
             elif kind == "loss_share":
-                write_json(paths.loss_share("mini", name), {"proposed_threshold": 0.005})
+                write_json(paths.loss_share("mini", name), {"proposed_threshold": 0.05})
         if targets == ["compare"]:
             page.write_comparison("mini")
 
@@ -190,18 +190,26 @@ def test_the_plain_detector_is_first_and_stands_on_screen(place, capsys):
 def test_dst_is_trained_at_the_threshold_of_the_data_too(place, capsys):
     assert run.main(["--no-budget", "--methods", "dst", "--cores", "1"]) == 0
     proposed = yaml.safe_load(paths.experiment_file(PROPOSED).read_text())
-    assert proposed["method"]["collage"]["threshold"] == 0.005
-    assert "DST is trained at the threshold 0.005, too" in capsys.readouterr().out
+    assert proposed["method"]["collage"]["threshold"] == 0.05
+    assert "DST is trained at the threshold 0.05, too" in capsys.readouterr().out
     assert f"per_class@{PROPOSED}" in place[-2]
     wanted = {PLAIN, "pod_frcnn_r50_fpn_2x", DST, f"{DST}_dst", f"{DST}_ms_train_600_1000", PROPOSED}
     assert trainings() == wanted
-    assert config.resolve(PROPOSED, "mini").experiment.method.collage.threshold == 0.005
+    assert config.resolve(PROPOSED, "mini").experiment.method.collage.threshold == 0.05
     assert f"`{PROPOSED}`" in paths.compared("mini").read_text()
     known = declared.stages(Path.cwd())
     above = declared.ancestors("compare", known)
     assert {known[name].name for name in above} >= {
         f"{kind}@{PROPOSED}" for kind in ("per_class", "measure", "predict")
     }
+
+
+def test_dst_is_not_trained_at_a_threshold_that_cannot_be_read(place, monkeypatch, capsys):
+    monkeypatch.setattr(run, "proposed_threshold", lambda results: 0.005)
+    assert run.main(["--no-budget", "--methods", "dst", "--cores", "1"]) == 0
+    assert "DST is trained at its paper's threshold alone: small objects carry less than 1 %" in capsys.readouterr().out
+    assert PROPOSED not in trainings()
+    assert f"per_class@{DST}_dst" in place[-2]
 
 
 def test_methods_that_were_left_out_are_not_trained(place):

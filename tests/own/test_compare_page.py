@@ -101,7 +101,7 @@ def test_a_class_that_a_size_leaves_out_is_named(fake):
 def test_one_class_and_one_detector(fake):
     scored(PLAIN, 0.5, objects=(MANY,))
     text = page()
-    assert "**Best: plain**, 50.0 AP" in text
+    assert "**Trained so far: plain**, 50.0 AP; there is nothing beside it yet." in text
     assert "No method was trained beside its baseline yet." in text
     assert "| red | 150 | 50 | 50 | 50 | 50.0 [" in text
     assert "Unknown, as the noise is." in text
@@ -148,13 +148,26 @@ def test_costs_count_every_training_behind_a_method_and_the_network_that_propose
 
 @pytest.mark.parametrize(("share", "warns"), [(0.98, True), (0.8, False), (None, False)])
 def test_warns_of_collages_in_nearly_every_step(fake, share, warns):
-    write_json(paths.loss_share("mini", DST), {"proposed_threshold": 0.005})
+    write_json(paths.loss_share("mini", DST), {"proposed_threshold": 0.05})
     write_json(paths.training_summary("mini", f"{DST}_dst"), {"steps": 600, "collage_share": share})
     said = warnings(ClassResults("mini"), kinds())
     assert len(said) == warns
     if warns:
         assert said[0].startswith("DST: 98 % of the steps were collages")
-        assert said[0].endswith("its threshold is 0.1, and the plain detector's losses propose 0.005.")
+        assert said[0].endswith("its threshold is 0.1, and the plain detector's losses propose 0.05.")
+
+
+def test_where_small_objects_carry_next_to_nothing_no_threshold_is_read(fake):
+    """The loss is counted in hundredths: a median inside of the first says how wide that is, not what was lost."""
+    write_json(paths.loss_share("mini", DST), {"proposed_threshold": 0.005})
+    write_json(paths.training_summary("mini", f"{DST}_dst"), {"steps": 600, "collage_share": 0.98})
+    (said,) = warnings(ClassResults("mini"), kinds())
+    assert said.endswith("; small objects carry less than 1 % of the loss in half of the plain detector's steps.")
+    scored(PLAIN, 0.5)
+    scored(DST, 0.5)
+    text = page()
+    assert "here none can be read, for small objects carry less than 1 %" in text
+    assert "0.005" not in text
 
 
 def test_warns_of_a_range_without_objects_and_of_a_scale_at_its_bound(fake):
