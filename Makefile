@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE # compiled bytecode halves the start of every s
 .PHONY: help install lock quickstart headline test slow-test gpu-test fuzz lint accept own compare catalogue tables clean
 
 help:
-	@echo 'make quickstart   install, tour all five papers in build/tour: seven to twelve minutes on two cores, nothing tracked changes'
+	@echo 'make quickstart   install, tour all five papers in build/tour: seven to fourteen minutes on two cores, nothing tracked changes'
 	@echo 'make headline     the headline report of the preset of params.yaml, here: the numbers of reports/mini, hours'
 	@echo 'make install      everything into .venv [PYTHON=/path/to/python3.12] [CUDA=cu126: for older drivers and GPUs, needs uv]'
 	@echo 'make test         install, run the tests (make slow-test: those that build whole graphs or train)'

@@ -95,6 +95,7 @@ def test_auto_takes_bf16_on_a_cpu_with_units_that_onednn_may_use(monkeypatch, av
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: usable)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)  # whatever this processor has
     assert choose_precision(tiny.preset(precision="auto"), torch.device("cpu")) == expected
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from pipeline.data import transforms
 from pipeline.data.pixels import LEVELS, as_rgb
+from pipeline.data.upright import upright
 from pipeline.errors import InputError
 from pipeline.parts import load
 
@@ -132,7 +133,7 @@ def read_image(root: Path, entry: dict[str, Any]) -> Tensor:
     path = root / entry["file_name"]
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened) if entry.get("exif") else opened
+            image = upright(opened) if entry.get("exif") else opened
             pixels = np.array(as_rgb(image, entry.get("levels", LEVELS)))
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(

@@ -14,12 +14,12 @@ from pipeline.data.damage import other_kind, png_damage
 from pipeline.data.exclusions import Exclusions, shown
 from pipeline.data.names import locate
 from pipeline.data.pixels import DEEP
+from pipeline.data.upright import orientation_of
 from pipeline.errors import InputError
 from pipeline.preset import AS_FOUND, Data
 
 # Listed explicitly, because some of Pillow's other readers start external programs (EPS) or fetch fonts.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
-ORIENTATION = 0x0112
 TIFF_BITS = 258
 DIGEST_DIGITS = 16
 START = 256  # bytes
@@ -155,15 +155,6 @@ def open_image(source: str | io.BytesIO) -> Image.Image:
     """Open a picture of one of FORMATS without decoding it; Pillow's readers raise many kinds of error."""
     Image.init()  # loads all readers: Image.open loads further ones only after the first ones failed
     return Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
-
-
-def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation of a picture, 1 (as stored) where there is none."""
-    try:
-        value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # an image with broken metadata is usable
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def bits_of(image: Image.Image, content: bytes) -> int:

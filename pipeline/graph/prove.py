@@ -225,13 +225,4 @@ def differences(trees: tuple[Path, Path], name: str, before: Sequence[str], now:
 def content(path: Path) -> dict[str, bytes]:
     """Return the bytes of a file, or of all files below a folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return {file.relative_to(path).as_posix(): plain_bytes(file) for file in files if file.is_file()}
-
-
-def plain_bytes(file: Path) -> bytes:
-    """Return the bytes of a file; of weights with the header sorted, which safetensors writes in any order."""
-    data = file.read_bytes()
-    if file.suffix != ".safetensors":
-        return data
-    end = 8 + int.from_bytes(data[:8], "little")
-    return json.dumps(json.loads(data[8:end]), sort_keys=True).encode() + data[end:]
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files if file.is_file()}

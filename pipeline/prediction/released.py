@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.data.images import orientation_of
 from pipeline.data.pixels import LEVELS, as_rgb
+from pipeline.data.upright import upright
 from pipeline.errors import InputError, nearest, reading
 from pipeline.files import read_json
 from pipeline.parts import load as load_part
@@ -26,15 +26,6 @@ from pipeline.prediction.release import CONFIG, WEIGHTS
 from pipeline.spec import Spec
 
 Picture = str | Path | np.ndarray | Tensor
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by EXIF orientation
 
 
 def load(place: str | Path, test: str | None = None, device: str | torch.device = "cpu") -> Detector:
@@ -171,16 +162,6 @@ def pixels(picture: Picture, levels: float = LEVELS, turn: bool = True) -> Tenso
     if picture.ndim != 3 or picture.shape[0] != 3 or picture.dtype != torch.uint8:
         raise InputError("A picture must be a file, an array [H, W, 3] or a tensor [3, H, W], RGB of type uint8.")
     return picture.contiguous()
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Return a picture turned as its EXIF orientation says.
-
-    Pillow's `exif_transpose` writes all metadata anew, which fails where a camera left a number out of a tag's range.
-    """
-    image.load()  # before the orientation, as where pictures are checked: TIFF's reader turns its own
-    way = TURNS.get(orientation_of(image))
-    return image if way is None else image.transpose(way)
 
 
 def one_by_one(batches: Dataset, numbers: range) -> Iterator[Any]:

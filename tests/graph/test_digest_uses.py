@@ -43,7 +43,7 @@ PLACES = {  # of the classes of options, in settings
 # Options that lead to others, name outputs and inputs, or are written into messages; and what decides no result.
 LEADING = {
     *(f"Spec.{name}" for name in ("name", "paper", "experiment", "recipe", "preset")),
-    *(f"Preset.{name}" for name in ("name", "model", "training", "verdicts", "data", "datasets", "labelled")),
+    *(f"Preset.{name}" for name in ("name", "grows", "model", "training", "verdicts", "data", "datasets", "labelled")),
     *(
         "Preset.original_factor",
         "Experiment.method",

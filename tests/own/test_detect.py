@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import json
 import shutil
-import struct
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipeline import config, paths
 from pipeline.data.manifest import load_manifest, load_split
@@ -187,29 +186,6 @@ def test_pictures_are_seen_as_in_training(spec, tmp_path, monkeypatch):
     write_release(spec, tmp_path / "released")
     assert released.load(tmp_path / "released").levels == 4096.0
     assert released.load(tmp_path / "released").detect is not None
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_as_pillow_turns_them(tmp_path, orientation, suffix):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    noise = np.random.default_rng(0).integers(0, 256, (4, 8, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / f"a.{suffix}", exif=exif)
-    folder = PictureFolder(tmp_path, [f"a.{suffix}"], 4096.0, True, 100.0)
-    with Image.open(tmp_path / f"a.{suffix}") as image:
-        wanted = np.array(ImageOps.exif_transpose(image))
-    assert torch.equal(folder.image(0), torch.from_numpy(wanted).permute(2, 0, 1))
-    assert folder.size(0) == wanted.shape[:2]
-
-
-def test_metadata_that_pillow_cannot_write_do_not_end_a_detection(tmp_path):
-    """A signed tag below zero, which `exif_transpose` ends on with struct.error."""
-    turn, width = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0), struct.pack("<HHIi", 0x0100, 9, 1, -5)
-    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + width + turn + bytes(4)
-    Image.new("RGB", (8, 4)).save(tmp_path / "odd.jpg", exif=exif)
-    folder = PictureFolder(tmp_path, ["odd.jpg"], 4096.0, True, 100.0)
-    assert folder.size(0) == (8, 4) == tuple(folder.image(0).shape[1:])
 
 
 @pytest.mark.parametrize(
