@@ -157,7 +157,7 @@ def untold(pairs: Sequence[tuple[str, Estimate | None]], images: int | None) -> 
     if any(not one.known for _, one in open_ones):
         return [
             "**Nothing can be told yet**: how far two trainings of one method lie apart is unknown from one training "
-            "of each; raise SEEDS to 3 or more, and only the new ones are trained."
+            "of each, and known from SEEDS=3 on, for which only the new ones are trained."
         ]
     wide = [(name, one) for name, one in open_ones if abs(100 * one.gain) >= LEAST_GAIN]
     lines = [f"{name} ({points(one)}): {more_of(one, images)}" for name, one in wide]

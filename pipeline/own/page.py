@@ -66,8 +66,8 @@ def advice(results: ClassResults, found: Sequence[Detector]) -> list[str]:
     if found and max(one.ap.blocks for one in found) == 1:
         return [
             f"**Highest AP so far: {found[0].name}**, {md.percent(found[0].ap.gain)}. Nothing can be told yet: how far "
-            "two trainings of one detector lie apart is unknown from one of each; raise SEEDS to 3 or more, and only "
-            "the new ones are trained."
+            "two trainings of one detector lie apart is unknown from one of each, and known from SEEDS=3 on, for which "
+            "only the new ones are trained."
         ]
     lines = advise(offers_of(found), lambda one, other: one.key.over(other.key))
     pairs = [(one.name, one.over(base)) for one, base in compared(found)]

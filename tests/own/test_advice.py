@@ -107,7 +107,7 @@ def test_unknown_noise_tells_nothing():
     best, *_ = advise([PLAIN, SNIP], unknown)
     assert best.startswith("**Highest AP: plain**, 49.0; it cannot be told from SNIP.")
     (line,) = untold([("SNIP", unknown(SNIP, PLAIN))], 72)
-    assert "raise SEEDS to 3 or more" in line
+    assert "known from SEEDS=3 on" in line
 
 
 def test_what_would_tell_a_gain():
