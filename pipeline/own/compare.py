@@ -34,7 +34,7 @@ def compare(options: argparse.Namespace) -> None:
     own_data.load_size(options.size)  # a wrong word should not wait for the folder to be read
     say(f"1/5 Checking {options.annotations} and every image")
     places = (options.images, options.annotations, options.val_images, options.val_annotations)
-    folder = own_data.read_folder(options.name, *map(absolute, places), options.data, options.sizes)
+    folder = own_data.read_folder(options.name, *map(absolute, places), options.data, options.sizes, options.categories)
     path = own_data.write_preset(options.name, options.size, folder, options.seeds, published)
     for remark in [*at_most(options.seeds, len([kind for kind in chosen if kind.baseline])), *folder.remarks]:
         say(f"  {remark}")
@@ -93,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--val-annotations", help="those of the validation images; none: split")
     found.add_argument("--data", default="", help="how to read it: words KEY=VALUE, e.g. boxes=xyxy exif=upright")
     found.add_argument("--sizes", default="coco", help="of objects: coco, thirds of the training objects, or A,B in px")
+    found.add_argument("--categories", default="", help="the only ones to detect, by commas (default: all)")
     found.add_argument("--size", default="mini", help="mini, small, full, or a file like those in workflow/sizes")
     found.add_argument("--name", default="compare", help="of the preset and of the folder below build/")
     found.add_argument("--seeds", type=int, default=ENOUGH, help="trainings of every method and baseline (default: 3)")

@@ -59,7 +59,7 @@ class Folder(NamedTuple):
     val_images: int
     original_factor: float
     remarks: list[str]
-    rules: dict[str, str | float]  # further keys of `data`
+    rules: dict[str, str | float | list[str]]  # further keys of `data`
     sizes: str | tuple[float, float] = object_sizes.COCO
 
 
@@ -71,6 +71,7 @@ def read_folder(
     val_annotations: str | None = None,
     keys: str = "",
     sizes: str = object_sizes.COCO,
+    categories: str = "",
 ) -> Folder:
     """Check a data set, its pictures included, and split it where no validation annotations are named.
 
@@ -82,6 +83,7 @@ def read_folder(
         val_annotations: those of the validation images; none: split.
         keys: words `key=value` on how the data is to be read, of `READING`.
         sizes: where small objects end and large ones begin (`object_sizes.read`).
+        categories: the only ones that are kept, by commas; none: all.
 
     Raises:
         InputError: the first mistake.
@@ -94,6 +96,7 @@ def read_folder(
         raise InputError("VAL_IMAGES is named without VAL_ANNOTATIONS; name both, or neither to have the images split.")
     form = as_coco(images or "", annotations, val_images or "", val_annotations or "", FOLDER / name)
     rules = {**form.rules, **reading(keys)}
+    keep = [word.strip() for word in categories.split(",") if word.strip()]
     named = {part: Part(*places) for part, places in form.parts.items()}
     train = named["train"]
     for part in named.values():
@@ -101,7 +104,7 @@ def read_folder(
             named_so = f"{part.images} is no folder" if part.images else "IMAGES is empty"
             raise InputError(f"{named_so}; IMAGES must name the folder that the file names start from.")
     sources = {one: Source(Path(part.annotations), Path(part.images)) for one, part in named.items()}
-    checked, _ = read_splits(sources, config.converted({"kind": "coco", **rules}, Data, "DATA"))
+    checked, _ = read_splits(sources, config.converted({"kind": "coco", **rules}, Data, "DATA"), keep)
     found = {one: split.coco for one, split in checked.items()}
     remarks = form.remarks
     if "val" in named:
@@ -130,6 +133,7 @@ def read_folder(
                     f"{annotations}: none of the {len(coco['images'])} images that would be in {one} shows an object; "
                     "name VAL_ANNOTATIONS, or add images with objects."
                 )
+    rules |= {"categories": keep} if keep else {}
     remarks += [sentence for one, coco in found.items() if (sentence := unseen(coco, one))]
     counts = (len(found[one]["images"]) for one in ("train", "val"))
     factor = pixel_factor(found["train"]["images"])

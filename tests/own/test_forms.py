@@ -84,7 +84,8 @@ def seen(found: Folder) -> dict[str, list]:
         part: Source(Path(one.annotations), Path(one.images))
         for part, one in (("train", found.train), ("val", found.val))
     }
-    splits, categories = read_splits(sources, Data("coco", **found.rules))
+    rules = Data("coco", **found.rules)
+    splits, categories = read_splits(sources, rules, rules.categories)
     names = {one["id"]: one["name"] for one in categories}
     objects = {}
     for part in splits.values():
@@ -95,6 +96,18 @@ def seen(found: Folder) -> dict[str, list]:
                 if one["image_id"] == image["id"]
             )
     return objects
+
+
+def test_some_categories_alone(place):
+    """Pictures without one of them stay; what is kept is a key of the preset, which verification reads."""
+    draw(place / "train")
+    write_voc(place / "train")
+    found = read_folder("own", "", str(place / "train"), categories=" ant ,")
+    assert found.rules["categories"] == ["ant"]
+    assert found.train_images + found.val_images == COUNT
+    assert seen(found) == {name: [one for one in objects if one[0] == "ant"] for name, objects in WANTED.items()}
+    with pytest.raises(InputError, match="has no category 'wasp'; correct `categories`"):
+        read_folder("own", "", str(place / "train"), categories="wasp")
 
 
 def test_yolo_with_its_own_parts(place):
