@@ -8,8 +8,9 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.blocks import unlisted
-from pipeline.data.detection_set import read_image
 from pipeline.data.manifest import load_split, size_counts
+from pipeline.data.pixels import LEVELS, as_rgb
+from pipeline.data.upright import upright
 from pipeline.errors import InputError, reading
 from pipeline.evaluation import evaluate_detections
 from pipeline.evaluation.scoring import evaluated_part
@@ -74,7 +75,12 @@ def median_block(files: Sequence[Path], truth: dict) -> list[list[dict]]:
 
 def open_picture(root: Path, entry: dict) -> Image.Image:
     """Open an image as RGB, turned as its boxes are. Raises InputError where it is missing or broken."""
-    return Image.fromarray(read_image(root, entry).permute(1, 2, 0).numpy())
+    path = root / entry["file_name"]
+    try:
+        with Image.open(path) as image:
+            return as_rgb(upright(image) if entry.get("exif") else image, entry.get("levels", LEVELS))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as an image ({error}); restore it and run verify again.") from error
 
 
 def draw_row(
