@@ -113,7 +113,7 @@ compare: $(STAMP)
 	  $(call option,val-images,VAL_IMAGES) $(call option,val-annotations,VAL_ANNOTATIONS) $(call option,data,DATA) \
 	  --size $(call typed,SIZE) --name $(call typed,NAME) --seeds $(call typed,SEEDS) --cores $(CORES) \
 	  $(call option,methods,METHODS) $(call option,init,INIT) $(call option,hours,HOURS) $(call option,sizes,SIZES) \
-	  $(call option,categories,CATEGORIES) \
+	  $(call option,categories,CATEGORIES) $(call option,steps,STEPS) \
 	  $(if $(BUDGET),--only-budget)
 
 # 10,000 damaged and odd inputs over all readers, of users' files and of own ones: each ends in data or in one sentence.

@@ -29,13 +29,15 @@ def compare(options: argparse.Namespace) -> None:
     if options.hours is not None and options.hours <= 0:
         raise InputError(f"HOURS is {options.hours:g}, but must be above 0; leave it out to train every method.")
     published = options.init == "torchvision"
+    if options.steps is not None and options.steps < 1:
+        raise InputError(f"STEPS is {options.steps}, but a training has at least one; leave it out for SIZE's.")
     methods = startable(options.methods) if published else options.methods
     chosen = chosen_kinds(methods)
     own_data.load_size(options.size)  # a wrong word should not wait for the folder to be read
     say(f"1/5 Checking {options.annotations} and every image")
     places = (options.images, options.annotations, options.val_images, options.val_annotations)
     folder = own_data.read_folder(options.name, *map(absolute, places), options.data, options.sizes, options.categories)
-    path = own_data.write_preset(options.name, options.size, folder, options.seeds, published)
+    path = own_data.write_preset(options.name, options.size, folder, options.seeds, published, options.steps)
     for remark in [*at_most(options.seeds, len([kind for kind in chosen if kind.baseline])), *folder.remarks]:
         say(f"  {remark}")
     say(f"  {folder.train_images:,} images to train on, {folder.val_images:,} to validate on: {config.relative(path)}")
@@ -95,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--sizes", default="coco", help="of objects: coco, thirds of the training objects, or A,B in px")
     found.add_argument("--categories", default="", help="the only ones to detect, by commas (default: all)")
     found.add_argument("--size", default="mini", help="mini, small, full, or a file like those in workflow/sizes")
+    found.add_argument("--steps", type=int, help="of a 1x schedule (default: as SIZE has it)")
     found.add_argument("--name", default="compare", help="of the preset and of the folder below build/")
     found.add_argument("--seeds", type=int, default=ENOUGH, help="trainings of every method and baseline (default: 3)")
     found.add_argument(

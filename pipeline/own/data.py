@@ -240,10 +240,13 @@ def check_name(name: str) -> Path:
     return path
 
 
-def write_preset(name: str, size: str, folder: Folder, blocks: int = 3, published: bool = False) -> Path:
+def write_preset(
+    name: str, size: str, folder: Folder, blocks: int = 3, published: bool = False, steps: int | None = None
+) -> Path:
     """Write a folder's preset at a size, with so many trainings of everything, and return its path.
 
-    With `published` weights to start from, networks are as wide and deep as those; the size sets all else.
+    With `published` weights to start from, networks are as wide and deep as those; the size sets all else, and the
+    `steps` of a 1x schedule where they are not given.
 
     Raises:
         InputError: a bad name, or another's preset.
@@ -257,7 +260,9 @@ def write_preset(name: str, size: str, folder: Folder, blocks: int = 3, publishe
     content = msgspec.to_builtins(found)
     given = {key: value for key, value in content.items() if key not in ("epochs", "least_steps", "model", "training")}
     training = without_defaults(found.training)
-    if found.epochs is not None:
+    if steps is not None:
+        training["steps"] = steps
+    elif found.epochs is not None:
         batch = found.training.batch or 16
         training["steps"] = max(found.least_steps, round(found.epochs * folder.train_images / batch))
     preset = {

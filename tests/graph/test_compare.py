@@ -85,6 +85,7 @@ def test_few_seeds_warn_before_anything_trains(project, capsys, seeds, said):
         ([*WORDS, "--images", "nowhere"], "nowhere is no folder"),
         ([*WORDS, "--methods", "dst,psconf"], "METHODS has 'psconf'; did you mean 'psconv'?"),
         ([*WORDS, "--hours", "0"], "HOURS is 0, but must be above 0"),
+        ([*WORDS, "--steps", "0"], "STEPS is 0, but a training has at least one"),
         (
             [*WORDS, "--init", "torchvision", "--methods", "dst,psconv"],
             "names psconv, but no weights",

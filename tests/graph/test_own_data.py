@@ -192,6 +192,8 @@ def test_sizes_make_presets(folder, size):
     if size == "small":  # epochs become steps of these images
         write_preset("own", size, found._replace(train_images=10_000))
         assert config.load_preset("own").training.steps == round(36 * 10_000 / 8)
+    write_preset("own", size, found, steps=7000)
+    assert config.load_preset("own").training.steps == 7000
 
 
 @pytest.mark.parametrize("size", ["mini", "small", "full"])
