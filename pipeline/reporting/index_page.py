@@ -103,6 +103,9 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
     if rest:
         parts = [f"{word}: {md.listing(names)}" for word, names in sorted(rest.items(), reverse=True)]
         lines.append(f"**One cannot tell:** {'; '.join(parts)}.")
+    longer = [f"{m.name} {m.costs['images_ratio']}x" for m in methods if m.longer]
+    if longer:
+        lines.append(f"**Trained on more images than its baseline**, which the gain holds, too: {md.listing(longer)}.")
     halves = [gain.half_width for gain in small.values() if gain.half_width is not None]
     if halves:
         of = md.plural(len(halves), "method")
@@ -137,7 +140,7 @@ METHODS = (
     md.Column("Verdict, small", lambda method: method.gains[METRIC].word),
     md.Column("AP gain", lambda method: method.gains["ap"].text, "r"),
     md.Column("Verdict, AP", lambda method: method.gains["ap"].word),
-    md.Column("Parameters, multiply-adds", lambda method: method.cost, "r"),
+    md.Column("Parameters, multiply-adds, images seen in training", lambda method: method.cost, "r"),
 )
 
 

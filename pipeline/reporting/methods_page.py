@@ -87,7 +87,11 @@ def cost_section(results: Results) -> str:
 
     def seen(pair: Pair) -> str:
         ours, base = both(results.training, pair)
-        return f"{ours['images_seen']:,} ({ratio(ours, base, 'images_seen')})" if ours.get("images_seen") else ""
+        return (
+            f"{md.integer(round(ours['images_seen']))} ({ratio(ours, base, 'images_seen')})"
+            if ours.get("images_seen")
+            else ""
+        )
 
     def collages(pair: Pair) -> str:
         share = both(results.training, pair)[0].get("collage_share")

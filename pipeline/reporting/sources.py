@@ -15,7 +15,8 @@ def sources_section(results: Results, table: str, compared: list[Compared], addr
     """Return what leads from a row to its experiment, result, cost and command; `address` is the stage's."""
 
     def trained(key: str, item: Compared) -> str:
-        return md.integer((results.training(item.experiment) or {}).get(key))
+        mean = (results.training(item.experiment) or {}).get(key)
+        return "" if mean is None else md.integer(round(mean))
 
     def sized(key: str, unit: float, item: Compared) -> str:
         value = (results.size(item.experiment) or {}).get(key)

@@ -10,6 +10,7 @@ from pipeline.published.tables import Row, Table
 from pipeline.verdicts.claim_checks import CheckedClaim
 from pipeline.verdicts.comparison import Compared, metrics_of, readable_method
 from pipeline.verdicts.estimates import spread
+from pipeline.verdicts.lengths import times_images
 from pipeline.verdicts.printed_costs import PrintedCost
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word
@@ -65,10 +66,15 @@ def claim_lines(claims: list[CheckedClaim]) -> list[dict[str, Any]]:
 
 
 def cost_lines(results: Results, item: Compared) -> list[dict[str, Any]]:
-    """Return parameters (millions) and multiply-adds (billions) of a row, and both as multiples of its baseline's."""
+    """Return parameters (millions) and multiply-adds (billions) of a row, and multiples of its baseline's.
+
+    The images that its weights saw in training are a multiple alone: a gain of longer training is none of a method.
+    """
     size = results.size(item.experiment) or {}
-    base = (results.size(paths.split_evaluation(item.baseline)[0]) if item.baseline else None) or {}
-    lines = []
+    baseline = paths.split_evaluation(item.baseline)[0] if item.baseline else ""
+    base = (results.size(baseline) if baseline else None) or {}
+    images = times_images(results, item.experiment, baseline) if baseline else None
+    lines = [{"metric": "images_ratio", "unit": "times baseline", "ours": f"{images:.2f}"}] if images else []
     for metric, unit, scale, column in (
         ("parameters_total", "millions", 1e6, "params_m"),
         ("macs", "billions", 1e9, "gflops"),

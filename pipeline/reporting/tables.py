@@ -196,10 +196,9 @@ def _cost_section(results: Results, methods: list[Compared], table: Table) -> st
         columns.append(md.Column("Published M", lambda pair: md.number(pair[0].row.values.get("params_m")), "r"))
     for header, metric in (("Parameters, M", "parameters_total"), ("Multiply-adds, G", "macs")):
         columns.append(md.Column(header, lambda pair, key=metric: pair[1].get(key, md.MISSING), "r"))
-        ratio = f"{metric}_ratio"
-        columns.append(
-            md.Column("x baseline", lambda pair, key=ratio: f"{pair[1][key]}x" if key in pair[1] else md.MISSING, "r")
-        )
+        columns.append(md.Column("x baseline", partial(_times, f"{metric}_ratio"), "r"))
+    if any("images_ratio" in costs for _, costs in found):
+        columns.append(md.Column("Images seen in training, x baseline", partial(_times, "images_ratio"), "r"))
     experiments = list(dict.fromkeys(item.experiment for item in methods))
     shape = next(size["input"] for size in map(results.size, experiments) if size)
     text = f"\n## Cost\n\nOne input of {shape[0]} x {shape[1]} px."
@@ -207,6 +206,10 @@ def _cost_section(results: Results, methods: list[Compared], table: Table) -> st
     if assumed:
         text += f" Multiply-adds of {md.listing(assumed)} are with the printed scales, not with those learnt here."
     return f"{text}\n\n{md.table(columns, found)}"
+
+
+def _times(metric: str, pair: tuple[Compared, dict[str, str]]) -> str:
+    return f"{pair[1][metric]}x" if metric in pair[1] else md.MISSING
 
 
 def _stand_in_sentences(published: Published, table: Table, methods: list[Compared]) -> list[str]:

@@ -16,12 +16,26 @@ def behind(experiment: str) -> list[str]:
     return list(dict.fromkeys((experiment, scale_source(experiment) or experiment)))
 
 
+def gives_weights(experiment: str) -> bool:
+    """Whether the training that an experiment's scales come from gives its weights, too (FD-WT)."""
+    return load_experiment(experiment).init.endswith("_wt")
+
+
 def images_seen(results: Results, experiment: str) -> int | None:
-    """Return how many network inputs the training of an experiment saw; None where it was not run."""
+    """Return how many network inputs the training of an experiment saw, the mean of its blocks; None: not run."""
     summary = results.training(experiment)
     if summary is None:
         return None
-    return summary.get("images_seen") or summary.get("steps", 0) * summary.get("batch", 0) or None
+    return round(summary.get("images_seen") or summary.get("steps", 0) * summary.get("batch", 0)) or None
+
+
+def times_images(results: Results, experiment: str, baseline: str) -> float | None:
+    """Return how many times its baseline's images an experiment's weights saw in training; None where unknown."""
+    ours, theirs = (
+        [images_seen(results, name) for name in (behind(one) if gives_weights(one) else [one])]
+        for one in (experiment, baseline)
+    )
+    return None if None in (*ours, *theirs) else sum(ours) / sum(theirs)
 
 
 def unequal_lengths(results: Results, compared: Iterable[Compared]) -> list[str]:
@@ -42,5 +56,5 @@ def unequal_lengths(results: Results, compared: Iterable[Compared]) -> list[str]
 def _of_scales(experiment: str, counts: list[int]) -> str:
     if len(counts) == 1:
         return ""
-    gives = "scales and weights" if load_experiment(experiment).init.endswith("_wt") else "only scales"
+    gives = "scales and weights" if gives_weights(experiment) else "only scales"
     return f" ({counts[1]:,} of them in `{behind(experiment)[1]}`, which gives {gives})"

@@ -9,6 +9,7 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.errors import InputError
 from pipeline.files import read_text
+from pipeline.verdicts.lengths import EQUAL
 from pipeline.verdicts.rule import Judged, Word
 
 TEXTS = ("kind", "row", "label", "method", "evaluation", "baseline", "metric", "unit", "size", "why")
@@ -81,15 +82,20 @@ class Method:
     baseline: str
     ap: float | None
     gains: dict[str, Judged]  # by metric
-    costs: dict[str, str]  # parameters_total_ratio, macs_ratio
+    costs: dict[str, str]  # parameters_total_ratio, macs_ratio, images_ratio
     stand_in: bool = False  # the baseline is another than the paper's
     blocks: int = 1  # that `ap` is the mean of
 
     @property
     def cost(self) -> str:
-        """Parameters and multiply-adds as multiples of the baseline's."""
-        ratios = [self.costs.get(f"{key}_ratio") for key in ("parameters_total", "macs")]
+        """Parameters, multiply-adds and images seen in training as multiples of the baseline's."""
+        ratios = [self.costs.get(f"{key}_ratio") for key in ("parameters_total", "macs", "images")]
         return ", ".join(f"{ratio}x" if ratio else md.MISSING for ratio in ratios)
+
+    @property
+    def longer(self) -> bool:
+        """Whether its weights saw more images in training than its baseline's, by more than rounded steps can."""
+        return float(self.costs.get("images_ratio", 1)) > 1 + EQUAL
 
 
 def read_table(preset: str, name: str, headline: bool = False) -> list[Line]:

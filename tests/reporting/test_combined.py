@@ -15,7 +15,8 @@ from pipeline.verdicts.results import Results
 def fill(fake) -> Results:
     fake.evaluation(BASE, 0.20)
     fake.evaluation(COMBINED, 0.23)
-    fake.training(COMBINED, 0.4)
+    fake.training(BASE, images=1000)
+    fake.training(COMBINED, 0.4, images=1500)
     fake.size(BASE, 1000, 2000)
     fake.size(COMBINED, 1070, 2100)
     fake.noise()
@@ -24,7 +25,7 @@ def fill(fake) -> Results:
 
 def test_the_combination_is_a_method_with_its_gain_over_the_plain_detector(fake):
     (method,) = combined_methods(fill(fake))
-    assert (method.name, method.baseline, method.ap, method.cost) == ("MSFM + DST", BASE, 23.0, "1.07x, 1.05x")
+    assert (method.name, method.baseline, method.ap, method.cost) == ("MSFM + DST", BASE, 23.0, "1.07x, 1.05x, 1.50x")
     assert method.gains["ap_small"].text == "+3.0 [+1.0, +5.0]"
     assert method.gains["ap"].word == "decided up"
     assert not method.stand_in
@@ -34,6 +35,7 @@ def test_pages_and_figures_show_it_and_no_count_holds_it(fake, monkeypatch):
     results = fill(fake)
     page = index_page(results)
     assert "**Helps:** MSFM + DST +3.0 [+1.0, +5.0]" in page
+    assert "**Trained on more images than its baseline**, which the gain holds, too: MSFM + DST 1.50x." in page
     assert f"| [MSFM + DST](../../workflow/combinations/experiments/{COMBINED}.yaml) | 23.0 |" in page
     assert "Decided by AP: **0 of 0** compared rows that were run; 0 not run." in page
     assert "Nothing was compared yet" in page

@@ -17,6 +17,8 @@ from pipeline.published.rows import load_rows
 from pipeline.published.tables import load_published
 from pipeline.reporting.tables import write_table
 from pipeline.verdicts.comparison import METRICS, metrics_of
+from pipeline.verdicts.lengths import times_images
+from pipeline.verdicts.results import Results
 from pipeline.verdicts.table_lines import methods_of
 
 DST, BASE = "dst_frcnn_r50_fpn_1x_dst", "dst_frcnn_r50_fpn_1x"
@@ -186,6 +188,10 @@ def test_a_table_says_that_method_and_baseline_saw_different_numbers_of_images(f
     assert f"`{fd}` saw 2,400 images (1,200 of them in `{gsl}`, which gives only scales)" in text(
         "pod_t2", paths.headline
     )
+    results = Results("mini")
+    assert times_images(results, fd_wt, base) == 2400 / 1800  # its weights were GSL's
+    assert times_images(results, fd, "pod_frcnn_r50_fpn_1x") == 1  # its scales alone were
+    assert times_images(results, fd, "dst_frcnn_r50_fpn_1x") is None
 
 
 def test_parameters_stand_beside_the_published_ones(fake):
