@@ -22,6 +22,7 @@ from pipeline.own.visible import more_section, visible_sentence
 from pipeline.own.warnings import TOO_FEW, proposed_threshold, too_few_small, warnings
 from pipeline.reporting.context import numbers_of, recipe_of
 from pipeline.reporting.static_html import write_both
+from pipeline.verdicts.lengths import images_seen
 from pipeline.verdicts.results import activity, load_experiment
 
 SIZES = {"ap": "all objects", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
@@ -198,6 +199,7 @@ def about(results: ClassResults, found: Sequence[Detector]) -> list[str]:
         f"{md.listing([md.plural(count, 'training') for count in blocks])} (blocks) of each detector, which differ in "
         "their seed only.",
         f"Networks see a short side of {round(800 * preset.factor)} px. {object_sizes.sentence(preset)}",
+        *length_sentence(results, found),
         *snip_sentence(results, found),
         *threshold_sentence(results, found),
         *recipe_of(results),
@@ -205,6 +207,13 @@ def about(results: ClassResults, found: Sequence[Detector]) -> list[str]:
         "[What was read, left out and why](data.md). [This page as one HTML file](compare.html): tables that sort, no "
         "server, one file to mail.",
     ]
+
+
+def length_sentence(results: ClassResults, found: Sequence[Detector]) -> list[str]:
+    """Return how many pictures the first plain detector saw in training, which others' cost is a multiple of."""
+    first = min(found, key=lambda one: order_of(one.kind))
+    images = images_seen(results, first.kind.experiment)
+    return [f"In training, {first.name} saw {images:,} pictures, repeats counted."] if images else []
 
 
 def snip_sentence(results: ClassResults, found: Sequence[Detector]) -> list[str]:

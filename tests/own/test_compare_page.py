@@ -61,6 +61,7 @@ def test_absolute_numbers_decide(fake):
         scored(name, ap, test=test)
     write_comparison("mini")
     text = paths.compared("mini").read_text()
+    assert "- In training, plain saw 2,400 pictures, repeats counted." in page()
     assert text == page()
     alone = paths.compared("mini").with_suffix(".html").read_text()
     assert "<a " not in alone
