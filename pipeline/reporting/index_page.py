@@ -65,7 +65,8 @@ def index_page(results: Results) -> str:
     text += md.table(judged(results, METHODS), sorted(methods, key=_order))
     text += f"\nAP in percent, gains in points over the method's own baseline{INTERVALS if results.judges else ''}, "
     text += "cost as a multiple of that baseline's."
-    text += "".join(f" No paper prints {method.name}: it is in no count beside theirs." for method in combined)
+    names = md.listing([method.name for method in combined])
+    text += f" No paper prints the gain of {names}: no count beside theirs holds it." if combined else ""
     weak = any(gain.word == Word.UNDERTRAINED for method in methods for gain in method.gains.values())
     floor = md.percent(results.preset.verdicts.min_baseline_ap50, 0)
     text += f" `{Word.UNDERTRAINED}`: that baseline's AP50 is below {floor}.\n" if weak else "\n"
@@ -248,7 +249,7 @@ def _address(method: Method) -> str:
     """Return where a method leads: to its table, or to the file of one that stands in none."""
     if method.table:
         return f"headline/{method.table}.md"
-    return f"../../{paths.experiment_file(method.evaluation).as_posix()}"
+    return f"../../{paths.experiment_file(paths.split_evaluation(method.evaluation)[0]).as_posix()}"
 
 
 def _order(method: Method) -> tuple[bool, float]:

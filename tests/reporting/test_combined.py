@@ -24,7 +24,8 @@ def fill(fake) -> Results:
 
 
 def test_the_combination_is_a_method_with_its_gain_over_the_plain_detector(fake):
-    (method,) = combined_methods(fill(fake))
+    method, unrun = combined_methods(fill(fake))
+    assert (unrun.name, unrun.ap) == ("SNIP over multi-scale training", None)
     assert (method.name, method.baseline, method.ap, method.cost) == ("MSFM + DST", BASE, 23.0, "1.07x, 1.05x, 1.50x")
     assert method.gains["ap_small"].text == "+3.0 [+1.0, +5.0]"
     assert method.gains["ap"].word == "decided up"
@@ -42,7 +43,8 @@ def test_pages_and_figures_show_it_and_no_count_holds_it(fake, monkeypatch):
     path = paths.figure("mini", "ap_by_size")
     draw_ap_by_size(results, path)
     assert {(row["method"], row["our_gain"], row["published_gain"]) for row in figure_rows("ap_by_size")} == {
-        ("MSFM + DST", "3.0", "")
+        ("MSFM + DST", "3.0", ""),
+        ("SNIP over multi-scale training", "", ""),
     }
     draw_comparisons("mini", {}, combined_lines(results), path.with_name("comparisons.png"))
     assert [(row["table"], row["label"], row["low"]) for row in figure_rows("comparisons")] == [
