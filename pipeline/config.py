@@ -71,7 +71,7 @@ def block_count(name: str, experiment: Experiment, preset: Preset) -> int:
         return preset.blocks
     from pipeline.published.headline import rests_on  # here: the other presets read no table to resolve an experiment
 
-    return preset.headline_blocks if name in rests_on() else preset.blocks
+    return preset.neck_blocks.get(experiment.neck, preset.headline_blocks) if name in rests_on() else preset.blocks
 
 
 def load_preset(name: str) -> Preset:

@@ -235,6 +235,7 @@ class Resolutions(Options):
     tests: tuple[Side, ...] = ()  # test images are reduced to each of these sides and enlarged to `side` again
 
 
+Neck = Literal["fpn", "c4", "none"]
 Backbone = Literal[
     "resnet50",
     "resnet101",
@@ -274,7 +275,7 @@ class Experiment(Options):
     init: str
     notes: Notes
     like: str | None = None  # a shallower init; where a preset's cut depth makes both one network, its weights serve
-    neck: Literal["fpn", "c4", "none"] = "fpn"
+    neck: Neck = "fpn"
     length: Positive = 1.0  # schedule as a multiple of the recipe's 1x
     method: Method = Method()
     stem: Literal["standard", "small_48", "small_96"] = "standard"  # first convolution, SNIP's CNN-S for small images

@@ -26,7 +26,7 @@ from pipeline.bounds import (
     Stages,
     Threads,
 )
-from pipeline.options import Options
+from pipeline.options import Neck, Options
 
 
 class Source(Options):
@@ -175,6 +175,7 @@ class Preset(Options):
     blocks: Few = 1  # trainings of every experiment, which differ in their seed only
     grows: bool = False  # more blocks may be asked for later: a single one, too, is kept beside them
     headline_blocks: Few | None = None  # of those that the headline rests on, where these are more
+    neck_blocks: dict[Neck, Few] = field(default_factory=dict)  # instead, of the headline's experiments with a neck
     init_source: Literal["pretrain", "torchvision"] = "torchvision"
     # By the experiments' data set; without one, classifiers learn from crops of the preset's own objects.
     labelled: dict[Literal["imagenet", "cifar100"], LabelledSource] | None = None

@@ -69,7 +69,9 @@ READERS: dict[str, tuple[str, ...]] = {  # of an option, by the first pattern th
     "preset.verdicts.draws": ("evaluate",),
     "preset.verdicts*": (),
     **dict.fromkeys(("preset.name", "preset.title", "preset.leaves_out", "preset.shares", "preset.grows"), ()),
-    **dict.fromkeys(("preset.blocks", "preset.headline_blocks"), ()),  # an experiment's own, below
+    **dict.fromkeys(
+        ("preset.blocks", "preset.headline_blocks", "preset.neck_blocks*"), ()
+    ),  # an experiment's own, below
     "blocks": IN_BLOCKS,
     "block": IN_BLOCKS,
     **dict.fromkeys(("preset.data.*", "preset.datasets*", "preset.labelled*"), ()),  # an experiment's own, below

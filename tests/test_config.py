@@ -148,6 +148,24 @@ def test_a_block_has_one_seed_for_all_experiments_and_each_block_its_own():
     assert spec.seed == config.resolve(spec.name, "mini").seed
 
 
+def test_the_headline_has_more_blocks_and_a_neck_its_own_number(project):
+    change(
+        Path("workflow/presets/own.yaml"),
+        "factor: 1.0",
+        "factor: 1.0\nblocks: 2\nheadline_blocks: 5\nneck_blocks: {c4: 3}",
+    )
+    preset = config.load_preset("own")
+    blocks = {
+        "dst_frcnn_r50_fpn_1x": 5,
+        "pod_frcnn_r50_c4_1x": 3,  # of the headline
+        "pod_frcnn_r50_c4_1x_gsl": 3,  # what one of it is trained from
+        "pod_frcnn_r101_c4_1x": 2,  # of other tables
+        "dst_frcnn_r101_fpn_1x": 2,
+        "resnet50": 5,
+    }
+    assert {name: config.specification(name, preset).blocks for name in blocks} == blocks
+
+
 def test_lengths_in_original_pixels_have_their_own_factor():
     subset = msgspec.structs.replace(tiny.PRESET, factor=0.3, original_factor=0.6)
     assert (subset.pixel_factor, tiny.PRESET.pixel_factor) == (0.6, 0.1)

@@ -24,7 +24,7 @@ from pipeline.published.rows import RowsFile
 
 COPIED = (
     *("pipeline", "workflow", "data/published", "reports/benchmarks"),
-    *("dvc.yaml", ".dvc/config", ".dvcignore"),
+    *("reports/elsewhere.csv", "dvc.yaml", ".dvc/config", ".dvcignore"),
 )
 LINKED = ("data/compare", "data/photographs", "data/coco", "data/voc", "data/archives")  # users' data, where there
 NOT_COPIED = ("__pycache__", "dvc.lock")  # of its own

@@ -1,5 +1,6 @@
 """How far the headline's evidence carries: what could be told from nothing, and whether another run says the same."""
 
+from collections.abc import Sequence
 from functools import partial
 from statistics import fmean
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from pipeline.files import write_text
 from pipeline.published.columns import NAMES
 from pipeline.published.tables import find_table
 from pipeline.reporting.context import numbers_of
+from pipeline.verdicts import elsewhere
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.comparison import Compared, compare, readable_method
 from pipeline.verdicts.estimates import block_gains, estimate_gain, image_sd
@@ -48,7 +50,8 @@ def evidence_page(results: Results) -> str:
     if not known:
         return f"{text}Nothing: every experiment was trained once, so the noise of trainings is unknown.\n"
     text += power_section(known)
-    return f"{text}\n## Run it again\n\n{again_section(results, known)}"
+    text += f"\n## Run it again\n\n{again_section(results, known)}"
+    return text + "".join(elsewhere_section(known, machine) for machine in elsewhere.load(results.name))
 
 
 def headline_lines(results: Results) -> list[Line]:
@@ -114,7 +117,33 @@ def again_section(results: Results, lines: list[Line]) -> str:
     return text + md.table(columns, [metric for metric in found if found[metric]])
 
 
-def _share(of: list[Halves], what: str) -> str:
+def elsewhere_section(lines: list[Line], machine: elsewhere.Elsewhere) -> str:
+    """Return the gains of another machine beside those here; nothing where it trained no comparison of the headline."""
+    gains = {line: machine.gains(line.item.evaluation, line.item.baseline, line.metric) for line in lines}
+    found = {line: one for line in lines if (one := elsewhere.twice(line.found, gains[line]))}
+    if not found:
+        return ""
+    columns = [
+        md.Column("Gain", lambda line: line.name),
+        md.Column(
+            "Here", lambda line: md.gain(*(100 * value for value in (line.found.gain, *line.found.interval()))), "r"
+        ),
+        md.Column("Blocks", lambda line: line.found.blocks, "r"),
+        md.Column("There", lambda line: md.number(100 * found[line].other, sign=True), "r"),
+        md.Column("Blocks there", lambda line: found[line].blocks, "r"),
+        md.Column("Noise of both", lambda line: f"±{md.percent(found[line].half_width)}", "r"),
+        md.Column("Repeated", lambda line: "yes" if found[line].repeated else "**no**"),
+    ]
+    return (
+        f"\n## On another machine: {machine.machine}\n\n"
+        "The same commands there, by the same seeds, on the same test images; no weights are shared, pre-trainings "
+        "included. Another processor or number format rounds differently, after which a training goes its own way. "
+        f"**{_share(list(found.values()), 'repeated')} repeated:** the two differ by no more than the noise of both, "
+        "as 95 % should.\n\n" + md.table(columns, list(found))
+    )
+
+
+def _share(of: Sequence[Halves | elsewhere.Twice], what: str) -> str:
     """Return how many of some halves have a property, as a count and in percent."""
     count = sum(getattr(one, what) for one in of)
     return f"{count} of {len(of)} ({count / len(of):.0%})"

@@ -277,7 +277,8 @@ def _own_sizes(preset: Preset) -> str:
 def _blocks(preset: Preset) -> str:
     """Return how many trainings an experiment has, each from a pre-training of its own."""
     rest = f"{md.plural(preset.blocks, 'training')} of each experiment"
-    return f"{rest}, {preset.headline_blocks} of those above" if preset.headline_blocks else rest
+    few = "".join(f", {count} of those on {neck.upper()}" for neck, count in preset.neck_blocks.items())
+    return f"{rest}, {preset.headline_blocks} of those above{few}" if preset.headline_blocks else rest
 
 
 def _training(results: Results) -> str:
