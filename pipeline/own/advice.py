@@ -1,7 +1,8 @@
 """What a statistician would say of some detectors: the best, the best that costs no more, what was not worth it.
 
 Points of AP alone decide nothing: two detectors whose difference's interval holds zero are not told apart, and of those
-the cheapest is the advice. Nothing is advised that lies below another trained detector that costs no more.
+the cheapest is the advice, of equal costs the one of higher AP. Nothing is advised that lies below another trained
+detector that costs no more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pipeline import markdown as md
 from pipeline.evaluation.intervals import Estimate
 from pipeline.verdicts.power import MOST, blocks_needed, images_needed
 
-SAME_COST = 1.05  # times the plain detector's inference: as much as it
+SAME_COST = 1.05  # times another's inference: as much as it
+SAME_TRAINING = 1.2  # the same of training, whose recipes differ a little in length
 LEAST_GAIN = 0.5  # points of AP: a smaller gain is not looked for
 NAMED = 4  # detectors that a sentence names
 
@@ -48,15 +50,16 @@ def advise(offers: Sequence[Offer], gain: Gain) -> list[str]:
     if len(offers) == 1:
         return [f"**Trained so far: {offers[0].name}**, {md.percent(offers[0].ap)} AP; there is nothing beside it yet."]
     best, plain = top(offers), [one for one in offers if one.plain]
-    lines = [sentence_of_best(best, offers, gain)]
+    choice = cheapest_like(best, offers, gain)
+    lines = [sentence_of_best(best, choice, offers, gain)]
     if not plain:
         return [*lines, "No plain detector was trained, so nothing can be said of any method's worth."]
     first = next((one for one in plain if one.inference <= SAME_COST), plain[0])
     cheap = [one for one in offers if one.inference <= SAME_COST]
-    if cheap:
+    if cheap and (choice == best or choice not in cheap):
         lines.append(sentence_at_one(top(cheap), best, first, cheap, gain))
     others = [one for one in offers if not one.plain]
-    return [*lines, *sentence_of_worth(others, plain, gain)]
+    return [*lines, *sentences_of_worth(others, plain, gain)]
 
 
 def top(offers: Sequence[Offer]) -> Offer:
@@ -72,33 +75,50 @@ def told(one: Offer, other: Offer, gain: Gain) -> int:
 
 
 def costs_no_more(one: Offer, other: Offer) -> bool:
-    return one.inference <= other.inference and one.training <= other.training
+    """Whether a detector costs no more than another, to within what counts as the same cost."""
+    return one.inference <= SAME_COST * other.inference and one.training <= SAME_TRAINING * other.training
 
 
 def frontier(offers: Sequence[Offer]) -> list[Offer]:
-    """Return the detectors that none which costs no more lies above, nor is equal to for less."""
+    """Return the detectors that none which costs no more, to the decimal, lies above, nor is equal to for less."""
+
+    def no_more(one: Offer, other: Offer) -> bool:
+        return one.inference <= other.inference and one.training <= other.training
+
     return [
         one
         for one in offers
         if not any(
-            costs_no_more(other, one) and (other.ap > one.ap or (other.ap == one.ap and not costs_no_more(one, other)))
+            no_more(other, one) and (other.ap > one.ap or (other.ap == one.ap and not no_more(one, other)))
             for other in offers
         )
     ]
 
 
 def cheapest_like(best: Offer, offers: Sequence[Offer], gain: Gain) -> Offer:
-    """Return the cheapest detector of the frontier that cannot be told from the best: inference counts first."""
-    like = [one for one in frontier(offers) if one == best or not told(best, one, gain)]
-    return min(like, key=lambda one: (one.inference, one.training, -one.ap, not one.plain), default=best)
+    """Return the cheapest detector of the frontier that cannot be told from the best: inference counts first.
+
+    What another detector of no more cost is told above is none, and of those that cost the same the highest AP counts.
+    """
+    like = [
+        one
+        for one in frontier(offers)
+        if one == best
+        or not (
+            told(best, one, gain) or any(costs_no_more(other, one) and told(other, one, gain) > 0 for other in offers)
+        )
+    ]
+    least = min((one.inference for one in like), default=0.0)
+    like = [one for one in like if one.inference <= SAME_COST * least]
+    least = min((one.training for one in like), default=0.0)
+    return top([one for one in like if one.training <= SAME_TRAINING * least] or [best])
 
 
-def sentence_of_best(best: Offer, offers: Sequence[Offer], gain: Gain) -> str:
+def sentence_of_best(best: Offer, choice: Offer, offers: Sequence[Offer], gain: Gain) -> str:
     rivals = [one for one in offers if one != best and not told(best, one, gain)]
     if not rivals:
         return f"**Best: {best.name}**, {md.percent(best.ap)} AP, above every other detector as far as one can tell."
     text = f"**Highest AP: {best.name}**, {md.percent(best.ap)}; it cannot be told from {named(rivals)}."
-    choice = cheapest_like(best, offers, gain)
     if choice == best:
         return f"{text} None of these is cheaper: take it."
     what = f"{md.percent(choice.ap)} AP at {cost(choice)}"
@@ -118,29 +138,39 @@ def sentence_at_one(found: Offer, best: Offer, first: Offer, cheap: Sequence[Off
     return text + "."
 
 
-def sentence_of_worth(others: Sequence[Offer], plain: Sequence[Offer], gain: Gain) -> list[str]:
-    """Return which methods were worth their cost, nothing without methods.
+def sentences_of_worth(others: Sequence[Offer], plain: Sequence[Offer], gain: Gain) -> list[str]:
+    """Return which methods were worth their cost, which were not and which cannot be told; nothing without methods.
 
     Each stands beside the best plain detector that costs no more than it; where a dearer plain one, trained longer,
     lies above it, that is said.
     """
-    worth, other = [], []
+    said: dict[str, list[str]] = {"Worth its cost": [], "Cannot be told at the same cost": [], "Not worth it": []}
     best = top(plain)
     for one in sorted(others, key=lambda one: -one.ap):
-        base = top([found for found in plain if costs_no_more(found, one)] or plain)
-        text = f"{one.name} {points(gain(one, base))} over {base.name} at {cost(one)}"
+        base = beside(one, plain)
+        dearer = "" if costs_no_more(base, one) else ", which costs more,"
+        text = f"{one.name} {points(gain(one, base))} over {base.name}{dearer} at {cost(one)}"
         own = next((found for found in plain if found.name == one.own != base.name), None)
         if own:
             text += f" ({points(gain(one, own))} over {own.name}, its own baseline)"
-        if told(one, base, gain) <= 0:
-            other.append(text)
-        elif best != base and told(best, one, gain) > 0:
-            worth.append(f"{text}, but {best.name} lies {points(gain(best, one))} above it")
-        else:
-            worth.append(text)
-    beside = "beside the best plain detector of no more cost"
-    titled = (("Worth its cost", worth), ("Not worth it", other))
-    return [f"**{title}**, {beside}: {'; '.join(texts)}." for title, texts in titled if texts]
+        verdict = told(one, base, gain)
+        if verdict > 0 and best != base and told(best, one, gain) > 0:
+            text += f", but {best.name} lies {points(gain(best, one))} above it"
+        same = not verdict and costs_no_more(one, base)
+        said["Worth its cost" if verdict > 0 else "Cannot be told at the same cost" if same else "Not worth it"] += [
+            text
+        ]
+    whose = "beside the best plain detector of no more cost"
+    return [f"**{title}**, {whose}: {'; '.join(texts)}." for title, texts in said.items() if texts]
+
+
+def beside(one: Offer, plain: Sequence[Offer]) -> Offer:
+    """Return the best plain detector that costs no more than another; where each costs more, the cheapest."""
+    return top([found for found in plain if costs_no_more(found, one)] or [cheapest(plain)])
+
+
+def cheapest(offers: Sequence[Offer]) -> Offer:
+    return min(offers, key=lambda one: (one.inference, one.training, -one.ap))
 
 
 def untold(pairs: Sequence[tuple[str, Estimate | None]], images: int | None) -> list[str]:
@@ -154,16 +184,17 @@ def untold(pairs: Sequence[tuple[str, Estimate | None]], images: int | None) -> 
     open_ones = [(name, one) for name, one in known if not one.known or one.interval()[0] <= 0 <= one.interval()[1]]
     if not open_ones:
         return []
-    if any(not one.known for _, one in open_ones):
-        return [
-            "**Nothing can be told yet**: how far two trainings of one method lie apart is unknown from one training "
-            "of each, and known from SEEDS=3 on, for which only the new ones are trained."
-        ]
-    wide = [(name, one) for name, one in open_ones if abs(100 * one.gain) >= LEAST_GAIN]
+    wide = [(name, one) for name, one in open_ones if one.known and abs(100 * one.gain) >= LEAST_GAIN]
     lines = [f"{name} ({points(one)}): {more_of(one, images)}" for name, one in wide]
-    small = [name for name, one in open_ones if (name, one) not in wide]
+    small = [name for name, one in open_ones if one.known and (name, one) not in wide]
     if small:
         lines.append(f"{md.listing(small)}: under {LEAST_GAIN:g} points either way, too little to look for")
+    once = [name for name, one in open_ones if not one.known]
+    if once:
+        lines.append(
+            f"{md.listing(once)}: trained once, so how far two trainings of it lie apart is unknown; known from "
+            "SEEDS=3 on, for which only the new ones are trained"
+        )
     return ["**Cannot be told from none**, and what would tell it, were the gain as seen: " + "; ".join(lines) + "."]
 
 

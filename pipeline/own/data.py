@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
@@ -26,6 +27,7 @@ FOLDER = Path("data/compare")  # where annotations lie that were split here; git
 MARK = "# Written by `make compare`; it is written anew with every call of that name.\n"
 VALIDATION_PART = 0.2
 READING = ("boxes", "exif", "links", "max_megapixels")  # keys of `data` on how files are to be read
+MOST_SHARED = 0.1  # of the validation pictures that training may see, too: above it the two are one data set
 LEAST_IMAGES = 20  # of a folder that is split: fewer leave nothing to validate on
 COCO_LONG_SIDE = 640  # pixels of COCO's photographs: lengths of object sizes are meant there
 
@@ -114,6 +116,7 @@ def read_folder(
             raise InputError(
                 f"Category {odd!r} is in only one of {annotations} and {val_annotations}; both need the same."
             )
+        remarks = [*remarks, *shared(checked)]
     else:
         held = validating(checked["train"], annotations)
         upright = all_upright(checked["train"].exclusions)
@@ -159,10 +162,25 @@ def reading(keys: str) -> dict[str, str | float]:
     return found
 
 
+def shared(checked: Mapping[str, Split]) -> list[str]:
+    """Return a warning of validation pictures that training sees, too. Raises InputError where they are many."""
+    seen = {digest for _, _, digest in checked["train"].files}
+    both = [name for name, _, digest in checked["val"].files if digest in seen]
+    if not both:
+        return []
+    many = len(both) > MOST_SHARED * len(checked["val"].files)
+    said = (
+        f"{len(both)} of {len(checked['val'].files)} validation pictures, such as {both[0]}, are training pictures too"
+    )
+    if many:
+        raise InputError(f"{said}, so scores would be of what was learnt by heart; take them out of one of the two.")
+    return [f"warning: {said}, which flatters every number."]
+
+
 def validating(split: Split, place: str) -> set[str]:
     """Return the names of the files that validate: the same ones for the same names, whatever their order and ids.
 
-    Copies of one picture stay on one side.
+    A further picture moves one other from side to side at most. Copies of one picture stay on one side.
     """
     digests = {name: digest for name, _, digest in split.files}
     copies: dict[str, list[str]] = {}

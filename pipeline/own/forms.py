@@ -62,6 +62,8 @@ def as_coco(images: str, annotations: str, val_images: str, val_annotations: str
             f"{plural(len(both), 'picture')}, such as {both[0].name}, would train and validate; name the folder of "
             "each part's own pictures as IMAGES and VAL_IMAGES, or lists of them as ANNOTATIONS and VAL_ANNOTATIONS."
         )
+    if read["train"] is voc_form:
+        voc_form.settle(found)
     return written(found, read["train"].BOXES, folder)
 
 
@@ -84,12 +86,11 @@ def reader(place: Path) -> ModuleType | None:
     if place.is_dir():
         if (place / "Annotations").is_dir() or voc_form.years(place):
             return voc_form
-        if yolo.settings(place):
+        voc, labels = files(place, [".xml"]), files(place, [".txt"])
+        if yolo.settings(place) and (labels or not voc):
             return yolo
-        if files(place, [".xml"]):
-            return voc_form
-        if files(place, [".txt"]):
-            return yolo
+        if voc or labels:
+            return voc_form if voc else yolo
         found = files(place, [".json"])
         cure = f"name the file {found[0]}" if found else "name an instances JSON, a data.yaml, or a VOC folder"
         raise InputError(f"{place} is a folder without VOC's .xml or YOLO's .txt files; {cure}.")

@@ -6,20 +6,21 @@ All numbers are of `verdicts.estimates`, on results by class (`own.per_class`). 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import markdown as md
 from pipeline import object_sizes, paths
 from pipeline.analysis.loss_share import PAPER_THRESHOLD
-from pipeline.own.advice import Offer, advise, points, times, top, untold
+from pipeline.evaluation.intervals import Estimate
+from pipeline.own.advice import Offer, advise, costs_no_more, points, times, told, top, untold
 from pipeline.own.by_class import LEAST
 from pipeline.own.cells import class_names, level_text, too_few
 from pipeline.own.classes_section import classes_section, confusion_section
-from pipeline.own.detectors import DST, ClassResults, Detector, best_first, cost_of, order_of, trained
+from pipeline.own.detectors import DST, ClassResults, Detector, best_first, cost_of, kinds, order_of, trained
 from pipeline.own.snip_ranges import NOTES
 from pipeline.own.take_home import take_home
 from pipeline.own.visible import more_section, visible_sentence
-from pipeline.own.warnings import TOO_FEW, proposed_threshold, too_few_small, warnings
+from pipeline.own.warnings import TOO_FEW, of_data, of_lengths, proposed_threshold, too_few_small, warnings
 from pipeline.reporting.context import numbers_of, recipe_of
 from pipeline.reporting.static_html import write_both
 from pipeline.verdicts.lengths import images_seen
@@ -41,7 +42,7 @@ def compare_page(results: ClassResults) -> str:
     text += bullets(advice(results, found))
     if not found:
         return text
-    said = warnings(results, [one.kind for one in found])
+    said = [*of_data(found), *of_lengths(found, results), *warnings(results, [one.kind for one in found])]
     text += f"\n## Warnings\n\n{bullets(said)}" if said else ""
     text += f"\n{SHOWN}, best first\n\n"
     text += detectors_table(found)
@@ -59,20 +60,51 @@ def bullets(lines: Sequence[str]) -> str:
 
 
 def advice(results: ClassResults, found: Sequence[Detector]) -> list[str]:
-    """Return what to use; where nothing has learnt enough, that alone."""
-    floor = 100 * results.preset.verdicts.min_baseline_ap50
-    plain = [one for one in found if one.kind.plain]
-    if plain and max(100 * (one.metrics["ap50"] or 0) for one in plain) < floor:
-        return [f"Nothing is advised: no plain detector reaches an AP50 of {floor:.0f}. Train longer, or on more data."]
+    """Return what to use, and which methods it cannot speak of; where nothing has learnt enough, that alone."""
+    floor = results.preset.verdicts.min_baseline_ap50
+    cure = f"Train longer (STEPS={2 * steps})" if (steps := results.preset.training.steps) else "Train longer"
+    reached = {one: (one.metrics["ap50"] or 0) >= floor for one in found}
+    if found and not any(reached.values()):
+        return [f"Nothing is advised: no detector reaches an AP50 of {100 * floor:.0f}. {cure}, or on more data."]
     if found and max(one.ap.blocks for one in found) == 1:
         return [
             f"**Highest AP so far: {found[0].name}**, {md.percent(found[0].ap.gain)}. Nothing can be told yet: how far "
             "two trainings of one detector lie apart is unknown from one of each, and known from SEEDS=3 on, for which "
-            "only the new ones are trained."
+            "only the new ones are trained.",
+            *left_out(results, found, {}),
         ]
-    lines = advise(offers_of(found), lambda one, other: one.key.over(other.key))
-    pairs = [(one.name, one.over(base)) for one, base in compared(found)]
-    return lines + untold(pairs, found[0].metrics["images"] if found else None)
+    idle = {one: reason for one in found if (reason := activity(results, one.kind.experiment).inactive)}
+    offers = [offer for offer in offers_of(found) if offer.key not in idle]
+    lines = advise(offers, gain_of)
+    if offers and not any(reached[offer.key] for offer in offers if offer.plain):
+        why = f"No plain detector reaches an AP50 of {100 * floor:.0f}: what lies above may only learn faster."
+        lines.insert(0, f"{why} {cure} to tell.")
+    pairs = [(one.name, one.over(base)) for one, base in compared(found) if one not in idle and not beaten(one, offers)]
+    lines += untold(pairs, found[0].metrics["images"] if found else None)
+    return [*lines, *left_out(results, found, idle)]
+
+
+def gain_of(one: Offer, other: Offer) -> Estimate | None:
+    return one.key.over(other.key)
+
+
+def beaten(one: Detector, offers: Sequence[Offer]) -> bool:
+    """Whether a plain detector of no more cost is told above another one: no more runs would make it advice."""
+    own = next(offer for offer in offers if offer.key is one)
+    plain = [offer for offer in offers if offer.plain and costs_no_more(offer, own)]
+    return any(told(offer, own, gain_of) > 0 for offer in plain)
+
+
+def left_out(results: ClassResults, found: Sequence[Detector], idle: Mapping[Detector, str]) -> list[str]:
+    """Return what the advice does not speak of: methods that did nothing here, and those that were not trained."""
+    lines = []
+    if idle:
+        parts = [f"{one.name} ({reason})" for one, reason in idle.items()]
+        lines.append(f"**Did nothing here**, so it is in no comparison above: {md.listing(parts)}.")
+    names = [kind.name for kind in kinds() if not kind.plain and kind not in {one.kind for one in found}]
+    if found and names:
+        lines.append(f"**Not trained**, so nothing above speaks of it: {md.listing(names)}.")
+    return lines
 
 
 def offers_of(found: Sequence[Detector]) -> list[Offer]:
@@ -151,7 +183,7 @@ def gains_table(results: ClassResults, found: Sequence[Detector]) -> str:
     pairs = compared(found)
     if not pairs:
         return "No method was trained beside its baseline yet.\n"
-    best = top([offer for offer in offers_of(found) if offer.plain]).key
+    best = top([offer for offer in offers_of(found) if offer.plain])
 
     def cell(metric: str) -> Callable[[tuple[Detector, Detector]], str]:
         def text(pair: tuple[Detector, Detector]) -> str:
@@ -163,7 +195,10 @@ def gains_table(results: ClassResults, found: Sequence[Detector]) -> str:
         md.Column("Method", lambda pair: pair[0].name),
         md.Column("Over", lambda pair: pair[1].name),
         *(md.Column(f"AP, {size}", cell(metric)) for metric, size in SIZES.items()),
-        md.Column(f"AP over {best.name}", lambda pair: "" if pair[0] is best else judged(results, pair[0], best, "ap")),
+        md.Column(
+            f"AP over {best.name}, {times(best.training)} training",
+            lambda pair: "" if pair[0] is best.key else judged(results, pair[0], best.key, "ap", ("above", "below")),
+        ),
     ]
     rows = sorted(pairs, key=lambda pair: -(pair[0].over(pair[1]) or pair[0].ap).gain)
     intervals = sum(
@@ -177,8 +212,10 @@ def gains_table(results: ClassResults, found: Sequence[Detector]) -> str:
     )
 
 
-def judged(results: ClassResults, one: Detector, base: Detector, metric: str) -> str:
-    """Return a gain with its interval and a word for it."""
+def judged(
+    results: ClassResults, one: Detector, base: Detector, metric: str, words: tuple[str, str] = ("helps", "hurts")
+) -> str:
+    """Return a gain with its interval and a word for it, the first of `words` where it is told above none."""
     found = one.over(base, metric)
     if found is None:
         return md.MISSING
@@ -186,7 +223,7 @@ def judged(results: ClassResults, one: Detector, base: Detector, metric: str) ->
     inactive = activity(results, one.kind.experiment).inactive
     if inactive:
         return f"{points(found)} did nothing: {inactive}"
-    word = "cannot tell" if low is None or low <= 0 <= high else "helps" if low > 0 else "hurts"
+    word = "cannot tell" if low is None or low <= 0 <= high else words[low < 0]
     return f"{points(found)} {word}"
 
 

@@ -1,5 +1,6 @@
 """Images and their objects as another form's reader found them, before they are checked."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ class Records:
         """Add an image by its path below `root`."""
         self.images.append({"file_name": path.relative_to(self.root).as_posix(), **(size or {})})
         self.objects.append(objects)
+
+    def each(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Give the images' names with their objects."""
+        return zip((image["file_name"] for image in self.images), self.objects, strict=True)
 
     @property
     def paths(self) -> set[Path]:

@@ -1,5 +1,6 @@
 """PASCAL VOC as people have it: a VOC folder with or without lists, its lists, or .xml files beside their pictures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.data.exclusions import shown
@@ -11,7 +12,9 @@ from pipeline.own.records import Records
 
 BOXES = "xyxy"
 PARTED = ("train", "val")
-LISTED = (("train", "val"), ("trainval", "test"), ("train", "test"))  # lists that are taken as the two parts
+# Lists that are taken as the two parts; without a pair, one that is taken alone.
+LISTED = (("train", "val"), ("trainval", "test"), ("train", "test"), ("train", "valid"), ("train", "validation"))
+ALONE = ("trainval", "train")
 
 
 def years(place: Path) -> list[Path]:
@@ -40,15 +43,26 @@ def read(place: Path, images: Path | None) -> dict[str, Records]:
         return {"train": of_list(list_root(place), place.stem, images)}
     if (place / PARTS[1]).is_dir() or years(place):
         folder = one_folder(place)
-        lists = {path.stem for path in (folder / "ImageSets").rglob("*.txt")}
+        main = folder / PARTS[2]
+        lists = {path.stem for path in (main if main.is_dir() else main.parent).glob("*.txt")}
         for pair in LISTED:
             if lists.issuperset(pair):
                 found = {part: of_list(folder, name, images) for part, name in zip(PARTED, pair, strict=True)}
                 if rest := sorted(lists.difference(pair)):
                     found["train"].remarks.append(f"{pair[0]} and {pair[1]} are read; not so: {', '.join(rest[:10])}.")
                 return found
+        alone = next((name for name in ALONE if name in lists), None)
+        if alone:
+            found = of_list(folder, alone, images)
+            found.remarks.append(f"only the pictures of the list {alone} are read.")
+            return {"train": found}
         inside = folder / PARTS[0] if (folder / PARTS[0]).is_dir() else images
-        return {"train": of_folder(folder / PARTS[1], inside)}
+        found = of_folder(folder / PARTS[1], inside)
+        if lists:
+            pairs = " or ".join(map(" and ".join, LISTED))
+            some = ", ".join(sorted(lists)[:10])
+            found.remarks.append(f"warning: the lists {some} are not read, for only {pairs} are taken as two parts.")
+        return {"train": found}
     return {"train": of_folder(place, images)}
 
 
@@ -83,6 +97,20 @@ def of_folder(folder: Path, images: Path | None) -> Records:
             "where they show no object, give them an annotation without <object>."
         )
     return found
+
+
+def settle(found: Mapping[str, Records]) -> None:
+    """Take corners of all parts as counted from 0 where one lies there: some programs write VOC so."""
+    every = [(path, one["bbox"]) for part in found.values() for path, objects in part.each() for one in objects]
+    at_zero = next((path for path, box in every if min(box[:2]) == -1), None)
+    if at_zero is None or min(min(box[:2]) for _, box in every) < -1:  # what lies outside is judged later
+        return
+    for _, box in every:
+        box[0] += 1
+        box[1] += 1
+    found["train"].remarks.append(
+        f"corners count from 0 here (one of {at_zero} lies there), not from 1 as VOC's; they are taken so."
+    )
 
 
 def collected(annotations: list[tuple[str, Path]], known: ByName) -> Records:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import found_json
 from pipeline.options import Experiment
-from pipeline.own.detectors import DST, Kind
+from pipeline.own.by_class import LEAST
+from pipeline.own.cells import class_names
+from pipeline.own.detectors import DST, LONGER, PLAIN, Detector, Kind
 from pipeline.verdicts.results import Results, load_experiment, scale_source
 
 MOST_COLLAGES = 0.8  # of the steps: above it, whole images are hardly seen
@@ -26,6 +28,33 @@ def warnings(results: Results, kinds: list[Kind]) -> list[str]:
         for check in (collages, ranges, bounds):
             found += [f"{title}: {sentence}" for sentence in check(results, name)]
     return list(dict.fromkeys(found))
+
+
+def of_data(found: Sequence[Detector]) -> Iterator[str]:
+    """Give a sentence where AP, a mean over classes, rests on classes of few objects."""
+    names, objects = class_names(found[0]), found[0].metrics["objects"]
+    counts = {names[key]: of_class["all"] for key, of_class in objects.items() if of_class["all"]}
+    few = [f"{name} ({count:,})" for name, count in counts.items() if count < LEAST]
+    if few:
+        yield (
+            f"AP of all objects is a mean over {len(counts)} classes, some with fewer than {LEAST} "
+            f"objects to validate on, so that chance moves it: {md.listing(few)}."
+        )
+
+
+def of_lengths(found: Sequence[Detector], results: Results) -> Iterator[str]:
+    """Give a sentence where the plain detector gains from twice the training: methods were tried on unfinished ones."""
+    plain, longer = (next((one for one in found if one.kind.evaluation == name), None) for name in (PLAIN, LONGER))
+    gain = longer.over(plain) if plain and longer else None
+    if gain is None or not gain.known or gain.interval()[0] <= 0:
+        return
+    steps = results.preset.training.steps
+    cure = f"STEPS={2 * steps} with another NAME tries all at that length" if steps else "longer schedules would tell"
+    points = md.gain(*(100 * value for value in (gain.gain, *gain.interval())))
+    yield (
+        f"{plain.name} gains {points} points from twice the training, so methods were compared before their trainings "
+        f"were done; {cure}."
+    )
 
 
 def collages(results: Results, name: str) -> Iterator[str]:

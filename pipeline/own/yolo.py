@@ -224,12 +224,13 @@ def one_object(words: Iterable[str], names: list[str], where: str) -> dict[str, 
 def names_near(place: Path) -> list[str]:
     """Return the class names of a folder or of the two above it: `data.yaml`'s, or a file of a name a line."""
     for folder in (place, *list(place.parents)[:2]):
-        if found := settings(folder):
+        found, plain = settings(folder), next((path for name in NAMES if (path := folder / name).is_file()), None)
+        if found and plain and found.stem != "data":
+            raise InputError(f"{found} and {plain} both name classes; leave the one that these labels follow.")
+        if found:
             return class_names(read_yaml(found)["names"], found)
-        for name in NAMES:
-            if (folder / name).is_file():
-                lines = [line.strip() for line in read_text(folder / name).splitlines()]
-                return class_names([line for line in lines if line], folder / name)
+        if plain:
+            return class_names([line.strip() for line in read_text(plain).rstrip().splitlines()], plain)
     raise InputError(
         f"{place} has labels, but neither a data.yaml with `names` nor a classes.txt is in it or above it; write the "
         "names of the classes there, one a line, as classes.txt."
@@ -245,6 +246,8 @@ def class_names(value: Any, place: Path) -> list[str]:
         value = [numbered[str(number)] for number in range(len(value))]
     if not isinstance(value, list) or not value or not all(isinstance(one, str | int | float) for one in value):
         raise InputError(f"{place} must have `names`, a list of the classes' names; add it.")
+    if any(isinstance(one, bool) for one in value):
+        raise InputError(f"{place} has names that YAML reads as true or false (yes, no, on, off); put them in quotes.")
     names = [tidy(str(one)) for one in value]
     twice = [name for name in names if names.count(name) > 1 or not name]
     if twice:

@@ -59,11 +59,10 @@ def test_a_gain_that_costs_inference_leaves_a_second_choice():
 
 
 def test_where_nothing_can_be_told_the_cheapest_is_taken():
-    best, at_one, worth = advise([PLAIN, LONGER, DST], gains(0.05))
+    best, worth = advise([PLAIN, LONGER, DST], gains(0.05))
     assert best.startswith("**Highest AP: longer**, 54.0; it cannot be told from DST and plain.")
     assert "**The cheapest of these is DST** (52.0 AP at 1.0x inference, 1.0x training)" in best
-    assert at_one.startswith("Longer is also the best")
-    assert worth.startswith("**Not worth it**")
+    assert worth.startswith("**Cannot be told at the same cost**")
     assert "DST +3.0 [" in worth  # which its interval does not tell from none
 
 
@@ -72,8 +71,43 @@ def test_when_everything_is_equal_the_plain_detector_is_named():
     best, at_one, worth = advise(offers, gains())
     assert best == "**Highest AP: plain**, 50.0; it cannot be told from method. None of these is cheaper: take it."
     assert "also the best" in at_one
-    assert worth.startswith("**Not worth it**")
+    assert worth.startswith("**Cannot be told at the same cost**")
     assert "method 0.0 [" in worth
+
+
+def test_a_tenth_of_the_training_is_no_reason_to_lose_points():
+    """Recipes differ a little in length: of what costs the same, the highest AP counts."""
+    shorter = Offer("plain, another recipe", 0.485, 1.0, 0.9, True)
+    best, _, worth = advise([PLAIN, shorter, DST], gains(0.02))
+    assert best.startswith("**Highest AP: DST**, 52.0; it cannot be told from plain and plain, another recipe. None")
+    assert worth.startswith("**Cannot be told at the same cost**")
+    assert "over plain at 1.0x" in worth
+
+
+def test_what_another_of_its_cost_is_told_above_is_no_choice():
+    """Longer training cannot be told from either; the method is told above the plain detector of its cost."""
+    method = DST._replace(training=1.1)
+
+    def gain(one: Offer, other: Offer) -> Estimate:
+        return gains(0.001 if "longer" not in (one.name, other.name) else 0.05)(one, other)
+
+    best, worth = advise([PLAIN, LONGER, method], gain)
+    assert best.startswith(
+        "**Highest AP: longer**, 54.0; it cannot be told from DST and plain. **The cheapest of these is DST**"
+    )
+    assert worth.startswith("**Worth its cost**")
+
+
+def test_a_dearer_method_that_cannot_be_told_is_not_worth_it():
+    dear = Offer("pyramid", 0.50, 4.4, 1.0, False)
+    assert "**Not worth it**" in advise([PLAIN, dear], gains(0.05))[-1]
+
+
+def test_where_every_plain_detector_costs_more_that_is_said():
+    quick = Offer("quick", 0.50, 0.5, 1.0, False)
+    worth = advise([PLAIN, LONGER, quick], gains(0.001))[-1]
+    assert worth.startswith("**Worth its cost**")
+    assert "over plain, which costs more, at 0.5x inference" in worth
 
 
 @pytest.mark.parametrize("sd", [0.0001, 0.004, 0.02, 0.3])
@@ -123,3 +157,10 @@ def test_what_would_tell_a_gain():
     (line,) = untold([("A", Estimate(0.03, 3, 0.001, 20, 0.02))], 72)
     assert "validation pictures" in line
     assert untold([], 72) == []
+
+
+def test_one_method_that_was_trained_once_hides_no_other():
+    once = Estimate(0.03, 1, None, 0, 0.01)
+    (line,) = untold([("DST", Estimate(0.012, 3, 0.012, 20, 0.003)), ("MSFM", once)], 72)
+    assert "DST (+1.2 [" in line
+    assert "MSFM: trained once" in line

@@ -128,10 +128,60 @@ def test_ties_are_no_advice_for_a_method(fake):
 
 def test_a_detector_that_learnt_too_little_is_no_advice(fake):
     scored(PLAIN, 0.05, ap50=0.1)
-    scored(FD, 0.3)
+    scored(FD, 0.06, ap50=0.19)
     said = page().partition("## Every")[0]
-    assert "Nothing is advised: no plain detector reaches an AP50 of 20" in said
+    assert "Nothing is advised: no detector reaches an AP50 of 20. Train longer (STEPS=1160), or on more data." in said
     assert "POD FD" not in said
+
+
+def test_a_method_that_learns_where_the_plain_detector_does_not_is_advised_with_a_word(fake):
+    scored(PLAIN, 0.05, ap50=0.1)
+    scored(FD, 0.6)
+    said = page().partition("## Every")[0]
+    assert "- No plain detector reaches an AP50 of 20: what lies above may only learn faster." in said
+    assert "**Best: POD FD**" in said
+
+
+def test_a_method_that_did_nothing_is_no_advice(fake):
+    for name, ap in ((DST, 0.5), (LONGER, 0.52)):
+        scored(name, ap)
+    scored(f"{DST}_dst", 0.55, collage=0.0)
+    said = page().partition("## Every")[0]
+    assert "**Best: plain, twice as long**" in said
+    assert "- **Did nothing here**, so it is in no comparison above: DST (" in said
+
+
+def test_what_was_not_trained_is_named(fake):
+    for name in (PLAIN, LONGER, FD):
+        scored(name, 0.5)
+    said = next(line for line in page().splitlines() if line.startswith("- **Not trained**"))
+    assert "DST, MSFM" in said
+    assert "SNIP" in said
+    assert "POD FD," not in said
+    assert "plain" not in said
+
+
+def test_a_method_that_a_plain_detector_of_no_more_cost_beats_needs_no_more_runs(fake):
+    for name, ap, test in ((PLAIN, 0.49, 1.0), (SINGLE, 0.40, 1.0), (SNIP, 0.41, 4.4)):
+        scored(name, ap, test=test, sd=0.01)
+    said = page().partition("## Every")[0]
+    assert "SNIP -8.0 [" in said
+    assert "Cannot be told from none" not in said
+
+
+def test_warns_of_trainings_that_were_too_short_and_of_classes_of_few_objects(fake):
+    few = ({**MANY}, {"all": 12, "small": 4, "medium": 4, "large": 4})
+    for name, ap in ((PLAIN, 0.50), (LONGER, 0.54)):
+        scored(name, ap, objects=few)
+    said = page().partition("## Warnings")[2].partition("##")[0]
+    assert (
+        "mean over 2 classes, some with fewer than 30 objects to validate on, so that chance moves it: white (12)."
+        in said
+    )
+    assert "- plain gains +4.0 [" in said
+    assert "STEPS=1160 with another NAME" in said
+    scored(LONGER, 0.5, objects=few)
+    assert "from twice the training" not in page()
 
 
 def test_costs_count_every_training_behind_a_method_and_the_network_that_proposes(fake):

@@ -1,6 +1,7 @@
 """One data set as COCO, VOC and YOLO have it is read alike, and what breaks a form is one sentence."""
 
 import json
+import re
 import unicodedata
 from pathlib import Path
 
@@ -167,7 +168,7 @@ def test_yolo_pictures_without_labels_are_counted(place):
     ]
 
 
-@pytest.mark.parametrize("lists", [(), ("train", "val"), ("trainval", "test")])
+@pytest.mark.parametrize("lists", [(), ("train", "val"), ("trainval", "test"), ("train", "valid")])
 def test_voc_folders(place, lists):
     draw(place / "JPEGImages")
     write_voc(place / "Annotations", size=f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>")
@@ -182,6 +183,59 @@ def test_voc_folders(place, lists):
         assert seen(read_folder("own", "", two[0], None, two[1])) == WANTED
 
 
+def test_one_voc_list_leaves_the_other_pictures_out(place):
+    draw(place / "JPEGImages")
+    write_voc(place / "Annotations")
+    (place / "ImageSets/Main").mkdir(parents=True)
+    (place / "ImageSets/Main/train.txt").write_text("".join(f"{number:02}\n" for number in range(24)))
+    found = read_folder("own", "", str(place))
+    assert seen(found) == {name: objects for name, objects in WANTED.items() if int(name) < 24}
+    assert found.remarks[0] == "train: only the pictures of the list train are read."
+    (place / "ImageSets/Main/train.txt").rename(place / "ImageSets/Main/mine.txt")
+    found = read_folder("own", "", str(place))
+    assert seen(found) == WANTED
+    assert found.remarks[0].startswith("train: warning: the lists mine are not read")
+
+
+def test_lists_of_other_tasks_are_none(place):
+    """VOC2012 has train and val of segmentation beside the lists of detection."""
+    draw(place / "JPEGImages")
+    write_voc(place / "Annotations")
+    for name, numbers in (("Segmentation/train", (1,)), ("Segmentation/val", (2,)), ("Main/trainval", range(24))):
+        (place / f"ImageSets/{name}.txt").parent.mkdir(parents=True, exist_ok=True)
+        (place / f"ImageSets/{name}.txt").write_text("".join(f"{number:02}\n" for number in numbers))
+    (place / "ImageSets/Main/test.txt").write_text("".join(f"{number:02}\n" for number in range(24, COUNT)))
+    found = read_folder("own", "", str(place))
+    assert (found.train_images, found.val_images, seen(found)) == (24, 6, WANTED)
+
+
+def test_voc_corners_that_count_from_0(place):
+    draw(place / "JPEGImages")
+    write_voc(place / "Annotations")
+    for path in (place / "Annotations").glob("*.xml"):
+        less = re.sub(r"<([xy]min)>(\d+)<", lambda found: f"<{found[1]}>{int(found[2]) - 1}<", path.read_text())
+        path.write_text(less)
+    found = read_folder("own", "", str(place))
+    assert seen(found) == WANTED
+    assert found.remarks[0].startswith("train: corners count from 0 here (one of 00.jpg lies there)")
+
+
+def test_parts_that_share_pictures(place):
+    """A tenth is a slip and is said, more is one data set in both parts."""
+    draw(place / "images")
+    write_yolo(place / "labels")
+    (place / "val.txt").write_text("".join(f"images/{number:02}.jpg\n" for number in range(15, COUNT)))
+    (place / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [ant, bee]\n")
+    for last, many in ((16, False), (17, True)):
+        (place / "train.txt").write_text("".join(f"images/{number:02}.jpg\n" for number in range(last)))
+        if many:
+            with pytest.raises(InputError, match=r"2 of 15 validation pictures, such as .*, are training pictures too"):
+                read_folder("own", "", str(place / "data.yaml"))
+        else:
+            found = read_folder("own", "", str(place / "data.yaml"))
+            assert found.remarks[-1].startswith("warning: 1 of 15 validation pictures")
+
+
 def test_voc_files_beside_their_pictures(place):
     draw(place / "train")
     write_voc(place / "train", range(29))
@@ -194,6 +248,13 @@ def test_voc_files_beside_their_pictures(place):
         path.rename(place / "val" / path.name)
     two = read_folder("own", str(place / "train"), str(place / "train"), str(place / "val"), str(place / "val"))
     assert (seen(two), two.val_images) == (wanted, 5)
+
+
+def test_voc_files_beside_a_yaml_of_something_else(place):
+    draw(place)
+    write_voc(place)
+    (place / "data.yaml").write_text("names: [x, y]\n")
+    assert seen(read_folder("own", str(place), str(place))) == WANTED
 
 
 def test_difficult_objects_are_ignored_ones(place):
@@ -226,6 +287,7 @@ def test_difficult_objects_are_ignored_ones(place):
         ({"data.yaml": "train: pictures\nnames: [ant, bee]\n"}, "data.yaml has train: pictures, but"),
         ({"data.yaml": "names: [ant, bee]\n"}, "data.yaml names no `train` pictures"),
         ({"data.yaml": "train: images\nnames: [ant, ant]\n"}, "data.yaml names class 'ant' twice"),
+        ({"data.yaml": "train: images\nnames: [yes, no]\n"}, "data.yaml has names that YAML reads as true or false"),
         (
             {"data.yaml": "train: images\nnames: {1: ant, 2: bee}\n"},
             "data.yaml has names for [1, 2], but classes count 0",
@@ -327,7 +389,14 @@ def test_labels_without_pictures_or_names(place):
     (place / "labels/99.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     with pytest.raises(InputError, match=r"write the names of the classes there, one a line, as classes\.txt"):
         read_folder("own", str(place / "images"), str(place / "labels"))
-    (place / "classes.txt").write_text("ant\n")
+    (place / "classes.txt").write_text("ant\n\nbee\n\n")
+    with pytest.raises(InputError, match=r"names class '' twice, or not at all"):
+        read_folder("own", str(place / "images"), str(place / "labels"))
+    (place / "classes.txt").write_text("ant\n\n")
+    (place / "notes.yaml").write_text("names: [x, y]\n")
+    with pytest.raises(InputError, match=r"notes\.yaml and .*classes\.txt both name classes"):
+        read_folder("own", str(place / "images"), str(place / "labels"))
+    (place / "notes.yaml").unlink()
     with pytest.raises(InputError, match="none of 30 pictures has a label file"):
         read_folder("own", str(place / "images"), str(place / "labels"))
     with pytest.raises(InputError, match="name the folder of their pictures as IMAGES"):
