@@ -195,7 +195,11 @@ def untold(pairs: Sequence[tuple[str, Estimate | None]], images: int | None) -> 
             f"{md.listing(once)}: trained once, so how far two trainings of it lie apart is unknown; known from "
             "SEEDS=3 on, for which only the new ones are trained"
         )
-    return ["**Cannot be told from none**, and what would tell it, were the gain as seen: " + "; ".join(lines) + "."]
+    return [
+        "**Over its own baseline, cannot be told from none**, and what would tell it, were the gain as seen: "
+        + "; ".join(lines)
+        + "."
+    ]
 
 
 def more_of(noise: Estimate, images: int | None) -> str:

@@ -79,9 +79,20 @@ def advice(results: ClassResults, found: Sequence[Detector]) -> list[str]:
     if offers and not any(reached[offer.key] for offer in offers if offer.plain):
         why = f"No plain detector reaches an AP50 of {100 * floor:.0f}: what lies above may only learn faster."
         lines.insert(0, f"{why} {cure} to tell.")
+    lines += lost_sizes(offers)
     pairs = [(one.name, one.over(base)) for one, base in compared(found) if one not in idle and not beaten(one, offers)]
     lines += untold(pairs, found[0].metrics["images"] if found else None)
     return [*lines, *left_out(results, found, idle)]
+
+
+def lost_sizes(offers: Sequence[Offer]) -> list[str]:
+    """Return at which sizes the best detector is told below the best plain one; nothing where at none."""
+    plain = [offer for offer in offers if offer.plain]
+    if not plain or (best := top(offers)) == (base := top(plain)):
+        return []
+    gains = {size: best.key.over(base.key, metric) for metric, size in SIZES.items() if not too_few(best.key, metric)}
+    lost = [f"{size} {points(gain)}" for size, gain in gains.items() if gain and gain.known and gain.interval()[1] < 0]
+    return [f"{best.name} lies **below {base.name}** on some sizes: {'; '.join(lost)} points of AP."] if lost else []
 
 
 def gain_of(one: Offer, other: Offer) -> Estimate | None:

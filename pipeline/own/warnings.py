@@ -49,7 +49,8 @@ def of_lengths(found: Sequence[Detector], results: Results) -> Iterator[str]:
     if gain is None or not gain.known or gain.interval()[0] <= 0:
         return
     steps = results.preset.training.steps
-    cure = f"STEPS={2 * steps} with another NAME tries all at that length" if steps else "longer schedules would tell"
+    own = steps and not results.reproduces()
+    cure = f"STEPS={2 * steps} with another NAME tries all at that length" if own else "longer schedules would tell"
     points = md.gain(*(100 * value for value in (gain.gain, *gain.interval())))
     yield (
         f"{plain.name} gains {points} points from twice the training, so methods were compared before their trainings "

@@ -19,7 +19,8 @@ FIELDS = ("paper", "claim", "verdict", "statement", "part", "published", "ours",
 BY_SIZE = " (by its size; the sign agrees)"
 BOUNDS = (
     "A bound that a claim names (at least, above, about) is of the papers' own data and sizes: a claim that it "
-    "contradicts here may keep its sign, which then stands beside the verdict."
+    "contradicts here may keep its sign, which then stands beside the verdict. A gain over a baseline that trained on "
+    "fewer images (SNIP's single-scale training, as the index says) is of that difference, too."
 )
 
 

@@ -85,8 +85,10 @@ def power_section(lines: list[Line]) -> str:
         md.Column("Chance to decide the published size, %", chance, "r"),
         *(md.Column(f"Blocks for {100 * POWER:.0f} %, images x {n}", partial(needed, n), "r") for n in IMAGES),
     ]
-    text = "All in points of AP. If the true gain were the published one, how often would its interval exclude zero, "
-    text += f"and how many blocks would make that {100 * POWER:.0f} %, with these test images and with more?\n\n"
+    text = "All in points of AP. If the true gain were the published one, how often would its interval lie on its side "
+    text += (
+        f"of zero, and how many blocks would make that {100 * POWER:.0f} %, with these test images and with more?\n\n"
+    )
     return text + md.table(columns, lines)
 
 

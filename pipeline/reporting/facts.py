@@ -3,6 +3,7 @@
 import csv
 import io
 
+from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import found_json, read_text
 from pipeline.verdicts.results import Results
@@ -46,10 +47,10 @@ def collage_facts(results: Results) -> list[str]:
     facts = []
     for name in dict.fromkeys(row["experiment"] for row in rows):
         shares = [float(row["small_share"]) for row in rows if row["experiment"] == name and row["small_share"]]
-        collages = [float(row["collage"]) for row in rows if row["experiment"] == name and row["collage"]]
+        collages = (results.training(name) or {}).get("collage_share")
         sentence = f"`{name}`: small objects carried {100 * _mean(shares):.1f} % of the regression loss on average"
-        if collages:
-            sentence += f"; {100 * _mean(collages):.1f} % of the steps were collages"
+        if collages is not None:
+            sentence += f"; {md.percent(collages)} % of the steps were collages"
         if shares:
             facts.append(sentence + ".")
     return [*facts, *threshold_facts(results)]

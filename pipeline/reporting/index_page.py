@@ -34,7 +34,7 @@ INTERVALS = " with 95 % intervals"
 # made by `dvc repro`, which needs every experiment; the headline leaves them as they are
 WHOLE = """\
 - [How far the evidence carries](evidence.md): what could be told from nothing, and running it again
-- [Which detector to take](compare.md): every detector by AP and cost, and advice
+- [Which detector to take](compare.md): detectors of one method each by AP and cost, and advice
 - [All tables](catalogue.md): each published row beside ours, with its experiment, command and cost
 - [Every result as one CSV](results.csv): a row for each evaluation and training, to load
 - [Claims](claims.md), [methods side by side](methods.md), [the papers' figures](paper_figures/README.md) and
@@ -66,7 +66,7 @@ def index_page(results: Results) -> str:
     text += f"\nAP in percent, gains in points over the method's own baseline{INTERVALS if results.judges else ''}, "
     text += "cost as a multiple of that baseline's."
     names = md.listing([method.name for method in combined])
-    text += f" No paper prints the gain of {names}: no count beside theirs holds it." if combined else ""
+    text += f" No paper compares {names} so: no count beside theirs holds it." if combined else ""
     weak = any(gain.word == Word.UNDERTRAINED for method in methods for gain in method.gains.values())
     floor = md.percent(results.preset.verdicts.min_baseline_ap50, 0)
     text += f" `{Word.UNDERTRAINED}`: that baseline's AP50 is below {floor}.\n" if weak else "\n"
@@ -104,9 +104,11 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
     if rest:
         parts = [f"{word}: {md.listing(names)}" for word, names in sorted(rest.items(), reverse=True)]
         lines.append(f"**One cannot tell:** {'; '.join(parts)}.")
-    longer = [f"{m.name} {m.costs['images_ratio']}x" for m in methods if m.longer]
+    longer = [f"{m.name} by {m.costs['images_ratio']}" for m in methods if m.longer]
     if longer:
-        lines.append(f"**Trained on more images than its baseline**, which the gain holds, too: {md.listing(longer)}.")
+        lines.append(
+            f"**Part of these gains is longer training**, times as many images as the baseline's: {md.listing(longer)}."
+        )
     halves = [gain.half_width for gain in small.values() if gain.half_width is not None]
     if halves:
         of = md.plural(len(halves), "method")
@@ -213,7 +215,7 @@ def data_section(results: Results) -> str:
         md.Column("Tolerance", lambda row: f"± {shown('tolerance', row)}", "r"),
         md.Column("Within", lambda row: "yes" if row["within"] else "no"),
     ]
-    text = "![Scale statistics](figures/statistics.png)\n\n"
+    text = "![Scale statistics](figures/statistics.png)\n\nOf the training images; sizes by mask area.\n\n"
     if results.preset.data.categories:
         text += "Some categories alone are kept, so fewer images hold an object of a size than in the whole data.\n\n"
     return text + (md.table(columns, comparison) if comparison else "Statistics were not computed yet.\n")

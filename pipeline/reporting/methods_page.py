@@ -8,14 +8,17 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import write_text
 from pipeline.published.columns import NAMES
+from pipeline.reporting.combined import SNIP_FAIR
 from pipeline.reporting.context import numbers_of
 from pipeline.reporting.latency import latency_section
 from pipeline.verdicts import methods
 from pipeline.verdicts.comparison import Gain, judge_gain
+from pipeline.verdicts.lengths import times_images
 from pipeline.verdicts.methods import COMBINATIONS, METHODS, METRICS, SINGLES, Compared, Pair, best_part, compare_pair
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word
 
+OWN = (*METHODS, SNIP_FAIR)
 UP = "../.."  # from the page to the project's root
 FIELDS = ("group", "method", "evaluation", "baseline", "metric", "ours", "gain", "low", "high", "verdict", "blocks")
 
@@ -23,7 +26,7 @@ FIELDS = ("group", "method", "evaluation", "baseline", "metric", "ours", "gain",
 def write_methods(preset: str) -> None:
     """Write `methods.md` and `methods.csv` of a preset."""
     results = Results(preset)
-    own = [compare_pair(results, pair) for pair in METHODS]
+    own = [compare_pair(results, pair) for pair in OWN]
     singles = [compare_pair(results, pair) for pair in SINGLES]
     joined = [(compare_pair(results, pair), parts) for pair, parts in COMBINATIONS]
     rows = [row for group, items in (
@@ -39,8 +42,9 @@ def methods_page(
     """Return the page."""
     text = f"# All methods side by side, preset {results.name}\n\n{numbers_of(results, '')} "
     text += "[Back](index.md), [data](methods.csv).\n\n## By object size\n\n"
-    text += "Gain in points over the method's own baseline, trained by the same recipe, with its 95 % interval. "
-    text += "**Bold**: the interval excludes zero.\n\n"
+    text += "Gain in points over the method's own baseline, with its 95 % interval. **Bold**: the interval "
+    text += "excludes zero. SNIP trains on three times its baseline's images, and on as many as its multi-scale "
+    text += "training.\n\n"
     text += gains_table(own)
     text += f"\n## Cost\n\n{cost_section(results)}"
     text += f"\n## Latency\n\n{latency_section()}"
@@ -86,12 +90,8 @@ def cost_section(results: Results) -> str:
         return ratio(*both(results.size, pair), key)
 
     def seen(pair: Pair) -> str:
-        ours, base = both(results.training, pair)
-        return (
-            f"{md.integer(round(ours['images_seen']))} ({ratio(ours, base, 'images_seen')})"
-            if ours.get("images_seen")
-            else ""
-        )
+        ours, base = (paths.split_evaluation(name)[0] for name in (pair.evaluation, pair.baseline))
+        return md.times(times_images(results, ours, base))
 
     def collages(pair: Pair) -> str:
         share = both(results.training, pair)[0].get("collage_share")
@@ -107,7 +107,7 @@ def cost_section(results: Results) -> str:
     ]
     text = "Multiples of the baseline's network and training under this preset, one image at one resolution. "
     text += "A test at three resolutions costs their pixels together.\n\n"
-    return text + md.table(columns, (*METHODS, *SINGLES[1:], *(pair for pair, _ in COMBINATIONS)))
+    return text + md.table(columns, (*OWN, *SINGLES[1:], *(pair for pair, _ in COMBINATIONS)))
 
 
 def parts_table(results: Results, singles: list[Compared], joined: list[tuple[Compared, tuple[str, ...]]]) -> str:

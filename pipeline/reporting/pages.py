@@ -113,7 +113,7 @@ def gallery_section(results: Results, paper: str) -> str:
     what = f"Annotations, `{baseline}` and `{method}` on the same validation images"
     if results.published_images():
         if not picture.is_file():
-            return f"Not drawn yet: it needs `{baseline}` and `{method}`.\n"
+            return f"Not drawn: it takes the detections of `{baseline}` and `{method}`, which git does not hold.\n"
         return f"![{what}](../gallery/{picture.name})\n\n{what}. [How they were chosen](../gallery/{paper}.md).\n"
     return f"{what}: `{picture.as_posix()}` on the machine that ran this. Pictures of photographs are not in git.\n"
 

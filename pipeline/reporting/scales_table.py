@@ -70,6 +70,7 @@ def _moved(results: Results, experiment: str) -> str:
     scales = results.scales(experiment)
     if scales is None:
         return f"`{experiment}` is not run ({paths.scales(results.name, experiment).as_posix()} is missing).\n"
+    furthest = max(abs(layer[f"mean_{axis}"] - 1) for layer in scales["layers"].values() for axis in DIRECTIONS)
     spreads = [
         layer[f"std_{axis}"] / abs(layer[f"mean_{axis}"])
         for layer in scales["layers"].values()
@@ -77,7 +78,7 @@ def _moved(results: Results, experiment: str) -> str:
         if layer[f"mean_{axis}"]
     ]
     word = f"**{moved(results, experiment)}**"
-    text = f"{word}: `{experiment}`, the scale that moved most is {scales['largest_shift']:.2f} from 1"
+    text = f"{word}: `{experiment}`, the scale that moved most is {furthest:.2f} from 1"
     text += f", averaged over {scales['images']:,} training images"
     text += f"; the largest deviation over images is {100 * max(spreads):.1f} % of its mean" if spreads else ""
     dead = scales.get("near_zero")

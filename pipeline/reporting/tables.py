@@ -172,7 +172,7 @@ CLAIMS = (
     md.Column("Of", lambda claim: name_of(claim.metric)),
     md.Column("Printed", _claim_printed, "r"),
     md.Column("Ours", _claim_ours, "r"),
-    md.Column("Verdict", _claim_word),
+    md.Column("Verdict on this part of it", _claim_word),
 )
 COSTS = (  # printed parameters, multiply-adds and times beside ours
     md.Column("Row", lambda cost: cost.row.name),

@@ -163,7 +163,9 @@ def test_rules_stand_on_one_page_and_nowhere_else(fake):
 
 def test_pictures_of_photographs_are_not_linked_and_an_unknown_paper_is_one_sentence(fake):
     results = Results("mini")
-    assert gallery_section(results, "dst").startswith("Not drawn yet: it needs `dst_frcnn_r50_fpn_1x` and")
+    assert gallery_section(results, "dst").startswith(
+        "Not drawn: it takes the detections of `dst_frcnn_r50_fpn_1x` and"
+    )
     paths.gallery("mini").mkdir(parents=True)
     (paths.gallery("mini") / "dst.png").touch()
     assert "![" in gallery_section(results, "dst")

@@ -26,7 +26,7 @@ def draw_comparisons(preset: str, tables: dict[str, list[Line]], combined: list[
     found = distinct(tables)
     groups = [(NAMES[paper], [pair for pair in found if pair[0].startswith(f"{paper}_")]) for paper in paths.PAPERS]
     unprinted = [("", line) for line in combined if line.metric == "ap" and line.compared and line.our_gain is not None]
-    groups = [(name, pairs) for name, pairs in (*groups, ("In no paper", unprinted)) if pairs]
+    groups = [(name, pairs) for name, pairs in (*groups, ("Compared in no paper", unprinted)) if pairs]
     found += unprinted
     rows = sum(len(pairs) + 1 for _, pairs in groups)
     drawn, (ax,) = plotting.figure(1, 1, (8.5, 1.3 + 0.27 * max(4, rows)))

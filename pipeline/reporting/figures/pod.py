@@ -62,7 +62,7 @@ def draw_speeds(results: Results, path: Path) -> bool:
         ax.set_xlabel("cost of an image, times the baseline's")
         ax.locator_params(axis="x", nbins=4)
         if absent := [METHODS[row.factors["method"]][0] for row, line in found if line.our_gain is None]:
-            said = f"ours not run: {', '.join(absent)}"
+            said = f"ours not run beside this: {', '.join(absent)}"
             ax.annotate(said, (0.98, 0.03), xycoords="axes fraction", ha="right", color=GREY)
     axes[0].set_ylabel("gain in AP over the baseline, points")
     axes[0].margins(x=0.6, y=0.15)

@@ -9,7 +9,7 @@ from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.results import Results, load_experiment
 from pipeline.verdicts.rule import Word
-from pipeline.verdicts.table_lines import Line, methods_of, read_headlines
+from pipeline.verdicts.table_lines import Line, Method, methods_of, read_headlines
 
 SIZES = {"ap": "all objects", "ap_small": "small objects", "ap_medium": "medium objects", "ap_large": "large objects"}
 # what `draw_gain` draws
@@ -70,8 +70,8 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
             plotting.say_empty(ax, "not run")
     if order:
         methods = methods_of(results.name, headline_tables(), True)
-        labels = {(item.evaluation, item.baseline): item.name.replace(" (", "\n(") for item in methods}
-        labels |= {(line.evaluation, line.baseline): line.method for line in combined}
+        labels = {(item.evaluation, item.baseline): label_of(item) for item in methods}
+        labels |= {(line.evaluation, line.baseline): line.method.replace(" (", "\n(") for line in combined}
         axes[0].set_yticks(range(len(order), 0, -1), [labels[key] for key in order])
     note = GAINS
     if lines and all(line.low is None for line in lines):
@@ -82,6 +82,12 @@ def draw_ap_by_size(results: Results, path: Path) -> None:
     fields = ("method", "evaluation", "baseline", "metric", "ours", "published_gain", "our_gain")
     fields += ("low", "high", "verdict")
     plotting.save(drawn, path, fields, [{key: line.text[key] for key in fields} for line in lines])
+
+
+def label_of(method: Method) -> str:
+    """Return a method's name, with the images that its weights saw where these are more than its baseline's."""
+    longer = f", {method.costs['images_ratio']}x images" if method.longer else ""
+    return f"{method.name}{longer}".replace(" (", "\n(")
 
 
 def draw_gain(ax: plotting.Axes, line: Line, place: float) -> None:

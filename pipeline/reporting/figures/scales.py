@@ -112,5 +112,6 @@ def _draw_spreads(ax: plotting.Axes, rows: list[dict[str, Any]], layers: list[st
     ax.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 8 else 0)
     ax.set_xlim(-0.5, len(layers) - 0.5)
     ax.set_ylabel("deviation (% of the mean)")
-    ax.annotate("circles: global scale, triangles: effective dilation", (0.98, 0.02), xycoords="axes fraction",
-                ha="right", color=GREY, fontsize=7.5)  # fmt: skip
+    if any(row["kind"] != "global scale" and row["spread_percent"] for row in rows):
+        ax.annotate("circles, diamonds: global scale; triangles: effective dilation", (0.98, 0.02),
+                    xycoords="axes fraction", ha="right", color=GREY, fontsize=7.5)  # fmt: skip
