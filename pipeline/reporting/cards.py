@@ -16,7 +16,7 @@ from pipeline.published.columns import METRICS, NAMES
 from pipeline.published.papers import NAMES as PAPER_NAMES
 from pipeline.published.row_names import DETECTORS
 from pipeline.published.tables import load_published
-from pipeline.reporting.context import DATA, HOW
+from pipeline.reporting.context import DATA, HOW, TRAINED
 from pipeline.verdicts.comparison import headline_experiments
 from pipeline.verdicts.methods import COMBINATIONS, SINGLES
 from pipeline.verdicts.results import Results, load_experiment, scale_source
@@ -49,7 +49,9 @@ def list_page(results: Results, trained: list[str]) -> str:
 
     def reached(name: str) -> str:
         metrics = results.metrics(paths.evaluation_name(name, next(iter(load_experiment(name).tests)))) or {}
-        return md.percent(metrics["ap"]) if name in trained and metrics.get("ap") is not None else md.NOT_RUN
+        if name not in trained:
+            return md.NOT_RUN
+        return TRAINED if metrics.get("ap") is None else md.percent(metrics["ap"])
 
     columns = [
         md.Column("Network", lambda name: f"[{name}]({name}.md)" if name in trained else name),

@@ -13,7 +13,7 @@ from pipeline.published.papers import NAMES
 from pipeline.published.rows import is_classifier
 from pipeline.published.tables import Table, load_published
 from pipeline.reporting.combined import combined_lines
-from pipeline.reporting.context import numbers_of
+from pipeline.reporting.context import TRAINED, numbers_of
 from pipeline.reporting.scorecard_section import scorecard_section
 from pipeline.reporting.sources import experiment_link
 from pipeline.verdicts.comparison import METRICS, RECALLS
@@ -137,7 +137,7 @@ def reached(results: Results, evaluation: str) -> str:
     """Return the first number of an evaluation: AP, average recall of proposals, or a classifier's top-1 error."""
     metrics = results.metrics(evaluation)
     if metrics is None:
-        return md.NOT_RUN
+        return TRAINED if results.training(paths.split_evaluation(evaluation)[0]) else md.NOT_RUN
     name = next((name for name in (METRICS[0], RECALLS[0], "top1_err") if name in metrics), None)
     return f"{name_of(name)} {md.percent(metrics[name])}" if name else md.MISSING
 

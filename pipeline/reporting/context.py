@@ -19,6 +19,7 @@ DATA = {
     "coco": "photographs of a COCO-format folder",
     "voc": "photographs of a PASCAL VOC folder",
 }
+TRAINED = "trained, not scored"  # an experiment whose weights others start from
 HOW = "how_measured.md"
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
