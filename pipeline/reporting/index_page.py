@@ -9,7 +9,7 @@ from pipeline import paths
 from pipeline.files import found_json
 from pipeline.preset import Preset
 from pipeline.published.papers import NAMES, PAIRS
-from pipeline.reporting.by_size import by_size
+from pipeline.reporting.by_size import ALONE, by_size
 from pipeline.reporting.combined import combined_methods
 from pipeline.reporting.context import HOW, comparability, data_of, judged, numbers_of, shared_trainings
 from pipeline.reporting.scorecard_section import scorecard_section, scorecard_sentence
@@ -18,6 +18,7 @@ from pipeline.reporting.static_html import write_both
 from pipeline.verdicts.baselines import headline_tables
 from pipeline.verdicts.results import Results
 from pipeline.verdicts.rule import Word
+from pipeline.verdicts.scorecard import decided_alone
 from pipeline.verdicts.table_lines import (
     Line,
     Method,
@@ -82,10 +83,16 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
     small = {method: method.gains[METRIC] for method in methods}
     up = sorted((m for m in methods if small[m].up and not m.stand_in), key=lambda m: -small[m].gain)
     down = sorted((m for m in methods if small[m].down and not m.stand_in), key=lambda m: small[m].gain)
-    told = {key: "; ".join(f"{m.name} {small[m].text}" for m in found) for key, found in (("up", up), ("down", down))}
+    alone = decided_alone(headline_lines(results), METRIC)
+    marks = {m: ALONE if (m.evaluation, m.baseline) in alone else "" for m in methods}
+    told = {
+        key: "; ".join(f"{m.name} {small[m].text}{marks[m]}" for m in found)
+        for key, found in (("up", up), ("down", down))
+    }
     run = any(gain.gain is not None for gain in small.values())
     if up:
-        lines = [f"**Helps:** {told['up']} points of AP small."]
+        said = f" ({ALONE}: decided alone, not among all comparisons)" if any(marks[m] for m in up) else ""
+        lines = [f"**Helps:** {told['up']} points of AP small{said}."]
     elif run:
         lines = ["**No:** of no method can it be told that it raises the AP of small objects here."]
     else:
