@@ -7,7 +7,9 @@ from torch.nn import functional as F
 from pipeline.layers.grouped_dilated import channels_first, has_wrong_gradient
 
 _CL = torch.channels_last
-_ADDING = (torch.float32, torch.bfloat16)  # the types in which oneDNN convolves here
+# The types in which oneDNN convolves and adds at once here: bf16 takes AVX-512, without which it would end in an error.
+_BF16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+_ADDING = (torch.float32, torch.bfloat16) if _BF16 else (torch.float32,)
 
 
 def convolve(x: Tensor, kernels: Tensor, stride: int, padding: int, dilation: int, groups: int, total: Tensor | None):

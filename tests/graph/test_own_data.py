@@ -17,8 +17,8 @@ from pipeline.preset import ModelSize
 ROOT = paths.ROOT
 
 
-def content(count: int = 40, categories: tuple[str, ...] = ("a", "b")) -> dict:
-    images = [{"id": 10 + n, "file_name": f"{n:03}.jpg", "width": 1280, "height": 960} for n in range(count)]
+def content(count: int = 40, categories: tuple[str, ...] = ("a", "b"), first: int = 0) -> dict:
+    images = [{"id": 10 + n, "file_name": f"{first + n:03}.jpg", "width": 1280, "height": 960} for n in range(count)]
     boxes = [
         {"id": n + 1, "image_id": 10 + n // 2, "category_id": 1 + n % len(categories), "bbox": [1, 2, 30, 40]}
         for n in range(2 * count)
@@ -129,17 +129,18 @@ def test_a_folder_with_one_file_says_how_it_was_split(folder):
 
 def test_named_validation_images_are_taken_as_they_are(folder):
     shutil.copytree("photos", "others")
-    found = read_folder("own", "photos", written(content()), "others", written(content(5), "val.json"))
+    train, val = written(content(35)), written(content(5, first=35), "val.json")
+    found = read_folder("own", "photos", train, "others", val)
     assert (found.train, found.val) == (Part("photos", "all.json"), Part("others", "val.json"))
-    assert (found.train_images, found.val_images, found.remarks) == (40, 5, [])
+    assert (found.train_images, found.val_images, found.remarks) == (35, 5, [])
     assert not Path("data/compare").exists()
     assert read_folder("own", "photos", "all.json", None, "val.json").val == Part("photos", "val.json")
 
 
 def test_categories_that_cannot_be_scored_are_named(folder):
-    val = content(5, ("a", "b"))
+    val = content(5, ("a", "b"), first=35)
     val["annotations"] = [one for one in val["annotations"] if one["category_id"] == 1]
-    found = read_folder("own", "photos", written(content()), None, written(val, "val.json"))
+    found = read_folder("own", "photos", written(content(35)), None, written(val, "val.json"))
     assert found.remarks == ["1 of 2 categories have no object to score: b."]
 
 
