@@ -19,6 +19,7 @@ COPIED = (
     "data/published",
     "benchmarks/dvc.yaml",
     "reports/benchmarks",
+    "reports/elsewhere.csv",
 )
 
 
