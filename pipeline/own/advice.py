@@ -18,6 +18,7 @@ SAME_COST = 1.05  # times another's inference: as much as it
 SAME_TRAINING = 1.2  # the same of training, whose recipes differ a little in length
 LEAST_GAIN = 0.5  # points of AP: a smaller gain is not looked for
 NAMED = 4  # detectors that a sentence names
+WORTH, SAME, NOT_WORTH = "Worth its cost", "Cannot be told at the same cost", "Not worth it"  # titles of methods
 
 
 class Offer(NamedTuple):
@@ -144,10 +145,10 @@ def sentences_of_worth(others: Sequence[Offer], plain: Sequence[Offer], gain: Ga
     Each stands beside the best plain detector that costs no more than it; where a dearer plain one, trained longer,
     lies above it, that is said.
     """
-    said: dict[str, list[str]] = {"Worth its cost": [], "Cannot be told at the same cost": [], "Not worth it": []}
+    said: dict[str, list[str]] = {WORTH: [], SAME: [], NOT_WORTH: []}
     best = top(plain)
     for one in sorted(others, key=lambda one: -one.ap):
-        base = beside(one, plain)
+        base = plain_beside(one, plain)
         dearer = "" if costs_no_more(base, one) else ", which costs more,"
         text = f"{one.name} {points(gain(one, base))} over {base.name}{dearer} at {cost(one)}"
         own = next((found for found in plain if found.name == one.own != base.name), None)
@@ -157,14 +158,12 @@ def sentences_of_worth(others: Sequence[Offer], plain: Sequence[Offer], gain: Ga
         if verdict > 0 and best != base and told(best, one, gain) > 0:
             text += f", but {best.name} lies {points(gain(best, one))} above it"
         same = not verdict and costs_no_more(one, base)
-        said["Worth its cost" if verdict > 0 else "Cannot be told at the same cost" if same else "Not worth it"] += [
-            text
-        ]
+        said[WORTH if verdict > 0 else SAME if same else NOT_WORTH].append(text)
     whose = "beside the best plain detector of no more cost"
     return [f"**{title}**, {whose}: {'; '.join(texts)}." for title, texts in said.items() if texts]
 
 
-def beside(one: Offer, plain: Sequence[Offer]) -> Offer:
+def plain_beside(one: Offer, plain: Sequence[Offer]) -> Offer:
     """Return the best plain detector that costs no more than another; where each costs more, the cheapest."""
     return top([found for found in plain if costs_no_more(found, one)] or [cheapest(plain)])
 

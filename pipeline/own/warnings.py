@@ -8,6 +8,7 @@ from pipeline import markdown as md
 from pipeline import paths
 from pipeline.files import found_json
 from pipeline.options import Experiment
+from pipeline.own.advice import points
 from pipeline.own.by_class import LEAST
 from pipeline.own.cells import class_names
 from pipeline.own.detectors import DST, LONGER, PLAIN, Detector, Kind
@@ -33,8 +34,8 @@ def warnings(results: Results, kinds: list[Kind]) -> list[str]:
 def of_data(found: Sequence[Detector]) -> Iterator[str]:
     """Give a sentence where AP, a mean over classes, rests on classes of few objects."""
     names, objects = class_names(found[0]), found[0].metrics["objects"]
-    counts = {names[key]: of_class["all"] for key, of_class in objects.items() if of_class["all"]}
-    few = [f"{name} ({count:,})" for name, count in counts.items() if count < LEAST]
+    counts = [(names[key], of_class["all"]) for key, of_class in objects.items() if of_class["all"]]
+    few = [f"{name} ({count:,})" for name, count in counts if count < LEAST]
     if few:
         yield (
             f"AP of all objects is a mean over {len(counts)} classes, some with fewer than {LEAST} "
@@ -51,10 +52,9 @@ def of_lengths(found: Sequence[Detector], results: Results) -> Iterator[str]:
     steps = results.preset.training.steps
     own = steps and not results.reproduces()
     cure = f"STEPS={2 * steps} with another NAME tries all at that length" if own else "longer schedules would tell"
-    points = md.gain(*(100 * value for value in (gain.gain, *gain.interval())))
     yield (
-        f"{plain.name} gains {points} points from twice the training, so methods were compared before their trainings "
-        f"were done; {cure}."
+        f"{plain.name} gains {points(gain)} points from twice the training, so methods were compared before their "
+        f"trainings were done; {cure}."
     )
 
 

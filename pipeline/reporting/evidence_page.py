@@ -121,27 +121,31 @@ def again_section(results: Results, lines: list[Line]) -> str:
 
 def elsewhere_section(lines: list[Line], machine: elsewhere.Elsewhere) -> str:
     """Return the gains of another machine beside those here; nothing where it trained no comparison of the headline."""
-    gains = {line: machine.gains(line.item.evaluation, line.item.baseline, line.metric) for line in lines}
-    found = {line: one for line in lines if (one := elsewhere.twice(line.found, gains[line]))}
+    gains = [machine.gains(line.item.evaluation, line.item.baseline, line.metric) for line in lines]
+    pairs = [(line.name, elsewhere.twice(line.found, there)) for line, there in zip(lines, gains, strict=True)]
+    found = [(name, both) for name, both in pairs if both]
     if not found:
         return ""
+
+    def here(pair: tuple[str, elsewhere.Twice]) -> str:
+        report = pair[1].report
+        return md.gain(*(100 * value for value in (report.gain, *report.interval())))
+
     columns = [
-        md.Column("Gain", lambda line: line.name),
-        md.Column(
-            "Here", lambda line: md.gain(*(100 * value for value in (line.found.gain, *line.found.interval()))), "r"
-        ),
-        md.Column("Blocks", lambda line: line.found.blocks, "r"),
-        md.Column("There", lambda line: md.number(100 * found[line].other, sign=True), "r"),
-        md.Column("Blocks there", lambda line: found[line].blocks, "r"),
-        md.Column("Noise of both", lambda line: f"±{md.percent(found[line].half_width)}", "r"),
-        md.Column("Repeated", lambda line: "yes" if found[line].repeated else "**no**"),
+        md.Column("Gain", lambda pair: pair[0]),
+        md.Column("Here", here, "r"),
+        md.Column("Blocks", lambda pair: pair[1].report.blocks, "r"),
+        md.Column("There", lambda pair: md.number(100 * pair[1].other, sign=True), "r"),
+        md.Column("Blocks there", lambda pair: pair[1].blocks, "r"),
+        md.Column("Noise of both", lambda pair: f"±{md.percent(pair[1].half_width)}", "r"),
+        md.Column("Repeated", lambda pair: "yes" if pair[1].repeated else "**no**"),
     ]
     return (
         f"\n## On another machine: {machine.machine}\n\n"
         "The same commands there, by the same seeds, on the same test images; no weights are shared, pre-trainings "
         "included. Another processor or number format rounds differently, after which a training goes its own way. "
-        f"**{_share(list(found.values()), 'repeated')} repeated:** the two differ by no more than the noise of both, "
-        "as 95 % should.\n\n" + md.table(columns, list(found))
+        f"**{_share([both for _, both in found], 'repeated')} repeated:** the two differ by no more than the noise of "
+        "both, as 95 % should.\n\n" + md.table(columns, found)
     )
 
 

@@ -111,10 +111,10 @@ def answer(results: Results, methods: list[Method]) -> list[str]:
     if rest:
         parts = [f"{word}: {md.listing(names)}" for word, names in sorted(rest.items(), reverse=True)]
         lines.append(f"**One cannot tell:** {'; '.join(parts)}.")
-    longer = [f"{m.name} by {m.costs['images_ratio']}" for m in methods if m.longer]
+    longer = [f"{m.name} {m.costs['images_ratio']}x" for m in methods if m.longer]
     if longer:
         lines.append(
-            f"**Part of these gains is longer training**, times as many images as the baseline's: {md.listing(longer)}."
+            f"**Part of these gains is longer training**, on more images than the baseline's: {md.listing(longer)}."
         )
     halves = [gain.half_width for gain in small.values() if gain.half_width is not None]
     if halves:

@@ -43,7 +43,7 @@ def test_pages_and_figures_show_it_and_no_count_holds_it(fake, monkeypatch):
     results = fill(fake)
     page = index_page(results)
     assert "**Helps:** MSFM + DST +3.0 [+1.0, +5.0]" in page
-    assert "gains is longer training**, times as many images as the baseline's: MSFM + DST by 1.50." in page
+    assert "gains is longer training**, on more images than the baseline's: MSFM + DST 1.50x." in page
     assert f"| [MSFM + DST](../../workflow/combinations/experiments/{COMBINED}.yaml) | 23.0 |" in page
     assert "Decided by AP: **0 of 0** compared rows that were run; 0 not run." in page
     assert "Nothing was compared yet" in page
